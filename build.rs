@@ -1,0 +1,36 @@
+//! Compiles `proto/` into server stubs and the descriptor set for reflection, without protoc.
+//!
+//! Messages and client stubs are compiled once, in the client crate; the stubs made here refer to
+//! them, so that the CLI, the tests and the server share one set of types.
+
+use std::{env, error::Error, fs, path::Path};
+
+use prost::Message as _;
+
+const PROTOS: [&str; 4] = [
+    "grpc/health/v1/health.proto",
+    "seaworthy/v1/fleet_service.proto",
+    "seaworthy/v1/health_service.proto",
+    "seaworthy/v1/system_service.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+
+    // Reflection shows comments only if the source locations are kept.
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
+    let described = compiler.file_descriptor_set();
+    fs::write(Path::new(&out).join("descriptors.bin"), described.encode_to_vec())?;
+
+    let served = protox::compile(&PROTOS[1..], ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .build_client(false)
+        .build_transport(false)
+        .emit_rerun_if_changed(false)
+        .extern_path(".seaworthy.v1", "::seaworthy_client::proto::seaworthy::v1")
+        .compile_fds(served)?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Attach a service to a Seaworthy control plane.
+
+pub mod proto;

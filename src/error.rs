@@ -1,0 +1,318 @@
+//! What can go wrong, as callers see it: one error type whose kinds each say what the caller should
+//! do, with a stable reason, the fields that are wrong, and the internal cause kept apart.
+//!
+//! Knows nothing of gRPC or HTTP: `api::status` is the one place that maps kinds to codes. The source
+//! of an error is for the log and is never shown to a caller.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+/// What the caller should do about an error.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// Correct the named fields and call again.
+    InvalidArgument,
+    /// Prove who you are.
+    Unauthenticated,
+    /// Ask somebody who may.
+    PermissionDenied,
+    /// There is no such thing; create it, or stop asking.
+    NotFound,
+    /// Somebody else has it.
+    AlreadyExists,
+    /// Change the state of the system first; repeating alone does not help.
+    FailedPrecondition,
+    /// Somebody else changed it at the same time: read again, then repeat.
+    Aborted,
+    /// There is too much of it: come back later, or with less.
+    ResourceExhausted,
+    /// Repeat after a pause: something behind this is away.
+    Unavailable,
+    /// It took too long.
+    DeadlineExceeded,
+    /// A bug, or damage: tell the operators.
+    Internal,
+}
+
+/// Why, as a stable name that programs may compare (`google.rpc.ErrorInfo.reason`).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[allow(missing_docs)] // the names are the documentation; README.md explains each
+pub enum Reason {
+    InvalidField,
+    InstanceNotFound,
+    InstanceRemoved,
+    ServiceNotFound,
+    ComponentNotFound,
+    InstanceAlive,
+    RegistrationInProgress,
+    StaleIncarnation,
+    SessionTokenInvalid,
+    RevisionMismatch,
+    ServiceProtected,
+    DependencyCycle,
+    LifecycleOrder,
+    FleetFull,
+    TooManyNames,
+    StoreUnavailable,
+    StoreConflict,
+    RecordTooNew,
+    RecordDamaged,
+    ServerDraining,
+    SessionSilent,
+    StreamIdle,
+    ConfigInvalid,
+    DataDirInUse,
+    DataDirUnusable,
+    AddressUnusable,
+    Internal,
+}
+
+impl Reason {
+    /// Every reason, for the test that each is documented.
+    pub const ALL: &'static [Reason] = &[
+        Reason::InvalidField,
+        Reason::InstanceNotFound,
+        Reason::InstanceRemoved,
+        Reason::ServiceNotFound,
+        Reason::ComponentNotFound,
+        Reason::InstanceAlive,
+        Reason::RegistrationInProgress,
+        Reason::StaleIncarnation,
+        Reason::SessionTokenInvalid,
+        Reason::RevisionMismatch,
+        Reason::ServiceProtected,
+        Reason::DependencyCycle,
+        Reason::LifecycleOrder,
+        Reason::FleetFull,
+        Reason::TooManyNames,
+        Reason::StoreUnavailable,
+        Reason::StoreConflict,
+        Reason::RecordTooNew,
+        Reason::RecordDamaged,
+        Reason::ServerDraining,
+        Reason::SessionSilent,
+        Reason::StreamIdle,
+        Reason::ConfigInvalid,
+        Reason::DataDirInUse,
+        Reason::DataDirUnusable,
+        Reason::AddressUnusable,
+        Reason::Internal,
+    ];
+
+    /// The name on the wire: `UPPER_SNAKE_CASE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::InvalidField => "INVALID_FIELD",
+            Reason::InstanceNotFound => "INSTANCE_NOT_FOUND",
+            Reason::InstanceRemoved => "INSTANCE_REMOVED",
+            Reason::ServiceNotFound => "SERVICE_NOT_FOUND",
+            Reason::ComponentNotFound => "COMPONENT_NOT_FOUND",
+            Reason::InstanceAlive => "INSTANCE_ALIVE",
+            Reason::RegistrationInProgress => "REGISTRATION_IN_PROGRESS",
+            Reason::StaleIncarnation => "STALE_INCARNATION",
+            Reason::SessionTokenInvalid => "SESSION_TOKEN_INVALID",
+            Reason::RevisionMismatch => "REVISION_MISMATCH",
+            Reason::ServiceProtected => "SERVICE_PROTECTED",
+            Reason::DependencyCycle => "DEPENDENCY_CYCLE",
+            Reason::LifecycleOrder => "LIFECYCLE_ORDER",
+            Reason::FleetFull => "FLEET_FULL",
+            Reason::TooManyNames => "TOO_MANY_NAMES",
+            Reason::StoreUnavailable => "STORE_UNAVAILABLE",
+            Reason::StoreConflict => "STORE_CONFLICT",
+            Reason::RecordTooNew => "RECORD_TOO_NEW",
+            Reason::RecordDamaged => "RECORD_DAMAGED",
+            Reason::ServerDraining => "SERVER_DRAINING",
+            Reason::SessionSilent => "SESSION_SILENT",
+            Reason::StreamIdle => "STREAM_IDLE",
+            Reason::ConfigInvalid => "CONFIG_INVALID",
+            Reason::DataDirInUse => "DATA_DIR_IN_USE",
+            Reason::DataDirUnusable => "DATA_DIR_UNUSABLE",
+            Reason::AddressUnusable => "ADDRESS_UNUSABLE",
+            Reason::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// One field that is wrong, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FieldViolation {
+    /// Path of the field as the caller wrote it: `registration.components[2].name`.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub description: String,
+}
+
+/// An error with everything that a caller needs to act on it.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    reason: Reason,
+    message: String,
+    fields: Vec<FieldViolation>,
+    metadata: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// A result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of this kind; `message` is shown to callers.
+    pub fn new(kind: Kind, reason: Reason, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            reason,
+            message: message.into(),
+            fields: Vec::new(),
+            metadata: Vec::new(),
+            retry_after: None,
+            source: None,
+        }))
+    }
+
+    /// A field is wrong.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::fields(vec![FieldViolation { field: field.into(), description: description.into() }])
+    }
+
+    /// Several fields are wrong. An empty list is a bug of the caller and says so.
+    pub fn fields(fields: Vec<FieldViolation>) -> Self {
+        let message = match fields.first() {
+            None => "invalid argument".to_owned(),
+            Some(first) if fields.len() == 1 => format!("{}: {}", first.field, first.description),
+            Some(first) => {
+                format!("{}: {} (and {} more)", first.field, first.description, fields.len() - 1)
+            }
+        };
+        let mut error = Self::new(Kind::InvalidArgument, Reason::InvalidField, message);
+        error.0.fields = fields;
+        error
+    }
+
+    /// A bug or damage; `detail` is logged and never shown.
+    pub fn internal(detail: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Kind::Internal, Reason::Internal, "internal error, see the server's log").because(detail)
+    }
+
+    /// Keeps the internal cause, for the log.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Adds a dynamic part of the message under a name of its own.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.0.metadata.push((key, value.into()));
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.0.retry_after = Some(pause);
+        self
+    }
+
+    /// What the caller should do.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Why, for programs.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// Why, for people. Safe to show.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The fields that are wrong.
+    pub fn violations(&self) -> &[FieldViolation] {
+        &self.0.fields
+    }
+
+    /// The dynamic parts of the message.
+    pub fn metadata(&self) -> &[(&'static str, String)] {
+        &self.0.metadata
+    }
+
+    /// When to try again, where that helps.
+    pub fn retry_pause(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("reason", &self.0.reason.as_str())
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// An error and all its causes in one line, for the log.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_distinct_and_in_the_form_of_the_wire() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        for name in &names {
+            assert!(name.len() <= 63 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_'), "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn internal_detail_is_in_the_chain_and_not_in_the_message() {
+        let error = Error::internal("disk sector 7 is gone");
+        assert!(!error.to_string().contains("sector"));
+        assert!(Chain(&error).to_string().ends_with("disk sector 7 is gone"));
+    }
+
+    #[test]
+    fn several_fields_are_counted_in_the_message() {
+        let wrong = |field: &str| FieldViolation { field: field.into(), description: "is empty".into() };
+        let error = Error::fields(vec![wrong("name"), wrong("zone"), wrong("version")]);
+        assert_eq!(error.message(), "name: is empty (and 2 more)");
+        assert_eq!(error.violations().len(), 3);
+    }
+}
