@@ -11,3 +11,4 @@ pub mod time;
 
 // Floor 1: ports to the outside.
 pub mod config;
+pub mod telemetry;
