@@ -1,6 +1,8 @@
 //! The files in `deploy/` against the real configuration: they name every key, nothing else, and
 //! promise nothing that the server does not keep.
 
+#![allow(clippy::unwrap_used)] // helpers of tests; clippy knows only the tests themselves
+
 use std::{
     collections::BTreeMap,
     fs,
