@@ -15,9 +15,10 @@ const PREFIX: &str = "SEAWORTHY_";
 /// The variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "SEAWORTHY_CONFIG";
 
-/// Variables that begin like ours and that other parts of the program read.
-const OTHER_VARIABLES: [&str; 4] =
-    [CONFIG_VARIABLE, "SEAWORTHY_OUTPUT", "SEAWORTHY_SERVER", "SEAWORTHY_TIMEOUT"];
+/// Variables that begin like ours and that others read: the command line, and the tests of other
+/// programs, which hand them on to the server that they start.
+const OTHER_VARIABLES: [&str; 5] =
+    [CONFIG_VARIABLE, "SEAWORTHY_BIN", "SEAWORTHY_OUTPUT", "SEAWORTHY_SERVER", "SEAWORTHY_TIMEOUT"];
 
 /// The environment variables whose names begin with `SEAWORTHY_`.
 #[derive(Clone, Debug, Default)]

@@ -270,6 +270,9 @@ fn variables_of_others_are_left_alone() {
     let foreign = environment(&[
         ("PATH", "/bin"),
         ("SEAWORTHY_SERVER", "http://127.0.0.1:1"),
+        ("SEAWORTHY_TIMEOUT", "10s"),
+        ("SEAWORTHY_OUTPUT", "json"),
+        ("SEAWORTHY_BIN", "/usr/local/bin/seaworthy"),
         ("SEAWORTHY_SERVICE_HOST", "10.0.0.1"),
         ("SEAWORTHY_SERVICE_PORT", "50051"),
         ("SEAWORTHY_SERVICE_PORT_GRPC", "50051"),
