@@ -8,3 +8,6 @@ pub mod error;
 pub mod id;
 pub mod task;
 pub mod time;
+
+// Floor 6: the command line.
+pub mod cli;
