@@ -48,7 +48,7 @@ Exit codes (those of `probe` differ, see its help):
 /// The production-readiness control plane: knows which instances of which services live, how healthy
 /// each component is, and why.
 #[derive(Debug, Parser)]
-#[command(name = "seaworthy", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "seaworthy", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Line {
     #[command(flatten)]
     common: Common,
@@ -70,10 +70,18 @@ struct Common {
     )]
     server: String,
     /// Longest wait for a connection, and for each answer, with its unit: 500ms, 10s, 1m30s
-    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = args::value::duration)]
+    #[arg(long, global = true, value_name = "TIME", env = "SEAWORTHY_TIMEOUT", default_value = "10s", value_parser = args::value::duration)]
     timeout: Duration,
     /// How results are written
-    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value = "table")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "SEAWORTHY_OUTPUT",
+        value_enum,
+        default_value = "table"
+    )]
     output: Format,
 }
 

@@ -17,7 +17,7 @@ use super::{NO_ANSWER, NO_CONNECTION, UNHEALTHY, args::Probe};
 use crate::{
     cli::{
         exit::Exit,
-        failure::innermost,
+        failure::{innermost, is_transport},
         output::{clean, note},
     },
     time::Clock,
@@ -107,6 +107,8 @@ impl Question {
             Code::Unimplemented => format!(
                 "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
             ),
+            // Tonic watches the deadline that it sends as well, and calls it a cancellation.
+            Code::Cancelled if is_transport(status) => self.late(),
             Code::DeadlineExceeded => self.late(),
             code => format!("error: health rpc failed: rpc error: code = {code:?} desc = {message}"),
         }

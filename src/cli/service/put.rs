@@ -16,8 +16,8 @@ use crate::cli::{Context, exit::Exit, failure::Failure, remote::Remote};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 With --file the file is the whole specification, and the other flags change it.
-Without, they change the specification that counts now, and the result is the operator's; if somebody
-else changes it at the same time, nothing is put.
+Without, they change the specification that counts now, and the result is the operator's;
+if somebody else changes it at the same time, nothing is put.
 
 A file in TOML (JSON has the same names):
   protected = true
