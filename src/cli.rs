@@ -5,6 +5,7 @@
 //! codes are a promise to scripts ([`Exit`]); `probe` has those of grpc-health-probe instead.
 
 mod args;
+mod completions;
 mod confirm;
 mod exit;
 mod failure;
@@ -103,6 +104,8 @@ enum Command {
     Readiness(readiness::Readiness),
     /// Change the log level of the running control plane, until the next change or restart
     LogLevel(log_level::LogLevel),
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Completions),
 }
 
 /// What a command works with.
@@ -201,6 +204,7 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Status(command) => status::run(command, context).await,
         Command::Readiness(command) => readiness::run(command, context).await,
         Command::LogLevel(command) => log_level::run(command, context).await,
+        Command::Completions(command) => completions::run(&command, context),
     }
 }
 
