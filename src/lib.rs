@@ -9,5 +9,9 @@ pub mod id;
 pub mod task;
 pub mod time;
 
+// Floor 1: ports to the outside.
+pub mod config;
+pub mod telemetry;
+
 // Floor 6: the command line.
 pub mod cli;
