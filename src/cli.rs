@@ -6,9 +6,11 @@
 
 mod args;
 mod completions;
+mod config;
 mod confirm;
 mod exit;
 mod failure;
+mod flags;
 mod fleet;
 mod follow;
 mod health;
@@ -102,6 +104,9 @@ enum Command {
     Status(status::Status),
     /// Show whether the control plane is set up as production asks for; exits with 1 if a check fails
     Readiness(readiness::Readiness),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
     /// Change the log level of the running control plane, until the next change or restart
     LogLevel(log_level::LogLevel),
     /// Print a script that completes commands and flags in a shell
@@ -203,6 +208,7 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Probe(command) => Ok(probe::run(command).await),
         Command::Status(command) => status::run(command, context).await,
         Command::Readiness(command) => readiness::run(command, context).await,
+        Command::Config(command) => config::run(command, context).await,
         Command::LogLevel(command) => log_level::run(command, context).await,
         Command::Completions(command) => completions::run(&command, context),
     }

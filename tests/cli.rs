@@ -203,3 +203,29 @@ async fn nothing_is_removed_without_its_name() {
     assert_eq!((code(&named), stdout(&named)), (0, "removed orders/i-1\n".to_owned()));
     assert_eq!(peer.removed(), ["orders/i-1 incarnation 1: worn out"]);
 }
+
+#[tokio::test]
+async fn an_invalid_configuration_ends_with_64_and_names_every_mistake() {
+    let wrong = ["config", "check", "--log-level", "loud", "--grpc-listen", "nowhere"];
+    let ended = run(&wrong).await;
+    assert_eq!((code(&ended), stdout(&ended)), (64, String::new()));
+    let told = stderr(&ended);
+    assert!(told.contains("flag --log-level") && told.contains("flag --grpc-listen"), "{told}");
+    assert_eq!(code(&run(&["config", "check"]).await), 0);
+}
+
+#[tokio::test]
+async fn the_configuration_is_shown_with_where_it_came_from() {
+    let mut command = seaworthy(&["config", "show", "-o", "json", "--grpc-listen", "127.0.0.1:0"]);
+    let ended =
+        timeout(PATIENCE, command.env("SEAWORTHY_LOG_LEVEL", "debug").output()).await.unwrap().unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let origin = |key: &str| {
+        let entries = shown["entries"].as_array().unwrap();
+        let found = entries.iter().find(|entry| entry["key"] == key).unwrap();
+        (found["value"].as_str().unwrap().to_owned(), found["origin"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(origin("grpc.listen"), ("127.0.0.1:0".into(), "flag --grpc-listen".into()));
+    assert_eq!(origin("log_level"), ("debug".into(), "environment SEAWORTHY_LOG_LEVEL".into()));
+    assert_eq!(origin("http.listen").1, "default");
+}

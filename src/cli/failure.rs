@@ -105,14 +105,7 @@ impl fmt::Display for Failure {
                  start one with `seaworthy serve`, or name it with --server"
             ),
             Failure::Refused { action, status } => refusal(f, action, status),
-            Failure::Config(error) if error.violations().len() > 1 => {
-                f.write_str("the configuration is invalid")?;
-                for wrong in error.violations() {
-                    write!(f, "\n  {}: {}", wrong.field, wrong.description)?;
-                }
-                Ok(())
-            }
-            Failure::Config(error) => write!(f, "the configuration is invalid: {}", error.message()),
+            Failure::Config(error) => f.write_str(error.message()),
             Failure::PipeClosed => f.write_str("nobody reads the output"),
             Failure::Interrupted => f.write_str("interrupted"),
         }
