@@ -13,10 +13,10 @@ pub mod reload;
 pub mod shutdown;
 pub mod signals;
 
-use std::{fmt, net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
-use tracing::info;
+use tracing::{error, info};
 
 use self::{
     accept::{Accept, Caps},
@@ -271,5 +271,28 @@ pub async fn run(
     let mut server = Server::bind(Arc::clone(&config), log).await?;
     server.reload = Some(reload);
     started(&server.addresses(), &config.data_dir);
+    let bound = config.shutdown.total + EXIT_MARGIN;
+    let mut asked = stop.again();
+    let _bounded = task::spawn("exit bound", OnEnd::Fine, async move {
+        asked.asked().await;
+        exit_within(bound);
+    });
     server.run(stop).await
+}
+
+/// Time that the end may take beyond its total before the process is ended from outside the runtime.
+const EXIT_MARGIN: Duration = Duration::from_secs(5);
+
+/// Ends the process if it still runs after this long: the exit is bounded even if a task will not let go
+/// of its thread. The process that ends in time takes the thread with it.
+fn exit_within(bound: Duration) {
+    #[allow(clippy::disallowed_methods)] // the runtime may be what is stuck, so this cannot use it
+    let watch = move || {
+        std::thread::sleep(bound);
+        error!(component = "server", operation = "shutdown", "still running after the last deadline; ending the process");
+        std::process::exit(70);
+    };
+    if let Err(cause) = task::thread("exit bound", watch) {
+        error!(component = "server", %cause, "no thread to bound the exit");
+    }
 }
