@@ -8,3 +8,6 @@ pub mod error;
 pub mod id;
 pub mod task;
 pub mod time;
+
+// Floor 1: ports to the outside.
+pub mod store;
