@@ -34,12 +34,14 @@ use crate::{
 
 mod disk;
 #[cfg(test)]
-pub(crate) mod faults;
+mod faults;
 mod keeper;
 mod reader;
 mod shadow;
 mod shared;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::PAGE_BYTES;
