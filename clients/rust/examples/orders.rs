@@ -14,14 +14,22 @@ mod api;
 #[path = "orders/store.rs"]
 mod store;
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    io::{Write as _, stdout},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Parser;
 use seaworthy_client::{Agent, Check, Component, Lifecycle, checks};
+use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
+    time::sleep,
 };
 
 use crate::store::Store;
@@ -30,6 +38,10 @@ use crate::store::Store;
 const MIN_FREE_BYTES: u64 = 64 << 20;
 /// Memory that the service needs to go on.
 const MIN_MEMORY_BYTES: u64 = 32 << 20;
+/// How long it still takes new work after it was asked to stop, so that callers can turn elsewhere.
+const LAME_DUCK: Duration = Duration::from_millis(500);
+/// How long requests may take to end after that.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A small order service that is attached to a Seaworthy control plane.
 #[derive(Debug, Parser)]
@@ -99,29 +111,41 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let seaworthy = builder.attach()?;
 
     let router = api::router(store).merge(seaworthy.health_router());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
-        // An error means that `stop` was dropped: stop as well.
-        stopped.await.ok();
+    let ready = json!({
+        "address": address.to_string(),
+        "instance_id": seaworthy.instance_id(),
+        "pid": std::process::id(),
     });
-    let serving = tokio::spawn(serving.into_future());
-    println!(
-        r#"{{"address":"{address}","instance_id":"{}","pid":{}}}"#,
-        seaworthy.instance_id(),
-        std::process::id()
-    );
+    writeln!(stdout(), "{ready}")?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
+    let handle = seaworthy.handle();
+    let (drain, draining) = oneshot::channel::<()>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        asked_to_stop().await;
+        handle.set_lifecycle(Lifecycle::LameDuck);
+        sleep(LAME_DUCK).await;
+        handle.set_lifecycle(Lifecycle::Draining);
+        drop(drain);
+    });
     tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        served = serving => served?,
+        () = async { draining.await.ok(); sleep(DRAIN_TIMEOUT).await } => {}
     }
-    // Turn new work away, finish what is here, say goodbye.
-    seaworthy.set_lifecycle(Lifecycle::LameDuck);
-    seaworthy.set_lifecycle(Lifecycle::Draining);
-    drop(stop);
-    let drained = tokio::time::timeout(Duration::from_secs(5), serving).await;
     seaworthy.leave("stopped by a signal").await;
-    drained???;
     Ok(())
+}
+
+/// Waits for SIGTERM or Ctrl-C. Where neither can be heard it waits for ever, and the process is killed
+/// like one that does not listen.
+async fn asked_to_stop() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => terminate.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminated => {}
+        Ok(()) = tokio::signal::ctrl_c() => {}
+    }
 }

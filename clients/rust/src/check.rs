@@ -142,20 +142,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_blocking_check_that_hangs_is_not_called_again() {
-        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
-        let held = std::sync::Mutex::new(held);
-        let check = Check::blocking(move || drop(held.lock().map(|held| held.recv())));
+        let (release, held) = tokio::sync::watch::channel(false);
+        let check = Check::blocking(move || {
+            let mut held = held.clone();
+            let released = tokio::runtime::Handle::current()
+                .block_on(async move { held.wait_for(|on| *on).await.is_ok() });
+            assert!(released);
+        });
         let mut first = rt::spawn({
             let check = check.clone();
             async move { check.run().await }
         });
-        // The first run takes its turn when it is first polled; the second is asked until it sees that.
+        // The first run takes its turn when it is first polled.
         let refused = Report::unhealthy("the check before has not come back yet");
         tokio::task::yield_now().await;
         assert_eq!(check.run().await, refused);
-        release.send(()).expect("the first run waits");
+        release.send(true).expect("the first run waits");
         assert_eq!(first.join().await.expect("it ends"), Report::healthy());
-        drop(release);
         assert_eq!(check.run().await, Report::healthy());
     }
 

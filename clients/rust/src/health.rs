@@ -112,6 +112,7 @@ impl Health {
         self.lifecycle == Lifecycle::Ready && self.presence == Presence::Here && self.verdict().state.works()
     }
 
+    #[cfg(feature = "server")]
     pub(crate) fn presence(&self) -> Presence {
         self.presence
     }

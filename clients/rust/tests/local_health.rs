@@ -1,4 +1,6 @@
 //! The service's own health endpoints, over HTTP and gRPC, on real ports and without a control plane.
+// Helpers of tests may do what tests may.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,5 +1,7 @@
 //! The example service as a process of its own, against the scripted control plane: what happens to its
 //! database file is seen by the control plane and at its own health endpoint.
+// Helpers of tests may do what tests may.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 #![cfg(unix)]
 
 #[allow(dead_code)] // other tests use the rest of it
@@ -111,7 +113,7 @@ async fn pulling_the_database_file_is_seen_and_so_is_putting_it_back() {
     let words = loop {
         match session.next().await.expect("it says that it leaves") {
             Said::Health(health) if health.lifecycle() != Lifecycle::Unspecified => {
-                lifecycle = health.lifecycle()
+                lifecycle = health.lifecycle();
             }
             Said::Leave(leave) => break leave.message,
             _ => {}

@@ -1,5 +1,7 @@
 //! The life of an attachment against a scripted control plane that dies, forgets, stays silent and talks
 //! nonsense: see `support/peer.rs`.
+// Helpers of tests may do what tests may.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 
 #[path = "support/peer.rs"]
 mod peer;

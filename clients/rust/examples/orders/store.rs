@@ -47,7 +47,7 @@ impl Store {
 
     /// The folder that holds the file.
     pub(crate) fn folder(&self) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("/")).to_owned()
+        self.path.parent().unwrap_or_else(|| Path::new("/")).to_owned()
     }
 
     /// How the database is: the file must still be the one that is open, and answer a query on a fresh

@@ -112,6 +112,8 @@ mod tests {
         time::Duration,
     };
 
+    use tokio::sync::watch;
+
     use super::*;
     use crate::{Component, HealthState, IntoCheck as _, Lifecycle, health::Identity};
 
@@ -188,6 +190,36 @@ mod tests {
         assert_eq!(late.message(), "check did not answer within 1s");
         assert_eq!(most.load(Ordering::Relaxed), 1);
         drop(runner);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_check_that_blocks_its_thread_is_reported_and_waited_for() {
+        let board = board();
+        let (release, held) = watch::channel(false);
+        let runs = Arc::new(AtomicU32::new(0));
+        let check = {
+            let runs = Arc::clone(&runs);
+            move || {
+                runs.fetch_add(1, Ordering::Relaxed);
+                let held = held.clone();
+                // Spins without an await: cancelling it has no effect.
+                async move {
+                    while !*held.borrow() {
+                        std::hint::spin_loop();
+                    }
+                }
+            }
+        };
+        let pace = Pace { interval: PACE.interval / 50, timeout: PACE.timeout / 50, phase: 1.0 };
+        let _runner = rt::spawn(run_check(board.clone(), 0, check.into_check(), pace));
+        let stuck =
+            wait_for(&board, |report| report.message() == "check did not answer within 20ms and still runs")
+                .await;
+        assert_eq!(stuck.state(), HealthState::Unhealthy);
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+        release.send(true).expect("the check waits");
+        let good = wait_for(&board, |report| report.state() == HealthState::Healthy).await;
+        assert_eq!(good.message(), "");
     }
 
     #[tokio::test(start_paused = true)]

@@ -99,10 +99,13 @@ mod tests {
         }
     }
 
+    /// Components, essential or not and in a state, and what follows.
+    type Row<'a> = (&'a [(bool, HealthState)], HealthState, &'a str);
+
     #[test]
     fn components_add_up_as_a_table() {
         use HealthState::{Degraded, Healthy, Unhealthy, Unknown};
-        let rows: &[(&[(bool, HealthState)], HealthState, &str)] = &[
+        let rows: &[Row<'_>] = &[
             (&[], Healthy, ""),
             (&[(true, Healthy), (false, Healthy)], Healthy, ""),
             (&[(true, Healthy), (false, Degraded)], Degraded, "component c1: slow"),
