@@ -8,3 +8,7 @@ pub mod error;
 pub mod id;
 pub mod task;
 pub mod time;
+
+// Floor 1: ports to the outside.
+pub mod config;
+pub mod telemetry;
