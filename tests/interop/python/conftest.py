@@ -17,6 +17,9 @@ sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
+# Where tests/interop/install puts grpcurl, grpc-health-probe and promtool.
+os.environ["PATH"] = f"{TARGET / 'tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
 
 def generate_stubs():
     """Generates the stubs as any user of Python would, and makes them importable."""

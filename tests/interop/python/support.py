@@ -41,6 +41,7 @@ class Server:
     def __init__(self, folder, lame_duck="0s"):
         self._folder = folder
         self._lame_duck = lame_duck
+        self._asked = False
 
     def __enter__(self):
         config = self._folder / "seaworthy.toml"
@@ -70,7 +71,7 @@ class Server:
 
     def __exit__(self, *error):
         self.channel.close()
-        self.process.terminate()
+        self.ask_to_stop()
         try:
             code = self.process.wait(STOP)
         finally:
@@ -82,6 +83,12 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(STOP)
+
+    def ask_to_stop(self):
+        """Asks for an orderly end, once: a second signal would cut it short."""
+        if not self._asked:
+            self._asked = True
+            self.process.terminate()
 
     def log(self):
         """What the server has said so far."""

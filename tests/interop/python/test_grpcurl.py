@@ -58,5 +58,6 @@ def test_call(server):
 def test_refusal_explains_itself(server):
     answer = grpcurl(server, "seaworthy.v1.FleetService/Register", data={"registration": {"service": "NOT A NAME"}})
     assert answer.returncode != 0
+    # Decoded, not as base64: reflection knows the types of the details.
     for part in ["InvalidArgument", "registration.service", "INVALID_FIELD", "seaworthy.dev"]:
         assert part in answer.stderr

@@ -4,10 +4,10 @@
 """
 
 import itertools
-import signal
 import socket
 
 import pytest
+from google.protobuf import duration_pb2
 from seaworthy.v1 import health_pb2, instance_pb2
 from support import Server, run, wait_until
 
@@ -19,16 +19,20 @@ FORMS = [
 ]
 
 
-def probe(address, name):
-    return run(PROBE, f"-addr={address}", f"-service={name}", "-connect-timeout=5s", "-rpc-timeout=5s")
+# Nobody sends heartbeats here: the instances must not be lost before the last question.
+LEASE = duration_pb2.Duration(seconds=600)
+
+
+def probe(address, name, connect="10s"):
+    return run(PROBE, f"-addr={address}", f"-service={name}", f"-connect-timeout={connect}", "-rpc-timeout=10s")
 
 
 @pytest.fixture(scope="module")
 def fleet(server):
     """One service of each kind: `well`; `ill`, whose database is gone; `failed`, which never started."""
-    server.report(server.register("well"), health_pb2.HEALTH_STATE_HEALTHY)
-    server.report(server.register("ill"), health_pb2.HEALTH_STATE_UNHEALTHY)
-    failed = server.register("failed", lifecycle=instance_pb2.LIFECYCLE_STARTING)
+    server.report(server.register("well", lease_ttl=LEASE), health_pb2.HEALTH_STATE_HEALTHY)
+    server.report(server.register("ill", lease_ttl=LEASE), health_pb2.HEALTH_STATE_UNHEALTHY)
+    failed = server.register("failed", lease_ttl=LEASE, lifecycle=instance_pb2.LIFECYCLE_STARTING)
     server.report(failed, health_pb2.HEALTH_STATE_UNHEALTHY, lifecycle=instance_pb2.LIFECYCLE_FAILED)
     return server
 
@@ -49,7 +53,7 @@ def test_2_no_connection(form):
     # Bound but not listening: nobody else can take the port meanwhile, and connections are refused.
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        answer = probe(f"127.0.0.1:{taken.getsockname()[1]}", form.format("well"))
+        answer = probe(f"127.0.0.1:{taken.getsockname()[1]}", form.format("well"), connect="300ms")
     assert answer.returncode == 2, answer.stderr
 
 
@@ -75,5 +79,5 @@ def test_liveness_is_not_readiness(fleet):
 def test_4_while_the_control_plane_drains(tmp_path):
     with Server(tmp_path, lame_duck="3s") as stopping:
         assert probe(stopping.grpc, "").returncode == 0
-        stopping.process.send_signal(signal.SIGTERM)
+        stopping.ask_to_stop()
         wait_until(lambda: probe(stopping.grpc, "").returncode == 4, "NOT_SERVING while it drains")
