@@ -92,11 +92,11 @@ pub struct Engine {
 /// `DataDirInUse` and `DataDirUnusable`, see [`DataDir::hold`]; `StoreUnavailable`: the file cannot be
 /// read or written; `RecordDamaged`: it is no store, or a damaged one; `RecordTooNew`: a newer release
 /// wrote it.
-pub fn open(options: Options) -> Result<(Store, Engine)> {
+pub fn open(options: &Options) -> Result<(Store, Engine)> {
     let dir = DataDir::hold(&options.dir, &options.clock)?;
     let path = dir.path().join(FILE);
     let disk: disk::Opener = Box::new(move |access| disk::open_file(&path, access));
-    open_on(&options, disk, dir)
+    open_on(options, disk, dir)
 }
 
 fn open_on(options: &Options, disk: disk::Opener, dir: DataDir) -> Result<(Store, Engine)> {
