@@ -62,7 +62,7 @@ impl Reload {
                 error!(component = "config", operation = "reload", error = %Chain(&wrong), "the configuration is wrong; the last good one stays in force");
             }
             Err(ended) => {
-                error!(component = "config", operation = "reload", error = %ended, "could not read the configuration again")
+                error!(component = "config", operation = "reload", error = %ended, "could not read the configuration again");
             }
         }
     }

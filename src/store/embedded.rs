@@ -96,10 +96,10 @@ pub fn open(options: Options) -> Result<(Store, Engine)> {
     let dir = DataDir::hold(&options.dir, &options.clock)?;
     let path = dir.path().join(FILE);
     let disk: disk::Opener = Box::new(move |access| disk::open_file(&path, access));
-    open_on(options, disk, dir)
+    open_on(&options, disk, dir)
 }
 
-fn open_on(options: Options, disk: disk::Opener, dir: DataDir) -> Result<(Store, Engine)> {
+fn open_on(options: &Options, disk: disk::Opener, dir: DataDir) -> Result<(Store, Engine)> {
     let started = options.clock.elapsed();
     let medium = disk::Medium::new(disk, options.cache_bytes);
     let opened = medium.open().map_err(|cause| open_error(dir.path(), cause))?;

@@ -30,7 +30,7 @@ fn open_faulty(disk: &Faulty) -> (Store, Engine, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let options = options(&dir);
     let held = DataDir::hold(dir.path(), &options.clock).unwrap();
-    let (store, engine) = open_on(options, disk.opener(), held).unwrap();
+    let (store, engine) = open_on(&options, disk.opener(), held).unwrap();
     (store, engine, dir)
 }
 
