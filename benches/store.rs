@@ -39,9 +39,9 @@ fn main() {
             let mut times = run(&store, in_flight).await;
             engine.close().await.unwrap();
             times.sort_unstable();
-            let rate = times.len() as f64 / MEASURED.as_secs_f64();
-            let at = |part: f64| times[(times.len() as f64 * part) as usize].as_micros();
-            println!("{in_flight:>10} {rate:>10.0} {:>12} {:>12}", at(0.5), at(0.99));
+            let rate = times.len() as u64 / MEASURED.as_secs();
+            let at = |percent: usize| times[times.len() * percent / 100].as_micros();
+            println!("{in_flight:>10} {rate:>10} {:>12} {:>12}", at(50), at(99));
         });
     }
     let dir = tempfile::tempdir_in(&parent).unwrap();

@@ -5,6 +5,8 @@
 //! opens the same folder, and looks for every key that it had read. Several rounds share one folder, so
 //! that each starts from what the kill before left behind.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // helpers of tests stop a test like tests do
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
@@ -38,7 +40,6 @@ fn value(key: &str) -> Vec<u8> {
 
 /// The child's part; nothing when the test runs as an ordinary test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[allow(clippy::disallowed_methods)]
 async fn child() {
     let (Ok(dir), Ok(round)) = (std::env::var(DIR), std::env::var(ROUND)) else { return };
     let (store, _engine) = open(Path::new(&dir));

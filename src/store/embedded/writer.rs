@@ -25,8 +25,8 @@ const GROUP_REQUESTS: usize = 1024;
 /// Most bytes of one group, give or take one commit.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// How often the processor is lent to callers that are about to hand over: some tens of microseconds.
-const YIELDS: u32 = 64;
+/// How long the processor is lent to callers that are about to hand over; a fraction of a sync.
+const LEND: Duration = Duration::from_micros(50);
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -109,12 +109,11 @@ impl Writer {
     /// Takes everything that waits, up to the size of a group.
     ///
     /// The callers of the group before have just been answered, and those that go on are about to hand
-    /// over again: the processor is lent to them a few times before their crowd is split in two, each
-    /// half with a sync of its own. No timer is involved, and a lonely caller (a group of one before)
-    /// waits for nobody.
+    /// over again: the processor is lent to them before their crowd is split in two, each half with a
+    /// sync of its own. A lonely caller (a group of one before) waits for nobody.
     fn gather(&mut self, first: Request, last: usize, group: &mut Vec<Request>) {
+        let begun = self.shared.clock.elapsed();
         let mut bytes = 0;
-        let mut yields = if last > 1 { YIELDS } else { 0 };
         let mut next = Some(first);
         loop {
             if let Some(request) = next {
@@ -122,8 +121,7 @@ impl Writer {
                     bytes += commit.size();
                 }
                 group.push(request);
-            } else if yields > 0 && group.len() < last {
-                yields -= 1;
+            } else if group.len() < last && self.shared.clock.elapsed().saturating_sub(begun) < LEND {
                 thread::yield_now();
             } else {
                 return;
