@@ -99,7 +99,7 @@ impl Server {
         clock: Clock,
         entropy: Entropy,
     ) -> Result<Self> {
-        let (store, engine) = store::embedded::open(&store::embedded::Options {
+        let (store, engine) = store::embedded::open(store::embedded::Options {
             cache_bytes: config.store.cache_bytes,
             ..store::embedded::Options::new(&config.data_dir, clock)
         })?;

@@ -6,7 +6,8 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Engine, Options, Store,
+    CACHE_BYTES, Engine, Options, Store,
+    disk::Medium,
     faults::{Fault, Faulty},
     open, open_on,
 };
@@ -22,15 +23,15 @@ fn options(dir: &TempDir) -> Options {
 
 fn open_fresh() -> (Store, (Engine, TempDir)) {
     let dir = tempfile::tempdir().unwrap();
-    let (store, engine) = open(&options(&dir)).unwrap();
+    let (store, engine) = open(options(&dir)).unwrap();
     (store, (engine, dir))
 }
 
 fn open_faulty(disk: &Faulty) -> (Store, Engine, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(&dir);
-    let held = DataDir::hold(dir.path(), &options.clock).unwrap();
-    let (store, engine) = open_on(&options, disk.opener(), held).unwrap();
+    let clock = Clock::start();
+    let held = DataDir::hold(dir.path(), &clock).unwrap();
+    let (store, engine) = open_on(Medium::new(disk.opener(), CACHE_BYTES), held, clock).unwrap();
     (store, engine, dir)
 }
 
@@ -64,17 +65,17 @@ async fn the_engine_keeps_the_laws_in_real_time_and_parallel() {
 #[tokio::test(start_paused = true)]
 async fn what_was_closed_is_there_when_opened_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, engine) = open(&options(&dir)).unwrap();
+    let (store, engine) = open(options(&dir)).unwrap();
     let lease = store.grant(Duration::from_secs(5)).await.unwrap();
     store.commit(Commit::new().put_under("leased", "x", lease)).await.unwrap();
     let revision = put(&store, "a", "1").await.unwrap();
-    assert_eq!(open(&options(&dir)).unwrap_err().reason(), Reason::DataDirInUse);
+    assert_eq!(open(options(&dir)).unwrap_err().reason(), Reason::DataDirInUse);
     engine.close().await.unwrap();
     let error = put(&store, "a", "2").await.unwrap_err();
     assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
     assert_eq!(store.get("a").await.unwrap_err().reason(), Reason::StoreUnavailable);
 
-    let (store, _engine) = open(&options(&dir)).unwrap();
+    let (store, _engine) = open(options(&dir)).unwrap();
     let status = store.status();
     assert_eq!((status.revision, status.keys, status.writable), (revision, 2, true));
     assert!(status.size_bytes > 0);
@@ -101,7 +102,7 @@ async fn closing_waits_for_what_was_handed_over() {
         assert!(matches!(polled, Poll::Pending | Poll::Ready(Ok(_))), "{polled:?}");
     }
     engine.close().await.unwrap();
-    let (store, _engine) = open(&options(&dir)).unwrap();
+    let (store, _engine) = open(options(&dir)).unwrap();
     assert_eq!(store.status().keys, 100);
 }
 
@@ -109,7 +110,7 @@ async fn closing_waits_for_what_was_handed_over() {
 async fn a_file_that_is_no_store_is_named() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(super::FILE), "not a database, and long enough to look at").unwrap();
-    let error = open(&options(&dir)).unwrap_err();
+    let error = open(options(&dir)).unwrap_err();
     assert_eq!(error.reason(), Reason::RecordDamaged, "{error}");
     assert!(error.message().contains("store.redb"), "{error}");
 }
