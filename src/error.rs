@@ -216,6 +216,20 @@ impl Error {
         self
     }
 
+    /// The same error for another caller that it concerns as well, without the internal cause.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self(Box::new(Inner {
+            kind: self.0.kind,
+            reason: self.0.reason,
+            message: self.0.message.clone(),
+            fields: self.0.fields.clone(),
+            metadata: self.0.metadata.clone(),
+            retry_after: self.0.retry_after,
+            source: None,
+        }))
+    }
+
     /// What the caller should do.
     pub fn kind(&self) -> Kind {
         self.0.kind

@@ -8,3 +8,22 @@ pub mod error;
 pub mod id;
 pub mod task;
 pub mod time;
+
+// Floor 1: ports to the outside.
+pub mod config;
+pub mod store;
+pub mod telemetry;
+
+// Floor 2: pure rules and engines.
+pub mod health;
+
+// Floor 3: the domain.
+pub mod fleet;
+pub mod system;
+
+// Floor 4: what speaks gRPC and HTTP.
+pub mod api;
+pub mod guard;
+
+// Floor 5: builds, serves and takes down everything.
+pub mod server;

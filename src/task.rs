@@ -13,7 +13,10 @@ use std::{
     thread,
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 use tracing::{Instrument as _, debug, error, error_span};
 
 /// What the end of a task means.
@@ -119,6 +122,54 @@ pub fn thread(
     work: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Tasks of one kind that belong together, such as connections. Dropping the group stops them all.
+#[derive(Debug)]
+pub struct Group<T: 'static> {
+    name: &'static str,
+    tasks: JoinSet<T>,
+}
+
+impl<T: Send + 'static> Group<T> {
+    /// No tasks yet; each will carry this name.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, tasks: JoinSet::new() }
+    }
+
+    /// Runs one more.
+    pub fn spawn(&mut self, future: impl Future<Output = T> + Send + 'static) {
+        self.tasks.spawn(future);
+    }
+
+    /// How many run, or have ended and not been collected.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Waits for the next one to end; None if there is none. One that panicked is logged, and its
+    /// output is lost: `Some(None)`. Cancel safe.
+    pub async fn next(&mut self) -> Option<Option<T>> {
+        Some(match self.tasks.join_next().await? {
+            Ok(output) => Some(output),
+            Err(ended) => {
+                if ended.is_panic() {
+                    error!(task = self.name, "task panicked");
+                }
+                None
+            }
+        })
+    }
+
+    /// Stops all at their next await, and waits until they have.
+    pub async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
 }
 
 /// Says how a task ended when it is dropped: done, stopped or panicked.

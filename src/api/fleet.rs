@@ -1,0 +1,356 @@
+//! `seaworthy.v1.FleetService`.
+
+use std::{pin::Pin, time::Duration};
+
+use futures_core::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    convert::{self, instance, service},
+    page,
+    parse::{self, Fields, registration::Defaults},
+    proto::{server::fleet_service_server::FleetService, v1 as pb},
+    session,
+    status::status,
+    watch::{self, Watchers},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    fleet::{Deleted, Handle, names::InstanceKey, query::Filter, refusal::Refusal},
+    guard::caller::Caller,
+    id::{SessionToken, TokenHash},
+    time::Clock,
+};
+
+/// Most heartbeats in one call.
+const MAX_HEARTBEATS: usize = 1000;
+
+/// A stream of answers.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The adapter.
+#[derive(Clone, Debug)]
+pub struct FleetApi {
+    fleet: Handle,
+    defaults: Defaults,
+    watchers: Watchers,
+    clock: Clock,
+    open_timeout: Duration,
+}
+
+impl FleetApi {
+    /// Serves this fleet. `open_timeout`: how long a session may take to say what it is.
+    pub fn new(
+        fleet: Handle,
+        defaults: Defaults,
+        watchers: Watchers,
+        clock: Clock,
+        open_timeout: Duration,
+    ) -> Self {
+        Self { fleet, defaults, watchers, clock, open_timeout }
+    }
+
+    /// Registers an instance for a caller.
+    pub(super) async fn register_for(
+        &self,
+        path: &str,
+        wire: pb::RegisterRequest,
+        caller: Option<&Caller>,
+    ) -> Result<pb::RegisterResponse> {
+        let (registration, claim) = parse::registration::request(&self.defaults, path, wire)?;
+        let peer = caller.map(|caller| caller.connection.peer.to_string()).unwrap_or_default();
+        let (registered, token) = self.fleet.register(registration, claim, &peer).await?;
+        Ok(pb::RegisterResponse {
+            instance: Some(instance::instance(&registered)),
+            session_token: token.reveal().to_owned(),
+            lease_ttl: Some(convert::duration(registered.registration.lease_ttl)),
+            heartbeat_interval: Some(convert::duration(registered.registration.heartbeat_interval())),
+        })
+    }
+
+    /// The fleet that it serves.
+    pub(super) fn fleet(&self) -> &Handle {
+        &self.fleet
+    }
+
+    fn heartbeat_all(&self, wire: pb::HeartbeatRequest) -> Result<pb::HeartbeatResponse> {
+        let pb::HeartbeatRequest { heartbeats } = wire;
+        if heartbeats.is_empty() || heartbeats.len() > MAX_HEARTBEATS {
+            let found = heartbeats.len();
+            return Err(Error::field(
+                "heartbeats",
+                format!("has {found} entries; send 1 to {MAX_HEARTBEATS}"),
+            ));
+        }
+        let hashes: Vec<TokenHash> =
+            heartbeats.iter().map(|beat| SessionToken::from_wire(&*beat.session_token).hash()).collect();
+        let mut results = Vec::with_capacity(heartbeats.len());
+        let beats = heartbeats.iter().zip(&hashes).map(|(beat, hash)| match &beat.instance {
+            Some(named) => (named.service.as_str(), named.instance_id.as_str(), named.incarnation, hash),
+            None => ("", "", 0, hash),
+        });
+        self.fleet.heartbeats(beats, |outcome| results.push(outcome));
+        let results =
+            results.into_iter().zip(&heartbeats).map(|(outcome, beat)| heartbeat_result(outcome, beat));
+        Ok(pb::HeartbeatResponse { results: results.collect() })
+    }
+
+    async fn deregister_one(
+        &self,
+        request: Request<pb::DeregisterRequest>,
+    ) -> Result<pb::DeregisterResponse> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let pb::DeregisterRequest { instance: named, session_token, message } = request.into_inner();
+        let mut fields = Fields::default();
+        let named = parse::incarnation(&mut fields, "instance", named);
+        let token = parse::session_token(&mut fields, "session_token", &session_token, caller.as_ref());
+        let message = parse::message(&mut fields, "message", &message);
+        let ((key, incarnation), token) = fields.finish(named.zip(token))?;
+        let tombstone = self.fleet.deregister(key, incarnation, token, message).await?;
+        Ok(pb::DeregisterResponse { tombstone: Some(instance::tombstone(&tombstone)) })
+    }
+
+    async fn remove_one(&self, wire: pb::RemoveInstanceRequest) -> Result<pb::RemoveInstanceResponse> {
+        let pb::RemoveInstanceRequest { service, instance_id, incarnation, message, allow_missing } = wire;
+        let mut fields = Fields::default();
+        let key = parse::instance_key(&mut fields, "", &service, &instance_id);
+        let message = parse::message(&mut fields, "message", &message);
+        let key = fields.finish(key)?;
+        let incarnation = (incarnation != 0).then_some(incarnation);
+        match self.fleet.remove(key, incarnation, message).await {
+            Ok(tombstone) => {
+                Ok(pb::RemoveInstanceResponse { tombstone: Some(instance::tombstone(&tombstone)) })
+            }
+            Err(error) if allow_missing && error.kind() == Kind::NotFound => {
+                Ok(pb::RemoveInstanceResponse { tombstone: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self, wire: pb::ListInstancesRequest) -> Result<pb::ListInstancesResponse> {
+        let pb::ListInstancesRequest {
+            service,
+            lifecycle,
+            health,
+            labels,
+            page_size,
+            page_token,
+            show_removed,
+        } = wire;
+        let mut fields = Fields::default();
+        let filter = Filter {
+            service: (!service.is_empty())
+                .then(|| parse::service_name(&mut fields, "service", &service))
+                .flatten(),
+            lifecycle: parse::filter_lifecycle(&mut fields, "lifecycle", lifecycle),
+            health: parse::filter_health(&mut fields, "health", health),
+            labels: labels.into_iter().collect(),
+        };
+        let size = page::size(&mut fields, page_size);
+        let after = page::after(&mut fields, &page_token);
+        let after = after.and_then(|place| {
+            let (service, id) = place.split_once('/').unwrap_or((&place, ""));
+            parse::instance_key(&mut fields, "page_token", service, id)
+        });
+        fields.check()?;
+        let (found, more) = self.fleet.instances(&filter, after.as_ref(), size);
+        let last = found.last().filter(|_| more).map(|last| page::token(&last.registration.key.to_string()));
+        let removed = if show_removed && page_token.is_empty() {
+            self.fleet.tombstones(filter.service.as_ref())
+        } else {
+            Vec::new()
+        };
+        Ok(pb::ListInstancesResponse {
+            instances: found.iter().map(instance::instance).collect(),
+            next_page_token: last.unwrap_or_default(),
+            removed: removed.iter().map(|tombstone| instance::tombstone(tombstone)).collect(),
+        })
+    }
+
+    fn get(&self, wire: pb::GetInstanceRequest) -> Result<pb::GetInstanceResponse> {
+        let pb::GetInstanceRequest { service, instance_id } = wire;
+        let mut fields = Fields::default();
+        let key = parse::instance_key(&mut fields, "", &service, &instance_id);
+        let key: InstanceKey = fields.finish(key)?;
+        Ok(pb::GetInstanceResponse { instance: Some(instance::instance(&*self.fleet.instance(&key)?)) })
+    }
+
+    async fn put(&self, wire: pb::PutServiceRequest) -> Result<pb::PutServiceResponse> {
+        let pb::PutServiceRequest { name, spec, if_revision } = wire;
+        let mut fields = Fields::default();
+        let name = parse::service_name(&mut fields, "name", &name);
+        let spec = match spec {
+            Some(spec) => Some(parse::spec::spec(&mut fields, "spec", name.as_ref(), spec)),
+            None => {
+                fields.wrong("spec", "is missing");
+                None
+            }
+        };
+        let (name, spec) = fields.finish(name.zip(spec))?;
+        let put = self.fleet.put_service(name, spec, if_revision).await?;
+        Ok(pb::PutServiceResponse { service: Some(service::service(&put)) })
+    }
+
+    fn get_one_service(&self, wire: pb::GetServiceRequest) -> Result<pb::GetServiceResponse> {
+        let pb::GetServiceRequest { name } = wire;
+        let mut fields = Fields::default();
+        let name = parse::service_name(&mut fields, "name", &name);
+        let found = self.fleet.service(&fields.finish(name)?)?;
+        Ok(pb::GetServiceResponse { service: Some(service::service(&found)) })
+    }
+
+    fn list_all_services(&self, wire: pb::ListServicesRequest) -> Result<pb::ListServicesResponse> {
+        let pb::ListServicesRequest { page_size, page_token } = wire;
+        let mut fields = Fields::default();
+        let size = page::size(&mut fields, page_size);
+        let after = page::after(&mut fields, &page_token);
+        fields.check()?;
+        let (found, more) = self.fleet.services(after.as_deref(), size);
+        let last = found.last().filter(|_| more).map(|last| page::token(last.name.as_str()));
+        Ok(pb::ListServicesResponse {
+            services: found.iter().map(service::service).collect(),
+            next_page_token: last.unwrap_or_default(),
+        })
+    }
+
+    async fn delete(&self, wire: pb::DeleteServiceRequest) -> Result<pb::DeleteServiceResponse> {
+        let pb::DeleteServiceRequest { name, confirm_name, if_revision, allow_missing } = wire;
+        let mut fields = Fields::default();
+        if confirm_name != name {
+            fields.wrong("confirm_name", "differs from name; give the name of the service again");
+        }
+        let name = parse::service_name(&mut fields, "name", &name);
+        let name = fields.finish(name)?;
+        match self.fleet.delete_service(name.clone(), if_revision).await? {
+            Deleted::Gone(left) => {
+                Ok(pb::DeleteServiceResponse { service: left.as_deref().map(service::service) })
+            }
+            Deleted::Missing if allow_missing => Ok(pb::DeleteServiceResponse { service: None }),
+            Deleted::Missing => Err(crate::fleet::query::no_spec(&name)),
+        }
+    }
+}
+
+fn heartbeat_result(outcome: Result<(), Refusal>, beat: &pb::InstanceHeartbeat) -> pb::HeartbeatResult {
+    let Err(refusal) = outcome else {
+        return pb::HeartbeatResult { outcome: pb::HeartbeatOutcome::Renewed.into(), message: String::new() };
+    };
+    let mut fields = Fields::default();
+    parse::incarnation(&mut fields, "instance", beat.instance.clone());
+    if let Err(error) = fields.check() {
+        return pb::HeartbeatResult {
+            outcome: pb::HeartbeatOutcome::Invalid.into(),
+            message: error.message().to_owned(),
+        };
+    }
+    let (service, id) =
+        beat.instance.as_ref().map_or(("", ""), |named| (named.service.as_str(), named.instance_id.as_str()));
+    let outcome = match &refusal {
+        Refusal::NotFound => pb::HeartbeatOutcome::NotFound,
+        Refusal::Removed(_) => pb::HeartbeatOutcome::Removed,
+        Refusal::Stale { .. } => pb::HeartbeatOutcome::StaleIncarnation,
+        Refusal::BadToken => pb::HeartbeatOutcome::Unauthenticated,
+    };
+    pb::HeartbeatResult { outcome: outcome.into(), message: refusal.about(service, id).message().to_owned() }
+}
+
+/// Wraps an answer, or turns its error into a status.
+pub(super) fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| status(&error))
+}
+
+#[tonic::async_trait]
+impl FleetService for FleetApi {
+    type AttachStream = Answers<pb::AttachResponse>;
+    type WatchFleetStream = Answers<pb::WatchFleetResponse>;
+
+    async fn register(
+        &self,
+        request: Request<pb::RegisterRequest>,
+    ) -> Result<Response<pb::RegisterResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        answer(self.register_for("", request.into_inner(), caller.as_ref()).await)
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::HeartbeatRequest>,
+    ) -> Result<Response<pb::HeartbeatResponse>, Status> {
+        answer(self.heartbeat_all(request.into_inner()))
+    }
+
+    async fn deregister(
+        &self,
+        request: Request<pb::DeregisterRequest>,
+    ) -> Result<Response<pb::DeregisterResponse>, Status> {
+        answer(self.deregister_one(request).await)
+    }
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<pb::AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let opened = session::open(self, request.into_inner(), caller, self.clock, self.open_timeout).await;
+        answer(opened.map(|stream| Box::pin(stream) as Self::AttachStream))
+    }
+
+    async fn get_instance(
+        &self,
+        request: Request<pb::GetInstanceRequest>,
+    ) -> Result<Response<pb::GetInstanceResponse>, Status> {
+        answer(self.get(request.into_inner()))
+    }
+
+    async fn list_instances(
+        &self,
+        request: Request<pb::ListInstancesRequest>,
+    ) -> Result<Response<pb::ListInstancesResponse>, Status> {
+        answer(self.list(request.into_inner()))
+    }
+
+    async fn remove_instance(
+        &self,
+        request: Request<pb::RemoveInstanceRequest>,
+    ) -> Result<Response<pb::RemoveInstanceResponse>, Status> {
+        answer(self.remove_one(request.into_inner()).await)
+    }
+
+    async fn watch_fleet(
+        &self,
+        request: Request<pb::WatchFleetRequest>,
+    ) -> Result<Response<Self::WatchFleetStream>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let stream = watch::fleet(self.fleet.clone(), self.watchers.enter(), caller, request.into_inner());
+        answer(stream.map(|stream| Box::pin(stream) as Self::WatchFleetStream))
+    }
+
+    async fn put_service(
+        &self,
+        request: Request<pb::PutServiceRequest>,
+    ) -> Result<Response<pb::PutServiceResponse>, Status> {
+        answer(self.put(request.into_inner()).await)
+    }
+
+    async fn get_service(
+        &self,
+        request: Request<pb::GetServiceRequest>,
+    ) -> Result<Response<pb::GetServiceResponse>, Status> {
+        answer(self.get_one_service(request.into_inner()))
+    }
+
+    async fn list_services(
+        &self,
+        request: Request<pb::ListServicesRequest>,
+    ) -> Result<Response<pb::ListServicesResponse>, Status> {
+        answer(self.list_all_services(request.into_inner()))
+    }
+
+    async fn delete_service(
+        &self,
+        request: Request<pb::DeleteServiceRequest>,
+    ) -> Result<Response<pb::DeleteServiceResponse>, Status> {
+        answer(self.delete(request.into_inner()).await)
+    }
+}

@@ -1,0 +1,194 @@
+//! `seaworthy.v1.HealthService`.
+
+use std::pin::Pin;
+
+use futures_core::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    convert::{health_state, instance, service},
+    fleet::answer,
+    page,
+    parse::{self, Fields},
+    proto::{server::health_service_server::HealthService, v1 as pb},
+    watch::{self, Watchers},
+};
+use crate::{
+    error::Result,
+    fleet::{
+        Handle,
+        names::{ComponentName, InstanceId, InstanceKey, ServiceName},
+    },
+    guard::caller::Caller,
+};
+
+/// The adapter.
+#[derive(Clone, Debug)]
+pub struct HealthApi {
+    fleet: Handle,
+    watchers: Watchers,
+}
+
+/// Whose health is asked for.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A service's.
+    Service(ServiceName),
+    /// An instance's.
+    Instance(InstanceKey),
+    /// A component's.
+    Component(InstanceKey, ComponentName),
+}
+
+impl Target {
+    /// The service that it is, or belongs to.
+    pub fn service(&self) -> &ServiceName {
+        match self {
+            Target::Service(name) => name,
+            Target::Instance(key) | Target::Component(key, _) => &key.service,
+        }
+    }
+
+    fn parse(name: &str, id: &str, component: &str) -> Result<Self> {
+        let mut fields = Fields::default();
+        let name = parse::service_name(&mut fields, "service", name);
+        let id = (!id.is_empty()).then(|| fields.take("instance_id", InstanceId::parse(id))).flatten();
+        let part = (!component.is_empty())
+            .then(|| fields.take("component", ComponentName::parse(component)))
+            .flatten();
+        if !component.is_empty() && id.is_none() {
+            fields.wrong("instance_id", "is missing; a component belongs to an instance");
+        }
+        let service = fields.finish(name)?;
+        Ok(match (id, part) {
+            (None, _) => Target::Service(service),
+            (Some(id), None) => Target::Instance(InstanceKey { service, id }),
+            (Some(id), Some(part)) => Target::Component(InstanceKey { service, id }, part),
+        })
+    }
+}
+
+/// The health of a target.
+///
+/// # Errors
+/// Nobody of that name is known.
+pub fn of(fleet: &Handle, target: &Target) -> Result<pb::Health> {
+    let mut health = pb::Health::default();
+    let verdict = match target {
+        Target::Service(name) => {
+            let found = fleet.service(name)?;
+            health.service = Some(service::service(&found));
+            found.health
+        }
+        Target::Instance(key) => {
+            let found = fleet.instance(key)?;
+            health.instance = Some(instance::instance(&found));
+            found.health.clone()
+        }
+        Target::Component(key, name) => {
+            let (of, found) = fleet.component(key, name.as_str())?;
+            let declared = of.registration.components.iter().find(|component| component.name == *name);
+            health.component =
+                declared.map(|declared| instance::component_health(&of.registration, declared, &found));
+            found.health
+        }
+    };
+    health.state = health_state(verdict.state).into();
+    health.cause = verdict.cause;
+    Ok(health)
+}
+
+impl HealthApi {
+    /// Serves the health of this fleet.
+    pub fn new(fleet: Handle, watchers: Watchers) -> Self {
+        Self { fleet, watchers }
+    }
+
+    fn report(&self, request: Request<pb::ReportHealthRequest>) -> Result<pb::ReportHealthResponse> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let pb::ReportHealthRequest { instance: named, session_token, reports, lifecycle } =
+            request.into_inner();
+        let mut fields = Fields::default();
+        let named = parse::incarnation(&mut fields, "instance", named);
+        let token = parse::session_token(&mut fields, "session_token", &session_token, caller.as_ref());
+        let lifecycle = parse::report::lifecycle(&mut fields, "lifecycle", lifecycle);
+        let ((key, incarnation), token) = fields.finish(named.zip(token))?;
+        let parse = |registration: &_| parse::report::reports("", registration, reports);
+        let after = self.fleet.report(&key, incarnation, &token, parse, lifecycle)?;
+        Ok(pb::ReportHealthResponse { instance: Some(instance::instance(&after)) })
+    }
+
+    fn get(&self, wire: pb::GetHealthRequest) -> Result<pb::GetHealthResponse> {
+        let pb::GetHealthRequest { service, instance_id, component } = wire;
+        let target = Target::parse(&service, &instance_id, &component)?;
+        Ok(pb::GetHealthResponse { health: Some(of(&self.fleet, &target)?) })
+    }
+
+    fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
+        let pb::ListTransitionsRequest { service, instance_id, page_size, page_token } = wire;
+        let mut fields = Fields::default();
+        let name =
+            (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
+        let id = (!instance_id.is_empty())
+            .then(|| fields.take("instance_id", InstanceId::parse(&instance_id)))
+            .flatten();
+        if id.is_some() && service.is_empty() {
+            fields.wrong("service", "is missing; an instance belongs to a service");
+        }
+        let size = page::size(&mut fields, page_size);
+        let before = page::after(&mut fields, &page_token).map(|place| place.parse::<u64>());
+        let before = match before {
+            Some(Err(_)) => {
+                fields.wrong("page_token", "is not a token of this list");
+                None
+            }
+            Some(Ok(before)) => Some(before),
+            None => None,
+        };
+        fields.check()?;
+        let (found, more) = self.fleet.transitions(name.as_ref(), id.as_ref(), before, size);
+        let last = found.last().filter(|_| more).map(|last| page::token(&last.sequence.to_string()));
+        Ok(pb::ListTransitionsResponse {
+            transitions: found.iter().map(|transition| instance::transition(transition)).collect(),
+            next_page_token: last.unwrap_or_default(),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl HealthService for HealthApi {
+    type WatchHealthStream = Pin<Box<dyn Stream<Item = Result<pb::WatchHealthResponse, Status>> + Send>>;
+
+    async fn report_health(
+        &self,
+        request: Request<pb::ReportHealthRequest>,
+    ) -> Result<Response<pb::ReportHealthResponse>, Status> {
+        answer(self.report(request))
+    }
+
+    async fn get_health(
+        &self,
+        request: Request<pb::GetHealthRequest>,
+    ) -> Result<Response<pb::GetHealthResponse>, Status> {
+        answer(self.get(request.into_inner()))
+    }
+
+    async fn watch_health(
+        &self,
+        request: Request<pb::WatchHealthRequest>,
+    ) -> Result<Response<Self::WatchHealthStream>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let pb::WatchHealthRequest { service, instance_id, component } = request.into_inner();
+        let target = Target::parse(&service, &instance_id, &component);
+        let stream = target
+            .map(|target| watch::target_health(self.fleet.clone(), self.watchers.enter(), caller, target));
+        answer(stream.map(|stream| Box::pin(stream) as Self::WatchHealthStream))
+    }
+
+    async fn list_transitions(
+        &self,
+        request: Request<pb::ListTransitionsRequest>,
+    ) -> Result<Response<pb::ListTransitionsResponse>, Status> {
+        answer(self.list(request.into_inner()))
+    }
+}

@@ -1,0 +1,171 @@
+//! `/metrics`: the server's own figures, by the conventions of OpenTelemetry for RPCs and of
+//! Prometheus for everything else.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use tonic::Code;
+
+use super::overview::Overview;
+use crate::{
+    store::counters::COMMIT_SECONDS,
+    system::Phase,
+    telemetry::{
+        exposition::{Family, Format, Labels, render},
+        histogram::Snapshot,
+        process::Process,
+    },
+};
+
+/// Every figure, in the format that the scraper prefers.
+pub async fn page(State(overview): State<Overview>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::negotiate(accept);
+    let mut families = rpcs(&overview);
+    families.extend(server(&overview));
+    families.extend(fleet(&overview));
+    families.extend(store(&overview));
+    families.extend(Process::new().figures());
+    ([(header::CONTENT_TYPE, format.content_type())], render(&families, format)).into_response()
+}
+
+/// A count as Prometheus carries it. Exact up to 2^53, which no count here reaches.
+#[allow(clippy::cast_precision_loss)]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+fn one(count: u64) -> [(Labels, f64); 1] {
+    [(Labels::none(), number(count))]
+}
+
+fn rpcs(overview: &Overview) -> Vec<Family> {
+    let recorder = &overview.guard.recorder;
+    let method = |path: &'static str| Labels::none().with("rpc_method", path.trim_start_matches('/'));
+    let ended = recorder.recorded().flat_map(|rpc| {
+        let labels = method(rpc.path);
+        rpc.ended
+            .into_iter()
+            .map(move |(code, count)| (labels.clone().with("rpc_response_status_code", code_name(code)), number(count)))
+    });
+    let running = recorder.recorded().map(|rpc| {
+        let ended: u64 = rpc.ended.iter().map(|(_, count)| count).sum();
+        (method(rpc.path), number(rpc.started.saturating_sub(ended)))
+    });
+    let seconds =
+        recorder.recorded().map(|rpc| (method(rpc.path).with("rpc_system_name", "grpc"), rpc.seconds.snapshot()));
+    vec![
+        Family::histogram(
+            "rpc_server_call_duration",
+            "How long RPCs took, streams to their end.",
+            seconds.collect::<Vec<_>>(),
+        ),
+        Family::counter("rpc_server_calls", "RPCs that ended, by status.", ended.collect::<Vec<_>>()),
+        Family::gauge("rpc_server_active_calls", "RPCs that are being answered.", running.collect::<Vec<_>>()),
+    ]
+}
+
+fn server(overview: &Overview) -> Vec<Family> {
+    let status = overview.status();
+    let connections = status.connections;
+    let version = Labels::none().with("version", status.version).with("boot_epoch", status.boot_epoch);
+    let phase = Phase::ALL
+        .iter()
+        .map(|phase| (Labels::none().with("phase", phase.as_str()), number(u64::from(*phase == status.phase))));
+    let closed = [
+        (Labels::none().with("why", "too_many"), number(connections.refused)),
+        (Labels::none().with("why", "handshake"), number(connections.handshakes_failed)),
+    ];
+    vec![
+        Family::gauge("seaworthy_build_info", "Always 1; the labels say what runs.", [(version, 1.0)]),
+        Family::gauge("seaworthy_phase", "1 for the phase that the control plane is in.", phase.collect::<Vec<_>>()),
+        Family::gauge("seaworthy_connections", "Connections that are open on the gRPC port.", one(connections.open)),
+        Family::counter("seaworthy_connections_accepted", "Connections that were taken.", one(connections.accepted)),
+        Family::counter("seaworthy_connections_refused", "Connections that were refused.", closed),
+        Family::gauge(
+            "seaworthy_active_requests",
+            "Requests that are being answered, streams included.",
+            one(status.active_requests),
+        ),
+        Family::gauge("seaworthy_watchers", "Watch streams that are open.", one(status.watchers)),
+    ]
+}
+
+fn fleet(overview: &Overview) -> Vec<Family> {
+    let (totals, counters) = (overview.fleet.totals(), overview.fleet.counters());
+    let states = overview.fleet.counts_by_state();
+    let instances = states
+        .iter()
+        .map(|(lifecycle, health, count)| {
+            let labels = Labels::none().with("lifecycle", *lifecycle).with("health", *health);
+            (labels, number(*count))
+        })
+        .collect::<Vec<_>>();
+    vec![
+        Family::gauge("seaworthy_services", "Services that are known.", one(totals.services)),
+        Family::gauge("seaworthy_instances", "Instances that are registered, by lifecycle and health.", instances),
+        Family::gauge("seaworthy_available_instances", "Instances that can take work.", one(totals.available)),
+        Family::gauge("seaworthy_sessions", "Sessions that are open.", one(totals.sessions)),
+        Family::counter("seaworthy_heartbeats", "Signs of life that were taken.", one(counters.heartbeats)),
+        Family::counter("seaworthy_health_reports", "Reports of components that were taken.", one(counters.reports)),
+        Family::gauge("seaworthy_fleet_revision", "Revision of the last change.", one(overview.fleet.revision())),
+    ]
+}
+
+fn store(overview: &Overview) -> Vec<Family> {
+    let (status, counters) = (overview.store.status(), overview.store.counters());
+    let operations = [
+        ("read", counters.reads),
+        ("write", counters.writes),
+        ("delete", counters.deletes),
+    ];
+    let operations = operations.map(|(kind, count)| (Labels::none().with("operation", kind), number(count)));
+    let mut running = 0;
+    let cumulative = COMMIT_SECONDS.iter().zip(counters.commit_seconds).map(|(bound, count)| {
+        running += count;
+        (*bound, running)
+    });
+    let commits = Snapshot {
+        cumulative: cumulative.collect(),
+        count: counters.commits,
+        sum: counters.commit_seconds_sum,
+    };
+    vec![
+        Family::counter("seaworthy_store_operations", "Keys that were read, written and deleted.", operations),
+        Family::counter("seaworthy_store_commits", "Commits that were acknowledged.", one(counters.commits)),
+        Family::counter("seaworthy_store_failed_commits", "Commits that were refused or failed.", one(counters.failed_commits)),
+        Family::histogram(
+            "seaworthy_store_commit_duration",
+            "How long commits took until they were durable.",
+            [(Labels::none(), commits)],
+        ),
+        Family::gauge("seaworthy_store_keys", "Keys in the store.", one(status.keys)),
+        Family::gauge("seaworthy_store_size", "Size of the store on the disk.", one(status.size_bytes)).unit("bytes"),
+        Family::gauge("seaworthy_store_writable", "1 while the store takes writes.", one(u64::from(status.writable))),
+    ]
+}
+
+/// The name of a status, as OpenTelemetry and gRPC write it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

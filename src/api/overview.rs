@@ -1,0 +1,131 @@
+//! How the control plane is, gathered from every room: for `SystemService`, the HTTP side and the
+//! metrics page alike.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    config::Config,
+    fleet::{Handle, Totals, snapshot::Revision},
+    guard::Guard,
+    store::{self, Store},
+    system::{
+        Connections, Phase, Vitals,
+        readiness::{self, Check, Facts},
+    },
+    telemetry::log::LogHandle,
+};
+
+use super::watch::Watchers;
+
+/// Whoever can be asked how the control plane is. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The registry.
+    pub fleet: Handle,
+    /// What is counted of the control plane itself.
+    pub vitals: Vitals,
+    /// The store.
+    pub store: Store,
+    /// The layers that every RPC passes.
+    pub guard: Guard,
+    /// Watches that are open.
+    pub watchers: Watchers,
+    /// The log's level.
+    pub log: LogHandle,
+}
+
+/// How the control plane is at one moment.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Version of this build.
+    pub version: &'static str,
+    /// Identifies this run.
+    pub boot_epoch: String,
+    /// When this run started.
+    pub started: SystemTime,
+    /// How long it has run.
+    pub uptime: Duration,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The fleet, counted.
+    pub totals: Totals,
+    /// Watches that are open.
+    pub watchers: u64,
+    /// Connections on the gRPC port.
+    pub connections: Connections,
+    /// Requests that are being answered, streams included.
+    pub active_requests: u64,
+    /// Revision of the fleet.
+    pub fleet_revision: Revision,
+    /// The store.
+    pub store: store::Status,
+}
+
+impl Overview {
+    /// How it is now.
+    pub fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            boot_epoch: self.fleet.boot_epoch().to_owned(),
+            started: self.vitals.started(),
+            uptime: self.vitals.uptime(),
+            phase: self.vitals.phase(),
+            totals: self.fleet.totals(),
+            watchers: self.watchers.count(),
+            connections: self.vitals.connections(),
+            active_requests: self.guard.active.count(),
+            fleet_revision: self.fleet.revision(),
+            store: self.store.status(),
+        }
+    }
+
+    /// The production-readiness report.
+    pub fn readiness(&self) -> Vec<Check> {
+        let totals = self.fleet.totals();
+        let config = &self.config;
+        let beyond = |listen: &std::net::SocketAddr| !listen.ip().is_loopback();
+        let listens =
+            [Some(&config.grpc.listen), Some(&config.http.listen), config.http.metrics_listen.as_ref()];
+        readiness::report(&Facts {
+            data_dir: config.data_dir.clone(),
+            disk_free: free_bytes(&config.data_dir),
+            disk_volatile: is_volatile(&config.data_dir),
+            store_writable: self.store.status().writable,
+            beyond_loopback: listens.into_iter().flatten().any(beyond),
+            instances: totals.instances,
+            max_instances: config.fleet.max_instances.get() as u64,
+            lost: totals.lost,
+            open_files: open_files(),
+            max_connections: config.grpc.max_connections.get() as u64,
+            stopping: self.vitals.phase() > Phase::Running,
+        })
+    }
+}
+
+fn free_bytes(dir: &Path) -> Option<u64> {
+    let stats = rustix::fs::statvfs(dir).ok()?;
+    Some(stats.f_bavail.saturating_mul(stats.f_frsize))
+}
+
+/// Whether a folder is on a file system that lives in memory.
+#[cfg(target_os = "linux")]
+fn is_volatile(dir: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    rustix::fs::statfs(dir).is_ok_and(|stats| [TMPFS, RAMFS].contains(&stats.f_type))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_volatile(_: &Path) -> bool {
+    false
+}
+
+fn open_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}

@@ -1,0 +1,193 @@
+//! From requests to checked domain values. Every message is destructured whole, so that a new field
+//! does not compile until somebody decides what it means; every wrong field is named, all at once.
+
+pub mod registration;
+pub mod report;
+pub mod spec;
+
+use std::{fmt::Display, time::Duration};
+
+use crate::{
+    error::{Error, FieldViolation, Result},
+    fleet::{
+        lifecycle::Lifecycle,
+        names::{InstanceId, InstanceKey, Invalid, ServiceName},
+    },
+    guard::caller::{Caller, Principal},
+    health::State,
+    id::{SessionToken, TokenHash},
+};
+
+use super::proto::v1 as pb;
+
+/// Longest words of a remover or leaver.
+const MAX_MESSAGE: usize = 1024;
+
+/// The fields of one request that are wrong.
+#[derive(Debug, Default)]
+pub struct Fields(Vec<FieldViolation>);
+
+impl Fields {
+    /// Says that a field is wrong.
+    pub fn wrong(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.0.push(FieldViolation { field: field.into(), description: description.into() });
+    }
+
+    /// Keeps a parsed value, or says that its field is wrong.
+    pub fn take<T, E: Display>(&mut self, field: impl Into<String>, parsed: Result<T, E>) -> Option<T> {
+        match parsed {
+            Ok(value) => Some(value),
+            Err(invalid) => {
+                self.wrong(field, invalid.to_string());
+                None
+            }
+        }
+    }
+
+    /// An error that names all wrong fields, if there are any.
+    ///
+    /// # Errors
+    /// There are.
+    pub fn check(self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::fields(self.0)) }
+    }
+
+    /// The value, if no field was wrong.
+    ///
+    /// # Errors
+    /// At least one was.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T> {
+        self.check()?;
+        value.ok_or_else(|| Error::internal("a value is missing although no field was wrong"))
+    }
+}
+
+/// A path within a request: `registration.components[2].name`.
+pub fn within(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+}
+
+/// A name of a service.
+pub fn service_name(fields: &mut Fields, field: &str, text: &str) -> Option<ServiceName> {
+    fields.take(field, ServiceName::parse(text))
+}
+
+/// The name of an instance in two fields of one message.
+pub fn instance_key(fields: &mut Fields, path: &str, service: &str, id: &str) -> Option<InstanceKey> {
+    let service = fields.take(within(path, "service"), ServiceName::parse(service));
+    let id = fields.take(within(path, "instance_id"), InstanceId::parse(id));
+    Some(InstanceKey { service: service?, id: id? })
+}
+
+/// An incarnation of an instance, which must be named.
+pub fn incarnation(
+    fields: &mut Fields,
+    path: &str,
+    wire: Option<pb::InstanceRef>,
+) -> Option<(InstanceKey, u64)> {
+    let Some(pb::InstanceRef { service, instance_id, incarnation }) = wire else {
+        fields.wrong(path, "is missing; name the service, the instance and its incarnation");
+        return None;
+    };
+    let key = instance_key(fields, path, &service, &instance_id);
+    if incarnation == 0 {
+        fields.wrong(within(path, "incarnation"), "is missing; use the one that the registration returned");
+    }
+    Some((key?, incarnation))
+}
+
+/// The token of a message, or the one in the call's metadata.
+///
+/// # Errors
+/// There is neither.
+pub fn session_token(
+    fields: &mut Fields,
+    field: &str,
+    text: &str,
+    caller: Option<&Caller>,
+) -> Option<TokenHash> {
+    if !text.is_empty() {
+        return Some(SessionToken::from_wire(text).hash());
+    }
+    match caller.map(|caller| &caller.principal) {
+        Some(Principal::Session(hash)) => Some(*hash),
+        Some(Principal::Anonymous) | None => {
+            fields.wrong(field, "is missing; use the token that the registration returned");
+            None
+        }
+    }
+}
+
+/// Words for people: bounded, without control characters.
+pub fn message(fields: &mut Fields, field: &str, text: &str) -> String {
+    if text.chars().count() > MAX_MESSAGE {
+        fields.wrong(field, format!("is longer than {MAX_MESSAGE} characters"));
+    }
+    printable(text)
+}
+
+/// Replaces control characters, which could harm a terminal or a log.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A duration from the wire.
+///
+/// # Errors
+/// It is negative or out of range.
+pub fn duration(wire: prost_types::Duration) -> Result<Duration, Invalid> {
+    Duration::try_from(wire).map_err(|_| Invalid("is negative or too long".to_owned()))
+}
+
+/// A duration within bounds, or the default where none is given.
+pub fn bounded_duration(
+    fields: &mut Fields,
+    field: &str,
+    wire: Option<prost_types::Duration>,
+    default: Duration,
+    bounds: (Duration, Duration),
+) -> Duration {
+    let Some(wire) = wire else { return default };
+    match fields.take(field, duration(wire)) {
+        Some(asked) if asked >= bounds.0 && asked <= bounds.1 => asked,
+        Some(asked) => {
+            fields.wrong(field, format!("is {asked:?}; use {:?} to {:?}", bounds.0, bounds.1));
+            default
+        }
+        None => default,
+    }
+}
+
+/// A lifecycle to filter by. None: any.
+pub fn filter_lifecycle(fields: &mut Fields, field: &str, wire: i32) -> Option<Lifecycle> {
+    match pb::Lifecycle::try_from(wire) {
+        Ok(pb::Lifecycle::Unspecified) => None,
+        Ok(pb::Lifecycle::Starting) => Some(Lifecycle::Starting),
+        Ok(pb::Lifecycle::Ready) => Some(Lifecycle::Ready),
+        Ok(pb::Lifecycle::LameDuck) => Some(Lifecycle::LameDuck),
+        Ok(pb::Lifecycle::Draining) => Some(Lifecycle::Draining),
+        Ok(pb::Lifecycle::Stopping) => Some(Lifecycle::Stopping),
+        Ok(pb::Lifecycle::Stopped) => Some(Lifecycle::Stopped),
+        Ok(pb::Lifecycle::Failed) => Some(Lifecycle::Failed),
+        Ok(pb::Lifecycle::Lost) => Some(Lifecycle::Lost),
+        Err(_) => {
+            fields.wrong(field, format!("{wire} is not a lifecycle"));
+            None
+        }
+    }
+}
+
+/// A state of health to filter by. None: any.
+pub fn filter_health(fields: &mut Fields, field: &str, wire: i32) -> Option<State> {
+    match pb::HealthState::try_from(wire) {
+        Ok(pb::HealthState::Unspecified) => None,
+        Ok(pb::HealthState::Healthy) => Some(State::Healthy),
+        Ok(pb::HealthState::Degraded) => Some(State::Degraded),
+        Ok(pb::HealthState::Unhealthy) => Some(State::Unhealthy),
+        Ok(pb::HealthState::Unknown) => Some(State::Unknown),
+        Err(_) => {
+            fields.wrong(field, format!("{wire} is not a state of health"));
+            None
+        }
+    }
+}

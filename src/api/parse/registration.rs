@@ -1,0 +1,290 @@
+//! Registrations.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use super::{Fields, bounded_duration, spec::spec, within};
+use crate::{
+    api::proto::v1 as pb,
+    error::Result,
+    fleet::{
+        self, Claim,
+        lifecycle::Lifecycle,
+        names::{ComponentName, InstanceId, InstanceKey, Invalid, ServiceName},
+        registration::{
+            Capability, Component, HEARTBEATS_PER_LEASE, MAX_COMPONENTS, MAX_LABEL_KEY, MAX_LABEL_VALUE,
+            MAX_LABELS, MAX_LEASE_TTL, MIN_LEASE_TTL, Registration, component_cycle,
+        },
+    },
+    health::component::Thresholds,
+    id::{Entropy, SessionToken, TokenHash},
+};
+
+/// Longest version.
+const MAX_VERSION: usize = 128;
+/// Longest zone, and kind of a component.
+const MAX_WORD: usize = 63;
+/// Longest address.
+const MAX_ADDRESS: usize = 256;
+/// Longest request id.
+const MAX_REQUEST_ID: usize = 128;
+/// Bounds of a report interval.
+const REPORT_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// Most reports that a threshold may ask for.
+const MAX_THRESHOLD: u32 = 100;
+
+/// What is assumed where a registration says nothing.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// How long a lease lives.
+    pub lease_ttl: Duration,
+    /// Makes ids for instances that bring none.
+    pub entropy: Entropy,
+}
+
+/// A request to register: what, and on what grounds it may take over an id.
+///
+/// # Errors
+/// Names every field that is wrong, under `path`.
+pub fn request(defaults: &Defaults, path: &str, wire: pb::RegisterRequest) -> Result<(Registration, Claim)> {
+    let pb::RegisterRequest { registration: wire, session_token, request_id } = wire;
+    let mut fields = Fields::default();
+    let token = (!session_token.is_empty()).then(|| SessionToken::from_wire(session_token).hash());
+    if request_id.len() > MAX_REQUEST_ID {
+        fields.wrong(within(path, "request_id"), format!("is longer than {MAX_REQUEST_ID} characters"));
+    }
+    let request = (!request_id.is_empty()).then(|| TokenHash::of(&request_id));
+    let path = within(path, "registration");
+    let parsed = match wire {
+        Some(wire) => registration(&mut fields, defaults, &path, wire)?,
+        None => {
+            fields.wrong(path, "is missing");
+            None
+        }
+    };
+    Ok((fields.finish(parsed)?, Claim { token, request }))
+}
+
+fn registration(
+    fields: &mut Fields,
+    defaults: &Defaults,
+    path: &str,
+    wire: pb::Registration,
+) -> Result<Option<Registration>> {
+    let pb::Registration {
+        service,
+        instance_id,
+        version,
+        zone,
+        address,
+        labels: wire_labels,
+        components: wire_components,
+        declared_spec,
+        lease_ttl,
+        lifecycle,
+    } = wire;
+    let service = fields.take(within(path, "service"), ServiceName::parse(&service));
+    let id = if instance_id.is_empty() {
+        Some(fleet::new_instance_id(&defaults.entropy)?)
+    } else {
+        fields.take(within(path, "instance_id"), InstanceId::parse(&instance_id))
+    };
+    let bounds = (MIN_LEASE_TTL, MAX_LEASE_TTL);
+    let lease_ttl =
+        bounded_duration(fields, &within(path, "lease_ttl"), lease_ttl, defaults.lease_ttl, bounds);
+    let interval = (lease_ttl / HEARTBEATS_PER_LEASE).max(REPORT_INTERVALS.0);
+    let declared_spec =
+        declared_spec.map(|wire| spec(fields, &within(path, "declared_spec"), service.as_ref(), wire));
+    let lifecycle = match pb::Lifecycle::try_from(lifecycle) {
+        Ok(pb::Lifecycle::Unspecified | pb::Lifecycle::Ready) => Lifecycle::Ready,
+        Ok(pb::Lifecycle::Starting) => Lifecycle::Starting,
+        _ => {
+            fields.wrong(within(path, "lifecycle"), "an instance registers as STARTING or READY");
+            Lifecycle::Ready
+        }
+    };
+    let labels = labels(fields, &within(path, "labels"), wire_labels);
+    let components = components(fields, &within(path, "components"), interval, wire_components);
+    let version = text(fields, &within(path, "version"), version, MAX_VERSION);
+    let zone = text(fields, &within(path, "zone"), zone, MAX_WORD);
+    let address = fields.take(within(path, "address"), checked_address(address)).unwrap_or_default();
+    let (Some(service), Some(id)) = (service, id) else { return Ok(None) };
+    let key = InstanceKey { service, id };
+    Ok(Some(Registration {
+        key,
+        version,
+        zone,
+        address,
+        labels,
+        components,
+        declared_spec,
+        lease_ttl,
+        lifecycle,
+    }))
+}
+
+/// Free text: bounded, and without control characters.
+fn text(fields: &mut Fields, field: &str, text: String, longest: usize) -> String {
+    if text.chars().count() > longest {
+        fields.wrong(field, format!("is longer than {longest} characters"));
+    }
+    if text.chars().any(char::is_control) {
+        fields.wrong(field, "has control characters");
+    }
+    text
+}
+
+/// `host:port`, or nothing.
+fn checked_address(address: String) -> Result<String, Invalid> {
+    if address.is_empty() {
+        return Ok(address);
+    }
+    let port =
+        address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    let clean = address.len() <= MAX_ADDRESS && !address.chars().any(|c| c.is_control() || c.is_whitespace());
+    match port {
+        Some(Ok(port)) if port > 0 && clean => Ok(address),
+        _ => {
+            Err(Invalid(format!("is not host:port of up to {MAX_ADDRESS} characters, such as 10.0.0.7:8080")))
+        }
+    }
+}
+
+fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> BTreeMap<String, String> {
+    if wire.len() > MAX_LABELS {
+        fields.wrong(path, format!("has {} labels; {MAX_LABELS} are the most", wire.len()));
+        return BTreeMap::new();
+    }
+    for (key, value) in &wire {
+        let entry = || format!("{path}[{:?}]", key.chars().take(MAX_LABEL_KEY).collect::<String>());
+        if key.is_empty() || key.len() > MAX_LABEL_KEY || key.chars().any(char::is_control) {
+            fields.wrong(
+                entry(),
+                format!("a key has 1 to {MAX_LABEL_KEY} characters, none of them control characters"),
+            );
+        }
+        if value.len() > MAX_LABEL_VALUE || value.chars().any(char::is_control) {
+            fields.wrong(
+                entry(),
+                format!("a value has up to {MAX_LABEL_VALUE} characters, none of them control characters"),
+            );
+        }
+    }
+    wire.into_iter().collect()
+}
+
+fn components(
+    fields: &mut Fields,
+    path: &str,
+    interval: Duration,
+    wire: Vec<pb::Component>,
+) -> Vec<Component> {
+    if wire.len() > MAX_COMPONENTS {
+        fields.wrong(path, format!("has {} components; {MAX_COMPONENTS} are the most", wire.len()));
+        return Vec::new();
+    }
+    let names: Vec<String> = wire.iter().map(|component| component.name.clone()).collect();
+    let mut found = Vec::with_capacity(wire.len());
+    for (at, component_wire) in wire.into_iter().enumerate() {
+        let path = format!("{path}[{at}]");
+        if names[..at].contains(&component_wire.name) {
+            fields.wrong(within(&path, "name"), format!("{} is named twice", component_wire.name));
+        }
+        found.extend(component(fields, &path, interval, &names, component_wire));
+    }
+    // Positions are only meaningful when every component could be read.
+    if found.len() == names.len() {
+        let needs: Vec<Vec<usize>> = found.iter().map(|component| component.depends_on.clone()).collect();
+        if let Some(at) = component_cycle(&needs) {
+            fields.wrong(
+                format!("{path}[{at}].depends_on"),
+                format!("{} is part of a circle, or leads into one", names[at]),
+            );
+        }
+    }
+    found
+}
+
+fn component(
+    fields: &mut Fields,
+    path: &str,
+    interval: Duration,
+    names: &[String],
+    wire: pb::Component,
+) -> Option<Component> {
+    let pb::Component {
+        name,
+        kind,
+        essential,
+        depends_on,
+        capabilities,
+        report_interval,
+        fail_threshold,
+        pass_threshold,
+    } = wire;
+    let name = fields.take(within(path, "name"), ComponentName::parse(&name));
+    let kind = text(fields, &within(path, "kind"), kind, MAX_WORD);
+    let mut needs = Vec::new();
+    for (at, needed) in depends_on.iter().enumerate() {
+        match names.iter().position(|name| name == needed) {
+            Some(position) => needs.push(position),
+            None => fields.wrong(
+                format!("{path}.depends_on[{at}]"),
+                format!("{needed:?} is not a component of this instance"),
+            ),
+        }
+    }
+    let mut found: Vec<Capability> = Vec::new();
+    for (at, wire) in capabilities.into_iter().enumerate() {
+        let capability = match pb::Capability::try_from(wire) {
+            Ok(pb::Capability::Health) => Capability::Health,
+            Ok(pb::Capability::Backup) => Capability::Backup,
+            Ok(pb::Capability::Restore) => Capability::Restore,
+            Ok(pb::Capability::Shutdown) => Capability::Shutdown,
+            Ok(pb::Capability::Unspecified) | Err(_) => {
+                fields.wrong(format!("{path}.capabilities[{at}]"), format!("{wire} is not a capability"));
+                continue;
+            }
+        };
+        if !found.contains(&capability) {
+            found.push(capability);
+        }
+    }
+    if found.is_empty() {
+        found.push(Capability::Health);
+    }
+    let report_interval = bounded_duration(
+        fields,
+        &within(path, "report_interval"),
+        report_interval,
+        interval,
+        REPORT_INTERVALS,
+    );
+    let mut threshold = |field: &str, asked: u32, default: NonZeroU32| match NonZeroU32::new(asked) {
+        None => default,
+        Some(asked) if asked.get() <= MAX_THRESHOLD => asked,
+        Some(asked) => {
+            fields.wrong(
+                within(path, field),
+                format!("is {asked}; use 1 to {MAX_THRESHOLD}, or 0 for the default"),
+            );
+            default
+        }
+    };
+    let thresholds = Thresholds {
+        fail: threshold("fail_threshold", fail_threshold, Thresholds::DEFAULT.fail),
+        pass: threshold("pass_threshold", pass_threshold, Thresholds::DEFAULT.pass),
+    };
+    Some(Component {
+        name: name?,
+        kind,
+        essential,
+        depends_on: needs,
+        capabilities: found,
+        report_interval,
+        thresholds,
+    })
+}

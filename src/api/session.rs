@@ -1,0 +1,380 @@
+//! `FleetService/Attach`: the session of an instance on a bidirectional stream.
+//!
+//! One value, polled by the connection, without a task or a queue of its own: a fleet has as many of
+//! these as it has instances. Messages are taken as they come; heartbeats are acknowledged once for
+//! all that came together. What a session means is the fleet's; here it is only carried.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Status, Streaming};
+
+use super::{
+    convert::{self, instance},
+    fleet::FleetApi,
+    parse::{self, Fields},
+    proto::v1 as pb,
+    status::status,
+};
+use crate::{
+    error::{Error, Kind, Reason, Result},
+    fleet::{
+        Handle,
+        refusal::why_removed,
+        session::{Closing, Session},
+        snapshot::Tombstone,
+    },
+    guard::caller::Caller,
+    time::Clock,
+};
+
+/// Messages that are taken before others on the same connection get their turn.
+const TURN: usize = 64;
+/// When to attach again after the control plane said that it stops.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// Takes the first message and opens the session.
+///
+/// # Errors
+/// The first message is missing, late or not `open`; or the fleet refuses.
+pub async fn open(
+    api: &FleetApi,
+    mut inbound: Streaming<pb::AttachRequest>,
+    caller: Option<Caller>,
+    clock: Clock,
+    patience: Duration,
+) -> Result<SessionStream> {
+    let first = match timeout(patience, inbound.message()).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(broken)) => {
+            return Err(Error::field("message", format!("could not be read: {}", broken.message())));
+        }
+        Err(_) => {
+            return Err(Error::new(
+                Kind::DeadlineExceeded,
+                Reason::SessionSilent,
+                format!("no first message within {}s; send `open`", patience.as_secs()),
+            ));
+        }
+    };
+    let how = match first {
+        Some(pb::AttachRequest {
+            message: Some(pb::attach_request::Message::Open(pb::OpenSession { how: Some(how) })),
+        }) => how,
+        Some(pb::AttachRequest { message: Some(pb::attach_request::Message::Open(_)) }) => {
+            return Err(Error::field("open.how", "is missing; give register or resume"));
+        }
+        _ => return Err(Error::field("open", "is missing; it must be the first message")),
+    };
+    let (session, session_token) = match how {
+        pb::open_session::How::Register(wire) => {
+            let registered = api.register_for("open.register", wire, caller.as_ref()).await?;
+            (take_up_registered(api, &registered)?, registered.session_token)
+        }
+        pb::open_session::How::Resume(wire) => (resume(api, wire, caller.as_ref())?, String::new()),
+    };
+    Ok(SessionStream::new(api.fleet().clone(), session, session_token, inbound, caller, clock))
+}
+
+fn take_up_registered(api: &FleetApi, registered: &pb::RegisterResponse) -> Result<Session> {
+    let wire = registered.instance.as_ref().and_then(|registered| {
+        let pb::Registration { service, instance_id, .. } = registered.registration.as_ref()?;
+        let (service, instance_id) = (service.clone(), instance_id.clone());
+        Some(pb::InstanceRef { service, instance_id, incarnation: registered.incarnation })
+    });
+    let session_token = registered.session_token.clone();
+    resume(api, pb::ResumeSession { instance: wire, session_token }, None)
+}
+
+fn resume(api: &FleetApi, wire: pb::ResumeSession, caller: Option<&Caller>) -> Result<Session> {
+    let pb::ResumeSession { instance: named, session_token } = wire;
+    let mut fields = Fields::default();
+    let named = parse::incarnation(&mut fields, "open.resume.instance", named);
+    let token = parse::session_token(&mut fields, "open.resume.session_token", &session_token, caller);
+    let ((key, incarnation), token) = fields.finish(named.zip(token))?;
+    api.fleet().open_session(&key, incarnation, &token)
+}
+
+/// A leave that is being written.
+type Leaving = Pin<Box<dyn Future<Output = Result<std::sync::Arc<Tombstone>>> + Send>>;
+
+/// The stream of answers of one session. Dropping it closes the session; the lease runs on.
+pub struct SessionStream {
+    held: Held,
+    inbound: Streaming<pb::AttachRequest>,
+    ready: VecDeque<pb::AttachResponse>,
+    acknowledge: Option<u64>,
+    closing: WatchStream<Option<Closing>>,
+    connection: Option<WatchStream<bool>>,
+    leaving: Option<Leaving>,
+    silence: Pin<Box<Sleep>>,
+    second_chance: bool,
+    clock: Clock,
+    ended: bool,
+}
+
+/// The session, closed when dropped.
+#[derive(Debug)]
+struct Held {
+    fleet: Handle,
+    session: Session,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.fleet.close_session(&self.session);
+    }
+}
+
+impl std::fmt::Debug for SessionStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionStream")
+            .field("held", &self.held)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SessionStream {
+    fn new(
+        fleet: Handle,
+        session: Session,
+        session_token: String,
+        inbound: Streaming<pb::AttachRequest>,
+        caller: Option<Caller>,
+        clock: Clock,
+    ) -> Self {
+        let registration = &session.instance.registration;
+        let opened = pb::SessionOpened {
+            instance: Some(instance::instance(&session.instance)),
+            session_token,
+            lease_ttl: Some(convert::duration(registration.lease_ttl)),
+            heartbeat_interval: Some(convert::duration(registration.heartbeat_interval())),
+            boot_epoch: fleet.boot_epoch().to_owned(),
+        };
+        let mut ready = VecDeque::with_capacity(1);
+        ready.push_back(response(pb::attach_response::Message::Opened(opened)));
+        Self {
+            inbound,
+            ready,
+            acknowledge: None,
+            closing: WatchStream::from_changes(session.closing.clone()),
+            connection: caller.map(|caller| WatchStream::new(caller.connection.closing)),
+            leaving: None,
+            silence: Box::pin(sleep(session.lease.ttl())),
+            second_chance: true,
+            clock,
+            ended: false,
+            held: Held { fleet, session },
+        }
+    }
+
+    /// Takes what has come in. True: there may be more.
+    fn take(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        for _ in 0..TURN {
+            match Pin::new(&mut self.inbound).poll_next(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Some(Ok(message))) => self.accept(message)?,
+                // Closed or broken: the client is gone, and its lease runs on.
+                Poll::Ready(Some(Err(_)) | None) => return Err(Ended::Quietly),
+            }
+            if self.leaving.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn accept(&mut self, wire: pb::AttachRequest) -> Result<(), Ended> {
+        use pb::attach_request::Message;
+        let pb::AttachRequest { message } = wire;
+        let Held { fleet, session } = &self.held;
+        match message {
+            Some(Message::Heartbeat(pb::SessionHeartbeat { sequence })) => {
+                fleet.session_heard(session);
+                self.acknowledge = Some(sequence);
+            }
+            Some(Message::Health(wire)) => {
+                let sequence = wire.sequence;
+                if let Err(error) = report(fleet, session, wire) {
+                    fleet.session_heard(session);
+                    self.ready.push_back(refused(sequence, &error));
+                }
+            }
+            Some(Message::Leave(pb::LeaveSession { message })) => {
+                let message = parse::message(&mut Fields::default(), "leave.message", &message);
+                let (fleet, key, incarnation) =
+                    (fleet.clone(), session.instance.registration.key.clone(), session.instance.incarnation);
+                self.leaving =
+                    Some(Box::pin(async move { fleet.session_leave(key, incarnation, message).await }));
+            }
+            Some(Message::Open(_)) => {
+                return Err(Ended::With(status(&Error::field("open", "the session is open already"))));
+            }
+            // A kind that this build does not know.
+            None => fleet.session_heard(session),
+        }
+        Ok(())
+    }
+
+    fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<pb::AttachResponse, Status>>> {
+        let Some(leaving) = &mut self.leaving else { return Poll::Pending };
+        leaving.as_mut().poll(cx).map(|left| {
+            self.ended = true;
+            Some(match left {
+                Ok(_) => Ok(closing(pb::CloseReason::Left, "left, as asked", None)),
+                Err(error) => Err(status(&error)),
+            })
+        })
+    }
+
+    /// Whether nothing was heard for a whole lease. After a pause of our own the first look does not
+    /// count: what was sent meanwhile may still be on its way to us.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        while self.silence.as_mut().poll(cx).is_ready() {
+            let lease = &self.held.session.lease;
+            let silent = self.clock.mono().since(lease.last_heard());
+            let rest = match lease.ttl().checked_sub(silent).filter(|rest| !rest.is_zero()) {
+                Some(rest) => {
+                    self.second_chance = true;
+                    rest
+                }
+                None if self.second_chance => {
+                    self.second_chance = false;
+                    self.held.session.instance.registration.heartbeat_interval()
+                }
+                None => {
+                    let ttl = lease.ttl().as_secs();
+                    return Poll::Ready(status(&Error::new(
+                        Kind::DeadlineExceeded,
+                        Reason::SessionSilent,
+                        format!("nothing was heard for {ttl}s; attach again and send heartbeats"),
+                    )));
+                }
+            };
+            self.silence = Box::pin(sleep(rest));
+        }
+        Poll::Pending
+    }
+}
+
+/// How a stream ends without a last message of the protocol.
+enum Ended {
+    Quietly,
+    With(Status),
+}
+
+impl Stream for SessionStream {
+    type Item = Result<pb::AttachResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(ready) = this.ready.pop_front() {
+            return Poll::Ready(Some(Ok(ready)));
+        }
+        if this.leaving.is_none() {
+            match this.take(cx) {
+                Ok(false) => {}
+                Ok(true) => cx.waker().wake_by_ref(),
+                Err(Ended::Quietly) => {
+                    this.ended = true;
+                    return Poll::Ready(None);
+                }
+                Err(Ended::With(status)) => {
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(status)));
+                }
+            }
+        }
+        if let Some(sequence) = this.acknowledge.take() {
+            let acknowledgement = pb::SessionHeartbeatAck { sequence };
+            return Poll::Ready(Some(Ok(response(pb::attach_response::Message::HeartbeatAck(
+                acknowledgement,
+            )))));
+        }
+        if let Some(ready) = this.ready.pop_front() {
+            return Poll::Ready(Some(Ok(ready)));
+        }
+        if let Poll::Ready(left) = this.poll_leaving(cx) {
+            return Poll::Ready(left);
+        }
+        if let Poll::Ready(Some(Some(why))) = Pin::new(&mut this.closing).poll_next(cx) {
+            this.ended = true;
+            return Poll::Ready(Some(Ok(closed(&why))));
+        }
+        while let Some(connection) = &mut this.connection {
+            match Pin::new(connection).poll_next(cx) {
+                Poll::Ready(Some(false)) => {}
+                Poll::Ready(Some(true)) => {
+                    this.ended = true;
+                    let words = "the control plane ends this connection; attach again";
+                    return Poll::Ready(Some(Ok(closing(pb::CloseReason::Draining, words, Some(COME_BACK)))));
+                }
+                Poll::Ready(None) => this.connection = None,
+                Poll::Pending => break,
+            }
+        }
+        if let Poll::Ready(silent) = this.poll_silence(cx) {
+            this.ended = true;
+            return Poll::Ready(Some(Err(silent)));
+        }
+        Poll::Pending
+    }
+}
+
+fn report(fleet: &Handle, session: &Session, wire: pb::SessionHealth) -> Result<()> {
+    let pb::SessionHealth { reports, lifecycle, sequence: _ } = wire;
+    let mut fields = Fields::default();
+    let lifecycle = parse::report::lifecycle(&mut fields, "health.lifecycle", lifecycle);
+    fields.check()?;
+    let reports = parse::report::reports("health", &session.instance.registration, reports)?;
+    fleet.session_report(session, reports, lifecycle)?;
+    Ok(())
+}
+
+fn response(message: pb::attach_response::Message) -> pb::AttachResponse {
+    pb::AttachResponse { message: Some(message) }
+}
+
+fn refused(sequence: u64, error: &Error) -> pb::AttachResponse {
+    let field = error.violations().first().map(|violation| violation.field.clone()).unwrap_or_default();
+    let message = error.message().to_owned();
+    response(pb::attach_response::Message::ReportRefused(pb::SessionReportRefused {
+        sequence,
+        field,
+        message,
+    }))
+}
+
+fn closed(why: &Closing) -> pb::AttachResponse {
+    match why {
+        Closing::Superseded => {
+            closing(pb::CloseReason::Superseded, "another stream took up this session", None)
+        }
+        Closing::StaleIncarnation => {
+            closing(pb::CloseReason::StaleIncarnation, "a newer incarnation holds this id", None)
+        }
+        Closing::Removed(tombstone) => {
+            closing(pb::CloseReason::Removed, &format!("removed: {}", why_removed(tombstone)), None)
+        }
+    }
+}
+
+fn closing(reason: pb::CloseReason, message: &str, retry_after: Option<Duration>) -> pb::AttachResponse {
+    response(pb::attach_response::Message::Closing(pb::SessionClosing {
+        reason: reason.into(),
+        message: message.to_owned(),
+        retry_after: retry_after.map(convert::duration),
+    }))
+}

@@ -1,0 +1,72 @@
+//! `seaworthy.v1.SystemService`.
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    convert::system as convert,
+    fleet::answer,
+    overview::Overview,
+    proto::{server::system_service_server::SystemService, v1 as pb},
+};
+use crate::error::{Error, Result};
+
+/// The adapter.
+#[derive(Clone, Debug)]
+pub struct SystemApi(Overview);
+
+impl SystemApi {
+    /// Tells how this control plane is.
+    pub fn new(overview: Overview) -> Self {
+        Self(overview)
+    }
+
+    fn config(&self) -> pb::GetConfigResponse {
+        let entry = |entry: crate::config::Entry| pb::ConfigEntry {
+            key: entry.key.to_owned(),
+            value: entry.value,
+            origin: entry.origin.to_string(),
+        };
+        pb::GetConfigResponse { entries: self.0.config.entries().into_iter().map(entry).collect() }
+    }
+
+    fn set_level(&self, wire: pb::SetLogLevelRequest) -> Result<pb::SetLogLevelResponse> {
+        let pb::SetLogLevelRequest { log_level } = wire;
+        let previous =
+            self.0.log.set_level(&log_level).map_err(|error| Error::field("log_level", error.message()))?;
+        Ok(pb::SetLogLevelResponse { previous_log_level: previous })
+    }
+}
+
+#[tonic::async_trait]
+impl SystemService for SystemApi {
+    async fn get_status(
+        &self,
+        request: Request<pb::GetStatusRequest>,
+    ) -> Result<Response<pb::GetStatusResponse>, Status> {
+        let pb::GetStatusRequest {} = request.into_inner();
+        Ok(Response::new(convert::status(self.0.status())))
+    }
+
+    async fn get_readiness(
+        &self,
+        request: Request<pb::GetReadinessRequest>,
+    ) -> Result<Response<pb::GetReadinessResponse>, Status> {
+        let pb::GetReadinessRequest {} = request.into_inner();
+        Ok(Response::new(convert::readiness(self.0.readiness(), self.0.fleet.wall())))
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<pb::GetConfigRequest>,
+    ) -> Result<Response<pb::GetConfigResponse>, Status> {
+        let pb::GetConfigRequest {} = request.into_inner();
+        Ok(Response::new(self.config()))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<pb::SetLogLevelRequest>,
+    ) -> Result<Response<pb::SetLogLevelResponse>, Status> {
+        answer(self.set_level(request.into_inner()))
+    }
+}

@@ -1,0 +1,94 @@
+//! Reads the TOML file: tables become dotted keys, and each value is handed on as text with its line.
+
+use std::{fs, path::Path};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{draft::Draft, key::Key, keys::KEYS, origin::Origin, sources::NamedFile};
+
+/// Writes the file's values into the draft.
+pub(super) fn read(named: &NamedFile, draft: &mut Draft) {
+    let path = named.path.as_path();
+    match fs::read_to_string(path) {
+        Ok(text) => write(path, &text, draft),
+        Err(cause) => draft.problem(format!(
+            "cannot read the configuration file {} (named by {}): {cause}",
+            path.display(),
+            named.origin
+        )),
+    }
+}
+
+fn write(path: &Path, text: &str, draft: &mut Draft) {
+    match DeTable::parse(text) {
+        Ok(table) => Walk { path, text, draft }.table("", table.get_ref()),
+        Err(error) => {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            let wrong = error.message().replace('\n', ", ");
+            draft.problem(format!("cannot read file {}, line {line}, as TOML: {wrong}", path.display()));
+        }
+    }
+}
+
+struct Walk<'a> {
+    path: &'a Path,
+    text: &'a str,
+    draft: &'a mut Draft,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, section: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let key = match section {
+                "" => name.get_ref().to_string(),
+                _ => format!("{section}.{}", name.get_ref()),
+            };
+            let line = line_of(self.text, name.span().start);
+            match value.get_ref() {
+                DeValue::Table(inner) if !inner.is_empty() => self.table(&key, inner),
+                // An empty section says nothing, but a misspelt one says that something went wrong.
+                DeValue::Table(_) if is_section(&key) => {}
+                value => self.value(&key, value, line),
+            }
+        }
+    }
+
+    fn value(&mut self, name: &str, value: &DeValue<'_>, line: usize) {
+        let place = format!("file {}, line {line}", self.path.display());
+        let Some(key) = Key::find(name) else {
+            if is_section(name) {
+                return self.draft.problem(format!("{name} ({place}): is a section; write [{name}]"));
+            }
+            return self.draft.unknown("key", name, &place, KEYS.iter().map(|key| key.name));
+        };
+        match scalar(value) {
+            Some(text) => {
+                self.draft.write(key, &text, Origin::File(self.path.to_owned()), Some(line));
+            }
+            None => self.draft.problem(format!(
+                "{name} ({place}): is of the type {}; write it like {}",
+                value.type_str(),
+                key.example()
+            )),
+        }
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(truth) => Some(truth.to_string()),
+        DeValue::Integer(number) => {
+            Some(i64::from_str_radix(number.as_str(), number.radix()).ok()?.to_string())
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}

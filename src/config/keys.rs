@@ -1,0 +1,273 @@
+//! The table of all keys: a setting is a field of [`Config`](super::Config) and one row here.
+
+use std::time::Duration;
+
+use super::{
+    key::{Key, PLAIN},
+    log::parse_filter,
+    quantity::{show_duration, show_size},
+    value::{
+        DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, optional, path, put, size,
+        small_count, truth,
+    },
+};
+
+/// Every key, in the order in which it is shown.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "data_dir",
+        flag: Some("data-dir"),
+        doc: "Folder of the embedded store, relative to the working directory; made if it is not there, locked while in use.",
+        set: |c, v| put(&mut c.data_dir, path(v)),
+        show: |c| c.data_dir.display().to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "ready_file",
+        flag: Some("ready-file"),
+        doc: "File that is written as JSON (the addresses and the process id) once the server serves; empty for none.",
+        set: |c, v| put(&mut c.ready_file, optional(v, path)),
+        show: |c| c.ready_file.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+        ..PLAIN
+    },
+    Key {
+        name: "insecure",
+        flag: Some("insecure"),
+        doc: "Whether to listen beyond loopback although nothing is encrypted and nobody has to prove who they are.",
+        set: |c, v| put(&mut c.insecure, truth(v)),
+        show: |c| c.insecure.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "log_level",
+        flag: Some("log-level"),
+        live: true,
+        doc: "Level of the log: off, error, warn, info, debug or trace, or a filter like info,seaworthy::fleet=debug.",
+        set: |c, v| put(&mut c.log_level, parse_filter(v).map(|_| v.to_owned())),
+        show: |c| c.log_level.clone(),
+        ..PLAIN
+    },
+    Key {
+        name: "log_format",
+        flag: Some("log-format"),
+        doc: "Format of log lines: json, human, or auto for human on a terminal and json elsewhere.",
+        set: |c, v| put(&mut c.log_format, v.parse()),
+        show: |c| c.log_format.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.listen",
+        flag: Some("grpc-listen"),
+        doc: "Address of the gRPC side; port 0 takes a free port.",
+        set: |c, v| put(&mut c.grpc.listen, address(v)),
+        show: |c| c.grpc.listen.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.max_connections",
+        live: true,
+        doc: "Connections of the gRPC side at once; more are closed at once.",
+        set: |c, v| put(&mut c.grpc.max_connections, count(v, 1_000_000)),
+        show: |c| c.grpc.max_connections.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.max_connections_per_peer",
+        live: true,
+        doc: "Connections at once from one address.",
+        set: |c, v| put(&mut c.grpc.max_connections_per_peer, count(v, 1_000_000)),
+        show: |c| c.grpc.max_connections_per_peer.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.handshake_timeout",
+        doc: "How long a new connection may take until it speaks HTTP/2.",
+        set: |c, v| put(&mut c.grpc.handshake_timeout, duration(v, TENTH, 5 * MINUTE)),
+        show: |c| show_duration(c.grpc.handshake_timeout),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.max_connection_age",
+        doc: "Age at which a connection is asked to end, give or take a tenth.",
+        set: |c, v| put(&mut c.grpc.max_connection_age, duration(v, SECOND, 30 * DAY)),
+        show: |c| show_duration(c.grpc.max_connection_age),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.max_connection_age_grace",
+        doc: "How long calls on a connection that was asked to end may go on.",
+        set: |c, v| put(&mut c.grpc.max_connection_age_grace, duration(v, SECOND, DAY)),
+        show: |c| show_duration(c.grpc.max_connection_age_grace),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.keepalive_interval",
+        doc: "Silence on a connection after which the server pings.",
+        set: |c, v| put(&mut c.grpc.keepalive_interval, duration(v, SECOND, DAY)),
+        show: |c| show_duration(c.grpc.keepalive_interval),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.keepalive_timeout",
+        doc: "How long the answer to a ping may take before the connection is closed.",
+        set: |c, v| put(&mut c.grpc.keepalive_timeout, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.grpc.keepalive_timeout),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.max_streams_per_connection",
+        doc: "Calls at once on one connection.",
+        set: |c, v| put(&mut c.grpc.max_streams_per_connection, small_count(v, 65_536)),
+        show: |c| c.grpc.max_streams_per_connection.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.max_header_bytes",
+        doc: "Size of all headers of a call.",
+        set: |c, v| put(&mut c.grpc.max_header_bytes, size(v, KIB, MIB)),
+        show: |c| show_size(c.grpc.max_header_bytes.into()),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.max_message_bytes",
+        doc: "Size of one message of a caller.",
+        set: |c, v| put(&mut c.grpc.max_message_bytes, size(v, 64 * KIB, 64 * MIB)),
+        show: |c| shown_bytes(c.grpc.max_message_bytes),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.stream_idle_timeout",
+        doc: "Silence of a stream after which the server ends it.",
+        set: |c, v| put(&mut c.grpc.stream_idle_timeout, duration(v, SECOND, DAY)),
+        show: |c| show_duration(c.grpc.stream_idle_timeout),
+        ..PLAIN
+    },
+    Key {
+        name: "grpc.request_timeout",
+        doc: "How long a unary call may take; a caller's shorter deadline counts.",
+        set: |c, v| put(&mut c.grpc.request_timeout, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.grpc.request_timeout),
+        ..PLAIN
+    },
+    Key {
+        name: "http.listen",
+        flag: Some("http-listen"),
+        doc: "Address of the HTTP side; port 0 takes a free port.",
+        set: |c, v| put(&mut c.http.listen, address(v)),
+        show: |c| c.http.listen.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "http.metrics_listen",
+        flag: Some("metrics-listen"),
+        doc: "Address of a listener of its own for /metrics; empty to serve them on http.listen.",
+        set: |c, v| put(&mut c.http.metrics_listen, optional(v, address)),
+        show: |c| c.http.metrics_listen.map_or_else(String::new, |address| address.to_string()),
+        ..PLAIN
+    },
+    Key {
+        name: "http.max_connections",
+        live: true,
+        doc: "Connections of the HTTP side at once.",
+        set: |c, v| put(&mut c.http.max_connections, count(v, 1_000_000)),
+        show: |c| c.http.max_connections.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "http.request_timeout",
+        doc: "How long an HTTP request may take.",
+        set: |c, v| put(&mut c.http.request_timeout, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.http.request_timeout),
+        ..PLAIN
+    },
+    Key {
+        name: "fleet.lease_ttl",
+        doc: "How long an instance that asks for no TTL of its own may be silent before it counts as lost.",
+        set: |c, v| put(&mut c.fleet.lease_ttl, duration(v, 2 * SECOND, 10 * MINUTE)),
+        show: |c| show_duration(c.fleet.lease_ttl),
+        ..PLAIN
+    },
+    Key {
+        name: "fleet.lost_removal",
+        doc: "How long a lost instance stays listed before it is removed.",
+        set: |c, v| put(&mut c.fleet.lost_removal, duration(v, SECOND, 30 * DAY)),
+        show: |c| show_duration(c.fleet.lost_removal),
+        ..PLAIN
+    },
+    Key {
+        name: "fleet.tombstone_retention",
+        doc: "How long it is remembered that, and why, an instance was removed.",
+        set: |c, v| put(&mut c.fleet.tombstone_retention, duration(v, SECOND, 365 * DAY)),
+        show: |c| show_duration(c.fleet.tombstone_retention),
+        ..PLAIN
+    },
+    Key {
+        name: "fleet.max_instances",
+        live: true,
+        doc: "Instances at once in the whole fleet.",
+        set: |c, v| put(&mut c.fleet.max_instances, count(v, 10_000_000)),
+        show: |c| c.fleet.max_instances.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "fleet.max_services",
+        live: true,
+        doc: "Services at once.",
+        set: |c, v| put(&mut c.fleet.max_services, count(v, 1_000_000)),
+        show: |c| c.fleet.max_services.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "fleet.change_history",
+        doc: "Changes that are kept so that a watcher can resume without a full reset.",
+        set: |c, v| put(&mut c.fleet.change_history, count(v, 10_000_000)),
+        show: |c| c.fleet.change_history.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "store.cache_bytes",
+        doc: "Memory that the embedded store may use for its cache.",
+        set: |c, v| put(&mut c.store.cache_bytes, size(v, MIB, 64 * GIB)),
+        show: |c| shown_bytes(c.store.cache_bytes),
+        ..PLAIN
+    },
+    Key {
+        name: "shutdown.total",
+        doc: "How long stopping may take in all; keep it below the platform's own patience.",
+        set: |c, v| put(&mut c.shutdown.total, duration(v, SECOND, HOUR)),
+        show: |c| show_duration(c.shutdown.total),
+        ..PLAIN
+    },
+    Key {
+        name: "shutdown.lame_duck",
+        doc: "How long work is still accepted after health says NOT_SERVING; may be 0s.",
+        set: |c, v| put(&mut c.shutdown.lame_duck, duration(v, Duration::ZERO, HOUR)),
+        show: |c| show_duration(c.shutdown.lame_duck),
+        ..PLAIN
+    },
+    Key {
+        name: "shutdown.finish_requests",
+        doc: "How long active requests may take to finish once nothing new is accepted.",
+        set: |c, v| put(&mut c.shutdown.finish_requests, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.shutdown.finish_requests),
+        ..PLAIN
+    },
+    Key {
+        name: "shutdown.save_state",
+        doc: "How long saving the state may take.",
+        set: |c, v| put(&mut c.shutdown.save_state, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.shutdown.save_state),
+        ..PLAIN
+    },
+    Key {
+        name: "shutdown.cleanup",
+        doc: "How long closing the store and the log may take.",
+        set: |c, v| put(&mut c.shutdown.cleanup, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.shutdown.cleanup),
+        ..PLAIN
+    },
+];
+
+fn shown_bytes(bytes: usize) -> String {
+    show_size(bytes as u64)
+}

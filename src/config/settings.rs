@@ -1,0 +1,191 @@
+//! The validated configuration and its defaults: the one place where the numbers stand.
+//!
+//! [`KEYS`](super::KEYS) says in a sentence what each value means and between which bounds it lies.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{log::LogFormat, origin::Origin};
+
+/// Everything that can be set. [`Default`] is the configuration of a server of which nothing was said.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// Folder of the embedded store; relative to the working directory.
+    pub data_dir: PathBuf,
+    /// Written once the server serves; `None` writes none.
+    pub ready_file: Option<PathBuf>,
+    /// Whether to listen beyond loopback although nothing is encrypted or authenticated.
+    pub insecure: bool,
+    /// A level or a filter that [`parse_filter`](super::parse_filter) has accepted.
+    pub log_level: String,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// The gRPC side.
+    pub grpc: Grpc,
+    /// The HTTP side.
+    pub http: Http,
+    /// The registry of instances.
+    pub fleet: Fleet,
+    /// The embedded store.
+    pub store: Store,
+    /// The phases of stopping.
+    pub shutdown: Shutdown,
+    /// Where the values came from that are not defaults.
+    pub(super) origins: BTreeMap<&'static str, Origin>,
+}
+
+/// Settings of the gRPC listener and its connections.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Grpc {
+    pub listen: SocketAddr,
+    pub max_connections: NonZeroUsize,
+    pub max_connections_per_peer: NonZeroUsize,
+    pub handshake_timeout: Duration,
+    pub max_connection_age: Duration,
+    pub max_connection_age_grace: Duration,
+    pub keepalive_interval: Duration,
+    pub keepalive_timeout: Duration,
+    pub max_streams_per_connection: NonZeroU32,
+    pub max_header_bytes: u32,
+    pub max_message_bytes: usize,
+    pub stream_idle_timeout: Duration,
+    pub request_timeout: Duration,
+}
+
+/// Settings of the HTTP listeners.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Http {
+    pub listen: SocketAddr,
+    pub metrics_listen: Option<SocketAddr>,
+    pub max_connections: NonZeroUsize,
+    pub request_timeout: Duration,
+}
+
+/// Settings of the registry of instances.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Fleet {
+    pub lease_ttl: Duration,
+    pub lost_removal: Duration,
+    pub tombstone_retention: Duration,
+    pub max_instances: NonZeroUsize,
+    pub max_services: NonZeroUsize,
+    pub change_history: NonZeroUsize,
+}
+
+/// Settings of the embedded store.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Store {
+    pub cache_bytes: usize,
+}
+
+/// How long each phase of stopping may take; `total` cuts them all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Shutdown {
+    pub total: Duration,
+    pub lame_duck: Duration,
+    pub finish_requests: Duration,
+    pub save_state: Duration,
+    pub cleanup: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "./seaworthy-data".into(),
+            ready_file: None,
+            insecure: false,
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Auto,
+            grpc: Grpc::default(),
+            http: Http::default(),
+            fleet: Fleet::default(),
+            store: Store::default(),
+            shutdown: Shutdown::default(),
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self {
+            listen: loopback(50051),
+            max_connections: count(20_000),
+            max_connections_per_peer: count(2_000),
+            handshake_timeout: Duration::from_secs(10),
+            max_connection_age: minutes(30),
+            max_connection_age_grace: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(20),
+            max_streams_per_connection: NonZeroU32::MIN.saturating_add(127),
+            max_header_bytes: 16 << 10,
+            max_message_bytes: 4 << 20,
+            stream_idle_timeout: minutes(5),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8080),
+            metrics_listen: None,
+            max_connections: count(512),
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(15),
+            lost_removal: minutes(5),
+            tombstone_retention: minutes(24 * 60),
+            max_instances: count(200_000),
+            max_services: count(20_000),
+            change_history: count(16_384),
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { cache_bytes: 8 << 20 }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            total: Duration::from_secs(40),
+            lame_duck: Duration::from_secs(5),
+            finish_requests: Duration::from_secs(30),
+            save_state: Duration::from_secs(5),
+            cleanup: Duration::from_secs(3),
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn count(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}

@@ -1,0 +1,351 @@
+//! The configuration as a whole: precedence, messages, and that every key of the table works.
+
+use std::{fs, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::Reason;
+
+/// A configuration file in a folder of its own, and the flags that name it.
+struct File {
+    _folder: TempDir,
+    path: PathBuf,
+    flags: Flags,
+}
+
+fn file(text: &str) -> File {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seaworthy.toml");
+    fs::write(&path, text).unwrap();
+    let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+    File { _folder: folder, path, flags }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| (*name, *value)).collect()
+}
+
+/// The message of the refusal, with the file's path replaced by FILE.
+fn refusal(text: &str, variables: &[(&str, &str)]) -> String {
+    let file = file(text);
+    let error = load(&file.flags, &environment(variables)).unwrap_err();
+    assert_eq!(error.reason(), Reason::ConfigInvalid);
+    error.message().replace(&file.path.display().to_string(), "FILE")
+}
+
+/// A value for a key that is right and not the default.
+fn another(key: &Key) -> String {
+    match key.name {
+        "data_dir" | "ready_file" => "/somewhere/else".to_owned(),
+        "insecure" => "true".to_owned(),
+        "log_level" => "warn,seaworthy=debug".to_owned(),
+        "log_format" => "json".to_owned(),
+        "grpc.listen" | "http.listen" | "http.metrics_listen" => "127.0.0.2:7".to_owned(),
+        name if name.ends_with("_bytes") => "1MiB".to_owned(),
+        name if name.contains(".max_") && !name.contains("age") || name.ends_with("history") => {
+            "7".to_owned()
+        }
+        _ => "7s".to_owned(),
+    }
+}
+
+fn entry(config: &Config, key: &Key) -> Entry {
+    config.entries().into_iter().find(|entry| entry.key == key.name).unwrap()
+}
+
+#[test]
+fn nothing_said_is_the_default() {
+    let config = load(&Flags::default(), &Environment::default()).unwrap();
+    assert_eq!(config, Config::default());
+    assert!(config.entries().iter().all(|entry| entry.origin == Origin::Default));
+}
+
+#[test]
+fn every_default_is_a_value_that_may_be_written() {
+    for key in KEYS {
+        let mut config = Config::default();
+        (key.set)(&mut config, &key.default_value()).unwrap_or_else(|wrong| panic!("{}: {wrong}", key.name));
+        assert_eq!(config, Config::default(), "{}", key.name);
+    }
+}
+
+#[test]
+fn names_are_distinct_and_described() {
+    for (at, key) in KEYS.iter().enumerate() {
+        assert!(key.doc.ends_with('.') && !key.doc.contains('|'), "{}", key.name);
+        for other in &KEYS[at + 1..] {
+            assert_ne!(key.variable(), other.variable());
+        }
+    }
+}
+
+#[test]
+fn every_key_is_settable_in_the_file_and_the_environment() {
+    for key in KEYS {
+        let value = another(key);
+        assert_ne!(value, key.default_value(), "{}", key.name);
+        let written = key.example().replace(&key.default_value(), &value);
+        let written = if key.default_value().is_empty() {
+            key.example().replace("\"\"", &format!("{value:?}"))
+        } else {
+            written
+        };
+        let text = match key.name.split_once('.') {
+            Some((section, _)) => format!("[{section}]\n{written}\n"),
+            None => format!("{written}\n"),
+        };
+        let file = file(&text);
+        let config = load(&file.flags, &Environment::default()).unwrap();
+        let expected = Entry { key: key.name, value: value.clone(), origin: Origin::File(file.path) };
+        assert_eq!(entry(&config, key), expected);
+
+        let variable = key.variable();
+        let config = load(&Flags::default(), &environment(&[(&variable, &value)])).unwrap();
+        assert_eq!(entry(&config, key), Entry { origin: Origin::Environment(variable), ..expected });
+
+        let others = config.entries().into_iter().filter(|entry| entry.key != key.name);
+        assert!(others.into_iter().all(|entry| entry.origin == Origin::Default), "{}", key.name);
+    }
+}
+
+#[test]
+fn every_flag_sets_its_key() {
+    let flags = Flags {
+        config: None,
+        data_dir: Some("/somewhere/else".into()),
+        grpc_listen: Some("127.0.0.2:1".into()),
+        http_listen: Some("127.0.0.2:2".into()),
+        metrics_listen: Some("127.0.0.2:3".into()),
+        ready_file: Some("/ready".into()),
+        log_level: Some("debug".into()),
+        log_format: Some("human".into()),
+        insecure: Some(true),
+    };
+    let config = load(&flags, &Environment::default()).unwrap();
+    for key in KEYS {
+        let entry = entry(&config, key);
+        match key.flag {
+            Some(flag) => {
+                assert_eq!(entry.origin, Origin::Flag(flag));
+                assert_ne!(entry.value, key.default_value(), "{flag}");
+            }
+            None => assert_eq!(entry.origin, Origin::Default),
+        }
+    }
+    assert_eq!(config.http.metrics_listen, Some("127.0.0.2:3".parse().unwrap()));
+}
+
+#[test]
+fn the_later_source_wins() {
+    let mut file =
+        file("log_level = \"error\"\n[grpc]\nlisten = \"127.0.0.1:1\"\n[http]\nlisten = \"127.0.0.1:2\"");
+    let variables =
+        environment(&[("SEAWORTHY_GRPC_LISTEN", "127.0.0.1:3"), ("SEAWORTHY_HTTP_LISTEN", "127.0.0.1:4")]);
+    file.flags.http_listen = Some("127.0.0.1:5".into());
+    let config = load(&file.flags, &variables).unwrap();
+    assert_eq!(config.log_level, "error");
+    assert_eq!(config.grpc.listen.port(), 3);
+    assert_eq!(config.http.listen.port(), 5);
+    assert_eq!(config.origin("log_level").to_string(), format!("file {}", file.path.display()));
+    assert_eq!(config.origin("grpc.listen").to_string(), "environment SEAWORTHY_GRPC_LISTEN");
+    assert_eq!(config.origin("http.listen").to_string(), "flag --http-listen");
+    assert_eq!(config.origin("data_dir").to_string(), "default");
+}
+
+#[test]
+fn the_environment_names_the_file_unless_a_flag_does() {
+    let (named, flagged) = (file("log_level = \"warn\""), file("log_level = \"error\""));
+    let variables = environment(&[(CONFIG_VARIABLE, named.path.to_str().unwrap())]);
+    assert_eq!(load(&Flags::default(), &variables).unwrap().log_level, "warn");
+    assert_eq!(load(&flagged.flags, &variables).unwrap().log_level, "error");
+    assert_eq!(load(&Flags::default(), &environment(&[(CONFIG_VARIABLE, "")])).unwrap().log_level, "info");
+}
+
+#[test]
+fn each_mistake_is_named_with_its_place_and_its_cure() {
+    for (text, message) in [
+        (
+            "[fleet]\nlease_tll = \"15s\"",
+            "fleet.lease_tll (file FILE, line 2): is not a known key; did you mean fleet.lease_ttl?",
+        ),
+        ("colour = \"red\"", "colour (file FILE, line 1): is not a known key"),
+        ("[flet]", "flet (file FILE, line 1): is not a known key"),
+        ("grpc = 5", "grpc (file FILE, line 1): is a section; write [grpc]"),
+        (
+            "[fleet]\nlease_ttl = 15",
+            "fleet.lease_ttl = \"15\" (file FILE, line 2): is not a duration; write it like 250ms, 30s, 1m30s \
+             or 24h",
+        ),
+        (
+            "[fleet]\nlease_ttl = \"0s\"",
+            "fleet.lease_ttl = \"0s\" (file FILE, line 2): must be between 2s and 10m",
+        ),
+        (
+            "[grpc]\nmax_connections = 0",
+            "grpc.max_connections = \"0\" (file FILE, line 2): must be a whole number between 1 and 1000000",
+        ),
+        (
+            "[grpc]\nmax_message_bytes = \"4MB\"",
+            "grpc.max_message_bytes = \"4MB\" (file FILE, line 2): is not a size; write a whole number of bytes \
+             with or without KiB, MiB or GiB, like 64MiB",
+        ),
+        (
+            "[grpc]\nmax_header_bytes = 10",
+            "grpc.max_header_bytes = \"10\" (file FILE, line 2): must be between 1KiB and 1MiB",
+        ),
+        (
+            "[grpc]\nlisten = \"localhost:50051\"",
+            "grpc.listen = \"localhost:50051\" (file FILE, line 2): is not an address to listen on; write an IP \
+             address and a port, like 127.0.0.1:50051 or [::1]:50051 (port 0 takes a free one)",
+        ),
+        (
+            "[grpc]\nlisten = [\"127.0.0.1:1\"]",
+            "grpc.listen (file FILE, line 2): is of the type array; write it like listen = \"127.0.0.1:50051\"",
+        ),
+        ("insecure = \"yes\"", "insecure = \"yes\" (file FILE, line 1): must be true or false"),
+        (
+            "log_level = \"inf\"",
+            "log_level = \"inf\" (file FILE, line 1): \"inf\" is not a level; write off, error, warn, info, debug \
+             or trace, or a filter like info,seaworthy::fleet=debug",
+        ),
+        ("log_format = \"xml\"", "log_format = \"xml\" (file FILE, line 1): must be auto, json or human"),
+        ("data_dir = \"\"", "data_dir = \"\" (file FILE, line 1): must not be empty"),
+        (
+            "[shutdown]\ntotal = \"4s\"",
+            "shutdown.lame_duck = \"5s\" (default): must be shorter than shutdown.total, which is 4s (file FILE)",
+        ),
+        (
+            "[http]\nlisten = \"127.0.0.1:50051\"",
+            "http.listen = \"127.0.0.1:50051\" (file FILE): is also the address of grpc.listen; give each \
+             listener its own",
+        ),
+        (
+            "[http]\nmetrics_listen = \"0.0.0.0:9090\"",
+            "http.metrics_listen = \"0.0.0.0:9090\" (file FILE): reaches beyond this machine, and this version \
+             has neither TLS nor authentication: only loopback is safe; listen on 127.0.0.1 behind a proxy that \
+             terminates TLS and authenticates callers, or set insecure = true if everyone on the network is \
+             trusted",
+        ),
+    ] {
+        assert_eq!(refusal(text, &[]), format!("invalid configuration: {message}"), "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let broken = refusal("log_level = \"info\"\n[grpc\nlisten = 1", &[]);
+    assert!(
+        broken.starts_with("invalid configuration: cannot read file FILE, line 2, as TOML: "),
+        "{broken}"
+    );
+    let error =
+        load(&Flags { config: Some("/no/such/file".into()), ..Flags::default() }, &Environment::default());
+    assert_eq!(
+        error.unwrap_err().message(),
+        "invalid configuration: cannot read the configuration file /no/such/file (named by flag --config): No \
+         such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let message = refusal(
+        "log_level = \"loud\"\n[shutdown]\ntotal = \"soon\"",
+        &[("SEAWORTHY_INSECURE", "maybe"), ("SEAWORTHY_GRCP_LISTEN", "127.0.0.1:1")],
+    );
+    let lines: Vec<_> = message.lines().collect();
+    assert_eq!(lines.len(), 5, "{message}");
+    assert_eq!(lines[0], "invalid configuration, 4 mistakes:");
+    assert!(
+        message.contains("  insecure = \"maybe\" (environment SEAWORTHY_INSECURE): must be true or false")
+    );
+    assert!(message.contains(
+        "  SEAWORTHY_GRCP_LISTEN (environment): is not a known variable; did you mean SEAWORTHY_GRPC_LISTEN?"
+    ));
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let foreign = environment(&[
+        ("PATH", "/bin"),
+        ("SEAWORTHY_SERVER", "http://127.0.0.1:1"),
+        ("SEAWORTHY_TIMEOUT", "10s"),
+        ("SEAWORTHY_OUTPUT", "json"),
+        ("SEAWORTHY_BIN", "/usr/local/bin/seaworthy"),
+        ("SEAWORTHY_SERVICE_HOST", "10.0.0.1"),
+        ("SEAWORTHY_SERVICE_PORT", "50051"),
+        ("SEAWORTHY_SERVICE_PORT_GRPC", "50051"),
+        ("SEAWORTHY_PORT", "tcp://10.0.0.1:50051"),
+        ("SEAWORTHY_PORT_50051_TCP", "tcp://10.0.0.1:50051"),
+        ("SEAWORTHY_PORT_50051_TCP_PROTO", "tcp"),
+        ("SEAWORTHY_PORT_50051_TCP_PORT", "50051"),
+        ("SEAWORTHY_PORT_50051_TCP_ADDR", "10.0.0.1"),
+    ]);
+    assert_eq!(load(&Flags::default(), &foreign).unwrap(), Config::default());
+    assert!(load(&Flags::default(), &environment(&[("SEAWORTHY_PORT", "50051")])).is_err());
+}
+
+#[test]
+fn loopback_is_open_and_the_rest_wants_consent() {
+    for (address, allowed) in [
+        ("127.0.0.1:1", true),
+        ("127.9.9.9:1", true),
+        ("[::1]:1", true),
+        ("[::ffff:127.0.0.1]:1", true),
+        ("0.0.0.0:1", false),
+        ("[::]:1", false),
+        ("192.168.0.1:1", false),
+    ] {
+        let flags = Flags { grpc_listen: Some(address.into()), ..Flags::default() };
+        assert_eq!(load(&flags, &Environment::default()).is_ok(), allowed, "{address}");
+        let consenting = Flags { insecure: Some(true), ..flags };
+        assert!(load(&consenting, &Environment::default()).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn port_zero_clashes_with_nothing() {
+    let zero = Some("127.0.0.1:0".to_owned());
+    let flags = Flags {
+        grpc_listen: zero.clone(),
+        http_listen: zero.clone(),
+        metrics_listen: zero,
+        ..Flags::default()
+    };
+    assert!(load(&flags, &Environment::default()).is_ok());
+}
+
+#[test]
+fn a_secret_is_masked_where_it_is_shown() {
+    let key = Key { secret: true, show: |_| "hunter2".to_owned(), ..KEYS[0].clone() };
+    assert_eq!(key.masked(&Config::default()), MASKED);
+    let unset = Key { show: |_| String::new(), ..key };
+    assert_eq!(unset.masked(&Config::default()), "");
+}
+
+#[test]
+fn a_reload_takes_live_values_and_names_the_rest() {
+    let file = file("log_level = \"info\"");
+    let current = load(&file.flags, &Environment::default()).unwrap();
+    let text = "log_level = \"debug\"\n[fleet]\nmax_instances = 5_000\nlease_ttl = \"20s\"\n[grpc]\nlisten = \"127.0.0.1:1\"";
+    fs::write(&file.path, text).unwrap();
+    let reloaded = reload(&current, &file.flags, &Environment::default()).unwrap();
+    assert_eq!(reloaded.changed_keys, ["log_level", "fleet.max_instances"]);
+    assert_eq!(reloaded.needs_restart, ["grpc.listen", "fleet.lease_ttl"]);
+    assert_eq!(reloaded.config.log_level, "debug");
+    assert_eq!(reloaded.config.fleet.max_instances.get(), 5_000);
+    assert_eq!(reloaded.config.origin("fleet.max_instances"), Origin::File(file.path.clone()));
+    assert_eq!(reloaded.config.grpc, current.grpc);
+    assert_eq!(reloaded.config.fleet.lease_ttl, current.fleet.lease_ttl);
+
+    fs::write(&file.path, "log_level = \"loud\"").unwrap();
+    assert!(reload(&current, &file.flags, &Environment::default()).is_err());
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let table = reference();
+    assert_eq!(table.lines().count(), KEYS.len() + 2);
+    assert!(table.contains("| `fleet.lease_ttl` | `15s` | `SEAWORTHY_FLEET_LEASE_TTL` |  |  | How long"));
+}

@@ -1,0 +1,463 @@
+//! The registry: which instances of which services live, how healthy they are, and what changed.
+//!
+//! Rules live in `state`, a plain value that time and messages are passed to. Here it stands behind a
+//! lock that is held for microseconds and never over an await: being heard, reporting and reading go
+//! to it directly. What has to be durable first goes through one queue to the `registrar`; what holds
+//! over time is the `reconciler`'s. The room knows nothing of gRPC, nor of how a session is carried.
+
+pub mod changes;
+mod group;
+pub mod lease;
+pub mod lifecycle;
+mod member;
+pub mod names;
+pub mod query;
+mod reconciler;
+mod record;
+pub mod refusal;
+mod registrar;
+pub mod registration;
+pub mod session;
+pub mod snapshot;
+pub mod spec;
+mod state;
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::{
+    group::TRANSITIONS_KEPT,
+    member::Report,
+    reconciler::TICK,
+    registrar::Deleted,
+    state::{Claim, Limits, Totals},
+};
+use self::{
+    lifecycle::Lifecycle,
+    names::{InstanceId, InstanceKey, ServiceName},
+    refusal::Refusal,
+    registrar::{Answer, Command, RemoveCommand},
+    registration::Registration,
+    session::Session,
+    snapshot::{Instance, Removal, Service as ServiceSnapshot, Tombstone},
+    spec::Spec,
+    state::State,
+};
+use crate::{
+    error::{Error, Kind, Reason, Result},
+    id::{Entropy, SessionToken, TokenHash},
+    store::Store,
+    task::drain,
+    time::Clock,
+};
+
+/// Records that are read from the store at once while opening.
+const LOAD_PAGE: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
+/// When to come back if the queue of durable changes is full.
+const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How the fleet is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bounds and patience.
+    pub limits: Limits,
+}
+
+/// Does what is durable and what holds over time. Owns the fleet's queue.
+#[derive(Debug)]
+pub struct Service {
+    handle: Handle,
+    store: Store,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// The fleet, for whoever asks or tells. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    entropy: Entropy,
+    boot_epoch: String,
+    state: RwLock<State>,
+    heartbeats: AtomicU64,
+    reports: AtomicU64,
+}
+
+/// Events since the start, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Heartbeats that renewed a lease.
+    pub heartbeats: u64,
+    /// Health reports of components that were taken.
+    pub reports: u64,
+}
+
+/// Reads the fleet from the store. Instances come back READY, unconfirmed, with a whole lease ahead.
+///
+/// # Errors
+/// The store cannot be read, or a record is damaged or from a newer build.
+pub async fn open(
+    options: Options,
+    clock: Clock,
+    entropy: Entropy,
+    store: Store,
+) -> Result<(Handle, Service)> {
+    let mut state = State::new(options.limits);
+    load(&store, record::TOMBSTONES, |key, value| {
+        state.restore_grave(record::decode_grave(key, value)?);
+        Ok(())
+    })
+    .await?;
+    load(&store, record::SERVICES, |key, value| {
+        let (name, operator) = record::decode_operator_spec(key, value)?;
+        state.set_spec(clock.now(), &name, Some(operator));
+        Ok(())
+    })
+    .await?;
+    load(&store, record::INSTANCES, |key, value| {
+        state.admit(clock.now(), record::decode_instance(key, value)?);
+        Ok(())
+    })
+    .await?;
+    state.restored();
+    load(&store, record::TRANSITIONS, |key, value| {
+        state.restore_transition(record::decode_transition(key, value)?);
+        Ok(())
+    })
+    .await?;
+    let (sender, commands) = mpsc::channel(registrar::QUEUE);
+    let shared = Shared {
+        clock,
+        boot_epoch: entropy.name("boot")?,
+        entropy,
+        state: RwLock::new(state),
+        heartbeats: AtomicU64::new(0),
+        reports: AtomicU64::new(0),
+    };
+    let handle = Handle { shared: Arc::new(shared), commands: sender };
+    Ok((handle.clone(), Service { handle, store, commands }))
+}
+
+async fn load(store: &Store, prefix: &str, mut take: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page = store.list(prefix, after.as_deref(), LOAD_PAGE).await?;
+        for entry in &page.entries {
+            take(&entry.key, &entry.value)?;
+        }
+        match page.next {
+            None => return Ok(()),
+            next => after = next,
+        }
+    }
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Runs until the drain begins; then finishes what was queued and writes down what is left.
+    pub async fn run(self, drain: drain::Watch) {
+        let Self { handle, store, commands } = self;
+        let registrar = registrar::run(Arc::clone(&handle.shared), store.clone(), commands, drain.clone());
+        tokio::join!(registrar, reconciler::run(handle, store, drain));
+    }
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// Identifies this run of the control plane.
+    pub fn boot_epoch(&self) -> &str {
+        &self.shared.boot_epoch
+    }
+
+    /// Registers an instance as a new incarnation. Durable when it answers.
+    ///
+    /// # Errors
+    /// The id is held by a living incarnation that the claim does not match, the fleet is full, or
+    /// the store cannot write. Cancel safe: a caller that goes away may or may not have registered.
+    pub async fn register(
+        &self,
+        registration: Registration,
+        claim: Claim,
+        peer: &str,
+    ) -> Result<(Arc<Instance>, SessionToken)> {
+        let (registration, peer) = (Arc::new(registration), peer.into());
+        self.ask(|answer| Command::Register { registration, claim, peer, answer }).await
+    }
+
+    /// Ends an incarnation that proves itself by its token.
+    ///
+    /// # Errors
+    /// It is not registered, stale or removed, the token is wrong, or the store cannot write.
+    pub async fn deregister(
+        &self,
+        key: InstanceKey,
+        incarnation: u64,
+        token: TokenHash,
+        message: String,
+    ) -> Result<Arc<Tombstone>> {
+        self.remove_by(RemoveCommand {
+            service: key.service,
+            id: key.id,
+            incarnation: Some(incarnation),
+            token: Some(token),
+            removal: Removal::Deregistered,
+            message,
+        })
+        .await
+    }
+
+    /// Removes an instance for an operator.
+    ///
+    /// # Errors
+    /// There is no such instance or incarnation, its service is protected, or the store cannot write.
+    pub async fn remove(
+        &self,
+        key: InstanceKey,
+        incarnation: Option<u64>,
+        message: String,
+    ) -> Result<Arc<Tombstone>> {
+        self.remove_by(RemoveCommand {
+            service: key.service,
+            id: key.id,
+            incarnation,
+            token: None,
+            removal: Removal::Operator,
+            message,
+        })
+        .await
+    }
+
+    async fn remove_by(&self, removal: RemoveCommand) -> Result<Arc<Tombstone>> {
+        self.ask(|answer| Command::Remove { removal, answer }).await
+    }
+
+    /// Queues a removal whose outcome nobody waits for; drops it if the queue is full.
+    fn try_remove(&self, removal: RemoveCommand) {
+        let (answer, _) = oneshot::channel();
+        drop(self.commands.try_send(Command::Remove { removal, answer }));
+    }
+
+    /// Puts an operator's specification. `if_revision`: only over this one; 0: only if there is none.
+    ///
+    /// # Errors
+    /// The revision differs, hard dependencies would form a circle, the fleet is full, or the store
+    /// cannot write.
+    pub async fn put_service(
+        &self,
+        name: ServiceName,
+        spec: Spec,
+        if_revision: Option<u64>,
+    ) -> Result<ServiceSnapshot> {
+        let spec = Arc::new(spec);
+        self.ask(|answer| Command::PutSpec { name, spec, if_revision, answer }).await
+    }
+
+    /// Deletes an operator's specification.
+    ///
+    /// # Errors
+    /// The revision differs, the service is protected, or the store cannot write.
+    pub async fn delete_service(&self, name: ServiceName, if_revision: Option<u64>) -> Result<Deleted> {
+        self.ask(|answer| Command::DeleteSpec { name, if_revision, answer }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.try_send(command(answer)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Error::new(
+                Kind::Unavailable,
+                Reason::StoreUnavailable,
+                format!("{} changes wait to be written already; retry later", registrar::QUEUE),
+            )
+            .retry_after(QUEUE_PAUSE),
+            mpsc::error::TrySendError::Closed(_) => stopping(),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Takes one sign of life.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn heartbeat(
+        &self,
+        service: &str,
+        id: &str,
+        incarnation: u64,
+        token: &TokenHash,
+    ) -> Result<(), Refusal> {
+        let mut outcome = Err(Refusal::NotFound);
+        self.heartbeats([(service, id, incarnation, token)], |result| outcome = result);
+        outcome
+    }
+
+    /// Takes signs of life of many instances, and gives each outcome to `each`, in order.
+    pub fn heartbeats<'a>(
+        &self,
+        beats: impl IntoIterator<Item = (&'a str, &'a str, u64, &'a TokenHash)>,
+        mut each: impl FnMut(Result<(), Refusal>),
+    ) {
+        let now = self.shared.clock.now();
+        let mut noticed = Vec::new();
+        let mut renewed = 0;
+        {
+            let state = self.shared.state.read();
+            for (service, id, incarnation, token) in beats {
+                each(state.authenticate(service, id, incarnation, token).map(|member| {
+                    renewed += 1;
+                    if member.lease.touch(now.mono) {
+                        noticed.push((member.registration.key.clone(), incarnation));
+                    }
+                }));
+            }
+        }
+        self.shared.heartbeats.fetch_add(renewed, Ordering::Relaxed);
+        if !noticed.is_empty() {
+            let mut state = self.shared.state.write();
+            for (key, incarnation) in noticed {
+                state.hear(now, &key, incarnation);
+            }
+        }
+    }
+
+    /// Takes reports and a lifecycle of an instance that proves itself by its token.
+    ///
+    /// # Errors
+    /// It is not registered, stale or removed, the token is wrong, or the lifecycle cannot follow.
+    pub fn report(
+        &self,
+        key: &InstanceKey,
+        incarnation: u64,
+        token: &TokenHash,
+        reports: impl FnOnce(&Registration) -> Result<Vec<Report>>,
+        lifecycle: Option<Lifecycle>,
+    ) -> Result<Arc<Instance>> {
+        let now = self.shared.clock.now();
+        let mut state = self.shared.state.write();
+        let refused = |refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str());
+        let member =
+            state.authenticate(key.service.as_str(), key.id.as_str(), incarnation, token).map_err(refused)?;
+        let reports = reports(&member.registration)?;
+        member.lease.touch(now.mono);
+        self.shared.reports.fetch_add(reports.len() as u64, Ordering::Relaxed);
+        state.report(now, key, incarnation, reports, lifecycle)
+    }
+
+    /// Opens a session for an instance that proves itself by its token.
+    ///
+    /// # Errors
+    /// It is not registered, stale or removed, or the token is wrong.
+    pub fn open_session(&self, key: &InstanceKey, incarnation: u64, token: &TokenHash) -> Result<Session> {
+        let mut state = self.shared.state.write();
+        let refused = |refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str());
+        state.authenticate(key.service.as_str(), key.id.as_str(), incarnation, token).map_err(refused)?;
+        state.open_session(self.shared.clock.now(), key, incarnation)
+    }
+
+    /// Takes a sign of life on an open session: the hot path, without any lock.
+    #[inline]
+    pub fn session_heard(&self, session: &Session) {
+        let lease = &session.lease;
+        self.shared.heartbeats.fetch_add(1, Ordering::Relaxed);
+        if lease.touch(self.shared.clock.mono()) {
+            let instance = &session.instance;
+            self.shared.state.write().hear(
+                self.shared.clock.now(),
+                &instance.registration.key,
+                instance.incarnation,
+            );
+        }
+    }
+
+    /// Takes reports and a lifecycle on an open session.
+    ///
+    /// # Errors
+    /// The incarnation is no longer registered, or the lifecycle cannot follow.
+    pub fn session_report(
+        &self,
+        session: &Session,
+        reports: Vec<Report>,
+        lifecycle: Option<Lifecycle>,
+    ) -> Result<Arc<Instance>> {
+        let now = self.shared.clock.now();
+        session.lease.touch(now.mono);
+        self.shared.reports.fetch_add(reports.len() as u64, Ordering::Relaxed);
+        let instance = &session.instance;
+        let mut state = self.shared.state.write();
+        state.report(now, &instance.registration.key, instance.incarnation, reports, lifecycle)
+    }
+
+    /// Ends an incarnation whose session asks for it.
+    ///
+    /// # Errors
+    /// It is gone already, or the store cannot write.
+    pub async fn session_leave(
+        &self,
+        key: InstanceKey,
+        incarnation: u64,
+        message: String,
+    ) -> Result<Arc<Tombstone>> {
+        self.remove_by(RemoveCommand {
+            service: key.service,
+            id: key.id,
+            incarnation: Some(incarnation),
+            token: None,
+            removal: Removal::Deregistered,
+            message,
+        })
+        .await
+    }
+
+    /// The stream of a session has ended. The lease runs on.
+    pub fn close_session(&self, session: &Session) {
+        let instance = &session.instance;
+        let mut state = self.shared.state.write();
+        state.close_session(
+            self.shared.clock.now(),
+            &instance.registration.key,
+            instance.incarnation,
+            session.id,
+        );
+    }
+
+    /// Events since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            heartbeats: self.shared.heartbeats.load(Ordering::Relaxed),
+            reports: self.shared.reports.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(
+        Kind::Unavailable,
+        Reason::ServerDraining,
+        "the control plane is stopping; retry on another one or later",
+    )
+    .retry_after(QUEUE_PAUSE)
+}
+
+/// Checks that an id can be made for an instance that brings none.
+///
+/// # Errors
+/// The operating system's generator failed.
+pub fn new_instance_id(entropy: &Entropy) -> Result<InstanceId> {
+    let name = entropy.name("i")?;
+    InstanceId::parse(&name).map_err(|invalid| Error::internal(invalid.0))
+}

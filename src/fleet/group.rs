@@ -1,0 +1,237 @@
+//! One service inside the registry: its instances, counted as they change, its specification and the
+//! history of its health. Every change of one instance costs the same, however many there are.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use super::{
+    lifecycle::Lifecycle,
+    member::Member,
+    names::{InstanceId, ServiceName},
+    snapshot::{Service, SpecSource, Transition},
+    spec::Spec,
+};
+use crate::health::{
+    State, Verdict,
+    rollup::{self, Counts},
+};
+
+/// Changes of health that are kept for each service.
+pub const TRANSITIONS_KEPT: usize = 256;
+
+/// An operator's specification.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OperatorSpec {
+    pub(super) spec: Arc<Spec>,
+    pub(super) revision: u64,
+    pub(super) updated: SystemTime,
+}
+
+/// What the newest version declares.
+#[derive(Debug)]
+struct Declared {
+    version: String,
+    spec: Arc<Spec>,
+}
+
+/// A service that has instances, a specification, or both.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: ServiceName,
+    pub(super) members: BTreeMap<InstanceId, Member>,
+    pub(super) operator: Option<OperatorSpec>,
+    pub(super) transitions: VecDeque<Arc<Transition>>,
+    declared: Option<Declared>,
+    effective: (Arc<Spec>, SpecSource),
+    counts: Counts,
+    // Instances that are not healthy, by seriousness: the worst one names the service's cause.
+    troubled: BTreeSet<(u8, InstanceId)>,
+    health: Verdict,
+    health_changed: SystemTime,
+}
+
+/// What an instance adds to the counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Standing {
+    lifecycle: Lifecycle,
+    state: State,
+    confirmed: bool,
+}
+
+impl Standing {
+    pub(super) fn of(member: &Member) -> Self {
+        Self { lifecycle: member.lifecycle(), state: member.health().state, confirmed: member.confirmed() }
+    }
+
+    fn tally(self, counts: &mut Counts, step: impl Fn(&mut u32)) {
+        step(&mut counts.total);
+        match self.state {
+            State::Healthy => step(&mut counts.healthy),
+            State::Degraded => step(&mut counts.degraded),
+            State::Unhealthy => step(&mut counts.unhealthy),
+            State::Unknown => step(&mut counts.unknown),
+        }
+        match self.lifecycle {
+            Lifecycle::Ready if self.state.serves() => step(&mut counts.available),
+            Lifecycle::Ready if !self.confirmed => step(&mut counts.unconfirmed),
+            Lifecycle::Lost => step(&mut counts.lost),
+            Lifecycle::Starting => step(&mut counts.starting),
+            leaving if leaving.is_leaving() => step(&mut counts.leaving),
+            _ => {}
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn new(name: ServiceName, now: SystemTime) -> Self {
+        Self {
+            name,
+            members: BTreeMap::new(),
+            operator: None,
+            transitions: VecDeque::new(),
+            declared: None,
+            effective: (Arc::default(), SpecSource::Default),
+            counts: Counts::default(),
+            troubled: BTreeSet::new(),
+            health: rollup::service(&Counts::default(), 1, None),
+            health_changed: now,
+        }
+    }
+
+    /// Whether nothing holds it any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.operator.is_none()
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(super) fn health(&self) -> &Verdict {
+        &self.health
+    }
+
+    /// Moves an instance in the counts: from what it was, to what it is.
+    pub(super) fn recount(&mut self, id: &InstanceId, before: Option<Standing>, after: Option<Standing>) {
+        if before == after {
+            return;
+        }
+        if let Some(standing) = before {
+            standing.tally(&mut self.counts, |count| *count -= 1);
+            self.troubled.remove(&(rollup::severity(standing.state), id.clone()));
+        }
+        if let Some(standing) = after {
+            standing.tally(&mut self.counts, |count| *count += 1);
+            if standing.state != State::Healthy {
+                self.troubled.insert((rollup::severity(standing.state), id.clone()));
+            }
+        }
+    }
+
+    /// Works out the service's health anew; answers what it was if the state changed.
+    pub(super) fn settle(&mut self, now: SystemTime) -> Option<State> {
+        let worst = self.troubled.iter().next_back().and_then(|(_, id)| {
+            let member = self.members.get(id)?;
+            Some((id.as_str(), member.health().cause.as_str()))
+        });
+        let verdict = rollup::service(&self.counts, self.required(), worst);
+        let from = self.health.state;
+        let changed = verdict.state != from;
+        if changed {
+            self.health_changed = now;
+        }
+        self.health = verdict;
+        changed.then_some(from)
+    }
+
+    /// How many available instances the budget asks for now.
+    pub(super) fn required(&self) -> u32 {
+        self.effective.0.budget.required(self.counts.total)
+    }
+
+    /// The specification that counts.
+    pub(super) fn spec(&self) -> &Arc<Spec> {
+        &self.effective.0
+    }
+
+    /// Takes what an instance declares, unless an older version than the known one says it.
+    pub(super) fn declare(&mut self, version: &str, spec: &Spec) {
+        if self.declared.as_ref().is_some_and(|known| compare_versions(version, &known.version).is_lt()) {
+            return;
+        }
+        self.declared = Some(Declared { version: version.to_owned(), spec: Arc::new(spec.clone()) });
+        self.choose_spec();
+    }
+
+    /// Takes what the operator put, or that it was deleted.
+    pub(super) fn set_operator(&mut self, operator: Option<OperatorSpec>) {
+        self.operator = operator;
+        self.choose_spec();
+    }
+
+    /// The operator's specification wins; without one the newest declaration counts.
+    fn choose_spec(&mut self) {
+        self.effective = match (&self.operator, &self.declared) {
+            (Some(operator), _) => (Arc::clone(&operator.spec), SpecSource::Operator),
+            (None, Some(declared)) => (Arc::clone(&declared.spec), SpecSource::Declared),
+            (None, None) => (Arc::default(), SpecSource::Default),
+        };
+    }
+
+    /// Takes note of a change of health, and answers the oldest one when there are too many.
+    pub(super) fn remember(&mut self, transition: Arc<Transition>) -> Option<Arc<Transition>> {
+        self.transitions.push_back(transition);
+        if self.transitions.len() > TRANSITIONS_KEPT { self.transitions.pop_front() } else { None }
+    }
+
+    pub(super) fn snapshot(&self) -> Service {
+        let disagreements = match (&self.operator, &self.declared) {
+            (Some(operator), Some(declared)) => operator.spec.disagreements(&declared.spec),
+            _ => Vec::new(),
+        };
+        Service {
+            name: self.name.clone(),
+            spec: Arc::clone(&self.effective.0),
+            spec_source: self.effective.1,
+            declared_spec: self.declared.as_ref().map(|declared| Arc::clone(&declared.spec)),
+            disagreements,
+            health: self.health.clone(),
+            counts: self.counts,
+            required_available: self.required(),
+            spec_revision: self.operator.as_ref().map_or(0, |operator| operator.revision),
+            spec_updated: self.operator.as_ref().map(|operator| operator.updated),
+            health_changed: self.health_changed,
+        }
+    }
+}
+
+/// Orders versions: runs of digits by value, everything else as text; `1.10.0` is newer than `1.9.3`.
+fn compare_versions(left: &str, right: &str) -> std::cmp::Ordering {
+    fn pieces(version: &str) -> Vec<(Option<u64>, &str)> {
+        version
+            .split(['.', '-', '+', '_'])
+            .map(|piece| (piece.trim_start_matches('v').parse().ok(), piece))
+            .map(|(number, piece)| (number, if number.is_some() { "" } else { piece }))
+            .collect()
+    }
+    pieces(left).cmp(&pieces(right))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare_versions;
+
+    #[test]
+    fn versions_are_ordered_by_number() {
+        for (older, newer) in
+            [("1.9.3", "1.10.0"), ("v1.2", "v1.3"), ("1.2", "1.2.1"), ("", "0.1"), ("9", "2026.01.02")]
+        {
+            assert!(compare_versions(older, newer).is_lt(), "{older} {newer}");
+            assert!(compare_versions(newer, older).is_gt(), "{newer} {older}");
+        }
+        assert!(compare_versions("1.0.0", "1.0.0").is_eq());
+    }
+}

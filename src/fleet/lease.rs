@@ -1,0 +1,128 @@
+//! Leases, and the ledger that keeps our own stalls from becoming others' deaths.
+//!
+//! A lease is touched without any lock: hearing somebody must stay cheap when a hundred thousand are
+//! heard every few seconds. Whoever touches it learns whether more has to be done.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::registration::MAX_LEASE_TTL;
+use crate::time::Mono;
+
+/// The promise to be heard from within a TTL. Shared by the registry and the instance's session.
+#[derive(Debug)]
+pub struct Lease {
+    ttl: Duration,
+    last_heard: AtomicU64,
+    notice: AtomicBool,
+}
+
+impl Lease {
+    /// A lease that begins now. `notice`: whether the registry wants to know of the next sign of life.
+    pub fn new(ttl: Duration, now: Mono, notice: bool) -> Self {
+        Self { ttl, last_heard: AtomicU64::new(now.as_millis()), notice: AtomicBool::new(notice) }
+    }
+
+    /// Takes a sign of life. True: the registry wants to know (the instance was lost, or not yet
+    /// confirmed after a restart).
+    #[inline]
+    pub fn touch(&self, now: Mono) -> bool {
+        // Signs of life race only with each other, and by milliseconds; the later store wins.
+        self.last_heard.store(now.as_millis(), Ordering::Relaxed);
+        self.notice.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the registry wants to know of the next sign of life.
+    pub fn want_notice(&self, wanted: bool) {
+        self.notice.store(wanted, Ordering::Relaxed);
+    }
+
+    /// When it was last heard.
+    pub fn last_heard(&self) -> Mono {
+        Mono::from_millis(self.last_heard.load(Ordering::Relaxed))
+    }
+
+    /// How long it lives without a message.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+}
+
+/// Remembers when the control plane itself was late, so that silence during that time is not held
+/// against anyone.
+#[derive(Debug, Default)]
+pub struct Stalls(Vec<Stall>);
+
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    ended: Mono,
+    lateness: Duration,
+}
+
+/// Stalls kept at the most; when there are more the oldest two become one, which errs towards more
+/// patience.
+const MAX_STALLS: usize = 64;
+
+impl Stalls {
+    /// Takes note that the control plane was late by `lateness` until `now`.
+    pub fn record(&mut self, now: Mono, lateness: Duration) {
+        self.0.retain(|stall| now.since(stall.ended) <= MAX_LEASE_TTL + stall.lateness);
+        if self.0.len() >= MAX_STALLS {
+            let oldest = self.0.remove(0);
+            self.0[0].lateness += oldest.lateness;
+        }
+        self.0.push(Stall { ended: now, lateness });
+    }
+
+    /// When a promise to be heard within `patience` of `since` is broken: later by every stall that
+    /// ended after `since`.
+    pub fn deadline(&self, since: Mono, patience: Duration) -> Mono {
+        let credit =
+            self.0.iter().filter(|stall| stall.ended > since).map(|stall| stall.lateness).sum::<Duration>();
+        since + patience + credit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_stall_extends_only_what_was_waiting_then() {
+        let mut stalls = Stalls::default();
+        assert_eq!(stalls.deadline(at(0), 15 * SECOND), at(15));
+        stalls.record(at(40), 30 * SECOND);
+        assert_eq!(stalls.deadline(at(5), 15 * SECOND), at(50));
+        assert_eq!(stalls.deadline(at(41), 15 * SECOND), at(56));
+        stalls.record(at(60), 3 * SECOND);
+        assert_eq!(stalls.deadline(at(5), 15 * SECOND), at(53));
+        assert_eq!(stalls.deadline(at(41), 15 * SECOND), at(59));
+    }
+
+    #[test]
+    fn the_ledger_is_bounded_and_never_less_patient() {
+        let mut stalls = Stalls::default();
+        for second in 0..1000 {
+            stalls.record(at(100 + second), SECOND / 2);
+        }
+        assert!(stalls.0.len() <= MAX_STALLS);
+        assert!(stalls.deadline(at(99), SECOND) >= at(100) + SECOND / 2 * 500);
+    }
+
+    #[test]
+    fn a_touch_tells_whether_notice_is_wanted() {
+        let lease = Lease::new(15 * SECOND, at(0), true);
+        assert!(lease.touch(at(3)));
+        lease.want_notice(false);
+        assert!(!lease.touch(at(4)));
+        assert_eq!(lease.last_heard(), at(4));
+    }
+}

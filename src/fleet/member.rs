@@ -1,0 +1,339 @@
+//! One registered instance inside the registry: what it registered, how its components are, and what
+//! follows for the instance. Rules of one instance only; `state` keeps the fleet consistent.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    lease::Lease,
+    lifecycle::Lifecycle,
+    registration::Registration,
+    session::Closing,
+    snapshot::{ComponentHealth, Instance, Revision},
+};
+use crate::{
+    health::{
+        State, Verdict,
+        component::{Reported, SILENT_INTERVALS, Tracker},
+        rollup::{self, Part},
+    },
+    id::TokenHash,
+    time::{Mono, Now},
+};
+
+/// What one component says of itself.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Position of the component in the registration.
+    pub component: usize,
+    /// How it is.
+    pub state: Reported,
+    /// Why, for people.
+    pub message: String,
+    /// How long the check took.
+    pub response_time: Option<Duration>,
+    /// Figures of the check.
+    pub details: BTreeMap<String, String>,
+}
+
+/// A registered instance.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) registration: Arc<Registration>,
+    pub(super) incarnation: u64,
+    pub(super) token: TokenHash,
+    pub(super) request: Option<TokenHash>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) session: Option<OpenSession>,
+    pub(super) revision: Revision,
+    lifecycle: Lifecycle,
+    lost_since: Option<Mono>,
+    confirmed: bool,
+    health: Verdict,
+    parts: Vec<PartState>,
+    peer: Arc<str>,
+    registered: SystemTime,
+    lifecycle_changed: SystemTime,
+    health_changed: SystemTime,
+}
+
+/// The session that an instance has open.
+#[derive(Debug)]
+pub(super) struct OpenSession {
+    pub(super) id: u64,
+    pub(super) close: watch::Sender<Option<Closing>>,
+}
+
+/// A component of a member.
+#[derive(Debug)]
+struct PartState {
+    tracker: Tracker,
+    verdict: Verdict,
+    message: String,
+    details: BTreeMap<String, String>,
+    last_response_time: Option<Duration>,
+    reported: Option<Now>,
+    changed: SystemTime,
+}
+
+/// A change of one component's health.
+#[derive(Debug)]
+pub(super) struct PartChange {
+    pub(super) component: usize,
+    pub(super) from: State,
+}
+
+/// What a new member is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Birth {
+    pub(super) registration: Arc<Registration>,
+    pub(super) incarnation: u64,
+    pub(super) token: TokenHash,
+    pub(super) request: Option<TokenHash>,
+    pub(super) peer: Arc<str>,
+    pub(super) registered: SystemTime,
+    /// False where it comes from the store, and nothing was heard of it yet.
+    pub(super) confirmed: bool,
+}
+
+impl Member {
+    pub(super) fn new(birth: Birth, now: Now) -> Self {
+        let Birth { registration, incarnation, token, request, peer, registered, confirmed } = birth;
+        let parts = registration
+            .components
+            .iter()
+            .map(|component| PartState::new(component.thresholds, now))
+            .collect();
+        // After a restart it counts as READY until it says otherwise: whoever was in service
+        // discovery stays there.
+        let lifecycle = if confirmed { registration.lifecycle } else { Lifecycle::Ready };
+        let mut member = Self {
+            lease: Arc::new(Lease::new(registration.lease_ttl, now.mono, !confirmed)),
+            registration,
+            incarnation,
+            token,
+            request,
+            session: None,
+            revision: 0,
+            lifecycle,
+            lost_since: None,
+            confirmed,
+            health: Verdict::new(State::Unknown, ""),
+            parts,
+            peer,
+            registered,
+            lifecycle_changed: now.wall,
+            health_changed: now.wall,
+        };
+        member.settle(now);
+        member
+    }
+
+    /// Where it is in its life: LOST while its lease has run out.
+    pub(super) fn lifecycle(&self) -> Lifecycle {
+        if self.lost_since.is_some() { Lifecycle::Lost } else { self.lifecycle }
+    }
+
+    /// Since when it has been lost.
+    pub(super) fn lost_since(&self) -> Option<Mono> {
+        self.lost_since
+    }
+
+    pub(super) fn confirmed(&self) -> bool {
+        self.confirmed
+    }
+
+    pub(super) fn health(&self) -> &Verdict {
+        &self.health
+    }
+
+    pub(super) fn part(&self, component: usize) -> Option<&Verdict> {
+        self.parts.get(component).map(|part| &part.verdict)
+    }
+
+    /// Takes reports of components, and answers those whose health changed.
+    pub(super) fn report(&mut self, reports: Vec<Report>, now: Now) -> Vec<PartChange> {
+        let mut changes = Vec::new();
+        for report in reports {
+            let Report { component, state, message, response_time, details } = report;
+            let Some(part) = self.parts.get_mut(component) else { continue };
+            let from = part.verdict.state;
+            let to = part.tracker.report(state, response_time);
+            part.message = message;
+            part.details = details;
+            part.last_response_time = response_time;
+            part.reported = Some(now);
+            if part.judge(to, now) {
+                changes.push(PartChange { component, from });
+            }
+        }
+        changes
+    }
+
+    /// When a component will have been silent for too long, before credit for stalls: since when, and
+    /// for how long it may be silent. None while nothing is expected of it.
+    pub(super) fn silence(&self, component: usize) -> Option<(Mono, Duration)> {
+        let reported = self.parts.get(component)?.reported?;
+        let declared = self.registration.components.get(component)?;
+        Some((reported.mono, declared.report_interval * SILENT_INTERVALS))
+    }
+
+    /// Nothing was heard of a component for too long.
+    pub(super) fn forget(&mut self, component: usize, now: Now) -> Option<PartChange> {
+        let patience = self.registration.components.get(component)?.report_interval * SILENT_INTERVALS;
+        let part = self.parts.get_mut(component)?;
+        let from = part.verdict.state;
+        part.tracker.forget();
+        part.message = format!("no report for {}", shown(patience));
+        part.reported = None;
+        part.judge(State::Unknown, now).then_some(PartChange { component, from })
+    }
+
+    /// It was heard: an unconfirmed one is confirmed, and a lost one is where it was before. True if
+    /// it was lost.
+    pub(super) fn hear(&mut self, now: Now) -> bool {
+        self.confirmed = true;
+        self.lease.want_notice(false);
+        let was_lost = self.lost_since.take().is_some();
+        if was_lost {
+            self.lifecycle_changed = now.wall;
+        }
+        was_lost
+    }
+
+    /// Its lease ran out.
+    pub(super) fn lose(&mut self, now: Now) {
+        self.lease.want_notice(true);
+        self.lost_since = Some(now.mono);
+        self.lifecycle_changed = now.wall;
+    }
+
+    pub(super) fn set_lifecycle(&mut self, lifecycle: Lifecycle, now: Now) {
+        if self.lifecycle != lifecycle {
+            self.lifecycle = lifecycle;
+            self.lifecycle_changed = now.wall;
+        }
+    }
+
+    /// Works out the instance's health anew; answers what it was if the state changed.
+    pub(super) fn settle(&mut self, now: Now) -> Option<State> {
+        let verdict = self.judge();
+        let from = self.health.state;
+        let changed = verdict.state != from;
+        if changed {
+            self.health_changed = now.wall;
+        }
+        self.health = verdict;
+        changed.then_some(from)
+    }
+
+    fn judge(&self) -> Verdict {
+        match self.lifecycle() {
+            Lifecycle::Lost => {
+                return Verdict::new(
+                    State::Unknown,
+                    format!("lost: not heard for {}", shown(self.lease.ttl())),
+                );
+            }
+            Lifecycle::Failed => return Verdict::new(State::Unhealthy, "the instance said that it failed"),
+            _ if !self.confirmed => {
+                return Verdict::new(State::Unknown, "not heard since the control plane started");
+            }
+            _ => {}
+        }
+        let parts: Vec<Part<'_>> = self
+            .registration
+            .components
+            .iter()
+            .zip(&self.parts)
+            .map(|(declared, part)| Part {
+                name: declared.name.as_str(),
+                essential: declared.essential,
+                // What does not report health cannot be a problem.
+                state: if declared.reports_health() { part.verdict.state } else { State::Healthy },
+                cause: &part.verdict.cause,
+                depends_on: &declared.depends_on,
+            })
+            .collect();
+        rollup::instance(&parts)
+    }
+
+    /// The instance as readers see it.
+    pub(super) fn snapshot(&self, now: Now) -> Instance {
+        let heard = now.mono.since(self.lease.last_heard());
+        Instance {
+            registration: Arc::clone(&self.registration),
+            incarnation: self.incarnation,
+            lifecycle: self.lifecycle(),
+            health: self.health.clone(),
+            confirmed: self.confirmed,
+            attached: self.session.is_some(),
+            components: self.parts.iter().map(PartState::snapshot).collect(),
+            registered: self.registered,
+            last_heard: self.confirmed.then(|| now.wall.checked_sub(heard).unwrap_or(now.wall)),
+            lifecycle_changed: self.lifecycle_changed,
+            health_changed: self.health_changed,
+            peer: Arc::clone(&self.peer),
+            revision: self.revision,
+        }
+    }
+}
+
+impl PartState {
+    fn new(thresholds: crate::health::component::Thresholds, now: Now) -> Self {
+        Self {
+            tracker: Tracker::new(thresholds),
+            verdict: Verdict::new(State::Unknown, "no report yet"),
+            message: String::new(),
+            details: BTreeMap::new(),
+            last_response_time: None,
+            reported: None,
+            changed: now.wall,
+        }
+    }
+
+    /// Takes over a state; true if that is a change of health.
+    fn judge(&mut self, state: State, now: Now) -> bool {
+        let changed = self.verdict.state != state;
+        if changed {
+            self.changed = now.wall;
+        }
+        match state {
+            State::Healthy if !changed => {}
+            State::Healthy => self.verdict = Verdict::healthy(),
+            // A state that holds against a better report keeps the cause that brought it about.
+            _ if !changed && self.tracker.last() == Some(Reported::Healthy) => {}
+            _ => self.verdict = Verdict::new(state, self.message.clone()),
+        }
+        changed
+    }
+
+    fn snapshot(&self) -> ComponentHealth {
+        ComponentHealth {
+            health: self.verdict.clone(),
+            reported: self.tracker.last(),
+            message: self.message.clone(),
+            details: self.details.clone(),
+            consecutive_failures: self.tracker.consecutive_failures(),
+            average_response_time: self.tracker.average_response_time(),
+            last_response_time: self.last_response_time,
+            reported_at: self.reported.map(|at| at.wall),
+            changed: self.changed,
+            report_count: self.tracker.count(),
+        }
+    }
+}
+
+/// A duration in a sentence: `15s`, `1500ms`.
+pub(super) fn shown(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
+}

@@ -1,0 +1,533 @@
+//! What the fleet writes to the store: keys, and records as JSON that a person can read.
+//!
+//! | key | record |
+//! |---|---|
+//! | `instances/<service>/<id>` | a registration and its incarnation |
+//! | `services/<service>` | an operator's specification |
+//! | `tombstones/<service>/<id>` | what remains of a removed instance |
+//! | `transitions/<service>/<sequence>` | one change of health |
+//!
+//! Heartbeats and health are never written: after a restart instances are heard again.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    group::OperatorSpec,
+    lifecycle::Lifecycle,
+    member::Birth,
+    names::{ComponentName, InstanceId, InstanceKey, ServiceName},
+    registration::{Capability, Component, Registration},
+    snapshot::{Removal, Subject, Tombstone, Transition},
+    spec::{Budget, Limit, Need, Objectives, Quantity, Spec},
+    state::Grave,
+};
+use crate::{
+    error::{Error, Kind, Reason, Result},
+    health::{State, Verdict, component::Thresholds},
+    id::TokenHash,
+    store::record,
+};
+
+/// Newest version of each record that this build writes and reads.
+const VERSION: u32 = 1;
+
+/// Where registrations are.
+pub(super) const INSTANCES: &str = "instances/";
+/// Where operators' specifications are.
+pub(super) const SERVICES: &str = "services/";
+/// Where tombstones are.
+pub(super) const TOMBSTONES: &str = "tombstones/";
+/// Where changes of health are.
+pub(super) const TRANSITIONS: &str = "transitions/";
+
+pub(super) fn instance_key(key: &InstanceKey) -> String {
+    format!("{INSTANCES}{key}")
+}
+
+pub(super) fn service_key(name: &ServiceName) -> String {
+    format!("{SERVICES}{name}")
+}
+
+pub(super) fn tombstone_key(key: &InstanceKey) -> String {
+    format!("{TOMBSTONES}{key}")
+}
+
+pub(super) fn transition_key(transition: &Transition) -> String {
+    transition_key_of(transition.subject.service(), transition.sequence)
+}
+
+pub(super) fn transition_key_of(service: &ServiceName, sequence: u64) -> String {
+    format!("{TRANSITIONS}{service}/{sequence:020}")
+}
+
+// === records ===
+
+#[derive(Deserialize, Serialize)]
+struct InstanceRecord {
+    service: String,
+    id: String,
+    incarnation: u64,
+    token_hash: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request_hash: Option<String>,
+    peer: String,
+    registered_ms: u64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    version_label: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    zone: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    address: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    components: Vec<ComponentRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    declared_spec: Option<SpecRecord>,
+    lease_ttl_ms: u64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct ComponentRecord {
+    name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    kind: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    essential: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<usize>,
+    capabilities: Vec<CapabilityRecord>,
+    report_interval_ms: u64,
+    fail_threshold: NonZeroU32,
+    pass_threshold: NonZeroU32,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum CapabilityRecord {
+    Health,
+    Backup,
+    Restore,
+    Shutdown,
+}
+
+#[derive(Deserialize, Serialize)]
+struct SpecRecord {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    depends_on: BTreeMap<String, NeedRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitRecord>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    quorum_size: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    availability_percent: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rpo_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rto_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    protected: bool,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum NeedRecord {
+    Hard,
+    Soft,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum LimitRecord {
+    MinAvailableCount(u32),
+    MinAvailablePercent(u8),
+    MaxUnavailableCount(u32),
+    MaxUnavailablePercent(u8),
+}
+
+#[derive(Deserialize, Serialize)]
+struct OperatorSpecRecord {
+    revision: u64,
+    updated_ms: u64,
+    spec: SpecRecord,
+}
+
+#[derive(Deserialize, Serialize)]
+struct TombstoneRecord {
+    service: String,
+    id: String,
+    incarnation: u64,
+    token_hash: String,
+    removal: RemovalRecord,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    message: String,
+    removed_ms: u64,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RemovalRecord {
+    Deregistered,
+    Lost,
+    Operator,
+}
+
+#[derive(Deserialize, Serialize)]
+struct TransitionRecord {
+    sequence: u64,
+    time_ms: u64,
+    service: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incarnation: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    component: Option<String>,
+    from: StateRecord,
+    to: StateRecord,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    cause: String,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum StateRecord {
+    Healthy,
+    Degraded,
+    Unhealthy,
+    Unknown,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+// === to records ===
+
+pub(super) fn encode_instance(birth: &Birth) -> Result<bytes::Bytes> {
+    let Birth { registration, incarnation, token, request, peer, registered, confirmed: _ } = birth;
+    let Registration {
+        key,
+        version,
+        zone,
+        address,
+        labels,
+        components,
+        declared_spec,
+        lease_ttl,
+        lifecycle: _,
+    } = &**registration;
+    record::encode(
+        VERSION,
+        &InstanceRecord {
+            service: key.service.to_string(),
+            id: key.id.to_string(),
+            incarnation: *incarnation,
+            token_hash: token.to_hex(),
+            request_hash: request.map(TokenHash::to_hex),
+            peer: peer.to_string(),
+            registered_ms: to_millis(*registered),
+            version_label: version.clone(),
+            zone: zone.clone(),
+            address: address.clone(),
+            labels: labels.clone(),
+            components: components.iter().map(component_record).collect(),
+            declared_spec: declared_spec.as_ref().map(spec_record),
+            lease_ttl_ms: millis(*lease_ttl),
+        },
+    )
+}
+
+pub(super) fn encode_operator_spec(operator: &OperatorSpec) -> Result<bytes::Bytes> {
+    let OperatorSpec { spec, revision, updated } = operator;
+    record::encode(
+        VERSION,
+        &OperatorSpecRecord { revision: *revision, updated_ms: to_millis(*updated), spec: spec_record(spec) },
+    )
+}
+
+pub(super) fn encode_grave(grave: &Grave) -> Result<bytes::Bytes> {
+    let Tombstone { key, incarnation, removal, message, removed } = &*grave.tombstone;
+    record::encode(
+        VERSION,
+        &TombstoneRecord {
+            service: key.service.to_string(),
+            id: key.id.to_string(),
+            incarnation: *incarnation,
+            token_hash: grave.token.to_hex(),
+            removal: match removal {
+                Removal::Deregistered => RemovalRecord::Deregistered,
+                Removal::Lost => RemovalRecord::Lost,
+                Removal::Operator => RemovalRecord::Operator,
+            },
+            message: message.clone(),
+            removed_ms: to_millis(*removed),
+        },
+    )
+}
+
+pub(super) fn encode_transition(transition: &Transition) -> Result<bytes::Bytes> {
+    let Transition { sequence, time, subject, from, to } = transition;
+    let (incarnation, component) = match subject {
+        Subject::Service(_) => (None, None),
+        Subject::Instance(_, incarnation) => (Some(*incarnation), None),
+        Subject::Component(_, incarnation, name) => (Some(*incarnation), Some(name.to_string())),
+    };
+    record::encode(
+        VERSION,
+        &TransitionRecord {
+            sequence: *sequence,
+            time_ms: to_millis(*time),
+            service: subject.service().to_string(),
+            instance: subject.instance().map(|key| key.id.to_string()),
+            incarnation,
+            component,
+            from: state_record(*from),
+            to: state_record(to.state),
+            cause: to.cause.clone(),
+        },
+    )
+}
+
+fn component_record(component: &Component) -> ComponentRecord {
+    let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds } =
+        component;
+    ComponentRecord {
+        name: name.to_string(),
+        kind: kind.clone(),
+        essential: *essential,
+        depends_on: depends_on.clone(),
+        capabilities: capabilities
+            .iter()
+            .map(|capability| match capability {
+                Capability::Health => CapabilityRecord::Health,
+                Capability::Backup => CapabilityRecord::Backup,
+                Capability::Restore => CapabilityRecord::Restore,
+                Capability::Shutdown => CapabilityRecord::Shutdown,
+            })
+            .collect(),
+        report_interval_ms: millis(*report_interval),
+        fail_threshold: thresholds.fail,
+        pass_threshold: thresholds.pass,
+    }
+}
+
+fn spec_record(spec: &Spec) -> SpecRecord {
+    let Spec { depends_on, budget: Budget { limit, quorum_size }, objectives, protected } = spec;
+    let Objectives { availability_percent, rpo, rto } = objectives;
+    SpecRecord {
+        depends_on: depends_on
+            .iter()
+            .map(|(name, need)| {
+                let need = match need {
+                    Need::Hard => NeedRecord::Hard,
+                    Need::Soft => NeedRecord::Soft,
+                };
+                (name.to_string(), need)
+            })
+            .collect(),
+        limit: limit.map(|limit| match limit {
+            Limit::MinAvailable(Quantity::Count(count)) => LimitRecord::MinAvailableCount(count),
+            Limit::MinAvailable(Quantity::Percent(percent)) => LimitRecord::MinAvailablePercent(percent),
+            Limit::MaxUnavailable(Quantity::Count(count)) => LimitRecord::MaxUnavailableCount(count),
+            Limit::MaxUnavailable(Quantity::Percent(percent)) => LimitRecord::MaxUnavailablePercent(percent),
+        }),
+        quorum_size: *quorum_size,
+        availability_percent: *availability_percent,
+        rpo_ms: rpo.map(millis),
+        rto_ms: rto.map(millis),
+        protected: *protected,
+    }
+}
+
+fn state_record(state: State) -> StateRecord {
+    match state {
+        State::Healthy => StateRecord::Healthy,
+        State::Degraded => StateRecord::Degraded,
+        State::Unhealthy => StateRecord::Unhealthy,
+        State::Unknown => StateRecord::Unknown,
+    }
+}
+
+// === from records ===
+
+pub(super) fn decode_instance(store_key: &str, value: &[u8]) -> Result<Birth> {
+    let stored: InstanceRecord = record::decode(store_key, VERSION, value)?;
+    let damaged = |what: &str| damaged(store_key, what);
+    let components = stored
+        .components
+        .into_iter()
+        .map(|component| component_of(store_key, component))
+        .collect::<Result<Vec<_>>>()?;
+    let registration = Registration {
+        key: key_of(store_key, &stored.service, &stored.id)?,
+        version: stored.version_label,
+        zone: stored.zone,
+        address: stored.address,
+        labels: stored.labels,
+        components,
+        declared_spec: stored.declared_spec.map(|spec| spec_of(store_key, spec)).transpose()?,
+        lease_ttl: Duration::from_millis(stored.lease_ttl_ms),
+        lifecycle: Lifecycle::Ready,
+    };
+    Ok(Birth {
+        registration: Arc::new(registration),
+        incarnation: stored.incarnation,
+        token: TokenHash::from_hex(&stored.token_hash).ok_or_else(|| damaged("token_hash"))?,
+        request: stored
+            .request_hash
+            .map(|hash| TokenHash::from_hex(&hash).ok_or_else(|| damaged("request_hash")))
+            .transpose()?,
+        peer: stored.peer.into(),
+        registered: from_millis(stored.registered_ms),
+        confirmed: false,
+    })
+}
+
+pub(super) fn decode_operator_spec(store_key: &str, value: &[u8]) -> Result<(ServiceName, OperatorSpec)> {
+    let stored: OperatorSpecRecord = record::decode(store_key, VERSION, value)?;
+    let name = store_key.strip_prefix(SERVICES).unwrap_or(store_key);
+    let name = ServiceName::parse(name).map_err(|_| damaged(store_key, "the name in the key"))?;
+    let spec = Arc::new(spec_of(store_key, stored.spec)?);
+    Ok((name, OperatorSpec { spec, revision: stored.revision, updated: from_millis(stored.updated_ms) }))
+}
+
+pub(super) fn decode_grave(store_key: &str, value: &[u8]) -> Result<Grave> {
+    let stored: TombstoneRecord = record::decode(store_key, VERSION, value)?;
+    let tombstone = Tombstone {
+        key: key_of(store_key, &stored.service, &stored.id)?,
+        incarnation: stored.incarnation,
+        removal: match stored.removal {
+            RemovalRecord::Deregistered => Removal::Deregistered,
+            RemovalRecord::Lost => Removal::Lost,
+            RemovalRecord::Operator => Removal::Operator,
+        },
+        message: stored.message,
+        removed: from_millis(stored.removed_ms),
+    };
+    let token = TokenHash::from_hex(&stored.token_hash).ok_or_else(|| damaged(store_key, "token_hash"))?;
+    Ok(Grave { tombstone: Arc::new(tombstone), token })
+}
+
+pub(super) fn decode_transition(store_key: &str, value: &[u8]) -> Result<Transition> {
+    let stored: TransitionRecord = record::decode(store_key, VERSION, value)?;
+    let subject = match (stored.instance, stored.incarnation, stored.component) {
+        (None, _, _) => {
+            Subject::Service(ServiceName::parse(&stored.service).map_err(|_| damaged(store_key, "service"))?)
+        }
+        (Some(id), incarnation, component) => {
+            let key = key_of(store_key, &stored.service, &id)?;
+            let incarnation = incarnation.ok_or_else(|| damaged(store_key, "incarnation"))?;
+            match component {
+                None => Subject::Instance(key, incarnation),
+                Some(name) => {
+                    let name = ComponentName::parse(&name).map_err(|_| damaged(store_key, "component"))?;
+                    Subject::Component(key, incarnation, name)
+                }
+            }
+        }
+    };
+    Ok(Transition {
+        sequence: stored.sequence,
+        time: from_millis(stored.time_ms),
+        subject,
+        from: state_of(stored.from),
+        to: Verdict::new(state_of(stored.to), stored.cause),
+    })
+}
+
+fn component_of(store_key: &str, stored: ComponentRecord) -> Result<Component> {
+    Ok(Component {
+        name: ComponentName::parse(&stored.name).map_err(|_| damaged(store_key, "components.name"))?,
+        kind: stored.kind,
+        essential: stored.essential,
+        depends_on: stored.depends_on,
+        capabilities: stored
+            .capabilities
+            .into_iter()
+            .map(|capability| match capability {
+                CapabilityRecord::Health => Capability::Health,
+                CapabilityRecord::Backup => Capability::Backup,
+                CapabilityRecord::Restore => Capability::Restore,
+                CapabilityRecord::Shutdown => Capability::Shutdown,
+            })
+            .collect(),
+        report_interval: Duration::from_millis(stored.report_interval_ms),
+        thresholds: Thresholds { fail: stored.fail_threshold, pass: stored.pass_threshold },
+    })
+}
+
+fn spec_of(store_key: &str, stored: SpecRecord) -> Result<Spec> {
+    let mut depends_on = BTreeMap::new();
+    for (name, need) in stored.depends_on {
+        let name = ServiceName::parse(&name).map_err(|_| damaged(store_key, "depends_on"))?;
+        let need = match need {
+            NeedRecord::Hard => Need::Hard,
+            NeedRecord::Soft => Need::Soft,
+        };
+        depends_on.insert(name, need);
+    }
+    let limit = stored.limit.map(|limit| match limit {
+        LimitRecord::MinAvailableCount(count) => Limit::MinAvailable(Quantity::Count(count)),
+        LimitRecord::MinAvailablePercent(percent) => Limit::MinAvailable(Quantity::Percent(percent.min(100))),
+        LimitRecord::MaxUnavailableCount(count) => Limit::MaxUnavailable(Quantity::Count(count)),
+        LimitRecord::MaxUnavailablePercent(percent) => {
+            Limit::MaxUnavailable(Quantity::Percent(percent.min(100)))
+        }
+    });
+    Ok(Spec {
+        depends_on,
+        budget: Budget { limit, quorum_size: stored.quorum_size },
+        objectives: Objectives {
+            availability_percent: stored.availability_percent,
+            rpo: stored.rpo_ms.map(Duration::from_millis),
+            rto: stored.rto_ms.map(Duration::from_millis),
+        },
+        protected: stored.protected,
+    })
+}
+
+fn state_of(stored: StateRecord) -> State {
+    match stored {
+        StateRecord::Healthy => State::Healthy,
+        StateRecord::Degraded => State::Degraded,
+        StateRecord::Unhealthy => State::Unhealthy,
+        StateRecord::Unknown => State::Unknown,
+    }
+}
+
+fn key_of(store_key: &str, service: &str, id: &str) -> Result<InstanceKey> {
+    Ok(InstanceKey {
+        service: ServiceName::parse(service).map_err(|_| damaged(store_key, "service"))?,
+        id: InstanceId::parse(id).map_err(|_| damaged(store_key, "id"))?,
+    })
+}
+
+fn damaged(store_key: &str, what: &str) -> Error {
+    Error::new(
+        Kind::Internal,
+        Reason::RecordDamaged,
+        format!("the record {store_key} in the store is damaged: {what} cannot be read"),
+    )
+}
+
+// === times ===
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn to_millis(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis)
+}
+
+fn from_millis(stored: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(stored)
+}

@@ -1,0 +1,132 @@
+//! What an instance says of itself when it registers: plain, checked values.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    lifecycle::Lifecycle,
+    names::{ComponentName, InstanceKey},
+    spec::Spec,
+};
+use crate::health::component::Thresholds;
+
+/// Most labels of an instance.
+pub const MAX_LABELS: usize = 32;
+/// Longest key of a label, in bytes.
+pub const MAX_LABEL_KEY: usize = 63;
+/// Longest value of a label, in bytes.
+pub const MAX_LABEL_VALUE: usize = 256;
+/// Most components of an instance.
+pub const MAX_COMPONENTS: usize = 64;
+/// Most dependencies of a service.
+pub const MAX_DEPENDENCIES: usize = 64;
+/// Shortest lease.
+pub const MIN_LEASE_TTL: Duration = Duration::from_secs(2);
+/// Longest lease.
+pub const MAX_LEASE_TTL: Duration = Duration::from_secs(600);
+/// A heartbeat is due this many times in a lease.
+pub const HEARTBEATS_PER_LEASE: u32 = 3;
+
+/// What a component can be asked to do.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Capability {
+    /// Reports its health.
+    Health,
+    /// Can capture its state.
+    Backup,
+    /// Can restore its state.
+    Restore,
+    /// Takes part in an ordered shutdown.
+    Shutdown,
+}
+
+/// A component as its instance declared it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Component {
+    /// Its name.
+    pub name: ComponentName,
+    /// What kind of thing it is, free text.
+    pub kind: String,
+    /// Whether the instance is useless without it.
+    pub essential: bool,
+    /// Positions in the registration's components of those that it needs. No circles.
+    pub depends_on: Vec<usize>,
+    /// What it can be asked to do; never empty.
+    pub capabilities: Vec<Capability>,
+    /// How often it reports.
+    pub report_interval: Duration,
+    /// How many reports change its state.
+    pub thresholds: Thresholds,
+}
+
+impl Component {
+    /// Whether it counts in health.
+    pub fn reports_health(&self) -> bool {
+        self.capabilities.contains(&Capability::Health)
+    }
+}
+
+/// What an instance registered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// Its service and id.
+    pub key: InstanceKey,
+    /// Version of its software.
+    pub version: String,
+    /// Failure domain it runs in.
+    pub zone: String,
+    /// Where others reach it.
+    pub address: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its components, as declared.
+    pub components: Vec<Component>,
+    /// What its version declares its service to need.
+    pub declared_spec: Option<Spec>,
+    /// How long its lease lives without a message.
+    pub lease_ttl: Duration,
+    /// STARTING or READY.
+    pub lifecycle: Lifecycle,
+}
+
+impl Registration {
+    /// How often it should be heard.
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.lease_ttl / HEARTBEATS_PER_LEASE
+    }
+
+    /// Position of a component.
+    pub fn component(&self, name: &str) -> Option<usize> {
+        self.components.iter().position(|component| component.name.as_str() == name)
+    }
+}
+
+/// Finds a circle in what components need of each other, and answers the position of one in it.
+pub fn component_cycle(depends_on: &[Vec<usize>]) -> Option<usize> {
+    // Take away those that need nothing that is left, until nothing changes: what remains is circles,
+    // or leads into one.
+    let mut left: Vec<usize> = (0..depends_on.len()).collect();
+    loop {
+        let kept: Vec<usize> = left
+            .iter()
+            .copied()
+            .filter(|at| depends_on[*at].iter().any(|needed| left.contains(needed)))
+            .collect();
+        if kept.len() == left.len() {
+            return left.first().copied();
+        }
+        left = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::component_cycle;
+
+    #[test]
+    fn circles_of_components_are_found() {
+        assert_eq!(component_cycle(&[]), None);
+        assert_eq!(component_cycle(&[vec![1], vec![2], vec![]]), None);
+        assert_eq!(component_cycle(&[vec![], vec![1]]), Some(1));
+        assert_eq!(component_cycle(&[vec![], vec![2], vec![1]]), Some(1));
+    }
+}

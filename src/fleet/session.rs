@@ -1,0 +1,34 @@
+//! The session of an instance: what the stream that carries it needs from the registry.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{
+    lease::Lease,
+    snapshot::{Instance, Tombstone},
+};
+
+/// Why the registry ends a session.
+#[derive(Clone, Debug)]
+pub enum Closing {
+    /// Another stream took it up.
+    Superseded,
+    /// A newer incarnation holds the id.
+    StaleIncarnation,
+    /// The instance was removed.
+    Removed(Arc<Tombstone>),
+}
+
+/// An open session. The stream that holds it closes it by `Handle::close_session`.
+#[derive(Debug)]
+pub struct Session {
+    /// Tells sessions of one instance apart.
+    pub id: u64,
+    /// The instance when the session opened.
+    pub instance: Arc<Instance>,
+    /// Its lease, to be touched at every message.
+    pub lease: Arc<Lease>,
+    /// Set when the registry ends the session.
+    pub closing: watch::Receiver<Option<Closing>>,
+}

@@ -1,0 +1,392 @@
+//! The registry's state and every rule that changes it, as one plain value.
+//!
+//! Synchronous and deterministic: time comes in with each call, nothing waits and nothing is written.
+//! What has to be durable first is split in two: a check that answers what to write, and the change
+//! itself once it is written. `registry` holds this behind a lock and joins it to the store.
+
+mod expiry;
+mod history;
+mod presence;
+mod specs;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    changes::{Change, Changes},
+    group::{Group, Standing},
+    lease::Stalls,
+    member::{Birth, Member, PartChange},
+    names::{InstanceId, InstanceKey, ServiceName},
+    refusal::{self, Refusal},
+    registration::Registration,
+    session::Closing,
+    snapshot::{Instance, Revision, Subject, Tombstone, Transition},
+};
+use crate::{
+    error::{Error, Kind, Reason, Result},
+    health::{State as Health, Verdict},
+    id::TokenHash,
+    time::{Mono, Now},
+};
+
+/// Bounds and patience of the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most instances.
+    pub max_instances: usize,
+    /// Most services.
+    pub max_services: usize,
+    /// Changes that are kept for watchers.
+    pub change_history: usize,
+    /// How long a lost instance stays before it is removed.
+    pub lost_removal: Duration,
+    /// How long a tombstone is kept.
+    pub tombstone_retention: Duration,
+}
+
+/// What a caller brings to take over an id that is held.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claim {
+    /// Hash of the session token of the incarnation that holds it.
+    pub token: Option<TokenHash>,
+    /// Hash of the request id of this attempt.
+    pub request: Option<TokenHash>,
+}
+
+/// A removed instance, and the hash that its late messages prove themselves by.
+#[derive(Clone, Debug)]
+pub(super) struct Grave {
+    pub(super) tombstone: Arc<Tombstone>,
+    pub(super) token: TokenHash,
+}
+
+/// Totals of the fleet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Services that are known.
+    pub services: u64,
+    /// Instances that are registered.
+    pub instances: u64,
+    /// Instances that can take work.
+    pub available: u64,
+    /// Instances that are lost.
+    pub lost: u64,
+    /// Sessions that are open.
+    pub sessions: u64,
+}
+
+/// When something has to be looked at again.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Due {
+    Lease(InstanceKey, u64),
+    Silence(InstanceKey, u64, usize),
+    Removal(InstanceKey, u64),
+}
+
+/// The registry.
+#[derive(Debug)]
+pub(super) struct State {
+    limits: Limits,
+    groups: BTreeMap<ServiceName, Group>,
+    graves: BTreeMap<InstanceKey, Grave>,
+    due: BinaryHeap<Reverse<(Mono, Due)>>,
+    stalls: Stalls,
+    instances: usize,
+    sessions: u64,
+    next_session: u64,
+    next_transition: u64,
+    newest_spec_revision: u64,
+    unsaved: VecDeque<Arc<Transition>>,
+    forgotten: Vec<String>,
+    pub(super) changes: Changes,
+}
+
+impl State {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            groups: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            stalls: Stalls::default(),
+            instances: 0,
+            sessions: 0,
+            next_session: 1,
+            next_transition: 1,
+            newest_spec_revision: 0,
+            unsaved: VecDeque::new(),
+            forgotten: Vec::new(),
+            changes: Changes::new(limits.change_history),
+        }
+    }
+
+    // === registration ===
+
+    /// Whether a registration may take its id, and which incarnation it becomes. `pending` others have
+    /// been checked and not yet been admitted.
+    ///
+    /// # Errors
+    /// The id is held by a living incarnation, or the fleet is full.
+    pub(super) fn check_register(
+        &self,
+        now: Now,
+        registration: &Registration,
+        claim: Claim,
+        pending: usize,
+    ) -> Result<u64> {
+        let key = &registration.key;
+        let group = self.groups.get(&key.service);
+        if let Some(holder) = group.and_then(|group| group.members.get(&key.id)) {
+            let may_take_over = !holder.lifecycle().is_alive()
+                || claim.token.is_some_and(|token| token == holder.token)
+                || (claim.request.is_some() && claim.request == holder.request);
+            if !may_take_over {
+                let ends = self.stalls.deadline(holder.lease.last_heard(), holder.lease.ttl());
+                return Err(refusal::alive(key, holder.incarnation, ends.since(now.mono)));
+            }
+            return Ok(holder.incarnation + 1);
+        }
+        if self.instances + pending >= self.limits.max_instances {
+            return Err(full("instances", "fleet.max_instances", self.limits.max_instances));
+        }
+        if group.is_none() && self.groups.len() + pending >= self.limits.max_services {
+            return Err(full("services", "fleet.max_services", self.limits.max_services));
+        }
+        Ok(self.graves.get(key).map_or(1, |grave| grave.tombstone.incarnation + 1))
+    }
+
+    /// Takes in a registration that is durable.
+    pub(super) fn admit(&mut self, now: Now, birth: Birth) -> Arc<Instance> {
+        let key = birth.registration.key.clone();
+        let incarnation = birth.incarnation;
+        self.graves.remove(&key);
+        let group = self
+            .groups
+            .entry(key.service.clone())
+            .or_insert_with(|| Group::new(key.service.clone(), now.wall));
+        if let Some(declared) = &birth.registration.declared_spec {
+            group.declare(&birth.registration.version, declared);
+        }
+        let member = Member::new(birth, now);
+        let ends = now.mono + member.lease.ttl();
+        let standing = Standing::of(&member);
+        let before = group.members.insert(key.id.clone(), member);
+        if let Some(old) = &before {
+            if let Some(session) = &old.session {
+                session.close.send_replace(Some(Closing::StaleIncarnation));
+                self.sessions -= 1;
+            }
+        } else {
+            self.instances += 1;
+        }
+        group.recount(&key.id, before.as_ref().map(Standing::of), Some(standing));
+        self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
+        self.publish(now, &key)
+    }
+
+    /// Puts an instance in its grave, once that is durable.
+    pub(super) fn bury(&mut self, now: Now, grave: Grave) {
+        let key = grave.tombstone.key.clone();
+        let Some(group) = self.groups.get_mut(&key.service) else { return };
+        let Some(member) = group.members.remove(&key.id) else { return };
+        group.recount(&key.id, Some(Standing::of(&member)), None);
+        self.instances -= 1;
+        if let Some(session) = &member.session {
+            session.close.send_replace(Some(Closing::Removed(Arc::clone(&grave.tombstone))));
+            self.sessions -= 1;
+        }
+        self.changes.push(Change::Removed(Arc::clone(&grave.tombstone)));
+        self.graves.insert(key.clone(), grave);
+        self.settle_group(now, &key.service);
+    }
+
+    /// The member that a removal would take away. `protect`: refuse where the service is protected.
+    ///
+    /// # Errors
+    /// There is no such instance or incarnation, or its service is protected.
+    pub(super) fn check_remove(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        incarnation: Option<u64>,
+        protect: bool,
+    ) -> Result<&Member> {
+        let refuse = |refusal: Refusal| refusal.about(service.as_str(), id.as_str());
+        let Some(group) = self.groups.get(service) else { return Err(refuse(Refusal::NotFound)) };
+        let Some(member) = group.members.get(id) else { return Err(refuse(Refusal::NotFound)) };
+        if incarnation.is_some_and(|wanted| wanted != member.incarnation) {
+            return Err(refuse(Refusal::Stale { current: member.incarnation }));
+        }
+        if protect && group.spec().protected {
+            return Err(protected(service));
+        }
+        Ok(member)
+    }
+
+    /// The member that a message of an incarnation is from.
+    pub(super) fn authenticate(
+        &self,
+        service: &str,
+        id: &str,
+        incarnation: u64,
+        token: &TokenHash,
+    ) -> Result<&Member, Refusal> {
+        let member = self.groups.get(service).and_then(|group| group.members.get(id));
+        let Some(member) = member else { return Err(self.refuse_absent(service, id, incarnation, token)) };
+        if member.incarnation != incarnation {
+            return Err(Refusal::Stale { current: member.incarnation });
+        }
+        if member.token != *token {
+            return Err(Refusal::BadToken);
+        }
+        Ok(member)
+    }
+
+    /// A removed instance learns why it was removed, if it proves that it was the one.
+    fn refuse_absent(&self, service: &str, id: &str, incarnation: u64, token: &TokenHash) -> Refusal {
+        let (Ok(service), Ok(id)) = (ServiceName::parse(service), InstanceId::parse(id)) else {
+            return Refusal::NotFound;
+        };
+        match self.graves.get(&InstanceKey { service, id }) {
+            Some(grave) if grave.tombstone.incarnation == incarnation && grave.token == *token => {
+                Refusal::Removed(Arc::clone(&grave.tombstone))
+            }
+            _ => Refusal::NotFound,
+        }
+    }
+
+    // === after a restart ===
+
+    /// Takes back a grave from the store.
+    pub(super) fn restore_grave(&mut self, grave: Grave) {
+        self.graves.insert(grave.tombstone.key.clone(), grave);
+    }
+
+    // === reading ===
+
+    pub(super) fn groups(&self) -> &BTreeMap<ServiceName, Group> {
+        &self.groups
+    }
+
+    pub(super) fn graves(&self) -> impl Iterator<Item = &Grave> {
+        self.graves.values()
+    }
+
+    pub(super) fn grave(&self, key: &InstanceKey) -> Option<&Grave> {
+        self.graves.get(key)
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.changes.revision()
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            services: self.groups.len() as u64,
+            instances: self.instances as u64,
+            sessions: self.sessions,
+            ..Totals::default()
+        };
+        for group in self.groups.values() {
+            totals.available += u64::from(group.counts().available);
+            totals.lost += u64::from(group.counts().lost);
+        }
+        totals
+    }
+
+    fn member(&self, key: &InstanceKey, incarnation: u64) -> Option<&Member> {
+        let member = self.groups.get(&key.service)?.members.get(&key.id)?;
+        (member.incarnation == incarnation).then_some(member)
+    }
+
+    // === the one way in which a member changes ===
+
+    /// Changes a member, keeps counts, health and history in step, and publishes it if anything that
+    /// others see is different. `how` answers the components whose health changed, and whether there
+    /// is anything else to see.
+    fn change(
+        &mut self,
+        now: Now,
+        key: &InstanceKey,
+        incarnation: u64,
+        how: impl FnOnce(&mut Member) -> (Vec<PartChange>, bool),
+    ) -> Option<Arc<Instance>> {
+        let group = self.groups.get_mut(&key.service)?;
+        let member = group.members.get_mut(&key.id).filter(|member| member.incarnation == incarnation)?;
+        let before = (Standing::of(member), member.health().clone());
+        let (parts, mut seen) = how(member);
+        let from = member.settle(now);
+        let after = (Standing::of(member), member.health().clone());
+        seen |= !parts.is_empty() || before != after;
+        if !seen {
+            return None;
+        }
+        let mut history: Vec<(Subject, Health, Verdict)> = parts
+            .iter()
+            .filter_map(|change| {
+                let name = member.registration.components.get(change.component)?.name.clone();
+                let to = member.part(change.component)?.clone();
+                Some((Subject::Component(key.clone(), incarnation, name), change.from, to))
+            })
+            .collect();
+        if let Some(from) = from {
+            history.push((Subject::Instance(key.clone(), incarnation), from, after.1));
+        }
+        group.recount(&key.id, Some(before.0), Some(after.0));
+        for (subject, from, to) in history {
+            self.remember(now, subject, from, to);
+        }
+        Some(self.publish(now, key))
+    }
+
+    fn publish(&mut self, now: Now, key: &InstanceKey) -> Arc<Instance> {
+        let revision = self.changes.revision() + 1;
+        let member = self.groups.get_mut(&key.service).and_then(|group| group.members.get_mut(&key.id));
+        // Both callers have just had this member in their hands.
+        #[allow(clippy::expect_used)]
+        let member = member.expect("the member that was changed is in its group");
+        member.revision = revision;
+        let instance = Arc::new(member.snapshot(now));
+        self.changes.push(Change::Instance(Arc::clone(&instance)));
+        self.settle_group(now, &key.service);
+        instance
+    }
+
+    fn settle_group(&mut self, now: Now, name: &ServiceName) {
+        let Some(group) = self.groups.get_mut(name) else { return };
+        if group.is_empty() {
+            self.groups.remove(name);
+            self.changes.push(Change::ServiceRemoved(name.clone()));
+            return;
+        }
+        let from = group.settle(now.wall);
+        let to = group.health().clone();
+        self.changes.push(Change::Service(Arc::new(group.snapshot())));
+        if let Some(from) = from {
+            self.remember(now, Subject::Service(name.clone()), from, to);
+        }
+    }
+}
+
+fn full(what: &str, setting: &str, limit: usize) -> Error {
+    Error::new(
+        Kind::ResourceExhausted,
+        Reason::FleetFull,
+        format!("the fleet is full: {limit} {what} are registered; remove some, or raise {setting}"),
+    )
+    .with("limit", limit.to_string())
+}
+
+fn protected(name: &ServiceName) -> Error {
+    Error::new(
+        Kind::FailedPrecondition,
+        Reason::ServiceProtected,
+        format!("service {name} is protected; put a specification with `protected: false` first"),
+    )
+    .with("service", name.as_str())
+}

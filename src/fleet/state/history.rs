@@ -1,0 +1,76 @@
+//! Changes of health: remembered for each service, and waiting to be written down.
+
+use std::sync::Arc;
+
+use super::State;
+use crate::{
+    fleet::{
+        record,
+        snapshot::{Subject, Transition},
+    },
+    health::{State as Health, Verdict},
+    time::Now,
+};
+
+/// Most changes of health that wait to be written down; while the store is away the oldest go first.
+const MAX_UNSAVED: usize = 10_000;
+
+impl State {
+    /// Takes back a change of health from the store. Oldest first.
+    pub(in crate::fleet) fn restore_transition(&mut self, transition: Transition) {
+        self.next_transition = self.next_transition.max(transition.sequence + 1);
+        match self.groups.get_mut(transition.subject.service()) {
+            Some(group) => {
+                let forgotten = group.remember(Arc::new(transition));
+                self.forgotten.extend(forgotten.map(|transition| record::transition_key(&transition)));
+            }
+            // Its service is gone, and so is the interest in its past.
+            None => self.forgotten.push(record::transition_key(&transition)),
+        }
+    }
+
+    /// What happened while taking back the store is no news.
+    pub(in crate::fleet) fn restored(&mut self) {
+        self.unsaved.clear();
+        for group in self.groups.values_mut() {
+            group.transitions.clear();
+        }
+    }
+
+    /// Changes of health that are not yet written down, oldest first.
+    pub(in crate::fleet) fn take_unsaved(&mut self, limit: usize) -> Vec<Arc<Transition>> {
+        let count = self.unsaved.len().min(limit);
+        self.unsaved.drain(..count).collect()
+    }
+
+    /// They could not be written down now.
+    pub(in crate::fleet) fn put_back_unsaved(&mut self, unsaved: Vec<Arc<Transition>>) {
+        for transition in unsaved.into_iter().rev() {
+            self.unsaved.push_front(transition);
+        }
+        self.bound_unsaved();
+    }
+
+    fn bound_unsaved(&mut self) {
+        while self.unsaved.len() > MAX_UNSAVED {
+            self.unsaved.pop_front();
+        }
+    }
+
+    /// Keys of changes of health that are kept no longer.
+    pub(in crate::fleet) fn take_forgotten(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    pub(in crate::fleet) fn remember(&mut self, now: Now, subject: Subject, from: Health, to: Verdict) {
+        let transition =
+            Arc::new(Transition { sequence: self.next_transition, time: now.wall, subject, from, to });
+        self.next_transition += 1;
+        if let Some(group) = self.groups.get_mut(transition.subject.service()) {
+            let forgotten = group.remember(Arc::clone(&transition));
+            self.forgotten.extend(forgotten.map(|transition| record::transition_key(&transition)));
+            self.unsaved.push_back(transition);
+            self.bound_unsaved();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Being heard: heartbeats, reports and sessions of the living.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{Due, State};
+use crate::{
+    error::{Error, Kind, Reason, Result},
+    fleet::{
+        lifecycle::Lifecycle,
+        member::{OpenSession, Report},
+        names::InstanceKey,
+        refusal::Refusal,
+        session::{Closing, Session},
+        snapshot::Instance,
+    },
+    time::Now,
+};
+
+impl State {
+    /// A lost or unconfirmed instance was heard. Called after `Lease::touch` asked for it.
+    pub(in crate::fleet) fn hear(&mut self, now: Now, key: &InstanceKey, incarnation: u64) {
+        let mut was_lost = false;
+        let _ = self.change(now, key, incarnation, |member| {
+            was_lost = member.hear(now);
+            (vec![], was_lost)
+        });
+        if was_lost {
+            self.watch_lease(key, incarnation);
+        }
+    }
+
+    /// A lost instance has no entry among what is due any more; a living one has exactly one.
+    pub(in crate::fleet) fn watch_lease(&mut self, key: &InstanceKey, incarnation: u64) {
+        if let Some(member) = self.member(key, incarnation) {
+            let ends = member.lease.last_heard() + member.lease.ttl();
+            self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
+        }
+    }
+
+    /// Takes reports and a lifecycle of an instance that has proved itself.
+    ///
+    /// # Errors
+    /// The lifecycle cannot follow the current one; then nothing is taken.
+    pub(in crate::fleet) fn report(
+        &mut self,
+        now: Now,
+        key: &InstanceKey,
+        incarnation: u64,
+        reports: Vec<Report>,
+        lifecycle: Option<Lifecycle>,
+    ) -> Result<Arc<Instance>> {
+        let Some(member) = self.member(key, incarnation) else {
+            return Err(Refusal::NotFound.about(key.service.as_str(), key.id.as_str()));
+        };
+        if let Some(next) = lifecycle.filter(|next| !member.lifecycle().allows(*next)) {
+            return Err(Error::new(
+                Kind::FailedPrecondition,
+                Reason::LifecycleOrder,
+                format!(
+                    "instance {key} is {} and cannot become {}",
+                    member.lifecycle().as_str(),
+                    next.as_str()
+                ),
+            ));
+        }
+        let mut was_lost = false;
+        let first: Vec<usize> = reports
+            .iter()
+            .map(|report| report.component)
+            .filter(|component| member.silence(*component).is_none())
+            .collect();
+        let published = self.change(now, key, incarnation, |member| {
+            was_lost = member.hear(now);
+            let changes = member.report(reports, now);
+            let moved = lifecycle.is_some_and(|next| next != member.lifecycle());
+            if let Some(next) = lifecycle {
+                member.set_lifecycle(next, now);
+            }
+            (changes, moved || was_lost)
+        });
+        if was_lost {
+            self.watch_lease(key, incarnation);
+        }
+        for component in first {
+            self.watch_silence(key, incarnation, component);
+        }
+        match published {
+            Some(instance) => Ok(instance),
+            None => self
+                .member(key, incarnation)
+                .map(|member| Arc::new(member.snapshot(now)))
+                .ok_or_else(|| Refusal::NotFound.about(key.service.as_str(), key.id.as_str())),
+        }
+    }
+
+    pub(in crate::fleet) fn watch_silence(&mut self, key: &InstanceKey, incarnation: u64, component: usize) {
+        if let Some((since, patience)) =
+            self.member(key, incarnation).and_then(|member| member.silence(component))
+        {
+            let at = self.stalls.deadline(since, patience);
+            self.due.push(Reverse((at, Due::Silence(key.clone(), incarnation, component))));
+        }
+    }
+
+    /// Opens a session for an instance that has proved itself; one that is open is superseded.
+    pub(in crate::fleet) fn open_session(
+        &mut self,
+        now: Now,
+        key: &InstanceKey,
+        incarnation: u64,
+    ) -> Result<Session> {
+        let id = self.next_session;
+        let (close, closing) = watch::channel(None);
+        let (mut superseded, mut was_lost) = (false, false);
+        let instance = self.change(now, key, incarnation, |member| {
+            member.lease.touch(now.mono);
+            was_lost = member.hear(now);
+            if let Some(old) = member.session.replace(OpenSession { id, close }) {
+                old.close.send_replace(Some(Closing::Superseded));
+                superseded = true;
+            }
+            (vec![], true)
+        });
+        let not_found = || Refusal::NotFound.about(key.service.as_str(), key.id.as_str());
+        let instance = instance.ok_or_else(not_found)?;
+        self.next_session += 1;
+        self.sessions += u64::from(!superseded);
+        if was_lost {
+            self.watch_lease(key, incarnation);
+        }
+        let lease =
+            self.member(key, incarnation).map(|member| Arc::clone(&member.lease)).ok_or_else(not_found)?;
+        Ok(Session { id, instance, lease, closing })
+    }
+
+    /// The stream of a session has ended. The lease runs on.
+    pub(in crate::fleet) fn close_session(&mut self, now: Now, key: &InstanceKey, incarnation: u64, id: u64) {
+        let mut closed = false;
+        let _ = self.change(now, key, incarnation, |member| {
+            closed = member.session.as_ref().is_some_and(|session| session.id == id);
+            if closed {
+                member.session = None;
+            }
+            (vec![], closed)
+        });
+        self.sessions -= u64::from(closed);
+    }
+}

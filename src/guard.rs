@@ -1,0 +1,74 @@
+//! The chain of layers that every RPC passes, and the table that says what applies to which.
+//!
+//! Layers are tower layers, not interceptors: an interceptor never sees the answer. Nothing here knows
+//! what an RPC means; that is `api`'s.
+
+pub mod active;
+pub mod caller;
+pub mod deadline;
+pub mod drain;
+pub mod record;
+pub mod rpc;
+
+use std::{sync::Arc, time::Duration};
+
+use tower::{
+    ServiceBuilder,
+    layer::util::{Identity, Stack},
+};
+
+use self::{
+    active::{Active, ActiveLayer},
+    caller::{CallerLayer, Connection},
+    deadline::DeadlineLayer,
+    drain::{DrainLayer, Gate},
+    record::{RecordLayer, Recorder},
+};
+use crate::time::Clock;
+
+/// Domain of every `google.rpc.ErrorInfo` that we send.
+pub const ERROR_DOMAIN: &str = "seaworthy.dev";
+
+/// What the layers share with the rest of the server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Counts and times every RPC.
+    pub recorder: Arc<Recorder>,
+    /// Refuses new work while the server drains.
+    pub gate: Gate,
+    /// Knows how many requests are being answered.
+    pub active: Active,
+    /// How long a unary RPC may take.
+    pub request_timeout: Duration,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The layers, outermost first.
+type Layers = Stack<
+    DeadlineLayer,
+    Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+>;
+
+impl Guard {
+    /// Puts the chain together for one connection. The order is the design; each line says why it
+    /// stands where it does.
+    pub fn layers(&self, connection: Connection) -> ServiceBuilder<Layers> {
+        ServiceBuilder::new()
+            // Outermost, so that refusals of every layer below are counted and logged too.
+            .layer(RecordLayer::new(Arc::clone(&self.recorder), self.clock))
+            // Who calls comes before every decision about the call. Certificates and bearer tokens
+            // join here; permission follows as a layer of its own, right after this one.
+            .layer(CallerLayer::new(connection))
+            // A draining server refuses before it spends anything on the call.
+            .layer(DrainLayer::new(self.gate.clone()))
+            // From here on shutdown waits for the call.
+            .layer(ActiveLayer::new(self.active.clone()))
+            // Rate limits (global, operation, caller), permits and the circuit breaker stand here, in
+            // this order: after the active-request guard, so that shutdown sees what waits for a
+            // permit; before the deadline, so that waiting for a permit has a bound of its own.
+            //
+            // Innermost, so that the time is the handler's.
+            .layer(DeadlineLayer::new(self.request_timeout))
+    }
+}

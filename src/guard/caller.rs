@@ -1,0 +1,92 @@
+//! Who calls: attached to every request, for whoever has to decide or to write it down.
+//!
+//! Now a caller is a peer address and, where it sends one, a session token. Certificates and bearer
+//! tokens become further kinds of [`Principal`].
+
+use std::{
+    net::SocketAddr,
+    task::{Context, Poll},
+};
+
+use http::Request;
+use tokio::sync::watch;
+use tower::{Layer, Service};
+
+use crate::id::{SessionToken, TokenHash};
+
+/// Metadata that carries a session token for RPCs whose message carries none.
+pub const SESSION_TOKEN_HEADER: &str = "seaworthy-session-token";
+
+/// The connection that a request came on, attached by the accept loop.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Becomes true when the connection is to end: streams on it say goodbye and end themselves.
+    pub closing: watch::Receiver<bool>,
+}
+
+/// Who somebody has proved to be.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// Nobody in particular: whoever can reach the port.
+    Anonymous,
+    /// The holder of a session token, yet to be compared with an incarnation.
+    Session(TokenHash),
+}
+
+/// Who calls, and over what.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The connection it calls on.
+    pub connection: Connection,
+    /// Who it has proved to be.
+    pub principal: Principal,
+}
+
+/// Makes [`IdentifyCaller`]s for one connection.
+#[derive(Clone, Debug)]
+pub struct CallerLayer(Connection);
+
+impl CallerLayer {
+    /// Identifies callers on this connection.
+    pub fn new(connection: Connection) -> Self {
+        Self(connection)
+    }
+}
+
+impl<S> Layer<S> for CallerLayer {
+    type Service = IdentifyCaller<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        IdentifyCaller { inner, connection: self.0.clone() }
+    }
+}
+
+/// Attaches a [`Caller`] to every request.
+#[derive(Clone, Debug)]
+pub struct IdentifyCaller<S> {
+    inner: S,
+    connection: Connection,
+}
+
+impl<S, A> Service<Request<A>> for IdentifyCaller<S>
+where
+    S: Service<Request<A>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<A>) -> S::Future {
+        let token = request.headers().get(SESSION_TOKEN_HEADER).and_then(|value| value.to_str().ok());
+        let principal = token
+            .map_or(Principal::Anonymous, |token| Principal::Session(SessionToken::from_wire(token).hash()));
+        request.extensions_mut().insert(Caller { connection: self.connection.clone(), principal });
+        self.inner.call(request)
+    }
+}

@@ -1,0 +1,170 @@
+//! Refuses new RPCs while the server drains, except those that must be answered even then.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::{Layer, Service};
+
+use super::rpc::{RpcId, WhileDraining};
+use crate::error::Reason;
+
+/// When a refused caller should try again: by then another server answers, or this one is back.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// Open until the server stops accepting requests. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Refuses from now on.
+    pub fn shut(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it refuses.
+    pub fn is_shut(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes [`DrainCheck`]s.
+#[derive(Clone, Debug)]
+pub struct DrainLayer(Gate);
+
+impl DrainLayer {
+    /// Refuses while this gate is shut.
+    pub fn new(gate: Gate) -> Self {
+        Self(gate)
+    }
+}
+
+impl<S> Layer<S> for DrainLayer {
+    type Service = DrainCheck<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        DrainCheck { inner, gate: self.0.clone() }
+    }
+}
+
+/// Refuses new RPCs while the gate is shut.
+#[derive(Clone, Debug)]
+pub struct DrainCheck<S> {
+    inner: S,
+    gate: Gate,
+}
+
+impl<S, A, B> Service<Request<A>> for DrainCheck<S>
+where
+    S: Service<Request<A>, Response = Response<B>, Error = Infallible, Future: Unpin>,
+{
+    type Response = Response<OrRefused<B>>;
+    type Error = Infallible;
+    type Future = DrainFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let rpc = request.extensions().get::<RpcId>();
+        let answered = rpc.is_some_and(|id| id.rpc().draining == WhileDraining::Answered);
+        if self.gate.is_shut() && !answered {
+            return DrainFuture::Refused;
+        }
+        DrainFuture::Passed(self.inner.call(request))
+    }
+}
+
+/// The answer, or the refusal.
+#[derive(Debug)]
+pub enum DrainFuture<F> {
+    /// It was let through.
+    Passed(F),
+    /// The server drains.
+    Refused,
+}
+
+impl<F, B> Future for DrainFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+{
+    type Output = Result<Response<OrRefused<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            DrainFuture::Passed(inner) => {
+                let Ok(response) = ready!(Pin::new(inner).poll(cx));
+                Poll::Ready(Ok(response.map(OrRefused::Passed)))
+            }
+            DrainFuture::Refused => Poll::Ready(Ok(refusal().into_http())),
+        }
+    }
+}
+
+fn refusal() -> Status {
+    let details =
+        ErrorDetails::with_error_info(Reason::ServerDraining.as_str(), crate::guard::ERROR_DOMAIN, [])
+            .set_retry_info(Some(COME_BACK))
+            .clone();
+    Status::with_error_details(
+        Code::Unavailable,
+        "the control plane is stopping; retry on another one or later",
+        details,
+    )
+}
+
+/// A body that was let through, or the empty one of a refusal.
+#[derive(Debug, Default)]
+pub enum OrRefused<B> {
+    /// The handler's.
+    Passed(B),
+    /// Nothing: a refusal is all in its headers.
+    #[default]
+    Refused,
+}
+
+impl<B> Body for OrRefused<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match &mut *self {
+            OrRefused::Passed(inner) => Pin::new(inner).poll_frame(cx),
+            OrRefused::Refused => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            OrRefused::Passed(inner) => inner.is_end_stream(),
+            OrRefused::Refused => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            OrRefused::Passed(inner) => inner.size_hint(),
+            OrRefused::Refused => SizeHint::with_exact(0),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The table of RPCs: what applies to each. Total: a test compares it with the descriptor set, and
+//! "none" is written out.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+/// How messages flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shape {
+    /// One request, one answer. Bounded by the request timeout.
+    Unary,
+    /// At least one side is a stream. Bounded by idle timeouts of its own.
+    Stream,
+}
+
+/// Whether an RPC is answered while the server drains.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WhileDraining {
+    /// Refused with UNAVAILABLE, so that the caller goes elsewhere.
+    Refused,
+    /// Answered: without it nobody could be told that the server drains, or a drain would look like
+    /// a mass death.
+    Answered,
+}
+
+/// One RPC and what applies to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rpc {
+    /// `/package.Service/Method`.
+    pub path: &'static str,
+    /// How messages flow.
+    pub shape: Shape,
+    /// Whether it is answered while the server drains.
+    pub draining: WhileDraining,
+}
+
+const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining) -> Rpc {
+    Rpc { path, shape, draining }
+}
+
+use Shape::{Stream, Unary};
+use WhileDraining::{Answered, Refused};
+
+/// Every RPC that is served.
+pub const RPCS: &[Rpc] = &[
+    rpc("/grpc.health.v1.Health/Check", Unary, Answered),
+    rpc("/grpc.health.v1.Health/List", Unary, Answered),
+    rpc("/grpc.health.v1.Health/Watch", Stream, Answered),
+    rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused),
+    rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused),
+    rpc("/seaworthy.v1.FleetService/Register", Unary, Refused),
+    rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered),
+    rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered),
+    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered),
+    rpc("/seaworthy.v1.FleetService/GetInstance", Unary, Refused),
+    rpc("/seaworthy.v1.FleetService/ListInstances", Unary, Refused),
+    rpc("/seaworthy.v1.FleetService/RemoveInstance", Unary, Refused),
+    rpc("/seaworthy.v1.FleetService/WatchFleet", Stream, Refused),
+    rpc("/seaworthy.v1.FleetService/PutService", Unary, Refused),
+    rpc("/seaworthy.v1.FleetService/GetService", Unary, Refused),
+    rpc("/seaworthy.v1.FleetService/ListServices", Unary, Refused),
+    rpc("/seaworthy.v1.FleetService/DeleteService", Unary, Refused),
+    rpc("/seaworthy.v1.HealthService/ReportHealth", Unary, Answered),
+    rpc("/seaworthy.v1.HealthService/GetHealth", Unary, Refused),
+    rpc("/seaworthy.v1.HealthService/WatchHealth", Stream, Refused),
+    rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused),
+    rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered),
+    rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered),
+    rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused),
+    rpc("/seaworthy.v1.SystemService/SetLogLevel", Unary, Answered),
+];
+
+/// What applies to a path that is not served: it is refused by the router, and counted together.
+pub const OTHER: Rpc = rpc("_OTHER", Unary, Refused);
+
+/// Position of an RPC in the table; the one past the end stands for every unknown path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RpcId(pub(crate) usize);
+
+impl RpcId {
+    /// The RPC of a path.
+    pub fn of(path: &str) -> RpcId {
+        static BY_PATH: LazyLock<HashMap<&'static str, usize>> =
+            LazyLock::new(|| RPCS.iter().enumerate().map(|(at, rpc)| (rpc.path, at)).collect());
+        RpcId(BY_PATH.get(path).copied().unwrap_or(RPCS.len()))
+    }
+
+    /// What applies to it.
+    pub fn rpc(self) -> &'static Rpc {
+        RPCS.get(self.0).unwrap_or(&OTHER)
+    }
+}

@@ -1,0 +1,246 @@
+//! Builds everything, serves it, and takes it down again in order.
+//!
+//! `bind` does all that can fail: data folder, store, fleet, ports. `run` serves until it is told to
+//! stop, and then goes through the phases of `shutdown`. Nothing here is a rule of the domain.
+
+mod accept;
+mod grpc;
+mod http;
+mod listen;
+mod preface;
+mod ready_file;
+pub mod shutdown;
+pub mod signals;
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use tokio::{net::TcpListener, sync::watch};
+use tracing::info;
+
+use self::{
+    accept::{Accept, Caps},
+    shutdown::{Parts, Report},
+    signals::Stop,
+};
+use crate::{
+    api::{
+        fleet::FleetApi, health::HealthApi, overview::Overview, parse::registration::Defaults,
+        standard_health::StandardHealth, system::SystemApi, watch::Watchers,
+    },
+    config::Config,
+    error::Result,
+    fleet::{self, Limits},
+    guard::{Guard, active::Active, drain::Gate, record::Recorder},
+    id::Entropy,
+    store,
+    system::Vitals,
+    task::{self, Fatal, OnEnd, drain},
+    telemetry::{log::LogHandle, notify},
+    time::Clock,
+};
+
+/// Where the server listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// HTTP.
+    pub http: SocketAddr,
+    /// Metrics, where they have a listener of their own.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A server whose ports are bound and whose state is loaded.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    clock: Clock,
+    entropy: Entropy,
+    listeners: Listeners,
+    addresses: Addresses,
+    engine: store::embedded::Engine,
+    fleet: fleet::Service,
+    routes: Arc<grpc::Routes>,
+    overview: Overview,
+}
+
+#[derive(Debug)]
+struct Listeners {
+    grpc: TcpListener,
+    http: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+impl Server {
+    /// Opens the data folder, loads the state and binds the ports.
+    ///
+    /// # Errors
+    /// The data folder is in use or unusable, the store is damaged, or a port cannot be bound.
+    pub async fn bind(config: Arc<Config>, log: LogHandle) -> Result<Self> {
+        Self::bind_with(config, log, Clock::start(), Entropy::system()).await
+    }
+
+    /// The same, with a clock and a source of randomness of the caller's.
+    ///
+    /// # Errors
+    /// As `bind`.
+    pub async fn bind_with(
+        config: Arc<Config>,
+        log: LogHandle,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Result<Self> {
+        let (store, engine) = store::embedded::open(store::embedded::Options {
+            cache_bytes: config.store.cache_bytes,
+            ..store::embedded::Options::new(&config.data_dir, clock)
+        })?;
+        let options = fleet::Options {
+            limits: Limits {
+                max_instances: config.fleet.max_instances.get(),
+                max_services: config.fleet.max_services.get(),
+                change_history: config.fleet.change_history.get(),
+                lost_removal: config.fleet.lost_removal,
+                tombstone_retention: config.fleet.tombstone_retention,
+            },
+        };
+        let (fleet, service) = fleet::open(options, clock, entropy.clone(), store.clone()).await?;
+        let guard = Guard {
+            recorder: Arc::new(Recorder::new()),
+            gate: Gate::default(),
+            active: Active::default(),
+            request_timeout: config.grpc.request_timeout,
+            clock,
+        };
+        let overview = Overview {
+            config: Arc::clone(&config),
+            fleet,
+            vitals: Vitals::start(clock),
+            store,
+            guard,
+            watchers: Watchers::default(),
+            log,
+        };
+        let listeners = Listeners {
+            grpc: listen::bind("grpc.listen", config.grpc.listen)?,
+            http: listen::bind("http.listen", config.http.listen)?,
+            metrics: config
+                .http
+                .metrics_listen
+                .map(|at| listen::bind("http.metrics_listen", at))
+                .transpose()?,
+        };
+        let addresses = Addresses {
+            grpc: listen::address(&listeners.grpc)?,
+            http: listen::address(&listeners.http)?,
+            metrics: listeners.metrics.as_ref().map(listen::address).transpose()?,
+        };
+        let routes = Arc::new(routes(&overview, &entropy, clock)?);
+        Ok(Self { config, clock, entropy, listeners, addresses, engine, fleet: service, routes, overview })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until it is told to stop, then stops in order. The exit is bounded by the configured
+    /// total, whatever the other ends do.
+    ///
+    /// # Errors
+    /// The ready file cannot be written.
+    pub async fn run(self, mut stop: Stop) -> Result<Report> {
+        let Self { config, clock, entropy, listeners, addresses, engine, fleet, routes, overview } = self;
+        let fatal = Fatal::new();
+        let (grpc_drain, grpc_watch) = drain::channel();
+        let (http_drain, http_watch) = drain::channel();
+        let (fleet_drain, fleet_watch) = drain::channel();
+        let (closing, close) = watch::channel(false);
+
+        let critical = || OnEnd::Fatal(fatal.clone());
+        let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
+        let grpc = Accept {
+            caps: Caps {
+                total: config.grpc.max_connections.get(),
+                per_peer: config.grpc.max_connections_per_peer.get(),
+            },
+            vitals: Some(overview.vitals.clone()),
+            drain: grpc_watch,
+        };
+        let settings = grpc::Settings::new(&config.grpc, clock, entropy);
+        let serve_grpc = grpc::serve(settings, routes, overview.clone(), close.clone());
+        let grpc = task::spawn("grpc", critical(), grpc.run(listeners.grpc, serve_grpc));
+        let http = |listener, router| {
+            let accept = Accept {
+                caps: Caps {
+                    total: config.http.max_connections.get(),
+                    per_peer: config.http.max_connections.get(),
+                },
+                vitals: None,
+                drain: http_watch.clone(),
+            };
+            let serve = http::serve(config.http.request_timeout, router, http_watch.clone());
+            task::spawn("http", critical(), accept.run(listener, serve))
+        };
+        let mut pages = vec![http(listeners.http, crate::api::http::router(overview.clone()))];
+        if let Some(listener) = listeners.metrics {
+            pages.push(http(listener, crate::api::http::metrics_router(overview.clone())));
+        }
+        drop((close, http_watch));
+
+        if let Some(file) = &config.ready_file {
+            ready_file::write(file, &addresses)?;
+        }
+        notify::ready();
+        info!(component = "server", operation = "start", grpc = %addresses.grpc, http = %addresses.http, duration = clock.elapsed().as_secs_f64(), "serving");
+
+        let cause = tokio::select! {
+            cause = stop.asked() => cause,
+            name = fatal.raised() => format!("task {name} ended"),
+        };
+        notify::stopping();
+        let parts = Parts {
+            config: config.shutdown.clone(),
+            clock,
+            overview,
+            grpc_drain,
+            grpc,
+            closing,
+            http_drain,
+            pages,
+            fleet_drain,
+            fleet,
+            engine,
+        };
+        let report = parts.stop(cause, stop).await;
+        if let Some(file) = &config.ready_file {
+            ready_file::remove(file);
+        }
+        Ok(report)
+    }
+}
+
+fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::Routes> {
+    let config = &overview.config;
+    let (fleet, watchers) = (overview.fleet.clone(), overview.watchers.clone());
+    let defaults = Defaults { lease_ttl: config.fleet.lease_ttl, entropy: entropy.clone() };
+    let open_timeout = config.grpc.handshake_timeout;
+    grpc::Routes::new(
+        config.grpc.max_message_bytes,
+        StandardHealth::new(fleet.clone(), overview.vitals.clone(), watchers.clone()),
+        FleetApi::new(fleet.clone(), defaults, watchers.clone(), clock, open_timeout),
+        HealthApi::new(fleet, watchers),
+        SystemApi::new(overview.clone()),
+    )
+}
+
+/// Runs a server from its configuration to its end, stopped by the signals of the process.
+///
+/// # Errors
+/// It could not start.
+pub async fn run(config: Config, log: LogHandle, started: impl FnOnce(&Addresses, &Path)) -> Result<Report> {
+    let stop = Stop::on_signals()?;
+    let config = Arc::new(config);
+    let server = Server::bind(Arc::clone(&config), log).await?;
+    started(&server.addresses(), &config.data_dir);
+    server.run(stop).await
+}

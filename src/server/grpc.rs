@@ -1,0 +1,270 @@
+//! gRPC connections: HTTP/2 with every limit set, the guard, and the way to each service.
+
+use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tonic::{Status, body::Body, codec::CompressionEncoding};
+use tower::{Service, util::BoxCloneSyncService};
+use tracing::debug;
+
+use super::{accept::Accepted, preface};
+use crate::{
+    api::{
+        fleet::FleetApi,
+        health::HealthApi,
+        overview::Overview,
+        proto::{
+            DESCRIPTORS,
+            grpc::health::v1::health_server::HealthServer,
+            server::{
+                fleet_service_server::FleetServiceServer, health_service_server::HealthServiceServer,
+                system_service_server::SystemServiceServer,
+            },
+        },
+        standard_health::StandardHealth,
+        system::SystemApi,
+    },
+    config,
+    error::{Error, Result},
+    guard::caller::Connection,
+    id::Entropy,
+    time::Clock,
+};
+
+/// Window of one stream: control messages are small, and many streams share a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Window of a connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes that may wait to be sent on one stream.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// Streams that we may reset for a client's errors before we give up on the connection.
+const LOCAL_RESETS: usize = 1024;
+/// Connections of one age end spread over this share of it, either way.
+const AGE_JITTER_PERCENT: u64 = 10;
+
+type BoxFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type BoxService = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+
+/// The way to each service.
+#[derive(Debug)]
+pub(super) struct Routes {
+    standard_health: HealthServer<StandardHealth>,
+    fleet: FleetServiceServer<FleetApi>,
+    health: HealthServiceServer<HealthApi>,
+    system: SystemServiceServer<SystemApi>,
+    reflection: BoxService,
+    reflection_alpha: BoxService,
+}
+
+impl Routes {
+    /// Serves these adapters. `largest`: bytes of the largest message that is taken or sent.
+    ///
+    /// # Errors
+    /// The descriptors that were compiled in are damaged.
+    pub(super) fn new(
+        largest: usize,
+        standard_health: StandardHealth,
+        fleet: FleetApi,
+        health: HealthApi,
+        system: SystemApi,
+    ) -> Result<Self> {
+        use CompressionEncoding::Gzip;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                // Ours has all it needs, and the reflection services list themselves.
+                .include_reflection_service(true)
+        };
+        Ok(Self {
+            standard_health: HealthServer::new(standard_health)
+                .max_decoding_message_size(largest)
+                .accept_compressed(Gzip)
+                .send_compressed(Gzip),
+            fleet: FleetServiceServer::new(fleet)
+                .max_decoding_message_size(largest)
+                .accept_compressed(Gzip)
+                .send_compressed(Gzip),
+            health: HealthServiceServer::new(health)
+                .max_decoding_message_size(largest)
+                .accept_compressed(Gzip)
+                .send_compressed(Gzip),
+            system: SystemServiceServer::new(system)
+                .max_decoding_message_size(largest)
+                .accept_compressed(Gzip)
+                .send_compressed(Gzip),
+            reflection: BoxCloneSyncService::new(reflection().build_v1().map_err(Error::internal)?),
+            reflection_alpha: BoxCloneSyncService::new(
+                reflection().build_v1alpha().map_err(Error::internal)?,
+            ),
+        })
+    }
+
+    fn call(&self, request: Request<Incoming>) -> BoxFuture {
+        let service = request.uri().path().rsplit_once('/').map(|(service, _)| service);
+        match service {
+            Some("/grpc.health.v1.Health") => self.standard_health.clone().call(request),
+            Some("/seaworthy.v1.FleetService") => self.fleet.clone().call(request),
+            Some("/seaworthy.v1.HealthService") => self.health.clone().call(request),
+            Some("/seaworthy.v1.SystemService") => self.system.clone().call(request),
+            Some("/grpc.reflection.v1.ServerReflection") => self.reflection.clone().call(request),
+            Some("/grpc.reflection.v1alpha.ServerReflection") => self.reflection_alpha.clone().call(request),
+            _ => {
+                let path = request.uri().path().to_owned();
+                Box::pin(async move {
+                    Ok(Status::unimplemented(format!(
+                        "{path} is not served here; see the reflection service"
+                    ))
+                    .into_http())
+                })
+            }
+        }
+    }
+}
+
+/// What the guard stands in front of. Cheap to clone.
+#[derive(Clone, Debug)]
+struct Router(Arc<Routes>);
+
+impl Service<Request<Incoming>> for Router {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> BoxFuture {
+        self.0.call(request)
+    }
+}
+
+/// The guard and what is behind it, as hyper calls it.
+struct Guarded<S>(S);
+
+impl<S> hyper::service::Service<Request<Incoming>> for Guarded<S>
+where
+    S: Service<Request<Incoming>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        // Every layer is always ready: they refuse by answering.
+        self.0.clone().call(request)
+    }
+}
+
+/// How connections are held.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    http2: http2::Builder<TokioExecutor>,
+    handshake_timeout: Duration,
+    age: Duration,
+    age_grace: Duration,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl Settings {
+    /// Every limit, set: what tonic and hyper leave open is set here.
+    pub(super) fn new(config: &config::Grpc, clock: Clock, entropy: Entropy) -> Self {
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(config.max_streams_per_connection.get())
+            .max_header_list_size(config.max_header_bytes)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_local_error_reset_streams(LOCAL_RESETS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(config.keepalive_interval)
+            .keep_alive_timeout(config.keepalive_timeout);
+        Self {
+            http2,
+            handshake_timeout: config.handshake_timeout,
+            age: config.max_connection_age,
+            age_grace: config.max_connection_age_grace,
+            clock,
+            entropy,
+        }
+    }
+
+    /// When a connection has to end: its age, and a little more or less, so that a fleet that came
+    /// together does not leave together.
+    fn age(&self) -> Duration {
+        let spread = 2 * AGE_JITTER_PERCENT + 1;
+        // Without randomness all end at the same age, which is no reason to refuse a connection.
+        let random =
+            self.entropy.bytes().map_or(AGE_JITTER_PERCENT, |bytes| u64::from_le_bytes(bytes) % spread);
+        let percent = 100 - AGE_JITTER_PERCENT + random;
+        self.age.mul_f64(f64::from(u32::try_from(percent).unwrap_or(100)) / 100.0)
+    }
+}
+
+/// Serves one connection after another.
+pub(super) fn serve(
+    settings: Settings,
+    routes: Arc<Routes>,
+    overview: Overview,
+    close: watch::Receiver<bool>,
+) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = IpAddr> + Send>> {
+    move |accepted| {
+        let (settings, router) = (settings.clone(), Router(Arc::clone(&routes)));
+        let (overview, close) = (overview.clone(), close.clone());
+        Box::pin(connection(settings, router, overview, close, accepted))
+    }
+}
+
+async fn connection(
+    settings: Settings,
+    router: Router,
+    overview: Overview,
+    mut close: watch::Receiver<bool>,
+    accepted: Accepted,
+) -> IpAddr {
+    let Accepted { stream, peer, counted } = accepted;
+    let ip = peer.ip().to_canonical();
+    let begun = match timeout(settings.handshake_timeout, preface::read(stream)).await {
+        Ok(Ok(begun)) => begun,
+        failed => {
+            overview.vitals.handshake_failed();
+            debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
+            return ip;
+        }
+    };
+    let (closing, is_closing) = watch::channel(false);
+    let service = Guarded(overview.guard.layers(Connection { peer, closing: is_closing }).service(router));
+    let mut serving = std::pin::pin!(settings.http2.serve_connection(TokioIo::new(begun), service));
+    let since = settings.clock.elapsed();
+    let asked_to_close = tokio::select! {
+        ended = serving.as_mut() => {
+            debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
+            return ip;
+        }
+        () = sleep(settings.age()) => false,
+        // An error means that the server is gone.
+        _ = close.wait_for(|close| *close) => true,
+    };
+    // Streams end themselves with a last message; no new ones are taken; then the connection ends.
+    closing.send_replace(true);
+    serving.as_mut().graceful_shutdown();
+    if asked_to_close {
+        // The server's own deadline bounds this: it stops what is left.
+        drop(serving.await);
+    } else if timeout(settings.age_grace, serving).await.is_err() {
+        debug!(component = "server", %peer, "connection cut at the end of its grace");
+    }
+    drop(counted);
+    ip
+}

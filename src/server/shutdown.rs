@@ -1,0 +1,214 @@
+//! The end of the control plane, in phases, each with a deadline, all under one.
+//!
+//! Health says NOT_SERVING first, while work is still taken. Then nothing new is taken, streams say
+//! goodbye, requests finish, state is saved, and everything is closed. Whoever does not let go in time
+//! is cut. A second request to stop skips every wait.
+
+use std::{net::IpAddr, time::Duration};
+
+use tokio::{sync::watch, time::timeout};
+use tracing::{info, warn};
+
+use super::signals::Stop;
+use crate::{
+    api::overview::Overview,
+    config, store,
+    system::Phase,
+    task::{Group, Task, drain},
+    telemetry::notify,
+    time::Clock,
+};
+
+/// The lame-duck time ends early when no connection was open for this long: nobody has to be told.
+const QUIET: Duration = Duration::from_secs(1);
+/// What is left for saving and closing when everything else is skipped.
+const LAST: Duration = Duration::from_secs(1);
+
+/// What is taken down.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) config: config::Shutdown,
+    pub(super) clock: Clock,
+    pub(super) overview: Overview,
+    pub(super) grpc_drain: drain::Signal,
+    pub(super) grpc: Task<Group<IpAddr>>,
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) http_drain: drain::Signal,
+    pub(super) pages: Vec<Task<Group<IpAddr>>>,
+    pub(super) fleet_drain: drain::Signal,
+    pub(super) fleet: Task<()>,
+    pub(super) engine: store::embedded::Engine,
+}
+
+/// What happened in one phase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PhaseReport {
+    /// Which.
+    pub phase: Phase,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether its deadline ended it.
+    pub timed_out: bool,
+}
+
+/// How the end went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Why it ended.
+    pub cause: String,
+    /// Every phase, in order.
+    pub phases: Vec<PhaseReport>,
+    /// Connections that had to be cut.
+    pub connections_cut: usize,
+    /// Requests, streams included, that had to be cut.
+    pub requests_cut: u64,
+    /// Whether a second request to stop skipped the waits.
+    pub aborted: bool,
+    /// Whether everything that was acknowledged is on the disk and closed.
+    pub state_saved: bool,
+    /// How long all of it took.
+    pub total: Duration,
+}
+
+/// Measures phases against their own deadline and the one of all.
+struct Course {
+    clock: Clock,
+    began: Duration,
+    total: Duration,
+    stop: Stop,
+    aborted: bool,
+    phases: Vec<PhaseReport>,
+}
+
+impl Course {
+    /// Waits for `work`, until the phase's deadline, the end of all time, or a second request to stop.
+    /// None: it was not done.
+    async fn phase<T>(
+        &mut self,
+        phase: Phase,
+        longest: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let began = self.clock.elapsed();
+        let left = self.total.saturating_sub(began - self.began);
+        let bound = match self.aborted {
+            true if phase < Phase::SaveState => Duration::ZERO,
+            true => longest.min(LAST),
+            // The last phases get their moment even when the others took all of the time.
+            false if phase >= Phase::SaveState => longest.min(left.max(LAST)),
+            false => longest.min(left),
+        };
+        let outcome = tokio::select! {
+            biased;
+            done = work => Some(Some(done)),
+            cause = self.stop.asked_again(), if !self.aborted && phase < Phase::SaveState => {
+                warn!(component = "server", operation = "shutdown", cause, "asked again: stopping now");
+                self.aborted = true;
+                None
+            }
+            () = tokio::time::sleep(bound) => Some(None),
+        };
+        let timed_out = matches!(outcome, Some(None));
+        let took = self.clock.elapsed() - began;
+        self.phases.push(PhaseReport { phase, took, timed_out });
+        outcome.flatten()
+    }
+}
+
+impl Parts {
+    /// Takes everything down. Bounded, whatever the other ends do.
+    pub(super) async fn stop(mut self, cause: String, stop: Stop) -> Report {
+        info!(component = "server", operation = "shutdown", cause, "stopping");
+        let began = self.clock.elapsed();
+        let mut course = Course {
+            clock: self.clock,
+            began,
+            total: self.config.total,
+            stop,
+            aborted: false,
+            phases: Vec::new(),
+        };
+        let vitals = self.overview.vitals.clone();
+
+        enter(&self.overview, Phase::InitiateShutdown);
+        // The end of the lame-duck time is no failure.
+        let lame_duck = timeout(self.config.lame_duck, vitals.quiet(QUIET));
+        course.phase(Phase::InitiateShutdown, self.config.total, lame_duck).await;
+
+        enter(&self.overview, Phase::StopAcceptingRequests);
+        self.overview.guard.gate.shut();
+        self.grpc_drain.begin();
+        let connections = course.phase(Phase::StopAcceptingRequests, LAST, &mut self.grpc).await;
+        let mut connections = connections.and_then(Result::ok).unwrap_or_else(|| Group::new("connection"));
+
+        enter(&self.overview, Phase::FinishActiveRequests);
+        self.closing.send_replace(true);
+        let finish = async { while connections.next().await.is_some() {} };
+        course.phase(Phase::FinishActiveRequests, self.config.finish_requests, finish).await;
+        let (connections_cut, requests_cut) = (connections.len(), self.overview.guard.active.count());
+        // Stopping tasks is quick, but nothing here waits without a bound.
+        if timeout(LAST, connections.stop()).await.is_err() {
+            warn!(component = "server", operation = "shutdown", "some connections would not stop");
+        }
+
+        enter(&self.overview, Phase::SaveState);
+        self.fleet_drain.begin();
+        let saved = course.phase(Phase::SaveState, self.config.save_state, &mut self.fleet).await;
+
+        enter(&self.overview, Phase::CleanupResources);
+        self.http_drain.begin();
+        let (pages, engine) = (self.pages, self.engine);
+        let cleanup = async {
+            let closed = engine.close().await;
+            for page in pages {
+                if let Ok(mut connections) = page.await {
+                    while connections.next().await.is_some() {}
+                }
+            }
+            closed
+        };
+        let closed = course.phase(Phase::CleanupResources, self.config.cleanup, cleanup).await;
+
+        enter(&self.overview, Phase::Terminated);
+        let report = Report {
+            cause,
+            connections_cut,
+            requests_cut,
+            aborted: course.aborted,
+            state_saved: saved.is_some() && closed.is_some_and(|closed| closed.is_ok()),
+            total: self.clock.elapsed() - began,
+            phases: course.phases,
+        };
+        log(&report);
+        report
+    }
+}
+
+fn enter(overview: &Overview, phase: Phase) {
+    overview.vitals.enter(phase);
+    notify::status(phase.as_str());
+}
+
+fn log(report: &Report) {
+    for PhaseReport { phase, took, timed_out } in &report.phases {
+        info!(
+            component = "server",
+            operation = "shutdown",
+            phase = phase.as_str(),
+            duration = took.as_secs_f64(),
+            timed_out,
+            "phase done"
+        );
+    }
+    info!(
+        component = "server",
+        operation = "shutdown",
+        cause = report.cause,
+        connections_cut = report.connections_cut,
+        requests_cut = report.requests_cut,
+        aborted = report.aborted,
+        state_saved = report.state_saved,
+        duration = report.total.as_secs_f64(),
+        "stopped"
+    );
+}

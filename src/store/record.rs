@@ -1,0 +1,139 @@
+//! The form of stored values: a JSON object that a person can read, with the version of its layout.
+//!
+//! `{"name":"orders","version":1}`: the field `version` belongs to the form. A version newer than the
+//! program knows is refused and never guessed, so that going back to an older release damages nothing.
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Reason, Result};
+
+const VERSION: &str = "version";
+
+/// Writes a record in layout `version`. Its type must become a JSON object without a field `version`.
+///
+/// # Errors
+/// `Internal`: the type does not become such an object, which is a bug of the caller.
+pub fn encode<T: Serialize>(version: u32, record: &T) -> Result<Bytes> {
+    let mut value = serde_json::to_value(record).map_err(Error::internal)?;
+    let Value::Object(fields) = &mut value else {
+        return Err(Error::internal("a record must be a JSON object"));
+    };
+    if fields.insert(VERSION.to_owned(), version.into()).is_some() {
+        return Err(Error::internal("a record must not have a field of its own named version"));
+    }
+    Ok(serde_json::to_vec(&value).map_err(Error::internal)?.into())
+}
+
+/// Reads a record of layout `newest_known_version` or older.
+///
+/// Older layouts are read into the same type: its fields say by `#[serde(default)]` what they once lacked.
+///
+/// # Errors
+/// - `RecordTooNew` (`FailedPrecondition`): a newer program wrote it.
+/// - `RecordDamaged` (`Internal`): it is no record, or not one of this type.
+pub fn decode<T: DeserializeOwned>(key: &str, newest_known_version: u32, bytes: &[u8]) -> Result<T> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|cause| damaged(key).because(cause))?;
+    let Value::Object(mut fields) = value else {
+        return Err(damaged(key).because("it is not a JSON object"));
+    };
+    let Some(version) = fields.remove(VERSION).as_ref().and_then(Value::as_u64) else {
+        return Err(damaged(key).because("it has no version"));
+    };
+    if version > u64::from(newest_known_version) {
+        return Err(too_new(key, version, newest_known_version));
+    }
+    serde_json::from_value(Value::Object(fields)).map_err(|cause| damaged(key).because(cause))
+}
+
+fn damaged(key: &str) -> Error {
+    Error::new(
+        Kind::Internal,
+        Reason::RecordDamaged,
+        format!("the record at key {key:?} is damaged; restore it from a backup or delete it"),
+    )
+    .with("key", key)
+}
+
+fn too_new(key: &str, found: u64, known: u32) -> Error {
+    Error::new(
+        Kind::FailedPrecondition,
+        Reason::RecordTooNew,
+        format!(
+            "the record at key {key:?} has version {found}, and this program knows versions up to {known}; \
+             run the release that wrote it or a newer one"
+        ),
+    )
+    .with("key", key)
+    .with("found", found.to_string())
+    .with("known", known.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        name: String,
+        count: u64,
+        #[serde(default)]
+        tags: Vec<String>,
+    }
+
+    #[test]
+    fn a_record_can_be_read_by_people() {
+        let sample = Sample { name: "orders".into(), count: u64::MAX, tags: vec![] };
+        let bytes = encode(3, &sample).unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert_eq!(text, r#"{"count":18446744073709551615,"name":"orders","tags":[],"version":3}"#);
+        assert_eq!(decode::<Sample>("k", 3, &bytes).unwrap(), sample);
+    }
+
+    #[test]
+    fn an_older_layout_is_read_and_a_newer_one_refused() {
+        let older = br#"{"version":1,"name":"a","count":1}"#;
+        assert_eq!(decode::<Sample>("k", 2, older).unwrap().tags, Vec::<String>::new());
+        let error = decode::<Sample>("k", 2, br#"{"version":3,"else":1}"#).unwrap_err();
+        assert_eq!(error.reason(), Reason::RecordTooNew);
+        assert_eq!(error.metadata()[1..], [("found", "3".to_owned()), ("known", "2".to_owned())]);
+    }
+
+    #[test]
+    fn damage_names_the_key() {
+        for bytes in [&b""[..], b"[]", b"{}", br#"{"version":"1"}"#, br#"{"version":1}"#, b"\xff"] {
+            let error = decode::<Sample>("services/a", 1, bytes).unwrap_err();
+            assert_eq!(error.reason(), Reason::RecordDamaged);
+            assert_eq!(error.metadata(), [("key", "services/a".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn a_type_that_cannot_be_a_record_is_refused_when_written() {
+        #[derive(Serialize)]
+        struct Clash {
+            version: &'static str,
+        }
+        assert!(encode(1, &Clash { version: "1.2.3" }).is_err());
+        assert!(encode(1, &"text").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let outcome = decode::<Sample>("k", 1, &bytes);
+            prop_assert!(outcome.is_err());
+        }
+
+        #[test]
+        fn what_was_written_is_read(name in ".*", count: u64, tags: Vec<String>) {
+            let sample = Sample { name, count, tags };
+            prop_assert_eq!(decode::<Sample>("k", 1, &encode(1, &sample).unwrap()).unwrap(), sample);
+        }
+    }
+}

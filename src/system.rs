@@ -1,0 +1,200 @@
+//! The control plane itself: which phase it is in, what it counts of itself, and whether it is ready
+//! for production.
+//!
+//! Holds figures and judges them; what they are read from (connections, requests, disks) is up to the
+//! rooms that have it.
+
+pub mod readiness;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+
+use crate::time::Clock;
+
+/// The phases of the control plane, in order.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Phase {
+    /// Serves.
+    Running,
+    /// Was asked to stop; still takes work while the world hears of it.
+    InitiateShutdown,
+    /// Takes nothing new.
+    StopAcceptingRequests,
+    /// Waits for the requests it has.
+    FinishActiveRequests,
+    /// Writes what is not yet written.
+    SaveState,
+    /// Closes store and telemetry.
+    CleanupResources,
+    /// Done.
+    Terminated,
+}
+
+impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Phase; 7] = [
+        Phase::Running,
+        Phase::InitiateShutdown,
+        Phase::StopAcceptingRequests,
+        Phase::FinishActiveRequests,
+        Phase::SaveState,
+        Phase::CleanupResources,
+        Phase::Terminated,
+    ];
+
+    /// The name in reports: `StopAcceptingRequests`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Running => "Running",
+            Phase::InitiateShutdown => "InitiateShutdown",
+            Phase::StopAcceptingRequests => "StopAcceptingRequests",
+            Phase::FinishActiveRequests => "FinishActiveRequests",
+            Phase::SaveState => "SaveState",
+            Phase::CleanupResources => "CleanupResources",
+            Phase::Terminated => "Terminated",
+        }
+    }
+}
+
+/// What the control plane counts of itself. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Vitals(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    started: SystemTime,
+    phase: watch::Sender<Phase>,
+    connections: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    handshakes_failed: AtomicU64,
+    empty: Notify,
+}
+
+/// One open connection; counted until it is dropped.
+#[derive(Debug)]
+pub struct ConnectionGuard(Vitals);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        if self.0.0.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.0.empty.notify_waiters();
+        }
+    }
+}
+
+/// Connections, counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// Open now.
+    pub open: u64,
+    /// Taken since the start.
+    pub accepted: u64,
+    /// Refused since the start, because there were too many.
+    pub refused: u64,
+    /// Ended since the start because they did not speak HTTP/2 in time.
+    pub handshakes_failed: u64,
+}
+
+impl Vitals {
+    /// A control plane that starts now.
+    pub fn start(clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            started: clock.now().wall,
+            phase: watch::Sender::new(Phase::Running),
+            connections: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            handshakes_failed: AtomicU64::new(0),
+            empty: Notify::new(),
+        }))
+    }
+
+    /// The phase it is in.
+    pub fn phase(&self) -> Phase {
+        *self.0.phase.borrow()
+    }
+
+    /// Enters a phase. Phases only go forward.
+    pub fn enter(&self, phase: Phase) {
+        self.0.phase.send_if_modified(|current| {
+            let forward = phase > *current;
+            if forward {
+                *current = phase;
+            }
+            forward
+        });
+    }
+
+    /// Follows the phase.
+    pub fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.0.phase.subscribe()
+    }
+
+    /// When it started.
+    pub fn started(&self) -> SystemTime {
+        self.0.started
+    }
+
+    /// How long it has run.
+    pub fn uptime(&self) -> Duration {
+        self.0.clock.elapsed()
+    }
+
+    /// Counts a connection that was taken.
+    pub fn connection_opened(&self) -> ConnectionGuard {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+        self.0.accepted.fetch_add(1, Ordering::Relaxed);
+        ConnectionGuard(self.clone())
+    }
+
+    /// Counts a connection that was refused.
+    pub fn connection_refused(&self) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that did not speak HTTP/2 in time.
+    pub fn handshake_failed(&self) {
+        self.0.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until no connection has been open for a whole quiet time. Cancel safe.
+    pub async fn quiet(&self, time: Duration) {
+        loop {
+            let emptied = self.0.empty.notified();
+            let before = self.connections();
+            if before.open > 0 {
+                emptied.await;
+                continue;
+            }
+            sleep(time).await;
+            let after = self.connections();
+            if after.open == 0 && after.accepted == before.accepted {
+                return;
+            }
+        }
+    }
+
+    /// Connections, counted.
+    pub fn connections(&self) -> Connections {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Connections {
+            open: read(&self.0.connections),
+            accepted: read(&self.0.accepted),
+            refused: read(&self.0.refused),
+            handshakes_failed: read(&self.0.handshakes_failed),
+        }
+    }
+}

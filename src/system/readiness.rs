@@ -1,0 +1,279 @@
+//! The production-readiness report: a list of checks, each judged from facts alone.
+
+use std::path::PathBuf;
+
+/// How a check came out. Worse is greater.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Outcome {
+    /// As it should be.
+    Pass,
+    /// Works, but would not be right in production.
+    Warn,
+    /// Does not work, or must not be used in production.
+    Fail,
+}
+
+impl Outcome {
+    /// The name in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Pass => "PASS",
+            Outcome::Warn => "WARN",
+            Outcome::Fail => "FAIL",
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Check {
+    /// Stable id: `store.writable`.
+    pub id: &'static str,
+    /// What is checked, in a few words.
+    pub title: &'static str,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// What was found.
+    pub message: String,
+    /// What to do; empty when it passed.
+    pub hint: String,
+}
+
+/// What is judged.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Where data is.
+    pub data_dir: PathBuf,
+    /// Bytes that are free there; None if that cannot be read.
+    pub disk_free: Option<u64>,
+    /// Whether the data folder is in memory, and gone after a reboot.
+    pub disk_volatile: bool,
+    /// Whether the store takes writes.
+    pub store_writable: bool,
+    /// Whether any port is open beyond this machine.
+    pub beyond_loopback: bool,
+    /// Instances that are registered.
+    pub instances: u64,
+    /// The most that are allowed.
+    pub max_instances: u64,
+    /// Instances that are lost.
+    pub lost: u64,
+    /// Files that the process may have open; None if that cannot be read.
+    pub open_files: Option<u64>,
+    /// Connections that the configuration allows.
+    pub max_connections: u64,
+    /// Whether the control plane is on its way down.
+    pub stopping: bool,
+}
+
+const MIB: u64 = 1024 * 1024;
+/// Less free space than this is a problem now.
+const DISK_FAIL: u64 = 256 * MIB;
+/// Less free space than this will be a problem soon.
+const DISK_WARN: u64 = 2048 * MIB;
+/// A fleet is nearly full from this share of its bound, in percent.
+const NEARLY_FULL: u64 = 80;
+/// Files that the process needs besides connections.
+const OTHER_FILES: u64 = 64;
+
+/// Every check, from the facts.
+pub fn report(facts: &Facts) -> Vec<Check> {
+    vec![
+        phase(facts),
+        writable(facts),
+        space(facts),
+        volatile(facts),
+        transport(facts),
+        identity(facts),
+        capacity(facts),
+        lost(facts),
+        files(facts),
+    ]
+}
+
+/// The worst of all checks.
+pub fn worst(checks: &[Check]) -> Outcome {
+    checks.iter().map(|check| check.outcome).max().unwrap_or(Outcome::Pass)
+}
+
+fn check(id: &'static str, title: &'static str, judged: (Outcome, String, &str)) -> Check {
+    let (outcome, message, hint) = judged;
+    let hint = if outcome == Outcome::Pass { String::new() } else { hint.to_owned() };
+    Check { id, title, outcome, message, hint }
+}
+
+fn phase(facts: &Facts) -> Check {
+    let judged = if facts.stopping {
+        (Outcome::Fail, "it is stopping".to_owned(), "wait for its successor, or start it again")
+    } else {
+        (Outcome::Pass, "it serves".to_owned(), "")
+    };
+    check("server.running", "control plane serves", judged)
+}
+
+fn writable(facts: &Facts) -> Check {
+    let judged = if facts.store_writable {
+        (Outcome::Pass, "the store takes writes".to_owned(), "")
+    } else {
+        (
+            Outcome::Fail,
+            "the store takes no writes; reading goes on".to_owned(),
+            "look at the log for the cause; free space on the disk or repair it, writing resumes by itself",
+        )
+    };
+    check("store.writable", "store takes writes", judged)
+}
+
+fn space(facts: &Facts) -> Check {
+    let dir = facts.data_dir.display();
+    let hint = "free space, or move the data folder with --data-dir while the control plane is stopped";
+    let judged = match facts.disk_free {
+        None => (Outcome::Warn, format!("cannot tell how much space is free in {dir}"), hint),
+        Some(free) => {
+            let outcome = match free {
+                0..DISK_FAIL => Outcome::Fail,
+                DISK_FAIL..DISK_WARN => Outcome::Warn,
+                _ => Outcome::Pass,
+            };
+            (outcome, format!("{} MiB are free in {dir}", free / MIB), hint)
+        }
+    };
+    check("store.space", "disk has space", judged)
+}
+
+fn volatile(facts: &Facts) -> Check {
+    let dir = facts.data_dir.display();
+    let judged = if facts.disk_volatile {
+        (
+            Outcome::Warn,
+            format!("{dir} is in memory"),
+            "put the data folder on a disk: a reboot forgets the fleet",
+        )
+    } else {
+        (Outcome::Pass, format!("{dir} is on a disk"), "")
+    };
+    check("store.durable", "data survives a reboot", judged)
+}
+
+fn transport(facts: &Facts) -> Check {
+    let judged = if facts.beyond_loopback {
+        (
+            Outcome::Fail,
+            "ports are open beyond this machine, without encryption".to_owned(),
+            "listen on loopback behind a proxy that terminates TLS, or keep the network private",
+        )
+    } else {
+        (Outcome::Pass, "ports are open on this machine only".to_owned(), "")
+    };
+    check("transport.private", "traffic is private", judged)
+}
+
+fn identity(facts: &Facts) -> Check {
+    let outcome = if facts.beyond_loopback { Outcome::Fail } else { Outcome::Warn };
+    let judged = (
+        outcome,
+        "callers are not authenticated: whoever reaches the port may call".to_owned(),
+        "let only trusted processes reach the ports until authentication is configured",
+    );
+    check("identity.authenticated", "callers prove who they are", judged)
+}
+
+fn capacity(facts: &Facts) -> Check {
+    let Facts { instances, max_instances, .. } = facts;
+    let full = instances * 100 >= max_instances * NEARLY_FULL;
+    let outcome = if full { Outcome::Warn } else { Outcome::Pass };
+    let message = format!("{instances} of {max_instances} instances are registered");
+    check("fleet.capacity", "fleet has room", (outcome, message, "raise fleet.max_instances"))
+}
+
+fn lost(facts: &Facts) -> Check {
+    let outcome = if facts.lost > 0 { Outcome::Warn } else { Outcome::Pass };
+    let message = format!("{} instances are lost", facts.lost);
+    check(
+        "fleet.heard",
+        "every instance is heard",
+        (outcome, message, "see `seaworthy fleet list --lifecycle lost`"),
+    )
+}
+
+fn files(facts: &Facts) -> Check {
+    let wanted = facts.max_connections + OTHER_FILES;
+    let hint = "raise the limit of open files (LimitNOFILE=, ulimit -n), or lower grpc.max_connections";
+    let judged = match facts.open_files {
+        None => (Outcome::Warn, "cannot tell how many files may be open".to_owned(), hint),
+        Some(allowed) => {
+            let outcome = if allowed < wanted { Outcome::Warn } else { Outcome::Pass };
+            (outcome, format!("{allowed} files may be open, {wanted} are wanted for all connections"), hint)
+        }
+    };
+    check("limits.files", "enough files may be open", judged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Facts {
+        Facts {
+            data_dir: "data".into(),
+            disk_free: Some(100 * DISK_WARN),
+            disk_volatile: false,
+            store_writable: true,
+            beyond_loopback: false,
+            instances: 10,
+            max_instances: 1000,
+            lost: 0,
+            open_files: Some(100_000),
+            max_connections: 1000,
+            stopping: false,
+        }
+    }
+
+    fn outcome(facts: &Facts, id: &str) -> Outcome {
+        report(facts).into_iter().find(|check| check.id == id).unwrap().outcome
+    }
+
+    #[test]
+    fn each_check_can_fail() {
+        for (id, facts, expected) in [
+            ("server.running", Facts { stopping: true, ..good() }, Outcome::Fail),
+            ("store.writable", Facts { store_writable: false, ..good() }, Outcome::Fail),
+            ("store.space", Facts { disk_free: Some(MIB), ..good() }, Outcome::Fail),
+            ("store.space", Facts { disk_free: Some(DISK_FAIL), ..good() }, Outcome::Warn),
+            ("store.space", Facts { disk_free: None, ..good() }, Outcome::Warn),
+            ("store.durable", Facts { disk_volatile: true, ..good() }, Outcome::Warn),
+            ("transport.private", Facts { beyond_loopback: true, ..good() }, Outcome::Fail),
+            ("identity.authenticated", Facts { beyond_loopback: true, ..good() }, Outcome::Fail),
+            ("fleet.capacity", Facts { instances: 800, ..good() }, Outcome::Warn),
+            ("fleet.heard", Facts { lost: 1, ..good() }, Outcome::Warn),
+            ("limits.files", Facts { open_files: Some(1024), ..good() }, Outcome::Warn),
+        ] {
+            assert_eq!(outcome(&facts, id), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn every_check_that_does_not_pass_says_what_to_do() {
+        let bad = Facts {
+            disk_free: Some(0),
+            disk_volatile: true,
+            store_writable: false,
+            beyond_loopback: true,
+            instances: 1000,
+            lost: 5,
+            open_files: None,
+            stopping: true,
+            ..good()
+        };
+        for check in report(&bad) {
+            assert_ne!(check.outcome, Outcome::Pass, "{}", check.id);
+            assert!(!check.hint.is_empty(), "{}", check.id);
+        }
+        assert_eq!(worst(&report(&bad)), Outcome::Fail);
+        // Nobody is authenticated yet, and the report does not pretend otherwise.
+        assert_eq!(worst(&report(&good())), Outcome::Warn);
+        assert!(
+            report(&good()).iter().all(|check| (check.outcome == Outcome::Pass) == check.hint.is_empty())
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! The log: lines on standard error, as JSON for machines or in a form for people, with a level that can
+//! be changed while the server runs.
+
+mod json;
+
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tracing::{Dispatch, dispatcher};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    fmt::{self as human, writer::BoxMakeWriter},
+    layer::SubscriberExt as _,
+    reload,
+};
+
+use crate::{
+    config::{LogFormat, parse_filter},
+    error::{Error, Result},
+};
+
+/// Changes the level of a running log. Cheap to clone.
+#[derive(Clone)]
+pub struct LogHandle {
+    filter: reload::Handle<EnvFilter, Registry>,
+    level: Arc<Mutex<String>>,
+}
+
+/// Makes the log of this process. Call it once, before anything is logged.
+///
+/// `level` is a level or a filter as [`parse_filter`] reads it.
+///
+/// # Errors
+/// The level is wrong, or the process has a log already.
+pub fn install(level: &str, format: LogFormat) -> Result<LogHandle> {
+    let terminal = io::stderr().is_terminal();
+    let shape = match format {
+        LogFormat::Json => Shape::Json,
+        LogFormat::Auto if !terminal => Shape::Json,
+        LogFormat::Auto | LogFormat::Human => Shape::Human { colours: terminal },
+    };
+    let (dispatch, handle) = build(level, shape, BoxMakeWriter::new(io::stderr))?;
+    dispatcher::set_global_default(dispatch).map_err(Error::internal)?;
+    Ok(handle)
+}
+
+/// How lines look, with `auto` decided.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Human {
+        /// Whether colours may be used; `NO_COLOR` still forbids them.
+        colours: bool,
+    },
+}
+
+/// A log that writes to `writer` and is nobody's yet: for servers that run inside another program, as
+/// in tests. The handle works as long as the dispatch is kept.
+///
+/// # Errors
+/// The level is wrong.
+pub fn build(level: &str, shape: Shape, writer: BoxMakeWriter) -> Result<(Dispatch, LogHandle)> {
+    let (filter, reload) = reload::Layer::new(read(level)?);
+    let lines = match shape {
+        Shape::Json => json::JsonLines::new(writer).boxed(),
+        // Colours need a terminal and, which the layer itself looks up, no NO_COLOR.
+        Shape::Human { colours: true } => human::layer().with_writer(writer).boxed(),
+        Shape::Human { colours: false } => human::layer().with_writer(writer).with_ansi(false).boxed(),
+    };
+    let dispatch = Dispatch::new(Registry::default().with(filter).with(lines));
+    Ok((dispatch, LogHandle { filter: reload, level: Arc::new(Mutex::new(level.to_owned())) }))
+}
+
+fn read(level: &str) -> Result<EnvFilter> {
+    parse_filter(level).map_err(|wrong| Error::field("log_level", wrong))
+}
+
+impl LogHandle {
+    /// Changes the level, and answers the one that counted before.
+    ///
+    /// # Errors
+    /// It is neither a level nor a filter.
+    pub fn set_level(&self, level: &str) -> Result<String> {
+        let filter = read(level)?;
+        let mut current = self.level.lock();
+        self.filter.reload(filter).map_err(Error::internal)?;
+        Ok(std::mem::replace(&mut current, level.to_owned()))
+    }
+
+    /// The level or filter that counts.
+    pub fn level(&self) -> String {
+        self.level.lock().clone()
+    }
+}
+
+impl fmt::Debug for LogHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogHandle").field("level", &self.level()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! A real server on free ports and a folder of its own, for tests that drive its public API.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic
+)]
+
+use std::{sync::Arc, time::Duration};
+
+use seaworthy::{
+    config::Config,
+    error::Result,
+    server::{
+        Addresses, Server,
+        shutdown::Report,
+        signals::{Stop, Stopper},
+    },
+    telemetry::log::{self, LogHandle, Shape},
+};
+use seaworthy_client::proto::{
+    grpc::health::v1::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    },
+    seaworthy::v1::{
+        self as pb, fleet_service_client::FleetServiceClient, health_service_client::HealthServiceClient,
+        system_service_client::SystemServiceClient,
+    },
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// No wait of a test is longer than this.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that runs in this process.
+pub struct TestServer {
+    pub addresses: Addresses,
+    pub config: Config,
+    stopper: Stopper,
+    running: JoinHandle<Result<Report>>,
+    dir: Arc<TempDir>,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts with a configuration of the test's own.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let mut config = Config::default();
+        config.data_dir = dir.path().join("data");
+        config.grpc.listen.set_port(0);
+        config.http.listen.set_port(0);
+        config.shutdown.lame_duck = Duration::ZERO;
+        change(&mut config);
+        Self::run(config, dir).await
+    }
+
+    async fn run(config: Config, dir: Arc<TempDir>) -> Self {
+        let server = Server::bind(Arc::new(config.clone()), log()).await.expect("the server binds");
+        let addresses = server.addresses();
+        let (stopper, stop) = Stop::by_hand();
+        let running = tokio::spawn(server.run(stop));
+        Self { addresses, config, stopper, running, dir }
+    }
+
+    /// Stops in order, and starts again on the same folder and the same ports.
+    pub async fn restart(self) -> Self {
+        let Self { addresses, mut config, stopper, running, dir } = self;
+        stopper.ask("restart");
+        running.await.expect("no panic").expect("a report");
+        config.grpc.listen = addresses.grpc;
+        config.http.listen = addresses.http;
+        Self::run(config, dir).await
+    }
+
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits for the end and answers how it went.
+    pub async fn ended(self) -> Report {
+        self.running.await.expect("no panic").expect("a report")
+    }
+
+    pub async fn stop(self) -> Report {
+        self.stopper.ask("test");
+        self.ended().await
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addresses.grpc)
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.url())
+            .expect("a url")
+            .connect()
+            .await
+            .expect("the server takes connections")
+    }
+
+    pub async fn fleet(&self) -> FleetServiceClient<Channel> {
+        FleetServiceClient::new(self.channel().await)
+    }
+
+    pub async fn health(&self) -> HealthServiceClient<Channel> {
+        HealthServiceClient::new(self.channel().await)
+    }
+
+    pub async fn system(&self) -> SystemServiceClient<Channel> {
+        SystemServiceClient::new(self.channel().await)
+    }
+
+    pub async fn standard_health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel().await)
+    }
+
+    /// What `grpc.health.v1.Health/Check` says of a name.
+    pub async fn check(&self, name: &str) -> Result<ServingStatus, tonic::Status> {
+        let request = HealthCheckRequest { service: name.to_owned() };
+        Ok(self.standard_health().await.check(request).await?.into_inner().status())
+    }
+
+    /// Waits until a name is answered so.
+    pub async fn until(&self, name: &str, wanted: ServingStatus) {
+        let mut watch = self
+            .standard_health()
+            .await
+            .watch(HealthCheckRequest { service: name.to_owned() })
+            .await
+            .expect("watch begins")
+            .into_inner();
+        let reached = async {
+            loop {
+                match watch.message().await {
+                    Ok(Some(answer)) if answer.status() == wanted => return,
+                    Ok(Some(_)) => {}
+                    ended => panic!("watch of {name:?} ended: {ended:?}"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .unwrap_or_else(|_| panic!("{name:?} never became {wanted:?}"));
+    }
+
+    /// A plain GET: the code and the body.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        get(self.addresses.http, path, "*/*").await
+    }
+}
+
+/// A log that nobody reads, whose level can be changed all the same.
+fn log() -> LogHandle {
+    let (dispatch, handle) =
+        log::build("info", Shape::Json, BoxMakeWriter::new(std::io::sink)).expect("a level");
+    // The handle works for as long as the dispatch lives: as long as the process.
+    std::mem::forget(dispatch);
+    handle
+}
+
+/// A plain GET: the code and the body.
+pub async fn get(at: std::net::SocketAddr, path: &str, accept: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(at).await.expect("http port");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("read");
+    let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (code, body)
+}
+
+/// A registration with one essential component, `database`, that fails at the first bad report.
+pub fn registration(service: &str, id: &str) -> pb::Registration {
+    pb::Registration {
+        service: service.to_owned(),
+        instance_id: id.to_owned(),
+        version: "1.0.0".to_owned(),
+        address: "127.0.0.1:7001".to_owned(),
+        components: vec![pb::Component {
+            name: "database".to_owned(),
+            kind: "sqlite".to_owned(),
+            essential: true,
+            fail_threshold: 1,
+            ..pb::Component::default()
+        }],
+        ..pb::Registration::default()
+    }
+}
+
+/// An instance that has registered.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    pub instance: pb::InstanceRef,
+    pub token: String,
+}
+
+/// Registers, and keeps what proves it.
+pub async fn register(
+    client: &mut FleetServiceClient<Channel>,
+    registration: pb::Registration,
+) -> Registered {
+    let request = pb::RegisterRequest { registration: Some(registration), ..pb::RegisterRequest::default() };
+    let answer = client.register(request).await.expect("registered").into_inner();
+    let instance = answer.instance.expect("an instance");
+    let named = instance.registration.expect("a registration");
+    Registered {
+        instance: pb::InstanceRef {
+            service: named.service,
+            instance_id: named.instance_id,
+            incarnation: instance.incarnation,
+        },
+        token: answer.session_token,
+    }
+}
+
+/// Reports the state of `database`.
+pub async fn report(
+    client: &mut HealthServiceClient<Channel>,
+    who: &Registered,
+    state: pb::HealthState,
+    message: &str,
+) -> Result<pb::Instance, tonic::Status> {
+    let request = pb::ReportHealthRequest {
+        instance: Some(who.instance.clone()),
+        session_token: who.token.clone(),
+        reports: vec![pb::ComponentReport {
+            component: "database".to_owned(),
+            state: state.into(),
+            message: message.to_owned(),
+            response_time: Some(prost_types::Duration { seconds: 0, nanos: 2_000_000 }),
+            ..pb::ComponentReport::default()
+        }],
+        lifecycle: 0,
+    };
+    Ok(client.report_health(request).await?.into_inner().instance.expect("an instance"))
+}
+
+/// One heartbeat, and what became of it.
+pub async fn heartbeat(client: &mut FleetServiceClient<Channel>, who: &Registered) -> pb::HeartbeatResult {
+    let beat =
+        pb::InstanceHeartbeat { instance: Some(who.instance.clone()), session_token: who.token.clone() };
+    let answer = client.heartbeat(pb::HeartbeatRequest { heartbeats: vec![beat] }).await.expect("answered");
+    answer.into_inner().results.remove(0)
+}
+
+/// The stable reason of an error.
+pub fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt as _;
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}

@@ -1,0 +1,375 @@
+//! Bad input for every RPC of the descriptor set: a typed error that names the field, and a server
+//! that goes on.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
+use seaworthy::{
+    api::proto::DESCRIPTORS,
+    guard::rpc::{RPCS, Shape},
+};
+use seaworthy_client::proto::{
+    grpc::health::v1::{HealthCheckRequest, health_check_response::ServingStatus},
+    seaworthy::v1 as pb,
+};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::harness::{PATIENCE, TestServer, registration};
+
+/// Every RPC that the descriptors describe, as a path.
+fn described() -> Vec<String> {
+    let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+    let mut paths = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                paths.push(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    paths.sort();
+    paths
+}
+
+#[test]
+fn the_table_of_rpcs_is_total() {
+    let mut table: Vec<String> = RPCS.iter().map(|rpc| rpc.path.to_owned()).collect();
+    table.sort();
+    let served: Vec<_> = table.iter().filter(|path| !path.starts_with("/grpc.reflection")).cloned().collect();
+    assert_eq!(served, described());
+    assert_eq!(table.len() - served.len(), 2, "both versions of reflection");
+    let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                let streams = method.client_streaming() || method.server_streaming();
+                let row = RPCS.iter().find(|rpc| rpc.path == path).unwrap();
+                assert_eq!(row.shape == Shape::Stream, streams, "{path}");
+            }
+        }
+    }
+}
+
+/// Sends one message of raw bytes and answers the status.
+async fn call(server: &TestServer, path: &str, message: &[u8]) -> tonic::Status {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap());
+    frame.put_slice(message);
+    let tcp = tokio::net::TcpStream::connect(server.addresses.grpc).await.unwrap();
+    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut send = send.ready().await.unwrap();
+    let request = http::Request::post(format!("http://server{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .unwrap();
+    let (answer, mut body) = send.send_request(request, false).unwrap();
+    body.send_data(frame.freeze(), true).unwrap();
+    let status = tokio::time::timeout(PATIENCE, async {
+        let (head, mut body) = answer.await.unwrap().into_parts();
+        if let Some(status) = tonic::Status::from_header_map(&head.headers) {
+            return status;
+        }
+        while let Some(data) = body.data().await {
+            let data: Bytes = data.unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+        }
+        let trailers = body.trailers().await.unwrap().unwrap_or_default();
+        tonic::Status::from_header_map(&trailers).unwrap_or_else(|| tonic::Status::ok(""))
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{path} never answered"));
+    connection.abort();
+    status
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_refused_by_every_rpc() {
+    let server = TestServer::start().await;
+    for rpc in RPCS {
+        // A length-delimited field that promises more than there is.
+        let status = call(&server, rpc.path, &[0x0a, 0xff, 0x01]).await;
+        // Requests without fields skip what they do not know, but not what they cannot read.
+        assert!(
+            matches!(status.code(), Code::Internal | Code::InvalidArgument | Code::Ok),
+            "{}: {status:?}",
+            rpc.path
+        );
+        assert!(
+            status.code() != Code::Ok || rpc.shape == Shape::Stream,
+            "{} took bytes that are no message",
+            rpc.path
+        );
+    }
+    let unknown = call(&server, "/seaworthy.v1.FleetService/Explode", &[]).await;
+    assert_eq!(unknown.code(), Code::Unimplemented);
+    let unknown = call(&server, "/nobody.Here/Explode", &[]).await;
+    assert_eq!(unknown.code(), Code::Unimplemented);
+    assert_eq!(server.check("").await.unwrap(), ServingStatus::Serving);
+    server.stop().await;
+}
+
+/// A request that is wrong, and the field that has to be named.
+struct Wrong {
+    path: &'static str,
+    request: Vec<u8>,
+    field: &'static str,
+}
+
+fn wrong(path: &'static str, request: &impl prost::Message, field: &'static str) -> Wrong {
+    Wrong { path, request: request.encode_to_vec(), field }
+}
+
+fn registering(change: impl FnOnce(&mut pb::Registration)) -> pb::RegisterRequest {
+    let mut registration = registration("orders", "i-1");
+    change(&mut registration);
+    pb::RegisterRequest { registration: Some(registration), ..pb::RegisterRequest::default() }
+}
+
+fn named() -> Option<pb::InstanceRef> {
+    Some(pb::InstanceRef { service: "orders".into(), instance_id: "i-1".into(), incarnation: 1 })
+}
+
+fn putting(spec: pb::ServiceSpec) -> pb::PutServiceRequest {
+    pb::PutServiceRequest { name: "orders".into(), spec: Some(spec), if_revision: None }
+}
+
+fn table() -> Vec<Wrong> {
+    const REGISTER: &str = "/seaworthy.v1.FleetService/Register";
+    const PUT: &str = "/seaworthy.v1.FleetService/PutService";
+    const LIST: &str = "/seaworthy.v1.FleetService/ListInstances";
+    const REPORT: &str = "/seaworthy.v1.HealthService/ReportHealth";
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let component = |name: &str| pb::Component { name: name.into(), ..pb::Component::default() };
+    vec![
+        wrong("/grpc.health.v1.Health/Check", &HealthCheckRequest { service: "Orders".into() }, "service"),
+        wrong("/grpc.health.v1.Health/Watch", &HealthCheckRequest { service: "a/b/c/d".into() }, "service"),
+        wrong(REGISTER, &pb::RegisterRequest::default(), "registration"),
+        wrong(REGISTER, &registering(|r| r.service = "Orders".into()), "registration.service"),
+        wrong(REGISTER, &registering(|r| r.instance_id = "a/b".into()), "registration.instance_id"),
+        wrong(REGISTER, &registering(|r| r.version = "v".repeat(129)), "registration.version"),
+        wrong(REGISTER, &registering(|r| r.zone = "z\u{7}".into()), "registration.zone"),
+        wrong(REGISTER, &registering(|r| r.address = "nowhere".into()), "registration.address"),
+        wrong(REGISTER, &registering(|r| r.lease_ttl = seconds(1)), "registration.lease_ttl"),
+        wrong(REGISTER, &registering(|r| r.lease_ttl = seconds(-1)), "registration.lease_ttl"),
+        wrong(REGISTER, &registering(|r| r.lifecycle = pb::Lifecycle::Lost.into()), "registration.lifecycle"),
+        wrong(
+            REGISTER,
+            &registering(|r| r.labels = (0..33).map(|n| (format!("l{n}"), String::new())).collect()),
+            "registration.labels",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.labels = [("team".into(), "t".repeat(257))].into()),
+            "registration.labels[\"team\"]",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components.push(component("database"))),
+            "registration.components[1].name",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components[0].name = "Data".into()),
+            "registration.components[0].name",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components[0].depends_on = vec!["cache".into()]),
+            "registration.components[0].depends_on[0]",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components[0].depends_on = vec!["database".into()]),
+            "registration.components[0].depends_on",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components[0].capabilities = vec![99]),
+            "registration.components[0].capabilities[0]",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components[0].fail_threshold = 101),
+            "registration.components[0].fail_threshold",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components[0].report_interval = seconds(0)),
+            "registration.components[0].report_interval",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components = (0..65).map(|n| component(&format!("c{n}"))).collect()),
+            "registration.components",
+        ),
+        wrong("/seaworthy.v1.FleetService/Heartbeat", &pb::HeartbeatRequest::default(), "heartbeats"),
+        wrong(
+            "/seaworthy.v1.FleetService/Heartbeat",
+            &pb::HeartbeatRequest { heartbeats: vec![pb::InstanceHeartbeat::default(); 1001] },
+            "heartbeats",
+        ),
+        wrong("/seaworthy.v1.FleetService/Deregister", &pb::DeregisterRequest::default(), "instance"),
+        wrong(
+            "/seaworthy.v1.FleetService/Deregister",
+            &pb::DeregisterRequest { instance: named(), ..pb::DeregisterRequest::default() },
+            "session_token",
+        ),
+        wrong("/seaworthy.v1.FleetService/Attach", &pb::AttachRequest { message: None }, "open"),
+        wrong("/seaworthy.v1.FleetService/GetInstance", &pb::GetInstanceRequest::default(), "service"),
+        wrong(LIST, &pb::ListInstancesRequest { page_size: -1, ..Default::default() }, "page_size"),
+        wrong(LIST, &pb::ListInstancesRequest { page_token: "x".into(), ..Default::default() }, "page_token"),
+        wrong(LIST, &pb::ListInstancesRequest { lifecycle: 99, ..Default::default() }, "lifecycle"),
+        wrong(LIST, &pb::ListInstancesRequest { health: -3, ..Default::default() }, "health"),
+        wrong(
+            "/seaworthy.v1.FleetService/RemoveInstance",
+            &pb::RemoveInstanceRequest {
+                service: "orders".into(),
+                instance_id: "i-1".into(),
+                message: "m".repeat(1025),
+                ..Default::default()
+            },
+            "message",
+        ),
+        wrong(
+            "/seaworthy.v1.FleetService/WatchFleet",
+            &pb::WatchFleetRequest { service: "-".into(), resume_after: None },
+            "service",
+        ),
+        wrong(PUT, &pb::PutServiceRequest { name: "orders".into(), ..Default::default() }, "spec"),
+        wrong(
+            PUT,
+            &putting(pb::ServiceSpec {
+                depends_on: vec![pb::Dependency { service: "orders".into(), kind: 0 }],
+                ..Default::default()
+            }),
+            "spec.depends_on[0].service",
+        ),
+        wrong(
+            PUT,
+            &putting(pb::ServiceSpec {
+                depends_on: vec![pb::Dependency { service: "payments".into(), kind: 9 }],
+                ..Default::default()
+            }),
+            "spec.depends_on[0].kind",
+        ),
+        wrong(
+            PUT,
+            &putting(pb::ServiceSpec {
+                budget: Some(pb::Budget {
+                    limit: Some(pb::budget::Limit::MinAvailable(pb::Quantity {
+                        value: Some(pb::quantity::Value::Percent(101)),
+                    })),
+                    quorum_size: 0,
+                }),
+                ..Default::default()
+            }),
+            "spec.budget.min_available.percent",
+        ),
+        wrong(
+            PUT,
+            &putting(pb::ServiceSpec {
+                objectives: Some(pb::Objectives { availability_percent: f64::NAN, ..Default::default() }),
+                ..Default::default()
+            }),
+            "spec.objectives.availability_percent",
+        ),
+        wrong("/seaworthy.v1.FleetService/GetService", &pb::GetServiceRequest::default(), "name"),
+        wrong(
+            "/seaworthy.v1.FleetService/ListServices",
+            &pb::ListServicesRequest { page_size: -5, ..Default::default() },
+            "page_size",
+        ),
+        wrong(
+            "/seaworthy.v1.FleetService/DeleteService",
+            &pb::DeleteServiceRequest { name: "orders".into(), ..Default::default() },
+            "confirm_name",
+        ),
+        wrong(REPORT, &pb::ReportHealthRequest::default(), "instance"),
+        wrong(
+            REPORT,
+            &pb::ReportHealthRequest {
+                instance: named(),
+                session_token: "x".into(),
+                lifecycle: 6,
+                ..Default::default()
+            },
+            "lifecycle",
+        ),
+        wrong(
+            "/seaworthy.v1.HealthService/GetHealth",
+            &pb::GetHealthRequest {
+                service: "orders".into(),
+                component: "database".into(),
+                ..Default::default()
+            },
+            "instance_id",
+        ),
+        wrong("/seaworthy.v1.HealthService/WatchHealth", &pb::WatchHealthRequest::default(), "service"),
+        wrong(
+            "/seaworthy.v1.HealthService/ListTransitions",
+            &pb::ListTransitionsRequest { instance_id: "i-1".into(), ..Default::default() },
+            "service",
+        ),
+        wrong(
+            "/seaworthy.v1.SystemService/SetLogLevel",
+            &pb::SetLogLevelRequest { log_level: "loud=very=".into() },
+            "log_level",
+        ),
+    ]
+}
+
+/// RPCs whose requests have nothing that could be wrong.
+const WITHOUT_FIELDS: [&str; 4] = [
+    "/grpc.health.v1.Health/List",
+    "/seaworthy.v1.SystemService/GetStatus",
+    "/seaworthy.v1.SystemService/GetReadiness",
+    "/seaworthy.v1.SystemService/GetConfig",
+];
+
+#[tokio::test]
+async fn every_wrong_field_is_named() {
+    let server = TestServer::start().await;
+    let table = table();
+    for path in described() {
+        let covered = table.iter().any(|row| row.path == path) || WITHOUT_FIELDS.contains(&path.as_str());
+        assert!(covered, "{path} has no row");
+    }
+    for Wrong { path, request, field } in table {
+        let status = call(&server, path, &request).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{path} {field}: {status:?}");
+        let details = status.get_error_details();
+        let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert!(fields.contains(&field), "{path} names {fields:?}, not {field}");
+        assert_eq!(details.error_info().unwrap().domain, "seaworthy.dev");
+    }
+    let listed = server.fleet().await.list_instances(pb::ListInstancesRequest::default()).await.unwrap();
+    assert!(listed.into_inner().instances.is_empty(), "nothing of it was taken");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn all_wrong_fields_are_named_at_once() {
+    let server = TestServer::start().await;
+    let request = registering(|r| {
+        r.service = "Orders".into();
+        r.address = "nowhere".into();
+        r.components[0].name = String::new();
+    });
+    let status = server.fleet().await.register(request).await.unwrap_err();
+    let details = status.get_error_details();
+    let mut fields: Vec<_> = details
+        .bad_request()
+        .unwrap()
+        .field_violations
+        .iter()
+        .map(|violation| violation.field.clone())
+        .collect();
+    fields.sort();
+    assert_eq!(fields, ["registration.address", "registration.components[0].name", "registration.service"]);
+    server.stop().await;
+}

@@ -1,0 +1,17 @@
+//! The server, driven through its public API.
+
+#![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+#[path = "../harness.rs"]
+mod harness;
+
+mod bad_input;
+mod fleet;
+mod health;
+mod http;
+mod limits;
+mod restart;
+mod session;
+mod shutdown;
+mod standard_health;
+mod watch;

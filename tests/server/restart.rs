@@ -1,0 +1,80 @@
+//! What a restart of the control plane means to its fleet: nothing.
+
+use seaworthy_client::proto::{grpc::health::v1::health_check_response::ServingStatus, seaworthy::v1 as pb};
+
+use crate::harness::{TestServer, heartbeat, register, registration, report};
+
+#[tokio::test]
+async fn a_restart_brings_everything_back_and_shows_no_outage() {
+    let server = TestServer::start().await;
+    let (mut fleet, mut health) = (server.fleet().await, server.health().await);
+    let who = register(&mut fleet, registration("orders", "i-1")).await;
+    report(&mut health, &who, pb::HealthState::Healthy, "").await.unwrap();
+    let spec = pb::ServiceSpec { protected: true, ..pb::ServiceSpec::default() };
+    fleet
+        .put_service(pb::PutServiceRequest { name: "orders".into(), spec: Some(spec), if_revision: None })
+        .await
+        .unwrap();
+    let server = server.restart().await;
+
+    let (mut fleet, mut health) = (server.fleet().await, server.health().await);
+    let get = pb::GetInstanceRequest { service: "orders".into(), instance_id: "i-1".into() };
+    let back = fleet.get_instance(get.clone()).await.unwrap().into_inner().instance.unwrap();
+    assert_eq!((back.lifecycle(), back.health()), (pb::Lifecycle::Ready, pb::HealthState::Unknown));
+    assert!(!back.confirmed, "never shown healthy before it is heard");
+    assert_eq!(server.check("orders").await.unwrap(), ServingStatus::Unknown, "no outage either");
+    assert!(server.get("/sd/prometheus").await.1.contains("127.0.0.1:7001"), "still discovered");
+
+    // The service goes on with the token that it has, and does not notice.
+    assert_eq!(heartbeat(&mut fleet, &who).await.outcome(), pb::HeartbeatOutcome::Renewed);
+    report(&mut health, &who, pb::HealthState::Healthy, "").await.unwrap();
+    let back = fleet.get_instance(get).await.unwrap().into_inner().instance.unwrap();
+    assert_eq!((back.confirmed, back.health(), back.incarnation), (true, pb::HealthState::Healthy, 1));
+    let service =
+        fleet.get_service(pb::GetServiceRequest { name: "orders".into() }).await.unwrap().into_inner();
+    let service = service.service.unwrap();
+    assert_eq!((service.spec_source(), service.spec.unwrap().protected), (pb::SpecSource::Operator, true));
+
+    // The past is still known.
+    let list =
+        pb::ListTransitionsRequest { service: "orders".into(), ..pb::ListTransitionsRequest::default() };
+    let transitions = health.list_transitions(list).await.unwrap().into_inner().transitions;
+    assert!(transitions.len() >= 6, "three before and three after the restart: {transitions:?}");
+    let newest_first = transitions.windows(2).all(|pair| pair[0].sequence > pair[1].sequence);
+    assert!(newest_first, "{transitions:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_come_back_after_a_restart_is_lost_after_one_lease() {
+    let server = TestServer::start().await;
+    let mut short = registration("orders", "i-1");
+    short.lease_ttl = Some(prost_types::Duration { seconds: 2, nanos: 0 });
+    register(&mut server.fleet().await, short).await;
+    let server = server.restart().await;
+    server.until("orders/i-1:liveness", ServingStatus::Serving).await;
+    server.until("orders/i-1:liveness", ServingStatus::NotServing).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tombstones_survive_a_restart() {
+    let server = TestServer::start().await;
+    let who = register(&mut server.fleet().await, registration("orders", "i-1")).await;
+    let remove = pb::RemoveInstanceRequest {
+        service: "orders".into(),
+        instance_id: "i-1".into(),
+        message: "broken".into(),
+        ..pb::RemoveInstanceRequest::default()
+    };
+    server.fleet().await.remove_instance(remove).await.unwrap();
+    let server = server.restart().await;
+    let late = heartbeat(&mut server.fleet().await, &who).await;
+    assert_eq!(late.outcome(), pb::HeartbeatOutcome::Removed);
+    assert!(late.message.contains("broken"));
+    assert_eq!(
+        register(&mut server.fleet().await, registration("orders", "i-1")).await.instance.incarnation,
+        2
+    );
+    server.stop().await;
+}
