@@ -435,6 +435,11 @@ impl Handle {
         );
     }
 
+    /// Changes how many instances and services there may be. Those that are there stay.
+    pub fn set_limits(&self, max_instances: usize, max_services: usize) {
+        self.shared.state.write().set_limits(max_instances, max_services);
+    }
+
     /// Events since the start.
     pub fn counters(&self) -> Counters {
         Counters {

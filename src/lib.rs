@@ -27,3 +27,6 @@ pub mod guard;
 
 // Floor 5: builds, serves and takes down everything.
 pub mod server;
+
+// Floor 6: the command line.
+pub mod cli;

@@ -9,16 +9,18 @@ mod http;
 mod listen;
 mod preface;
 mod ready_file;
+pub mod reload;
 pub mod shutdown;
 pub mod signals;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
-use tracing::info;
+use tracing::{error, info};
 
 use self::{
     accept::{Accept, Caps},
+    reload::Reload,
     shutdown::{Parts, Report},
     signals::Stop,
 };
@@ -51,9 +53,10 @@ pub struct Addresses {
 }
 
 /// A server whose ports are bound and whose state is loaded.
-#[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
+    live: watch::Sender<Arc<Config>>,
+    reload: Option<reload::Source>,
     clock: Clock,
     entropy: Entropy,
     listeners: Listeners,
@@ -69,6 +72,12 @@ struct Listeners {
     grpc: TcpListener,
     http: TcpListener,
     metrics: Option<TcpListener>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -111,8 +120,9 @@ impl Server {
             request_timeout: config.grpc.request_timeout,
             clock,
         };
+        let live = watch::Sender::new(Arc::clone(&config));
         let overview = Overview {
-            config: Arc::clone(&config),
+            live: live.subscribe(),
             fleet,
             vitals: Vitals::start(clock),
             store,
@@ -135,7 +145,8 @@ impl Server {
             metrics: listeners.metrics.as_ref().map(listen::address).transpose()?,
         };
         let routes = Arc::new(routes(&overview, &entropy, clock)?);
-        Ok(Self { config, clock, entropy, listeners, addresses, engine, fleet: service, routes, overview })
+        let fleet = service;
+        Ok(Self { config, live, reload: None, clock, entropy, listeners, addresses, engine, fleet, routes, overview })
     }
 
     /// Where it listens.
@@ -149,17 +160,27 @@ impl Server {
     /// # Errors
     /// The ready file cannot be written.
     pub async fn run(self, mut stop: Stop) -> Result<Report> {
-        let Self { config, clock, entropy, listeners, addresses, engine, fleet, routes, overview } = self;
+        let Self { config, live, reload, clock, entropy, listeners, addresses, engine, fleet, routes, overview } =
+            self;
         let fatal = Fatal::new();
         let (grpc_drain, grpc_watch) = drain::channel();
         let (http_drain, http_watch) = drain::channel();
         let (fleet_drain, fleet_watch) = drain::channel();
         let (closing, close) = watch::channel(false);
 
+        let _reloading = match reload {
+            None => None,
+            Some(source) => {
+                let (live, fleet, log) = (live.clone(), overview.fleet.clone(), overview.log.clone());
+                let reload = Reload { source, live, fleet, log };
+                Some(task::spawn("reload", OnEnd::Fine, reload.run()?))
+            }
+        };
         let critical = || OnEnd::Fatal(fatal.clone());
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
         let grpc = Accept {
-            caps: Caps {
+            live: live.subscribe(),
+            caps: |config| Caps {
                 total: config.grpc.max_connections.get(),
                 per_peer: config.grpc.max_connections_per_peer.get(),
             },
@@ -171,9 +192,10 @@ impl Server {
         let grpc = task::spawn("grpc", critical(), grpc.run(listeners.grpc, serve_grpc));
         let http = |listener, router| {
             let accept = Accept {
-                caps: Caps {
-                    total: config.http.max_connections.get(),
-                    per_peer: config.http.max_connections.get(),
+                live: live.subscribe(),
+                caps: |config| {
+                    let total = config.http.max_connections.get();
+                    Caps { total, per_peer: total }
                 },
                 vitals: None,
                 drain: http_watch.clone(),
@@ -220,7 +242,7 @@ impl Server {
 }
 
 fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::Routes> {
-    let config = &overview.config;
+    let config = overview.config();
     let (fleet, watchers) = (overview.fleet.clone(), overview.watchers.clone());
     let defaults = Defaults { lease_ttl: config.fleet.lease_ttl, entropy: entropy.clone() };
     let open_timeout = config.grpc.handshake_timeout;
@@ -233,14 +255,44 @@ fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::
     )
 }
 
-/// Runs a server from its configuration to its end, stopped by the signals of the process.
+/// Runs a server from its configuration to its end, stopped by the signals of the process. `reload` reads
+/// the configuration again when SIGHUP asks for it; `started` is told where it listens.
 ///
 /// # Errors
 /// It could not start.
-pub async fn run(config: Config, log: LogHandle, started: impl FnOnce(&Addresses, &Path)) -> Result<Report> {
+pub async fn run(
+    config: Config,
+    log: LogHandle,
+    reload: reload::Source,
+    started: impl FnOnce(&Addresses, &Path),
+) -> Result<Report> {
     let stop = Stop::on_signals()?;
     let config = Arc::new(config);
-    let server = Server::bind(Arc::clone(&config), log).await?;
+    let mut server = Server::bind(Arc::clone(&config), log).await?;
+    server.reload = Some(reload);
     started(&server.addresses(), &config.data_dir);
+    let bound = config.shutdown.total + EXIT_MARGIN;
+    let mut asked = stop.again();
+    let _bounded = task::spawn("exit bound", OnEnd::Fine, async move {
+        asked.asked().await;
+        exit_within(bound);
+    });
     server.run(stop).await
+}
+
+/// Time that the end may take beyond its total before the process is ended from outside the runtime.
+const EXIT_MARGIN: Duration = Duration::from_secs(5);
+
+/// Ends the process if it still runs after this long: the exit is bounded even if a task will not let go
+/// of its thread. The process that ends in time takes the thread with it.
+fn exit_within(bound: Duration) {
+    #[allow(clippy::disallowed_methods)] // the runtime may be what is stuck, so this cannot use it
+    let watch = move || {
+        std::thread::sleep(bound);
+        error!(component = "server", operation = "shutdown", "still running after the last deadline; ending the process");
+        std::process::exit(70);
+    };
+    if let Err(cause) = task::thread("exit bound", watch) {
+        error!(component = "server", %cause, "no thread to bound the exit");
+    }
 }

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::sync::watch;
+
 use crate::{
     config::Config,
     fleet::{Handle, Totals, snapshot::Revision},
@@ -24,8 +26,8 @@ use super::watch::Watchers;
 /// Whoever can be asked how the control plane is. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// The configuration in force.
-    pub config: Arc<Config>,
+    /// The configuration in force, which may change while running.
+    pub live: watch::Receiver<Arc<Config>>,
     /// The registry.
     pub fleet: Handle,
     /// What is counted of the control plane itself.
@@ -68,6 +70,11 @@ pub struct Status {
 }
 
 impl Overview {
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.live.borrow())
+    }
+
     /// How it is now.
     pub fn status(&self) -> Status {
         Status {
@@ -88,7 +95,7 @@ impl Overview {
     /// The production-readiness report.
     pub fn readiness(&self) -> Vec<Check> {
         let totals = self.fleet.totals();
-        let config = &self.config;
+        let config = self.config();
         let beyond = |listen: &std::net::SocketAddr| !listen.ip().is_loopback();
         let listens =
             [Some(&config.grpc.listen), Some(&config.http.listen), config.http.metrics_listen.as_ref()];

@@ -26,7 +26,7 @@ impl SystemApi {
             value: entry.value,
             origin: entry.origin.to_string(),
         };
-        pb::GetConfigResponse { entries: self.0.config.entries().into_iter().map(entry).collect() }
+        pb::GetConfigResponse { entries: self.0.config().entries().into_iter().map(entry).collect() }
     }
 
     fn set_level(&self, wire: pb::SetLogLevelRequest) -> Result<pb::SetLogLevelResponse> {

@@ -125,6 +125,12 @@ impl State {
         }
     }
 
+    /// Changes how many instances and services there may be.
+    pub(super) fn set_limits(&mut self, max_instances: usize, max_services: usize) {
+        self.limits.max_instances = max_instances;
+        self.limits.max_services = max_services;
+    }
+
     // === registration ===
 
     /// Whether a registration may take its id, and which incarnation it becomes. `pending` others have

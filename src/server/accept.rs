@@ -4,16 +4,19 @@ use std::{
     collections::HashMap,
     future::Future,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     time::sleep,
 };
 use tracing::{debug, warn};
 
 use crate::{
+    config::Config,
     system::{ConnectionGuard, Vitals},
     task::{Group, drain},
 };
@@ -33,8 +36,9 @@ pub(super) struct Caps {
 /// Takes connections until the drain begins.
 #[derive(Debug)]
 pub(super) struct Accept {
-    /// How many.
-    pub(super) caps: Caps,
+    /// The configuration in force, and what it says of how many.
+    pub(super) live: watch::Receiver<Arc<Config>>,
+    pub(super) caps: fn(&Config) -> Caps,
     /// Where they are counted; None where they are not.
     pub(super) vitals: Option<Vitals>,
     /// When to stop.
@@ -77,8 +81,9 @@ impl Accept {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let ip = peer.ip().to_canonical();
+                        let caps = (self.caps)(&self.live.borrow());
                         let held = peers.get(&ip).copied().unwrap_or_default();
-                        if connections.len() >= self.caps.total || held >= self.caps.per_peer {
+                        if connections.len() >= caps.total || held >= caps.per_peer {
                             debug!(component = "server", %peer, "too many connections, refused");
                             if let Some(vitals) = &self.vitals {
                                 vitals.connection_refused();

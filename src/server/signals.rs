@@ -52,6 +52,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Another one that is told by the same.
+    pub fn again(&self) -> Stop {
+        Stop { asked: self.asked.clone(), _listening: None }
+    }
+
     /// Waits until it is told to stop, and answers by what. Cancel safe.
     pub async fn asked(&mut self) -> String {
         self.times(1).await

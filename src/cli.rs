@@ -1,0 +1,267 @@
+//! The command line: a file per subcommand.
+//!
+//! Every command but `serve` and the local half of `config` is an ordinary client of the API. Results
+//! go to the standard output, and only there; everything else goes to the standard error. The exit
+//! codes are a promise to scripts ([`Exit`]); `probe` has those of grpc-health-probe instead.
+
+mod args;
+mod completions;
+mod config;
+mod confirm;
+mod exit;
+mod failure;
+mod flags;
+mod fleet;
+mod follow;
+mod health;
+mod log_level;
+mod output;
+mod probe;
+mod readiness;
+mod remote;
+mod render;
+mod serve;
+mod service;
+mod status;
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::exit::Exit;
+use self::{
+    failure::Failure,
+    output::{Format, Output, note},
+    remote::Remote,
+    render::document::Contract,
+};
+use crate::time::Clock;
+
+const EXIT_CODES: &str = "\
+Exit codes (those of `probe` differ, see its help):
+  0    done
+  1    the answer is no: unhealthy, not ready, not confirmed; or `serve` could not start
+  2    wrong usage
+  3    not found
+  4    the server cannot be reached, or did not answer in time
+  5    the server refused
+  64   the configuration is invalid
+  70   internal error
+  130  stopped by Ctrl-C";
+
+/// The production-readiness control plane: knows which instances of which services live, how healthy
+/// each component is, and why.
+#[derive(Debug, Parser)]
+#[command(name = "seaworthy", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Line {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Common options")]
+struct Common {
+    /// Address of the control plane
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SEAWORTHY_SERVER",
+        default_value = "http://127.0.0.1:50051"
+    )]
+    server: String,
+    /// Longest wait for a connection, and for each answer, with its unit: 500ms, 10s, 1m30s
+    #[arg(long, global = true, value_name = "TIME", env = "SEAWORTHY_TIMEOUT", default_value = "10s", value_parser = args::value::duration)]
+    timeout: Duration,
+    /// How results are written
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "SEAWORTHY_OUTPUT",
+        value_enum,
+        default_value = "table"
+    )]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control plane
+    Serve(serve::Serve),
+    /// See, follow and remove instances
+    #[command(subcommand)]
+    Fleet(fleet::Command),
+    /// See, put and delete the specifications of services
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Show what is healthy and what is not, and why
+    Health(health::Health),
+    /// Ask a gRPC server for its health, with the flags and exit codes of grpc-health-probe
+    Probe(probe::args::Probe),
+    /// Show how the control plane itself is
+    Status(status::Status),
+    /// Show whether the control plane is set up as production asks for; exits with 1 if a check fails
+    Readiness(readiness::Readiness),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Change the log level of the running control plane, until the next change or restart
+    LogLevel(log_level::LogLevel),
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Completions),
+}
+
+/// What a command works with.
+struct Context {
+    server: String,
+    timeout: Duration,
+    output: Output,
+    clock: Clock,
+}
+
+impl Context {
+    /// A connection to the control plane.
+    async fn connect(&self) -> Result<Remote, Failure> {
+        Remote::connect(&self.server, self.timeout).await
+    }
+
+    /// Writes one message as a JSON document. `name` is its type in the contract.
+    fn document(&mut self, name: &str, message: &impl prost::Message) -> Result<(), Failure> {
+        let document = Contract::load()?.document(name, message)?;
+        self.output.document(&document)
+    }
+}
+
+/// How many threads a command needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Threads {
+    /// It asks, waits and prints.
+    One,
+    /// It serves.
+    Many,
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub struct Invocation(Parsed);
+
+#[derive(Debug)]
+enum Parsed {
+    Line(Box<Line>),
+    Probe(Box<probe::args::Probe>),
+}
+
+/// Parses the command line. Help and version are printed here, and end with 0.
+///
+/// # Errors
+/// There is nothing to run: how the process ends instead. What is wrong was written already.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exit> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|word| word == "probe") {
+        return probe::args::parse(&args[2..]).map(|probe| Invocation(Parsed::Probe(Box::new(probe))));
+    }
+    match Line::try_parse_from(args) {
+        Ok(line) => Ok(Invocation(Parsed::Line(Box::new(line)))),
+        Err(wrong) => {
+            // Nobody reads it where it cannot be written; the exit code stays.
+            drop(wrong.print());
+            Err(if wrong.use_stderr() { Exit::Usage } else { Exit::Done })
+        }
+    }
+}
+
+impl Invocation {
+    /// How many threads it needs.
+    pub fn threads(&self) -> Threads {
+        match &self.0 {
+            Parsed::Line(line) if matches!(line.command, Command::Serve(_)) => Threads::Many,
+            Parsed::Line(_) | Parsed::Probe(_) => Threads::One,
+        }
+    }
+
+    /// Does what was asked, and says how the process ends.
+    pub async fn run(self) -> Exit {
+        let line = match self.0 {
+            Parsed::Line(line) => *line,
+            Parsed::Probe(probe) => return Box::pin(probe::run(*probe)).await,
+        };
+        let Common { server, timeout, output } = line.common;
+        let mut context = Context { server, timeout, output: Output::stdout(output), clock: Clock::start() };
+        let ended = Box::pin(run(line.command, &mut context)).await;
+        let flushed = context.output.flush();
+        match ended.and_then(|exit| flushed.map(|()| exit)) {
+            Ok(exit) => exit,
+            Err(failure) => {
+                if !failure.is_quiet() {
+                    note(format_args!("error: {failure}"));
+                }
+                failure.exit()
+            }
+        }
+    }
+}
+
+async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Serve(command) => serve::run(command).await,
+        Command::Fleet(command) => fleet::run(command, context).await,
+        Command::Service(command) => service::run(command, context).await,
+        Command::Health(command) => health::run(command, context).await,
+        Command::Probe(command) => Ok(probe::run(command).await),
+        Command::Status(command) => status::run(command, context).await,
+        Command::Readiness(command) => readiness::run(command, context).await,
+        Command::Config(command) => config::run(command, context).await,
+        Command::LogLevel(command) => log_level::run(command, context).await,
+        Command::Completions(command) => completions::run(&command, context),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_and_command_says_what_it_does() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Line::command());
+    }
+
+    #[test]
+    fn the_documented_exit_codes_are_the_real_ones() {
+        let documented: Vec<u8> = EXIT_CODES
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+            .collect();
+        let real = [
+            Exit::Done,
+            Exit::No,
+            Exit::Usage,
+            Exit::NotFound,
+            Exit::Unreachable,
+            Exit::Refused,
+            Exit::Config,
+            Exit::Internal,
+            Exit::Interrupted,
+        ];
+        assert_eq!(documented, real.map(Exit::code));
+    }
+}

@@ -1,0 +1,93 @@
+//! Quantities (`2`, `50%`), labels (`key=value`), durations (`1m30s`), and words for states.
+
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use jiff::SignedDuration;
+use seaworthy_client::proto::seaworthy::v1::{HealthState, Lifecycle, Quantity, quantity};
+
+use crate::cli::render::words;
+
+/// A number of instances, or a share of them.
+pub(crate) fn quantity(text: &str) -> Result<Quantity, String> {
+    let wrong = || "write a number of instances (2) or a share of them (50%)".to_owned();
+    let value = match text.strip_suffix('%') {
+        Some(percent) => match percent.parse().map_err(|_| wrong())? {
+            percent @ 0..=100 => quantity::Value::Percent(percent),
+            _ => return Err("a share is between 0% and 100%".to_owned()),
+        },
+        None => quantity::Value::Count(text.parse().map_err(|_| wrong())?),
+    };
+    Ok(Quantity { value: Some(value) })
+}
+
+/// A label and its value.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, for example zone=eu-west-1a".to_owned()),
+    }
+}
+
+/// A span of time above zero, as Go and people write it: `300ms`, `1.5s`, `1m30s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a time above zero with its unit, for example 500ms, 10s or 1m30s".to_owned();
+    let span: SignedDuration = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from(span) {
+        Ok(span) if !span.is_zero() => Ok(span),
+        _ => Err(wrong()),
+    }
+}
+
+/// Parses a word for a lifecycle.
+pub(crate) fn lifecycle() -> impl TypedValueParser<Value = Lifecycle> {
+    PossibleValuesParser::new(words::LIFECYCLES.map(|(word, _)| word)).map(|given| {
+        let found = words::LIFECYCLES.iter().find(|(word, _)| *word == given);
+        found.map_or(Lifecycle::Unspecified, |(_, value)| *value)
+    })
+}
+
+/// Parses a word for a state of health.
+pub(crate) fn health() -> impl TypedValueParser<Value = HealthState> {
+    PossibleValuesParser::new(words::HEALTHS.map(|(word, _)| word)).map(|given| {
+        let found = words::HEALTHS.iter().find(|(word, _)| *word == given);
+        found.map_or(HealthState::Unspecified, |(_, value)| *value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_counts_or_percentages() {
+        let value = |text: &str| quantity(text).map(|quantity| quantity.value);
+        assert_eq!(value("2"), Ok(Some(quantity::Value::Count(2))));
+        assert_eq!(value("0"), Ok(Some(quantity::Value::Count(0))));
+        assert_eq!(value("50%"), Ok(Some(quantity::Value::Percent(50))));
+        assert_eq!(value("100%"), Ok(Some(quantity::Value::Percent(100))));
+        for bad in ["", "%", "-1", "101%", "2.5", "half", "2 %", "50%%"] {
+            assert!(value(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_those_of_go() {
+        let table = [("1s", 1000), ("300ms", 300), ("1.5s", 1500), ("1m30s", 90_000), ("1h2m", 3_720_000)];
+        for (text, millis) in table {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "0", "0s", "-1s", "10", "soon", "1d1", "s"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn labels_have_a_key() {
+        assert_eq!(label("zone=a=b"), Ok(("zone".to_owned(), "a=b".to_owned())));
+        assert_eq!(label("zone="), Ok(("zone".to_owned(), String::new())));
+        for bad in ["", "zone", "=a"] {
+            assert!(label(bad).is_err(), "{bad:?}");
+        }
+    }
+}

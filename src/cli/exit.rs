@@ -1,0 +1,52 @@
+//! Exit codes of every command but `probe`: a promise to scripts, documented in `seaworthy --help`.
+
+use std::process::ExitCode;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// It was done.
+    Done,
+    /// It was answered, and the answer is no: unhealthy, not ready, or the user did not confirm.
+    No,
+    /// The command line is wrong.
+    Usage,
+    /// There is no such thing.
+    NotFound,
+    /// The server cannot be reached, or does not answer in time.
+    Unreachable,
+    /// The server refused.
+    Refused,
+    /// The configuration is invalid.
+    Config,
+    /// A bug, or an operating system that does not do its part.
+    Internal,
+    /// Stopped by Ctrl-C.
+    Interrupted,
+    /// A code of `probe`, which has its own.
+    Probe(u8),
+}
+
+impl Exit {
+    /// The number that the caller of the process sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::Usage => 2,
+            Exit::NotFound => 3,
+            Exit::Unreachable => 4,
+            Exit::Refused => 5,
+            Exit::Config => 64,
+            Exit::Internal => 70,
+            Exit::Interrupted => 130,
+            Exit::Probe(code) => code,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}

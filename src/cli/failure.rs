@@ -1,0 +1,204 @@
+//! Why a command failed: what is written to the standard error, and which exit code follows.
+//!
+//! A refusal of the server keeps everything that it said: the message, each wrong field, the reason.
+
+use std::{error::Error as StdError, fmt, io};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{exit::Exit, output::clean};
+
+/// What went wrong.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The arguments do not make sense together; found after parsing.
+    Usage(String),
+    /// The user did not confirm.
+    NotConfirmed(String),
+    /// No connection, or no answer.
+    Unreachable {
+        /// Address of the server as the user gave it.
+        server: String,
+        /// Why, in a few words.
+        cause: String,
+    },
+    /// The server answered with an error.
+    Refused {
+        /// What was asked of it: `get instance orders/i-1`.
+        action: String,
+        /// Its answer.
+        status: Box<Status>,
+    },
+    /// The configuration is invalid.
+    Config(crate::error::Error),
+    /// The control plane could not start.
+    Start(crate::error::Error),
+    /// Something on this machine went wrong.
+    Internal(String),
+    /// Nobody reads the standard output any more.
+    PipeClosed,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Failure {
+    /// What a status means: an answer of the server, or a lost connection to it.
+    pub(crate) fn from_status(server: &str, action: &str, status: Status) -> Self {
+        if is_transport(&status) {
+            let cause = innermost(&status);
+            Failure::Unreachable { server: server.to_owned(), cause }
+        } else {
+            Failure::Refused { action: action.to_owned(), status: Box::new(status) }
+        }
+    }
+
+    /// How the process ends because of it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Failure::Usage(_) => Exit::Usage,
+            Failure::NotConfirmed(_) | Failure::Start(_) => Exit::No,
+            Failure::Unreachable { .. } => Exit::Unreachable,
+            Failure::Refused { status, .. } => match status.code() {
+                Code::NotFound => Exit::NotFound,
+                Code::DeadlineExceeded => Exit::Unreachable,
+                _ => Exit::Refused,
+            },
+            Failure::Config(_) => Exit::Config,
+            Failure::Internal(_) => Exit::Internal,
+            // `seaworthy fleet list | head` has done what it was asked.
+            Failure::PipeClosed => Exit::Done,
+            Failure::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    /// Whether there is nothing to say about it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self, Failure::PipeClosed | Failure::Interrupted)
+    }
+}
+
+/// Whether a status was made on this side, because the connection failed.
+pub(crate) fn is_transport(status: &Status) -> bool {
+    status.source().is_some()
+}
+
+/// The cause at the end of a chain, in the operating system's words where it comes from there.
+pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    match deepest.downcast_ref::<io::Error>() {
+        Some(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => deepest.to_string(),
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(message) | Failure::NotConfirmed(message) | Failure::Internal(message) => {
+                f.write_str(message)
+            }
+            Failure::Unreachable { server, cause } => write!(
+                f,
+                "cannot reach the control plane at {server}: {cause}; is it running? \
+                 start one with `seaworthy serve`, or name it with --server"
+            ),
+            Failure::Refused { action, status } => refusal(f, action, status),
+            Failure::Config(error) => f.write_str(error.message()),
+            Failure::Start(error) => write!(f, "{}", crate::error::Chain(error)),
+            Failure::PipeClosed => f.write_str("nobody reads the output"),
+            Failure::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+fn refusal(f: &mut fmt::Formatter<'_>, action: &str, status: &Status) -> fmt::Result {
+    let details = status.get_error_details();
+    write!(f, "cannot {action}: {}", clean(status.message()))?;
+    match details.error_info() {
+        Some(info) => write!(f, " [{}]", clean(&info.reason))?,
+        None => write!(f, " [{:?}]", status.code())?,
+    }
+    for wrong in details.bad_request().map(|wrong| wrong.field_violations.as_slice()).unwrap_or_default() {
+        write!(f, "\n  {}: {}", clean(&wrong.field), clean(&wrong.description))?;
+    }
+    for unmet in details.precondition_failure().map(|unmet| unmet.violations.as_slice()).unwrap_or_default() {
+        write!(f, "\n  {}: {}", clean(&unmet.subject), clean(&unmet.description))?;
+    }
+    if let Some(pause) = details.retry_info().and_then(|retry| retry.retry_delay) {
+        write!(f, "\nhint: try again in {pause:?}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_server_has_an_exit_code() {
+        let exit = |code| Failure::from_status("s", "a", Status::new(code, "m")).exit().code();
+        for number in 1..=16 {
+            let expected = match Code::from_i32(number) {
+                Code::NotFound => 3,
+                Code::DeadlineExceeded => 4,
+                _ => 5,
+            };
+            assert_eq!(exit(Code::from_i32(number)), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn failures_of_this_side_have_exit_codes() {
+        let unreachable = Failure::Unreachable { server: "http://h:1".into(), cause: "gone".into() };
+        let table = [
+            (Failure::Usage(String::new()), 2),
+            (Failure::NotConfirmed(String::new()), 1),
+            (unreachable, 4),
+            (Failure::Config(crate::error::Error::field("grpc.listen", "is odd")), 64),
+            (Failure::Start(crate::error::Error::field("data_dir", "is a file")), 1),
+            (Failure::Internal(String::new()), 70),
+            (Failure::PipeClosed, 0),
+            (Failure::Interrupted, 130),
+        ];
+        for (failure, code) in table {
+            assert_eq!(failure.exit().code(), code, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_is_no_refusal() {
+        let status = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionRefused)));
+        let failure = Failure::from_status("http://h:1", "list instances", status);
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        assert_eq!(
+            failure.to_string(),
+            "cannot reach the control plane at http://h:1: connection refused; is it running? start one \
+             with `seaworthy serve`, or name it with --server"
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_every_field_and_the_reason() {
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info("INVALID_FIELD", "seaworthy.dev", std::collections::HashMap::new())
+            .add_bad_request_violation("name", "is empty")
+            .add_bad_request_violation("spec.budget", "asks for \x1b[31mtoo much")
+            .set_retry_info(Some(Duration::from_secs(2)));
+        let status =
+            Status::with_error_details(Code::InvalidArgument, "name: is empty (and 1 more)", details);
+        assert_eq!(
+            Failure::from_status("s", "put service orders", status).to_string(),
+            "cannot put service orders: name: is empty (and 1 more) [INVALID_FIELD]\n  name: is empty\n  \
+             spec.budget: asks for �[31mtoo much\nhint: try again in 2s"
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! Following a stream for as long as the user likes: a lost connection is taken up again, with pauses
+//! that grow, from where it stopped.
+//!
+//! A server that is away, or drains, is waited for; one that says that the question is wrong is not.
+
+use std::{future::Future, time::Duration};
+
+use seaworthy_client::proto::seaworthy::v1::{
+    WatchCursor, WatchFleetRequest, WatchFleetResponse, watch_fleet_response::Message,
+};
+use tonic::{Code, Response, Status, Streaming};
+
+use super::{
+    failure::{Failure, innermost, is_transport},
+    output::{clean, note},
+    remote::Remote,
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs a watch until it ends by itself or Ctrl-C is pressed.
+pub(crate) async fn until_interrupted<T>(
+    watch: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        ended = watch => ended,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+    }
+}
+
+/// Calls `open` for a stream and hands every message to `take`; when the stream ends, opens another.
+/// `open` is called anew each time, so that it can say where to go on.
+///
+/// # Errors
+/// The server refuses for good, or does not answer the very first time; or `take` fails.
+pub(crate) async fn follow<M, S, O, F>(
+    remote: &Remote,
+    action: &str,
+    state: &mut S,
+    open: impl Fn(&S) -> O,
+    mut take: F,
+) -> Result<(), Failure>
+where
+    O: Future<Output = Result<Response<Streaming<M>>, Status>>,
+    F: FnMut(&mut S, M) -> Result<(), Failure>,
+{
+    let mut stream = Some(remote.call(action, open(state)).await?);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let lost = match &mut stream {
+            Some(open) => match open.message().await {
+                Ok(Some(message)) => {
+                    pause = FIRST_PAUSE;
+                    take(state, message)?;
+                    continue;
+                }
+                Ok(None) => "the server ended the stream".to_owned(),
+                Err(status) => reason(remote, action, status)?,
+            },
+            None => "still away".to_owned(),
+        };
+        note(format_args!("lost the connection: {lost}; trying again in {pause:?}"));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        stream = match remote.call(action, open(state)).await {
+            Ok(stream) => Some(stream),
+            Err(Failure::Refused { status, .. }) => {
+                reason(remote, action, *status)?;
+                None
+            }
+            Err(Failure::Unreachable { .. }) => None,
+            Err(failure) => return Err(failure),
+        };
+    }
+}
+
+/// Why a stream was lost, where trying again can help.
+fn reason(remote: &Remote, action: &str, status: Status) -> Result<String, Failure> {
+    let temporary = matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+    );
+    if is_transport(&status) {
+        Ok(innermost(&status))
+    } else if temporary {
+        Ok(clean(status.message()))
+    } else {
+        Err(remote.failure(action, status))
+    }
+}
+
+/// Where a watch of the fleet stands.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    service: String,
+    cursor: Option<WatchCursor>,
+    /// Whether a snapshot has begun and not yet ended: its cursor is no place to go on from.
+    in_snapshot: bool,
+}
+
+impl Place {
+    /// At the beginning of the given service, or of all where it is empty.
+    pub(crate) fn start(service: &str) -> Self {
+        Self { service: service.to_owned(), ..Self::default() }
+    }
+
+    /// What to ask for, to go on from here.
+    pub(crate) fn request(&self) -> WatchFleetRequest {
+        WatchFleetRequest { service: self.service.clone(), resume_after: self.cursor.clone() }
+    }
+
+    /// Moves on over a message that was taken.
+    pub(crate) fn pass(&mut self, response: &WatchFleetResponse) {
+        match &response.message {
+            Some(Message::Reset(_)) => {
+                self.in_snapshot = true;
+                self.cursor = None;
+            }
+            Some(Message::Snapshot(part)) => self.in_snapshot = !part.complete,
+            Some(Message::Change(_) | Message::BookmarkTime(_)) | None => {}
+        }
+        if !self.in_snapshot && response.cursor.is_some() {
+            self.cursor.clone_from(&response.cursor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_client::proto::seaworthy::v1::{WatchReset, WatchSnapshot};
+
+    use super::*;
+
+    fn response(message: Option<Message>, revision: u64) -> WatchFleetResponse {
+        WatchFleetResponse { message, cursor: Some(WatchCursor { boot_epoch: "e".into(), revision }) }
+    }
+
+    #[test]
+    fn half_a_snapshot_is_no_place_to_go_on_from() {
+        let mut place = Place::start("orders");
+        let part = |complete| Message::Snapshot(WatchSnapshot { complete, ..WatchSnapshot::default() });
+        let steps = [
+            (Some(Message::Reset(WatchReset::default())), 7, None),
+            (Some(part(false)), 7, None),
+            (Some(part(true)), 7, Some(7)),
+            (Some(Message::BookmarkTime(prost_types::Timestamp::default())), 9, Some(9)),
+            (None, 10, Some(10)),
+            (Some(Message::Reset(WatchReset::default())), 12, None),
+        ];
+        for (message, revision, expected) in steps {
+            place.pass(&response(message, revision));
+            assert_eq!(place.request().resume_after.map(|cursor| cursor.revision), expected);
+        }
+        assert_eq!(place.request().service, "orders");
+    }
+}

@@ -1,0 +1,114 @@
+//! `seaworthy health`.
+
+mod watch;
+
+use clap::Args;
+use seaworthy_client::proto::seaworthy::v1::{
+    GetHealthRequest, Health as Found, HealthState, Instance, ListInstancesRequest,
+};
+use serde::Serialize;
+
+use super::{
+    Context,
+    args::target::Target,
+    exit::Exit,
+    failure::Failure,
+    fleet,
+    remote::Remote,
+    render::{
+        document::{Contract, Document},
+        health::Tree,
+    },
+    service,
+};
+
+/// How many instances a tree shows before it says that there are more; `wide` and `json` show all.
+const SHOWN: usize = 50;
+
+/// Its flags.
+#[derive(Args, Debug)]
+#[command(after_help = "Exits with 1 when anything that was asked for is unhealthy or unknown.")]
+pub(crate) struct Health {
+    /// What to look at: orders, orders/i-1 or orders/i-1/database [default: all services]
+    #[arg(value_name = "SERVICE[/INSTANCE[/COMPONENT]]")]
+    target: Option<Target>,
+    /// Print a line now and after every change, until Ctrl-C; survives lost connections
+    #[arg(short, long)]
+    watch: bool,
+}
+
+/// Runs it.
+pub(crate) async fn run(flags: Health, context: &mut Context) -> Result<Exit, Failure> {
+    let remote = context.connect().await?;
+    match flags.target {
+        None if flags.watch => watch::services(&remote, context).await,
+        None => services(&remote, context).await,
+        Some(target) if flags.watch => watch::target(&remote, &target, context).await,
+        Some(target) => detail(&remote, &target, context).await,
+    }
+}
+
+async fn services(remote: &Remote, context: &mut Context) -> Result<Exit, Failure> {
+    let found = service::all(remote).await?;
+    service::show(&found, context)?;
+    Ok(found
+        .services
+        .iter()
+        .map(|service| verdict(service.health()))
+        .find(|exit| *exit == Exit::No)
+        .unwrap_or(Exit::Done))
+}
+
+/// Whether something works, as an exit code: degraded still does.
+fn verdict(state: HealthState) -> Exit {
+    match state {
+        HealthState::Healthy | HealthState::Degraded => Exit::Done,
+        HealthState::Unhealthy | HealthState::Unknown | HealthState::Unspecified => Exit::No,
+    }
+}
+
+/// What `json` shows: the answer, and for a service its instances.
+#[derive(Serialize)]
+struct Detail {
+    health: Document,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instances: Option<Vec<Document>>,
+}
+
+async fn detail(remote: &Remote, target: &Target, context: &mut Context) -> Result<Exit, Failure> {
+    let Target { service, instance, component } = target.clone();
+    let of_service = instance.is_empty();
+    let mut client = remote.health();
+    let request = GetHealthRequest { service: service.clone(), instance_id: instance, component };
+    let answer = remote.call(&format!("get health of {target}"), client.get_health(request)).await?;
+    let found = answer.health.unwrap_or_default();
+    let exit = verdict(found.state());
+    let instances = if of_service { instances(remote, service).await? } else { Vec::new() };
+    if context.output.is_json() {
+        let contract = Contract::load()?;
+        let health = contract.document("Health", &found)?;
+        let instances = of_service.then(|| contract.documents("Instance", &instances)).transpose()?;
+        context.output.document(&Detail { health, instances })?;
+    } else {
+        for line in tree(&found, instances, context) {
+            context.output.line(line)?;
+        }
+    }
+    Ok(exit)
+}
+
+async fn instances(remote: &Remote, service: String) -> Result<Vec<Instance>, Failure> {
+    let request = ListInstancesRequest { service, ..ListInstancesRequest::default() };
+    Ok(fleet::all(remote, request).await?.instances)
+}
+
+fn tree(found: &Found, instances: Vec<Instance>, context: &Context) -> Vec<String> {
+    let wide = context.output.is_wide();
+    let tree = Tree { looks: context.output.looks, wide, now: context.clock.now().wall };
+    match (&found.service, &found.instance, &found.component) {
+        (Some(service), _, _) => tree.service(service, instances, if wide { usize::MAX } else { SHOWN }),
+        (None, Some(instance), _) => tree.instance_in_full(instance),
+        (None, None, Some(component)) => tree.component(component),
+        (None, None, None) => Vec::new(),
+    }
+}

@@ -1,0 +1,29 @@
+//! `seaworthy log-level`.
+
+use clap::Args;
+use seaworthy_client::proto::seaworthy::v1::SetLogLevelRequest;
+
+use super::{Context, exit::Exit, failure::Failure};
+
+/// Its flags.
+#[derive(Args, Debug)]
+pub(crate) struct LogLevel {
+    /// error, warn, info, debug, trace, or a filter like info,seaworthy::fleet=debug
+    #[arg(value_name = "LEVEL")]
+    level: String,
+}
+
+/// Runs it.
+pub(crate) async fn run(flags: LogLevel, context: &mut Context) -> Result<Exit, Failure> {
+    let remote = context.connect().await?;
+    let mut system = remote.system();
+    let request = SetLogLevelRequest { log_level: flags.level.clone() };
+    let answer =
+        remote.call(&format!("set the log level to {}", flags.level), system.set_log_level(request)).await?;
+    if context.output.is_json() {
+        context.document("SetLogLevelResponse", &answer)?;
+    } else {
+        context.output.line(format_args!("{} (was {})", flags.level, answer.previous_log_level))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,69 @@
+//! `seaworthy serve`: runs the control plane until it is told to stop.
+
+use std::{io::IsTerminal as _, path::Path, sync::Arc};
+
+use clap::Args;
+
+use super::{exit::Exit, failure::Failure, flags::Flags, output::note};
+use crate::{
+    config::{self, Config, Environment, LogFormat},
+    server::{self, Addresses, shutdown::Report},
+    telemetry::log,
+};
+
+/// Flags of `serve`.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Runs it.
+pub(crate) async fn run(command: Serve) -> Result<Exit, Failure> {
+    let flags = config::Flags::from(command.flags);
+    let config = config::load(&flags, &Environment::of_process()).map_err(Failure::Config)?;
+    let log = log::install(&config.log_level, config.log_format).map_err(Failure::Start)?;
+    let reload = move |current: &Config| config::reload(current, &flags, &Environment::of_process());
+    let greets = greets(&config);
+    let started = |addresses: &Addresses, data_dir: &Path| {
+        if greets {
+            greet(addresses, data_dir);
+        }
+    };
+    let report = Box::pin(server::run(config, log, Arc::new(reload), started)).await.map_err(Failure::Start)?;
+    Ok(exit(&report))
+}
+
+/// Whether somebody reads along. Those who collect JSON get JSON and nothing else.
+fn greets(config: &Config) -> bool {
+    match config.log_format {
+        LogFormat::Json => false,
+        LogFormat::Human => true,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    }
+}
+
+/// Where it listens, and what to try next.
+fn greet(addresses: &Addresses, data_dir: &Path) {
+    let Addresses { grpc, http, metrics } = addresses;
+    let metrics = metrics.map(|at| format!("  metrics  http://{at}/metrics\n")).unwrap_or_default();
+    note(format_args!(
+        "seaworthy {} serves\n  gRPC     {grpc}\n  HTTP     http://{http}/\n{metrics}  data     {}\n\n\
+         try next, in another terminal:\n  \
+         seaworthy status --server http://{grpc}\n  \
+         seaworthy fleet list --server http://{grpc}\n  \
+         grpcurl -plaintext {grpc} list\n  \
+         curl http://{http}/production-readiness\n\n\
+         Ctrl-C stops it in order, a second one at once\n",
+        env!("CARGO_PKG_VERSION"),
+        data_dir.display(),
+    ));
+}
+
+fn exit(report: &Report) -> Exit {
+    match (report.state_saved, report.aborted) {
+        (false, _) => Exit::Internal,
+        (true, true) => Exit::Interrupted,
+        (true, false) => Exit::Done,
+    }
+}

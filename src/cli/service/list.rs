@@ -1,0 +1,49 @@
+//! `seaworthy service list`.
+
+use clap::Args;
+use seaworthy_client::proto::seaworthy::v1::{ListServicesRequest, ListServicesResponse};
+
+use crate::cli::{Context, exit::Exit, failure::Failure, output::note, remote::Remote, render::service};
+
+/// How many services are asked for at a time.
+const PAGE: i32 = 1000;
+
+/// Its flags.
+#[derive(Args, Debug)]
+pub(crate) struct List {}
+
+/// Runs it.
+pub(crate) async fn run(_: List, context: &mut Context) -> Result<Exit, Failure> {
+    let remote = context.connect().await?;
+    let found = all(&remote).await?;
+    show(&found, context)?;
+    Ok(Exit::Done)
+}
+
+/// Writes services in the format that was asked for.
+pub(crate) fn show(found: &ListServicesResponse, context: &mut Context) -> Result<(), Failure> {
+    if context.output.is_json() {
+        return context.document("ListServicesResponse", found);
+    }
+    if found.services.is_empty() {
+        note("no services");
+        return Ok(());
+    }
+    let now = context.clock.now().wall;
+    context.output.table(&service::table(&found.services, context.output.is_wide(), now))
+}
+
+/// All pages in one.
+pub(crate) async fn all(remote: &Remote) -> Result<ListServicesResponse, Failure> {
+    let mut found = ListServicesResponse::default();
+    let mut request = ListServicesRequest { page_size: PAGE, page_token: String::new() };
+    loop {
+        let mut fleet = remote.fleet();
+        let page = remote.call("list services", fleet.list_services(request.clone())).await?;
+        found.services.extend(page.services);
+        if page.next_page_token.is_empty() {
+            return Ok(found);
+        }
+        request.page_token = page.next_page_token;
+    }
+}

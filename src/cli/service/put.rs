@@ -1,0 +1,79 @@
+//! `seaworthy service put`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use seaworthy_client::proto::seaworthy::v1::{PutServiceRequest, ServiceSpec};
+
+use super::{
+    change::Change,
+    file,
+    get::{get, show},
+};
+use crate::cli::{Context, exit::Exit, failure::Failure, remote::Remote};
+
+/// Its flags.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+With --file the file is the whole specification, and the other flags change it.
+Without, they change the specification that counts now, and the result is the operator's;
+if somebody else changes it at the same time, nothing is put.
+
+A file in TOML (JSON has the same names):
+  protected = true
+  depends_on = [{ service = \"payments\" }, { service = \"cache\", kind = \"DEPENDENCY_KIND_SOFT\" }]
+  [budget]
+  min_available = { percent = 50 }      # or { count = 2 }; or max_unavailable
+  [objectives]
+  availability_percent = 99.9
+  rpo = \"300s\"
+  rto = \"3600s\"")]
+pub(crate) struct Put {
+    /// Name of the service
+    #[arg(value_name = "SERVICE")]
+    name: String,
+    /// The whole specification: a .json or .toml file, or - for JSON from the standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Only if this is the revision of the operator's specification now; 0: only if there is none
+    /// [default: any]
+    #[arg(long, value_name = "REVISION")]
+    if_revision: Option<u64>,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// Runs it.
+pub(crate) async fn run(flags: Put, context: &mut Context) -> Result<Exit, Failure> {
+    let Put { name, file, if_revision, change } = flags;
+    if file.is_none() && change.is_empty() {
+        return Err(Failure::Usage(format!(
+            "nothing to put for service {name}; hint: give --file FILE, or what to change, for example \
+             --min-available 2"
+        )));
+    }
+    let given = file.as_ref().map(file::read).transpose()?;
+    let remote = context.connect().await?;
+    let (spec, revision) = match given {
+        Some(spec) => (spec, if_revision),
+        None => {
+            let (spec, revision) = current(&remote, &name).await?;
+            (spec, Some(if_revision.unwrap_or(revision)))
+        }
+    };
+    let request =
+        PutServiceRequest { name: name.clone(), spec: Some(change.apply(spec)), if_revision: revision };
+    let mut fleet = remote.fleet();
+    let put = remote.call(&format!("put service {name}"), fleet.put_service(request)).await?;
+    show(&put.service.unwrap_or_default(), context)?;
+    Ok(Exit::Done)
+}
+
+/// The specification that counts now, and the revision of the operator's: 0 where there is none.
+async fn current(remote: &Remote, name: &str) -> Result<(ServiceSpec, u64), Failure> {
+    match get(remote, name).await {
+        Ok(service) => Ok((service.spec.unwrap_or_default(), service.spec_revision)),
+        Err(failure) if failure.exit() == Exit::NotFound => Ok((ServiceSpec::default(), 0)),
+        Err(failure) => Err(failure),
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading the configuration again while running, on SIGHUP.
+//!
+//! What may change at once does; what cannot is named in the log. A configuration that is wrong changes
+//! nothing: the last good one stays in force, and the log says what is wrong.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{Config, Reloaded},
+    error::{Chain, Error, Result},
+    fleet,
+    task,
+    telemetry::log::LogHandle,
+};
+
+/// Reads the configuration again, given the one in force.
+pub type Source = Arc<dyn Fn(&Config) -> Result<Reloaded> + Send + Sync>;
+
+/// What takes on new values.
+pub(super) struct Reload {
+    pub(super) source: Source,
+    pub(super) live: watch::Sender<Arc<Config>>,
+    pub(super) fleet: fleet::Handle,
+    pub(super) log: LogHandle,
+}
+
+impl Reload {
+    /// Runs for as long as the process may be asked.
+    ///
+    /// # Errors
+    /// The operating system does not let us listen.
+    #[cfg(unix)]
+    pub(super) fn run(self) -> Result<impl Future<Output = ()>> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup()).map_err(Error::internal)?;
+        Ok(async move {
+            while hangup.recv().await.is_some() {
+                self.once().await;
+            }
+        })
+    }
+
+    /// There is no such signal here.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub(super) fn run(self) -> Result<impl Future<Output = ()>> {
+        Ok(async move {
+            let _kept = self;
+            std::future::pending::<()>().await;
+        })
+    }
+
+    async fn once(&self) {
+        let (source, current) = (Arc::clone(&self.source), Arc::clone(&self.live.borrow()));
+        match task::blocking("reload", move || source(&current)).await {
+            Ok(Ok(reloaded)) => self.apply(reloaded),
+            Ok(Err(wrong)) => {
+                error!(component = "config", operation = "reload", error = %Chain(&wrong), "the configuration is wrong; the last good one stays in force");
+            }
+            Err(ended) => error!(component = "config", operation = "reload", error = %ended, "could not read the configuration again"),
+        }
+    }
+
+    fn apply(&self, reloaded: Reloaded) {
+        let Reloaded { config, changed_keys, needs_restart } = reloaded;
+        if changed_keys.contains(&"log_level")
+            && let Err(wrong) = self.log.set_level(&config.log_level)
+        {
+            warn!(component = "config", operation = "reload", error = %Chain(&wrong), "the log level stays as it was");
+        }
+        self.fleet.set_limits(config.fleet.max_instances.get(), config.fleet.max_services.get());
+        self.live.send_replace(Arc::new(config));
+        info!(component = "config", operation = "reload", changed = ?changed_keys, "configuration read again");
+        if !needs_restart.is_empty() {
+            warn!(component = "config", operation = "reload", keys = ?needs_restart, "these values count only after a restart");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A scripted peer: it speaks the contract, and does what a test needs a server to do at that moment:
+//! end a stream, refuse, come back. It is no model of the real server.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
+
+use parking_lot::Mutex;
+use seaworthy_client::proto::seaworthy::v1::*;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+};
+use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The server's half of the contract.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+#[allow(clippy::clone_on_ref_ptr, clippy::or_fun_call, clippy::wildcard_imports)]
+mod stubs {
+    tonic::include_proto!("seaworthy.v1");
+}
+
+use stubs::fleet_service_server::{FleetService, FleetServiceServer};
+
+type Answer<T> = Result<Response<T>, Status>;
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What one `WatchFleet` stream sends before it ends; with `hold`, it stays open instead.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) messages: Vec<Result<WatchFleetResponse, Status>>,
+    pub(crate) hold: bool,
+}
+
+/// What the peer knows and was asked.
+#[derive(Debug, Default)]
+struct State {
+    instances: Vec<Instance>,
+    watches: Vec<Watch>,
+    cursors: Vec<Option<WatchCursor>>,
+    removed: Vec<String>,
+}
+
+/// A running peer. Stops when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) url: String,
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    /// One of its own, so that its connections die with it. `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Peer {
+    /// Serves these instances.
+    pub(crate) async fn with(instances: Vec<Instance>) -> Self {
+        Self::start("127.0.0.1:0", State { instances, ..State::default() }).await
+    }
+
+    /// Answers each `WatchFleet` by the next of these scripts.
+    pub(crate) async fn watched(watches: Vec<Watch>) -> Self {
+        Self::start("127.0.0.1:0", State { watches, ..State::default() }).await
+    }
+
+    /// Another one at the same address, after this one died with all its connections.
+    pub(crate) async fn reborn(self, watches: Vec<Watch>) -> Self {
+        let address = self.address;
+        drop(self);
+        Self::start(&address.to_string(), State { watches, ..State::default() }).await
+    }
+
+    /// Where each `WatchFleet` asked to go on from.
+    pub(crate) fn cursors(&self) -> Vec<Option<WatchCursor>> {
+        self.state.lock().cursors.clone()
+    }
+
+    /// What was removed, and why.
+    pub(crate) fn removed(&self) -> Vec<String> {
+        self.state.lock().removed.clone()
+    }
+
+    async fn start(address: &str, state: State) -> Self {
+        // A peer that died closes its sockets a little later.
+        let listener = loop {
+            match std::net::TcpListener::bind(address) {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(state));
+        let service = FleetServiceServer::new(Script(Arc::clone(&state)));
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            Server::builder().serve_with_incoming(service, incoming).await.unwrap();
+        });
+        Self { url: format!("http://{address}"), address, state, runtime: Some(runtime) }
+    }
+}
+
+struct Script(Arc<Mutex<State>>);
+
+fn refuse<T>(code: Code, reason: &str, message: &str, field: Option<&str>) -> Answer<T> {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, "seaworthy.dev", std::collections::HashMap::new());
+    if let Some(field) = field {
+        details.add_bad_request_violation(field, message.trim_start_matches(field).trim_start_matches(": "));
+    }
+    Err(Status::with_error_details(code, message, details))
+}
+
+fn unscripted<T>() -> Answer<T> {
+    Err(Status::unimplemented("not in the script"))
+}
+
+#[tonic::async_trait]
+impl FleetService for Script {
+    type AttachStream = Messages<AttachResponse>;
+    type WatchFleetStream = Messages<WatchFleetResponse>;
+
+    async fn get_instance(&self, request: Request<GetInstanceRequest>) -> Answer<GetInstanceResponse> {
+        let GetInstanceRequest { service, instance_id } = request.into_inner();
+        let state = self.0.lock();
+        let found = state
+            .instances
+            .iter()
+            .find(|it| it.registration.as_ref().is_some_and(|it| it.instance_id == instance_id));
+        match found {
+            Some(found) => Ok(Response::new(GetInstanceResponse { instance: Some(found.clone()) })),
+            None => {
+                let message = format!("nothing is registered as {service}/{instance_id}");
+                refuse(Code::NotFound, "INSTANCE_NOT_FOUND", &message, None)
+            }
+        }
+    }
+
+    async fn list_instances(&self, request: Request<ListInstancesRequest>) -> Answer<ListInstancesResponse> {
+        let ListInstancesRequest { page_size, page_token, .. } = request.into_inner();
+        let (size, from) = (usize::try_from(page_size).unwrap(), page_token.parse().unwrap_or(0));
+        let state = self.0.lock();
+        let instances: Vec<_> = state.instances.iter().skip(from).take(size).cloned().collect();
+        let next = from + instances.len();
+        let next_page_token = if next < state.instances.len() { next.to_string() } else { String::new() };
+        Ok(Response::new(ListInstancesResponse { instances, next_page_token, removed: Vec::new() }))
+    }
+
+    async fn remove_instance(
+        &self,
+        request: Request<RemoveInstanceRequest>,
+    ) -> Answer<RemoveInstanceResponse> {
+        let RemoveInstanceRequest { service, instance_id, incarnation, message, .. } = request.into_inner();
+        let removed = format!("{service}/{instance_id} incarnation {incarnation}: {message}");
+        self.0.lock().removed.push(removed);
+        Ok(Response::new(RemoveInstanceResponse::default()))
+    }
+
+    async fn watch_fleet(&self, request: Request<WatchFleetRequest>) -> Answer<Self::WatchFleetStream> {
+        let mut state = self.0.lock();
+        state.cursors.push(request.into_inner().resume_after);
+        if state.watches.is_empty() {
+            return Err(Status::unavailable("no further script"));
+        }
+        let Watch { messages, hold } = state.watches.remove(0);
+        let messages = tokio_stream::iter(messages);
+        Ok(Response::new(if hold {
+            Box::pin(messages.chain(tokio_stream::pending()))
+        } else {
+            Box::pin(messages)
+        }))
+    }
+
+    async fn get_service(&self, _: Request<GetServiceRequest>) -> Answer<GetServiceResponse> {
+        refuse(Code::NotFound, "SERVICE_NOT_FOUND", "there is no such service", None)
+    }
+
+    async fn put_service(&self, _: Request<PutServiceRequest>) -> Answer<PutServiceResponse> {
+        let field = "spec.depends_on[0]";
+        let message = format!("{field}: is the service itself");
+        refuse(Code::InvalidArgument, "INVALID_FIELD", &message, Some(field))
+    }
+
+    async fn register(&self, _: Request<RegisterRequest>) -> Answer<RegisterResponse> {
+        unscripted()
+    }
+
+    async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
+        unscripted()
+    }
+
+    async fn deregister(&self, _: Request<DeregisterRequest>) -> Answer<DeregisterResponse> {
+        unscripted()
+    }
+
+    async fn attach(&self, _: Request<Streaming<AttachRequest>>) -> Answer<Self::AttachStream> {
+        unscripted()
+    }
+
+    async fn list_services(&self, _: Request<ListServicesRequest>) -> Answer<ListServicesResponse> {
+        unscripted()
+    }
+
+    async fn delete_service(&self, _: Request<DeleteServiceRequest>) -> Answer<DeleteServiceResponse> {
+        unscripted()
+    }
+}
