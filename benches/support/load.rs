@@ -23,6 +23,8 @@ pub(crate) struct Sample {
     pub(crate) rate: f64,
     /// CPU time of the server for each, in microseconds.
     pub(crate) cpu_us: f64,
+    /// Cores that the server kept busy: well below its threads, something else was the limit.
+    pub(crate) busy: f64,
     /// Median latency in microseconds; 0 where latencies are not taken.
     pub(crate) p50_us: f64,
     /// Latency that 1 in 100 exceeds, in microseconds; 0 where latencies are not taken.
@@ -113,6 +115,7 @@ async fn window(server: &Server, settings: &Settings, meter: &Meter) -> Result<S
     Ok(Sample {
         rate: answered / seconds,
         cpu_us: cpu * 1e6 / answered,
+        busy: cpu / seconds,
         p50_us: quantile(&latencies, 0.5),
         p99_us: quantile(&latencies, 0.99),
     })

@@ -20,9 +20,10 @@ impl Pair {
         self.line(what, "/s", |sample| sample.rate, goal);
     }
 
-    /// Prints the line of the server's CPU time for each.
+    /// Prints the line of the server's CPU time for each, and that of the cores it kept busy.
     pub(crate) fn cpu(&self, what: &str, goal: Goal) {
         self.line(what, " µs", |sample| sample.cpu_us, goal);
+        self.line("(cores that the server kept busy)", "", |sample| sample.busy, Goal::Shown);
     }
 
     /// Prints the lines of the latencies.

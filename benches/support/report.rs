@@ -76,15 +76,15 @@ fn spread(values: &[f64], unit: &str) -> String {
     if values.is_empty() {
         return String::new();
     }
-    let (low, mid, high) = (quantile(values, 0.0), quantile(values, 0.5), quantile(values, 1.0));
-    format!("{}{unit} [{}..{}]", short(mid), short(low), short(high))
+    let [low, mid, high] = [0.0, 0.5, 1.0].map(|q| short(quantile(values, q), unit));
+    format!("{mid}{unit} [{low}..{high}]")
 }
 
-fn short(value: f64) -> String {
+fn short(value: f64, unit: &str) -> String {
     match value {
-        large if large >= 100_000.0 => format!("{:.0} k", large / 1e3),
-        large if large >= 10_000.0 => format!("{:.1} k", large / 1e3),
-        middle if middle >= 100.0 => format!("{middle:.0}"),
+        rate if unit == "/s" && rate >= 100_000.0 => format!("{:.0} k", rate / 1e3),
+        rate if unit == "/s" && rate >= 10_000.0 => format!("{:.1} k", rate / 1e3),
+        large if large >= 100.0 => format!("{large:.0}"),
         small => format!("{small:.2}"),
     }
 }
