@@ -146,7 +146,19 @@ impl Server {
         };
         let routes = Arc::new(routes(&overview, &entropy, clock)?);
         let fleet = service;
-        Ok(Self { config, live, reload: None, clock, entropy, listeners, addresses, engine, fleet, routes, overview })
+        Ok(Self {
+            config,
+            live,
+            reload: None,
+            clock,
+            entropy,
+            listeners,
+            addresses,
+            engine,
+            fleet,
+            routes,
+            overview,
+        })
     }
 
     /// Where it listens.
@@ -160,8 +172,19 @@ impl Server {
     /// # Errors
     /// The ready file cannot be written.
     pub async fn run(self, mut stop: Stop) -> Result<Report> {
-        let Self { config, live, reload, clock, entropy, listeners, addresses, engine, fleet, routes, overview } =
-            self;
+        let Self {
+            config,
+            live,
+            reload,
+            clock,
+            entropy,
+            listeners,
+            addresses,
+            engine,
+            fleet,
+            routes,
+            overview,
+        } = self;
         let fatal = Fatal::new();
         let (grpc_drain, grpc_watch) = drain::channel();
         let (http_drain, http_watch) = drain::channel();
@@ -289,7 +312,11 @@ fn exit_within(bound: Duration) {
     #[allow(clippy::disallowed_methods)] // the runtime may be what is stuck, so this cannot use it
     let watch = move || {
         std::thread::sleep(bound);
-        error!(component = "server", operation = "shutdown", "still running after the last deadline; ending the process");
+        error!(
+            component = "server",
+            operation = "shutdown",
+            "still running after the last deadline; ending the process"
+        );
         std::process::exit(70);
     };
     if let Err(cause) = task::thread("exit bound", watch) {

@@ -46,16 +46,17 @@ fn rpcs(overview: &Overview) -> Vec<Family> {
     let method = |path: &'static str| Labels::none().with("rpc_method", path.trim_start_matches('/'));
     let ended = recorder.recorded().flat_map(|rpc| {
         let labels = method(rpc.path);
-        rpc.ended
-            .into_iter()
-            .map(move |(code, count)| (labels.clone().with("rpc_response_status_code", code_name(code)), number(count)))
+        rpc.ended.into_iter().map(move |(code, count)| {
+            (labels.clone().with("rpc_response_status_code", code_name(code)), number(count))
+        })
     });
     let running = recorder.recorded().map(|rpc| {
         let ended: u64 = rpc.ended.iter().map(|(_, count)| count).sum();
         (method(rpc.path), number(rpc.started.saturating_sub(ended)))
     });
-    let seconds =
-        recorder.recorded().map(|rpc| (method(rpc.path).with("rpc_system_name", "grpc"), rpc.seconds.snapshot()));
+    let seconds = recorder
+        .recorded()
+        .map(|rpc| (method(rpc.path).with("rpc_system_name", "grpc"), rpc.seconds.snapshot()));
     vec![
         Family::histogram(
             "rpc_server_call_duration",
@@ -63,7 +64,11 @@ fn rpcs(overview: &Overview) -> Vec<Family> {
             seconds.collect::<Vec<_>>(),
         ),
         Family::counter("rpc_server_calls", "RPCs that ended, by status.", ended.collect::<Vec<_>>()),
-        Family::gauge("rpc_server_active_calls", "RPCs that are being answered.", running.collect::<Vec<_>>()),
+        Family::gauge(
+            "rpc_server_active_calls",
+            "RPCs that are being answered.",
+            running.collect::<Vec<_>>(),
+        ),
     ]
 }
 
@@ -71,18 +76,30 @@ fn server(overview: &Overview) -> Vec<Family> {
     let status = overview.status();
     let connections = status.connections;
     let version = Labels::none().with("version", status.version).with("boot_epoch", status.boot_epoch);
-    let phase = Phase::ALL
-        .iter()
-        .map(|phase| (Labels::none().with("phase", phase.as_str()), number(u64::from(*phase == status.phase))));
+    let phase = Phase::ALL.iter().map(|phase| {
+        (Labels::none().with("phase", phase.as_str()), number(u64::from(*phase == status.phase)))
+    });
     let closed = [
         (Labels::none().with("why", "too_many"), number(connections.refused)),
         (Labels::none().with("why", "handshake"), number(connections.handshakes_failed)),
     ];
     vec![
         Family::gauge("seaworthy_build_info", "Always 1; the labels say what runs.", [(version, 1.0)]),
-        Family::gauge("seaworthy_phase", "1 for the phase that the control plane is in.", phase.collect::<Vec<_>>()),
-        Family::gauge("seaworthy_connections", "Connections that are open on the gRPC port.", one(connections.open)),
-        Family::counter("seaworthy_connections_accepted", "Connections that were taken.", one(connections.accepted)),
+        Family::gauge(
+            "seaworthy_phase",
+            "1 for the phase that the control plane is in.",
+            phase.collect::<Vec<_>>(),
+        ),
+        Family::gauge(
+            "seaworthy_connections",
+            "Connections that are open on the gRPC port.",
+            one(connections.open),
+        ),
+        Family::counter(
+            "seaworthy_connections_accepted",
+            "Connections that were taken.",
+            one(connections.accepted),
+        ),
         Family::counter("seaworthy_connections_refused", "Connections that were refused.", closed),
         Family::gauge(
             "seaworthy_active_requests",
@@ -105,22 +122,34 @@ fn fleet(overview: &Overview) -> Vec<Family> {
         .collect::<Vec<_>>();
     vec![
         Family::gauge("seaworthy_services", "Services that are known.", one(totals.services)),
-        Family::gauge("seaworthy_instances", "Instances that are registered, by lifecycle and health.", instances),
-        Family::gauge("seaworthy_available_instances", "Instances that can take work.", one(totals.available)),
+        Family::gauge(
+            "seaworthy_instances",
+            "Instances that are registered, by lifecycle and health.",
+            instances,
+        ),
+        Family::gauge(
+            "seaworthy_available_instances",
+            "Instances that can take work.",
+            one(totals.available),
+        ),
         Family::gauge("seaworthy_sessions", "Sessions that are open.", one(totals.sessions)),
         Family::counter("seaworthy_heartbeats", "Signs of life that were taken.", one(counters.heartbeats)),
-        Family::counter("seaworthy_health_reports", "Reports of components that were taken.", one(counters.reports)),
-        Family::gauge("seaworthy_fleet_revision", "Revision of the last change.", one(overview.fleet.revision())),
+        Family::counter(
+            "seaworthy_health_reports",
+            "Reports of components that were taken.",
+            one(counters.reports),
+        ),
+        Family::gauge(
+            "seaworthy_fleet_revision",
+            "Revision of the last change.",
+            one(overview.fleet.revision()),
+        ),
     ]
 }
 
 fn store(overview: &Overview) -> Vec<Family> {
     let (status, counters) = (overview.store.status(), overview.store.counters());
-    let operations = [
-        ("read", counters.reads),
-        ("write", counters.writes),
-        ("delete", counters.deletes),
-    ];
+    let operations = [("read", counters.reads), ("write", counters.writes), ("delete", counters.deletes)];
     let operations = operations.map(|(kind, count)| (Labels::none().with("operation", kind), number(count)));
     let mut running = 0;
     let cumulative = COMMIT_SECONDS.iter().zip(counters.commit_seconds).map(|(bound, count)| {
@@ -133,17 +162,30 @@ fn store(overview: &Overview) -> Vec<Family> {
         sum: counters.commit_seconds_sum,
     };
     vec![
-        Family::counter("seaworthy_store_operations", "Keys that were read, written and deleted.", operations),
+        Family::counter(
+            "seaworthy_store_operations",
+            "Keys that were read, written and deleted.",
+            operations,
+        ),
         Family::counter("seaworthy_store_commits", "Commits that were acknowledged.", one(counters.commits)),
-        Family::counter("seaworthy_store_failed_commits", "Commits that were refused or failed.", one(counters.failed_commits)),
+        Family::counter(
+            "seaworthy_store_failed_commits",
+            "Commits that were refused or failed.",
+            one(counters.failed_commits),
+        ),
         Family::histogram(
             "seaworthy_store_commit_duration",
             "How long commits took until they were durable.",
             [(Labels::none(), commits)],
         ),
         Family::gauge("seaworthy_store_keys", "Keys in the store.", one(status.keys)),
-        Family::gauge("seaworthy_store_size", "Size of the store on the disk.", one(status.size_bytes)).unit("bytes"),
-        Family::gauge("seaworthy_store_writable", "1 while the store takes writes.", one(u64::from(status.writable))),
+        Family::gauge("seaworthy_store_size", "Size of the store on the disk.", one(status.size_bytes))
+            .unit("bytes"),
+        Family::gauge(
+            "seaworthy_store_writable",
+            "1 while the store takes writes.",
+            one(u64::from(status.writable)),
+        ),
     ]
 }
 

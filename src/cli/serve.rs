@@ -30,7 +30,8 @@ pub(crate) async fn run(command: Serve) -> Result<Exit, Failure> {
             greet(addresses, data_dir);
         }
     };
-    let report = Box::pin(server::run(config, log, Arc::new(reload), started)).await.map_err(Failure::Start)?;
+    let report =
+        Box::pin(server::run(config, log, Arc::new(reload), started)).await.map_err(Failure::Start)?;
     Ok(exit(&report))
 }
 

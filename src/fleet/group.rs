@@ -68,6 +68,9 @@ impl Standing {
 
     fn tally(self, counts: &mut Counts, step: impl Fn(&mut u32)) {
         step(&mut counts.total);
+        if self.lifecycle.is_alive() {
+            step(&mut counts.alive);
+        }
         match self.state {
             State::Healthy => step(&mut counts.healthy),
             State::Degraded => step(&mut counts.degraded),

@@ -207,8 +207,9 @@ impl Handle {
         let (counts, health) = (group.counts(), group.health().state);
         Some(Standing {
             health,
-            alive: counts.total > counts.lost,
-            started: counts.total - counts.starting >= group.required().min(counts.total) && counts.total > 0,
+            alive: counts.alive > 0,
+            // Those that failed or were lost have no say in whether the others have started.
+            started: counts.alive > 0 && counts.alive - counts.starting >= group.required().min(counts.alive),
             ready: health.serves(),
         })
     }

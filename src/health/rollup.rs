@@ -99,6 +99,8 @@ pub fn severity(state: State) -> u8 {
 pub struct Counts {
     /// Registered and not stopped, lost ones included.
     pub total: u32,
+    /// In a lifecycle in which its process is believed to run.
+    pub alive: u32,
     /// READY, and HEALTHY or DEGRADED.
     pub available: u32,
     /// In state HEALTHY.

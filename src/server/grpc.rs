@@ -80,8 +80,12 @@ impl Routes {
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
-                // Ours has all it needs, and the reflection services list themselves.
-                .include_reflection_service(true)
+                // So that a client without stubs can read the details of an error.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+                // Each version of reflection would list itself only.
+                .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+                .include_reflection_service(false)
         };
         Ok(Self {
             standard_health: HealthServer::new(standard_health)

@@ -11,8 +11,7 @@ use tracing::{error, info, warn};
 use crate::{
     config::{Config, Reloaded},
     error::{Chain, Error, Result},
-    fleet,
-    task,
+    fleet, task,
     telemetry::log::LogHandle,
 };
 
@@ -62,7 +61,9 @@ impl Reload {
             Ok(Err(wrong)) => {
                 error!(component = "config", operation = "reload", error = %Chain(&wrong), "the configuration is wrong; the last good one stays in force");
             }
-            Err(ended) => error!(component = "config", operation = "reload", error = %ended, "could not read the configuration again"),
+            Err(ended) => {
+                error!(component = "config", operation = "reload", error = %ended, "could not read the configuration again");
+            }
         }
     }
 

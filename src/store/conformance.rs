@@ -14,8 +14,6 @@ mod leases;
 mod listing;
 mod watching;
 
-pub(crate) use concurrency::increments_are_not_lost;
-
 /// Checks every law; `open` answers an empty store and what keeps it alive.
 pub(crate) async fn suite<Owner, Opening>(open: impl Fn() -> Opening)
 where

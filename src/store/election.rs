@@ -92,7 +92,8 @@ pub(super) async fn elect(store: Store, name: &str, candidate: &str, ttl: Durati
             continue;
         }
         let lease = store.grant(ttl).await?;
-        let claim = Commit::new().require(Compare::Absent(key.clone())).put_under(&*key, value.clone(), lease);
+        let claim =
+            Commit::new().require(Compare::Absent(key.clone())).put_under(&*key, value.clone(), lease);
         match store.commit(claim).await {
             Ok(revision) => {
                 let (sender, lost) = watch::channel(false);

@@ -34,12 +34,14 @@ use crate::{
 
 mod disk;
 #[cfg(test)]
-pub(crate) mod faults;
+mod faults;
 mod keeper;
 mod reader;
 mod shadow;
 mod shared;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::PAGE_BYTES;
@@ -94,10 +96,10 @@ pub fn open(options: Options) -> Result<(Store, Engine)> {
     let dir = DataDir::hold(&options.dir, &options.clock)?;
     let path = dir.path().join(FILE);
     let disk: disk::Opener = Box::new(move |access| disk::open_file(&path, access));
-    open_on(options, disk, dir)
+    open_on(&options, disk, dir)
 }
 
-fn open_on(options: Options, disk: disk::Opener, dir: DataDir) -> Result<(Store, Engine)> {
+fn open_on(options: &Options, disk: disk::Opener, dir: DataDir) -> Result<(Store, Engine)> {
     let started = options.clock.elapsed();
     let medium = disk::Medium::new(disk, options.cache_bytes);
     let opened = medium.open().map_err(|cause| open_error(dir.path(), cause))?;

@@ -154,8 +154,7 @@ impl Ring {
         {
             let mut recent = self.recent.lock();
             let epoch = recent.epoch + 1;
-            *recent =
-                Recent { changes: VecDeque::new(), bytes: 0, floor: revision, head: revision, epoch };
+            *recent = Recent { changes: VecDeque::new(), bytes: 0, floor: revision, head: revision, epoch };
         }
         self.moved.send_modify(|_| {});
     }
@@ -164,13 +163,7 @@ impl Ring {
         let moved = self.moved.subscribe();
         let recent = self.recent.lock();
         let seen = Seen { revision: from.unwrap_or(recent.head), epoch: recent.epoch };
-        Watch {
-            ring: Arc::downgrade(self),
-            moved,
-            prefix: prefix.to_owned(),
-            seen,
-            pending: VecDeque::new(),
-        }
+        Watch { ring: Arc::downgrade(self), moved, prefix: prefix.to_owned(), seen, pending: VecDeque::new() }
     }
 
     /// Hands a watch what comes after `seen`, and answers up to where it has then seen everything.

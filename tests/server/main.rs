@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
-#[path = "../harness.rs"]
 mod harness;
 
 mod bad_input;

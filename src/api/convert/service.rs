@@ -47,9 +47,10 @@ pub fn service(value: &Service) -> pb::Service {
 }
 
 fn counts(value: &Counts) -> pb::InstanceCounts {
-    // `unconfirmed` is part of `unknown`, and shown on each instance.
+    // `unconfirmed` is part of `unknown`, and shown on each instance; `alive` serves the probes.
     let Counts {
         total,
+        alive: _,
         available,
         healthy,
         degraded,

@@ -3,7 +3,12 @@
 use super::{limit, put};
 use crate::store::{Commit, Store, embedded::PAGE_BYTES};
 
-async fn keys(store: &Store, prefix: &str, after: Option<&str>, most: usize) -> (Vec<String>, Option<String>) {
+async fn keys(
+    store: &Store,
+    prefix: &str,
+    after: Option<&str>,
+    most: usize,
+) -> (Vec<String>, Option<String>) {
     let page = store.list(prefix, after, limit(most)).await.unwrap();
     assert_eq!(page.revision, store.status().revision);
     (page.entries.into_iter().map(|entry| entry.key).collect(), page.next)

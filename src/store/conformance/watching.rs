@@ -39,7 +39,8 @@ pub(super) async fn a_watch_sees_its_prefix(store: Store) {
     put(&store, "w/before", "0").await;
     let mut watch = store.watch("w/", None);
     put(&store, "other/a", "0").await;
-    let made = store.commit(Commit::new().put("w/a", "1").put("w", "not below").put("w/b", "2")).await.unwrap();
+    let made =
+        store.commit(Commit::new().put("w/a", "1").put("w", "not below").put("w/b", "2")).await.unwrap();
     let deleted = store.commit(Commit::new().delete("w/a").delete("w/nowhere")).await.unwrap();
     let mut first: Vec<Event> = vec![next(&mut watch).await, next(&mut watch).await];
     first.sort_by_key(|event| format!("{event:?}"));

@@ -3,7 +3,11 @@
 //! redb must write before it can read a file whose last writer did not close it. Over this view it can,
 //! and the medium is left as it is. Nothing written here is ever acknowledged to anybody.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use redb::StorageBackend;
@@ -106,13 +110,11 @@ impl StorageBackend for Shadow {
         let mut above = self.above.write();
         let below_len = above.below_len;
         for (block, within, position, length) in parts(offset, data.len()) {
-            if !above.blocks.contains_key(&block) {
-                let bytes = self.block_below(block, below_len)?;
-                above.blocks.insert(block, bytes);
-            }
-            if let Some(bytes) = above.blocks.get_mut(&block) {
-                bytes[within..within + length].copy_from_slice(&data[position..position + length]);
-            }
+            let bytes = match above.blocks.entry(block) {
+                Entry::Occupied(bytes) => bytes.into_mut(),
+                Entry::Vacant(place) => place.insert(self.block_below(block, below_len)?),
+            };
+            bytes[within..within + length].copy_from_slice(&data[position..position + length]);
         }
         above.len = above.len.max(offset + data.len() as u64);
         Ok(())

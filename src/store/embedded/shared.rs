@@ -23,10 +23,7 @@ use super::{
 use crate::{
     error::Result,
     store::{
-        Commit, Counters, LeaseId, Revision, Status, Watch,
-        counters::Counting,
-        lease::Leases,
-        problem,
+        Commit, Counters, LeaseId, Revision, Status, Watch, counters::Counting, lease::Leases, problem,
         watch::Ring,
     },
     time::Clock,
@@ -54,7 +51,12 @@ pub(in crate::store) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(opened: Opened, size: Arc<AtomicU64>, queue: mpsc::Sender<Request>, clock: Clock) -> Self {
+    pub(super) fn new(
+        opened: Opened,
+        size: Arc<AtomicU64>,
+        queue: mpsc::Sender<Request>,
+        clock: Clock,
+    ) -> Self {
         let Opened { database, state } = opened;
         let shared = Self {
             database: RwLock::new(Some(database)),
@@ -170,7 +172,7 @@ mod still {
     #[allow(clippy::disallowed_methods)]
     pub(super) fn hold() -> SyncSender<()> {
         let (hold, held) = sync_channel(0);
-        drop(tokio::task::spawn_blocking(move || drop(held.recv())));
+        drop(tokio::task::spawn_blocking(move || held.recv().is_ok()));
         hold
     }
 }

@@ -5,12 +5,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata
 use redb::{Table, TableDefinition, WriteTransaction};
 
 use super::disk::OpenError;
-use crate::store::{
-    Commit, Compare, Entry, Event, Revision,
-    commit::Change,
-    lease::LeaseId,
-    problem,
-};
+use crate::store::{Commit, Compare, Entry, Event, Revision, commit::Change, lease::LeaseId, problem};
 
 /// Layout of these tables. A database with a higher number is refused.
 pub(super) const FORMAT: u64 = 1;

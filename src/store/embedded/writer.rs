@@ -28,7 +28,9 @@ const GROUP_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(in crate::store) enum Work {
     Commit(Commit),
-    Grant { ttl: Duration },
+    Grant {
+        ttl: Duration,
+    },
     Revoke(LeaseId),
     /// Ends leases that have run out, unless they were renewed meanwhile.
     Expire(Vec<LeaseId>),

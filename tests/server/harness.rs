@@ -40,6 +40,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that runs in this process.
+#[derive(Debug)]
 pub struct TestServer {
     pub addresses: Addresses,
     pub config: Config,

@@ -1,0 +1,254 @@
+//! Checks what was given to the builder against the limits of the wire contract, so that a mistake is
+//! seen where it was made, and not as a refusal by a control plane that may be away.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tonic::transport::Endpoint;
+
+use super::{AttachError, Builder, Problem, names};
+use crate::{
+    Component, ServiceSpec,
+    proto::seaworthy::v1::{Budget, Objectives, Quantity, budget::Limit, quantity::Value},
+};
+
+const MAX_LABELS: usize = 32;
+const MAX_COMPONENTS: usize = 64;
+const MAX_DEPENDENCIES: usize = 64;
+const MAX_THRESHOLD: u32 = 100;
+const NOT_A_LABEL: &str = "is not a DNS label (lower-case letters, digits and inner hyphens, 1 to 63)";
+
+/// Problems that were found so far.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Problem { field: field.into(), problem: problem.into() });
+    }
+
+    fn unless(&mut self, right: bool, field: &str, problem: &str) {
+        if !right {
+            self.add(field, problem);
+        }
+    }
+
+    fn at_most(&mut self, field: &str, text: &str, bytes: usize) {
+        if text.len() > bytes {
+            self.add(field, format!("has {} bytes; at most {bytes} are possible", text.len()));
+        }
+    }
+
+    fn between(&mut self, field: &str, time: Duration, least: Duration, most: Duration) {
+        if time < least || time > most {
+            self.add(field, format!("is {time:?}; it must be between {least:?} and {most:?}"));
+        }
+    }
+}
+
+/// Answers the endpoint of the control plane where all is well.
+pub(super) fn checked(builder: &Builder) -> Result<Endpoint, AttachError> {
+    let mut problems = Problems::default();
+    let endpoint = endpoint(&mut problems, &builder.control_plane);
+    instance(&mut problems, builder);
+    spec(&mut problems, &builder.service, &builder.spec);
+    components(&mut problems, &builder.components);
+    match (endpoint, problems.0.is_empty()) {
+        (Some(endpoint), true) => Ok(endpoint),
+        _ => Err(AttachError::Invalid { problems: problems.0 }),
+    }
+}
+
+fn endpoint(problems: &mut Problems, address: &str) -> Option<Endpoint> {
+    let shaped = Endpoint::from_shared(address.to_owned()).ok().filter(|endpoint| {
+        let uri = endpoint.uri();
+        uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if shaped.is_none() {
+        problems.add("control_plane", format!("is `{address}`; it must be like http://host:port"));
+    }
+    shaped
+}
+
+fn instance(problems: &mut Problems, builder: &Builder) {
+    problems.unless(names::is_label(&builder.service), "service", NOT_A_LABEL);
+    if let Some(id) = &builder.instance_id {
+        let shape = "must be 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit";
+        problems.unless(names::is_instance_id(id), "instance_id", shape);
+    }
+    problems.at_most("version", &builder.version, 128);
+    problems.at_most("zone", &builder.zone, 63);
+    problems.at_most("address", &builder.address, 256);
+    problems.unless(builder.labels.len() <= MAX_LABELS, "labels", "are more than 32");
+    for (key, value) in &builder.labels {
+        problems.unless(!key.is_empty(), "labels", "have an empty key");
+        problems.at_most("labels", key, 63);
+        problems.at_most(&format!("labels[{key}]"), value, 256);
+    }
+    if let Some(ttl) = builder.lease_ttl {
+        problems.between("lease_ttl", ttl, Duration::from_secs(2), Duration::from_secs(600));
+    }
+}
+
+fn spec(problems: &mut Problems, service: &str, spec: &ServiceSpec) {
+    let spec = spec.as_wire();
+    problems.unless(
+        spec.depends_on.len() <= MAX_DEPENDENCIES,
+        "spec.depends_on",
+        "has more than 64 services",
+    );
+    let mut seen = BTreeSet::new();
+    for dependency in &spec.depends_on {
+        let field = format!("spec.depends_on[{}]", dependency.service);
+        problems.unless(names::is_label(&dependency.service), &field, NOT_A_LABEL);
+        problems.unless(dependency.service != service, &field, "is the service itself");
+        problems.unless(seen.insert(&dependency.service), &field, "is named twice");
+    }
+    let limit = spec.budget.as_ref().and_then(|Budget { limit, .. }| limit.as_ref());
+    let quantity = limit.map(|limit| match limit {
+        Limit::MinAvailable(quantity) | Limit::MaxUnavailable(quantity) => quantity,
+    });
+    if let Some(Quantity { value: Some(Value::Percent(percent)) }) = quantity {
+        problems.unless(*percent <= 100, "spec.budget", "is more than 100 percent");
+    }
+    if let Some(Objectives { availability_percent, .. }) = &spec.objectives {
+        let right = (0.0..100.0).contains(availability_percent);
+        problems.unless(right, "spec.availability_percent", "must be from 0 to below 100");
+    }
+}
+
+fn components(problems: &mut Problems, components: &[Component]) {
+    problems.unless(components.len() <= MAX_COMPONENTS, "components", "are more than 64");
+    let mut seen = BTreeSet::new();
+    for (position, component) in components.iter().enumerate() {
+        let at = |field: &str| format!("components[{position}].{field}");
+        problems.unless(names::is_label(&component.name), &at("name"), NOT_A_LABEL);
+        problems.unless(seen.insert(&component.name), &at("name"), "is used twice");
+        problems.at_most(&at("kind"), &component.kind, 63);
+        for needed in &component.depends_on {
+            let known = components.iter().any(|one| one.name == *needed);
+            problems.unless(known, &at("depends_on"), &format!("names `{needed}`, which is no component"));
+        }
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        problems.between(&at("interval"), component.interval, second, hour);
+        if let Some(timeout) = component.timeout {
+            problems.between(&at("timeout"), timeout, Duration::from_millis(1), hour);
+        }
+        let thresholds = component.thresholds();
+        for (field, reports) in [("fail_threshold", thresholds.fail), ("pass_threshold", thresholds.pass)] {
+            let right = (1..=MAX_THRESHOLD).contains(&reports);
+            problems.unless(right, &at(field), "must be between 1 and 100");
+        }
+        if let Some(problem) = component.check.as_ref().and_then(|check| check.problem()) {
+            problems.add(at("check"), problem);
+        }
+        let watchdog = component.expires_after.is_some() && component.check.is_some();
+        problems.unless(!watchdog, &at("expires_after"), "is for pushed components; this one has a check");
+    }
+    if let Some(name) = in_a_circle(components) {
+        problems.add("components", format!("need each other in a circle, `{name}` among them"));
+    }
+}
+
+/// Takes away components that need nothing that is left, until nothing changes: what remains is in a
+/// circle, or leads into one.
+fn in_a_circle(components: &[Component]) -> Option<&str> {
+    let mut left: Vec<&Component> = components.iter().collect();
+    loop {
+        let needs_some = |one: &&Component| left.iter().any(|other| one.depends_on.contains(&other.name));
+        let kept: Vec<&Component> = left.iter().copied().filter(needs_some).collect();
+        if kept.len() == left.len() {
+            return left.first().map(|one| one.name.as_str());
+        }
+        left = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Agent, checks};
+
+    fn builder() -> Builder {
+        Agent::builder("http://127.0.0.1:50051", "orders")
+    }
+
+    fn fields(builder: &Builder) -> Vec<String> {
+        match checked(builder) {
+            Ok(_) => Vec::new(),
+            Err(AttachError::Invalid { problems }) => problems.into_iter().map(|one| one.field).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        let database = Component::new("database").depends_on("disk").essential();
+        let disk = Component::new("disk").interval(Duration::from_secs(1)).fail_threshold(1);
+        let full = builder()
+            .instance_id("orders-1")
+            .label("team", "checkout")
+            .depends_on("payments")
+            .lease_ttl(Duration::from_secs(2))
+            .component(database)
+            .component(disk);
+        assert_eq!(fields(&full), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_mistake_is_named_as_a_table() {
+        let component = |component| builder().component(component);
+        let one = || Component::new("one");
+        let rows: Vec<(Builder, &[&str])> = vec![
+            (Agent::builder("127.0.0.1:50051", "orders"), &["control_plane"]),
+            (Agent::builder("https://127.0.0.1:50051", "orders"), &["control_plane"]),
+            (Agent::builder("", "orders"), &["control_plane"]),
+            (Agent::builder("http://127.0.0.1:50051", "Orders"), &["service"]),
+            (builder().instance_id(""), &["instance_id"]),
+            (builder().version("v".repeat(129)), &["version"]),
+            (builder().zone("z".repeat(64)), &["zone"]),
+            (builder().address("a".repeat(257)), &["address"]),
+            (builder().label("", "x"), &["labels"]),
+            (builder().label("team", "x".repeat(257)), &["labels[team]"]),
+            ((0..33).fold(builder(), |all, n| all.label(format!("k{n}"), "")), &["labels"]),
+            (builder().lease_ttl(Duration::from_secs(1)), &["lease_ttl"]),
+            (builder().depends_on("orders"), &["spec.depends_on[orders]"]),
+            (builder().depends_on("a").depends_on("a"), &["spec.depends_on[a]"]),
+            (builder().spec(ServiceSpec::new().min_available_percent(101)), &["spec.budget"]),
+            (builder().spec(ServiceSpec::new().availability_percent(100.0)), &["spec.availability_percent"]),
+            (component(Component::new("Data Base")), &["components[0].name"]),
+            (component(one()).component(one()), &["components[1].name"]),
+            (component(one().depends_on("two")), &["components[0].depends_on"]),
+            (component(one().depends_on("one")), &["components"]),
+            (component(one().interval(Duration::from_millis(999))), &["components[0].interval"]),
+            (component(one().timeout(Duration::ZERO)), &["components[0].timeout"]),
+            (component(one().fail_threshold(0)), &["components[0].fail_threshold"]),
+            (component(one().pass_threshold(101)), &["components[0].pass_threshold"]),
+            (component(one().check(checks::http("https://example.org/"))), &["components[0].check"]),
+            (
+                component(one().check(|| async {}).expires_after(Duration::from_secs(9))),
+                &["components[0].expires_after"],
+            ),
+            (
+                (0..65).fold(builder(), |all, n| all.component(Component::new(format!("c{n}")))),
+                &["components"],
+            ),
+            (Agent::builder("", "").lease_ttl(Duration::ZERO), &["control_plane", "service", "lease_ttl"]),
+        ];
+        for (builder, expected) in rows {
+            assert_eq!(fields(&builder), expected, "{builder:?}");
+        }
+    }
+
+    #[test]
+    fn the_error_names_all_of_it_in_one_line() {
+        let error = builder().instance_id("").lease_ttl(Duration::from_secs(1)).attach().expect_err("wrong");
+        let words = error.to_string();
+        assert!(words.starts_with("cannot attach: instance_id must be 1 to 128"), "{words}");
+        assert!(words.ends_with("lease_ttl is 1s; it must be between 2s and 600s"), "{words}");
+    }
+
+    #[test]
+    fn without_a_runtime_it_says_so() {
+        assert_eq!(builder().attach().expect_err("no runtime"), AttachError::NoRuntime);
+    }
+}

@@ -1,0 +1,63 @@
+//! A dependency that takes TCP connections.
+
+use tokio::net::TcpStream;
+
+use crate::{Check, Report};
+
+/// Checks that a TCP connection to `address` (`host:port`) can be opened; it is closed at once.
+/// Unhealthy where it cannot. How long to wait is the component's timeout.
+pub fn tcp(address: impl Into<String>) -> Check {
+    let address = address.into();
+    if !is_host_port(&address) {
+        return Check::invalid(format!("is for `{address}`; it must be like host:port"));
+    }
+    Check::new(move || connect(address.clone()))
+}
+
+async fn connect(address: String) -> Report {
+    match TcpStream::connect(&address).await {
+        Ok(_) => Report::healthy(),
+        Err(error) => Report::unhealthy(format!("cannot connect to {address}: {error}")),
+    }
+}
+
+fn is_host_port(address: &str) -> bool {
+    address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::HealthState;
+
+    #[tokio::test]
+    async fn a_listener_is_healthy_until_it_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let check = tcp(address.clone());
+        assert_eq!(check.run().await, Report::healthy());
+        drop(listener);
+        let gone = check.run().await;
+        assert_eq!(gone.state(), HealthState::Unhealthy);
+        assert!(gone.message().starts_with(&format!("cannot connect to {address}: ")), "{}", gone.message());
+    }
+
+    #[test]
+    fn addresses_as_a_table() {
+        for (address, right) in [
+            ("127.0.0.1:80", true),
+            ("[::1]:80", true),
+            ("payments:7001", true),
+            ("payments", false),
+            (":80", false),
+            ("payments:0", false),
+            ("payments:99999", false),
+        ] {
+            assert_eq!(tcp(address).problem().is_none(), right, "{address}");
+        }
+    }
+}

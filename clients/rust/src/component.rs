@@ -1,0 +1,141 @@
+//! A named part of an instance, as the service declares it: who answers for its health, how often, and
+//! how much it matters.
+
+use std::time::Duration;
+
+use crate::{
+    Check, IntoCheck,
+    health::Thresholds,
+    proto::seaworthy::v1::{self as wire},
+};
+
+/// How often a component reports where nothing else was said.
+pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+/// Bad reports in a row until a checked component counts as bad, where nothing else was said.
+const DEFAULT_FAIL_THRESHOLD: u32 = 3;
+/// Good reports in a row until it counts as good again, where nothing else was said.
+const DEFAULT_PASS_THRESHOLD: u32 = 1;
+
+/// A named part of an instance: a database, a cache, a disk, a dependency.
+///
+/// Its health is either checked, by [`check`](Component::check), or pushed by the service, with
+/// [`Handle::push`](crate::Handle::push). A pushed report stands until the next one: the library
+/// repeats it to the control plane at the interval.
+///
+/// ```
+/// use seaworthy_client::{Component, checks};
+///
+/// let disk = Component::new("disk").check(checks::disk_space("/var/lib/orders", 1 << 30));
+/// let queue = Component::new("queue").kind("kafka").essential().depends_on("disk");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a component counts when it is given to the builder"]
+pub struct Component {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) essential: bool,
+    pub(crate) depends_on: Vec<String>,
+    pub(crate) check: Option<Check>,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) expires_after: Option<Duration>,
+    pub(crate) fail_threshold: Option<u32>,
+    pub(crate) pass_threshold: u32,
+}
+
+impl Component {
+    /// A component whose health is pushed. The name is a DNS label, unique in the instance.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: String::new(),
+            essential: false,
+            depends_on: Vec::new(),
+            check: None,
+            interval: DEFAULT_INTERVAL,
+            timeout: None,
+            expires_after: None,
+            fail_threshold: None,
+            pass_threshold: DEFAULT_PASS_THRESHOLD,
+        }
+    }
+
+    /// What kind of thing it is, free text of up to 63 bytes: `sqlite`, `redis`, `disk`.
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = kind.into();
+        self
+    }
+
+    /// Says that the instance is useless without it: while it is unhealthy, so is the instance. A
+    /// problem of any other component makes the instance degraded.
+    pub fn essential(mut self) -> Self {
+        self.essential = true;
+        self
+    }
+
+    /// Names another component of this instance that this one needs. Where both have problems, the one
+    /// that is needed is shown as the cause.
+    pub fn depends_on(mut self, component: impl Into<String>) -> Self {
+        self.depends_on.push(component.into());
+        self
+    }
+
+    /// Gives it a check: an async function, or one of the ready-made [`checks`](crate::checks). It is
+    /// called at once and then at the [`interval`](Component::interval), never twice at a time. A check
+    /// that panics or does not answer in time is unhealthy.
+    pub fn check(mut self, check: impl IntoCheck) -> Self {
+        self.check = Some(check.into_check());
+        self
+    }
+
+    /// How often it is checked, or repeated where it is pushed. Default 5 s; 1 s to 1 h.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// How long its check may take. Default: the interval.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How old a pushed report may become. After that the component is unhealthy until the next one is
+    /// pushed: a watchdog for a loop that pushes as it goes. Default: it stands for ever.
+    pub fn expires_after(mut self, age: Duration) -> Self {
+        self.expires_after = Some(age);
+        self
+    }
+
+    /// How many bad reports in a row make it count as bad. Default: 3 where it is checked; 1 where it
+    /// is pushed, for who pushes has already decided. 1 to 100.
+    pub fn fail_threshold(mut self, reports: u32) -> Self {
+        self.fail_threshold = Some(reports);
+        self
+    }
+
+    /// How many good reports in a row make it count as good again. Default 1; 1 to 100.
+    pub fn pass_threshold(mut self, reports: u32) -> Self {
+        self.pass_threshold = reports;
+        self
+    }
+
+    pub(crate) fn thresholds(&self) -> Thresholds {
+        let default = if self.check.is_some() { DEFAULT_FAIL_THRESHOLD } else { 1 };
+        Thresholds { fail: self.fail_threshold.unwrap_or(default), pass: self.pass_threshold }
+    }
+
+    pub(crate) fn to_wire(&self) -> wire::Component {
+        let Thresholds { fail, pass } = self.thresholds();
+        wire::Component {
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+            essential: self.essential,
+            depends_on: self.depends_on.clone(),
+            capabilities: vec![wire::Capability::Health.into()],
+            report_interval: self.interval.try_into().ok(),
+            fail_threshold: fail,
+            pass_threshold: pass,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Reads why the control plane refused or ended something, from a gRPC status or a `closing` message.
+//! The stable reason counts before the code, for several reasons share a code.
+
+use std::{error::Error as _, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::plan::{End, Why};
+use crate::{
+    proto::seaworthy::v1::{CloseReason, SessionClosing},
+    rt,
+};
+
+/// Domain of the reasons that are understood here.
+const DOMAIN: &str = "seaworthy.dev";
+
+/// What a refusal means for the next try.
+pub(super) fn of_status(status: &Status) -> End {
+    let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+    let why = match (info.as_ref().map(|info| info.reason.as_str()), status.code()) {
+        (Some("STALE_INCARNATION"), _) => Why::Superseded,
+        (Some("INSTANCE_NOT_FOUND" | "INSTANCE_REMOVED" | "SESSION_TOKEN_INVALID"), _) => Why::Gone,
+        (Some("INSTANCE_ALIVE"), _) => Why::Held,
+        (Some("REGISTRATION_IN_PROGRESS"), _) => Why::Broken,
+        (_, Code::NotFound | Code::Unauthenticated | Code::FailedPrecondition) => Why::Gone,
+        (_, Code::AlreadyExists) => Why::Held,
+        (_, Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented) => Why::Refused,
+        // The others say that the control plane, or the way to it, has a problem now.
+        _ => Why::Broken,
+    };
+    let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    End { why, message: words(status), retry_after }
+}
+
+/// For people: the code, the message, and the cause where the connection itself broke.
+fn words(status: &Status) -> String {
+    let said = format!("{:?}: {}", status.code(), status.message());
+    match status.source() {
+        Some(cause) => format!("{said}: {}", rt::chain(cause)),
+        None => said,
+    }
+}
+
+/// What the last message of a session means. `None`: it confirms that we left.
+pub(super) fn of_closing(closing: &SessionClosing) -> Option<End> {
+    let why = match closing.reason() {
+        CloseReason::Left => return None,
+        CloseReason::Superseded | CloseReason::StaleIncarnation => Why::Superseded,
+        CloseReason::Removed => Why::Removed,
+        // A reason that is newer than this library says at least when to come back.
+        CloseReason::Draining | CloseReason::Unspecified => Why::Broken,
+    };
+    let retry_after =
+        closing.retry_after.and_then(|after: prost_types::Duration| Duration::try_from(after).ok());
+    let message = format!("{}: {}", closing.reason().as_str_name(), closing.message);
+    Some(End { why, message, retry_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn what_refusals_mean_as_a_table() {
+        for (code, reason, why) in [
+            (Code::FailedPrecondition, "STALE_INCARNATION", Why::Superseded),
+            (Code::FailedPrecondition, "INSTANCE_REMOVED", Why::Gone),
+            (Code::FailedPrecondition, "", Why::Gone),
+            (Code::NotFound, "INSTANCE_NOT_FOUND", Why::Gone),
+            (Code::NotFound, "", Why::Gone),
+            (Code::Unauthenticated, "SESSION_TOKEN_INVALID", Why::Gone),
+            (Code::AlreadyExists, "INSTANCE_ALIVE", Why::Held),
+            (Code::AlreadyExists, "REGISTRATION_IN_PROGRESS", Why::Broken),
+            (Code::AlreadyExists, "", Why::Held),
+            (Code::InvalidArgument, "INVALID_FIELD", Why::Refused),
+            (Code::Unimplemented, "", Why::Refused),
+            (Code::Unavailable, "SERVER_DRAINING", Why::Broken),
+            (Code::ResourceExhausted, "FLEET_FULL", Why::Broken),
+            (Code::DeadlineExceeded, "SESSION_SILENT", Why::Broken),
+            (Code::Unknown, "", Why::Broken),
+        ] {
+            let mut details = ErrorDetails::new();
+            if !reason.is_empty() {
+                details.set_error_info(reason, DOMAIN, HashMap::new());
+            }
+            details.set_retry_info(Some(Duration::from_secs(4)));
+            let end = of_status(&Status::with_error_details(code, "words", details));
+            assert_eq!((end.why, end.retry_after), (why, Some(Duration::from_secs(4))), "{code:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn reasons_of_other_domains_and_damaged_details_are_not_believed() {
+        let foreign = ErrorDetails::with_error_info("STALE_INCARNATION", "elsewhere.example", HashMap::new());
+        let end = of_status(&Status::with_error_details(Code::Unavailable, "words", foreign));
+        assert_eq!(end.why, Why::Broken);
+        let damaged = Status::with_details(Code::NotFound, "words", vec![0xff; 40].into());
+        assert_eq!(of_status(&damaged).why, Why::Gone);
+    }
+
+    #[test]
+    fn what_closings_mean_as_a_table() {
+        for (reason, why) in [
+            (CloseReason::Unspecified, Some(Why::Broken)),
+            (CloseReason::Draining, Some(Why::Broken)),
+            (CloseReason::Superseded, Some(Why::Superseded)),
+            (CloseReason::StaleIncarnation, Some(Why::Superseded)),
+            (CloseReason::Removed, Some(Why::Removed)),
+            (CloseReason::Left, None),
+        ] {
+            let closing = SessionClosing { reason: reason.into(), ..SessionClosing::default() };
+            assert_eq!(of_closing(&closing).map(|end| end.why), why, "{reason:?}");
+        }
+        let negative = prost_types::Duration { seconds: -5, nanos: 0 };
+        let closing = SessionClosing { retry_after: Some(negative), ..SessionClosing::default() };
+        assert_eq!(of_closing(&closing).and_then(|end| end.retry_after), None);
+    }
+}

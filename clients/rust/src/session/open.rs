@@ -1,0 +1,176 @@
+//! Opens a session: connects, says `open`, waits for `opened`; and takes a registration back without a
+//! session. Every wait here has a deadline.
+
+use std::time::Duration;
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{
+    QUEUE, Session, ending,
+    plan::{End, Opening},
+    say,
+    timing::Timing,
+};
+use crate::{
+    LeaveOutcome, Lifecycle,
+    proto::seaworthy::v1::{
+        self as wire, AttachResponse, DeregisterRequest, InstanceRef, OpenSession, RegisterRequest,
+        Registration, ResumeSession, SessionOpened, attach_request::Message as Say,
+        attach_response::Message as Heard, fleet_service_client::FleetServiceClient, open_session::How,
+    },
+    rt,
+};
+
+/// How long connecting and opening may take together.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest message of a leave, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// Opens a session.
+///
+/// # Errors
+/// Why it did not open, and what follows from it.
+pub(crate) async fn open(
+    endpoint: &Endpoint,
+    registration: &Registration,
+    opening: &Opening,
+    lifecycle: Lifecycle,
+) -> Result<Session, End> {
+    let opened = timeout(OPEN_TIMEOUT, attach(endpoint, registration, opening, lifecycle));
+    opened.await.unwrap_or_else(|_| {
+        Err(End::broken(format!("the control plane did not open a session within {OPEN_TIMEOUT:?}")))
+    })
+}
+
+async fn attach(
+    endpoint: &Endpoint,
+    registration: &Registration,
+    opening: &Opening,
+    lifecycle: Lifecycle,
+) -> Result<Session, End> {
+    let mut client = connect(endpoint).await?;
+    let (requests, queue) = mpsc::channel(QUEUE);
+    let how = how(registration, opening, lifecycle);
+    // The queue is empty and ours: there is room.
+    requests.try_send(say(Say::Open(OpenSession { how: Some(how) }))).map_err(|_| End::broken("no room"))?;
+    let answered = client.attach(ReceiverStream::new(queue)).await;
+    let mut inbound = answered.map_err(|status| ending::of_status(&status))?.into_inner();
+    let opened = loop {
+        match inbound.message().await.map_err(|status| ending::of_status(&status))? {
+            Some(AttachResponse { message: Some(Heard::Opened(opened)) }) => break opened,
+            Some(AttachResponse { message: Some(Heard::Closing(closing)) }) => {
+                let left = || End::broken("the control plane closed the session before it was open");
+                return Err(ending::of_closing(&closing).unwrap_or_else(left));
+            }
+            Some(AttachResponse { message: Some(_) }) => {
+                return Err(End::broken("the control plane spoke before the session was open"));
+            }
+            Some(AttachResponse { message: None }) => {}
+            None => return Err(End::broken("the control plane ended the session before it was open")),
+        }
+    };
+    let SessionOpened { instance, session_token, lease_ttl, heartbeat_interval, boot_epoch: _ } = opened;
+    let instance = instance.unwrap_or_default();
+    let (incarnation, token) = match opening {
+        Opening::Resume { incarnation, .. } => (*incarnation, None),
+        Opening::Register { .. } if session_token.is_empty() => {
+            return Err(End::broken("the control plane opened a session without a token"));
+        }
+        Opening::Register { .. } => (instance.incarnation, Some(session_token)),
+    };
+    Ok(Session {
+        requests,
+        inbound,
+        incarnation,
+        token,
+        timing: Timing::within_reason(lease_ttl, heartbeat_interval),
+        heartbeats: 0,
+        acknowledged: 0,
+        acknowledged_at: rt::now(),
+        sent_revisions: Vec::new(),
+        sent_lifecycle: known_lifecycle(instance.lifecycle()),
+        health_messages: 0,
+        last_refusal: None,
+    })
+}
+
+/// Takes a registration back by a call of its own. Bounded by the caller.
+pub(crate) async fn deregister(
+    endpoint: &Endpoint,
+    registration: &Registration,
+    incarnation: u64,
+    token: &str,
+    message: &str,
+) -> LeaveOutcome {
+    let Ok(mut client) = connect(endpoint).await else { return LeaveOutcome::Unconfirmed };
+    let request = DeregisterRequest {
+        instance: Some(instance_ref(registration, incarnation)),
+        session_token: token.to_owned(),
+        message: cut_message(message),
+    };
+    match client.deregister(request).await {
+        Ok(_) => LeaveOutcome::Deregistered,
+        Err(status) => match ending::of_status(&status).why {
+            super::plan::Why::Gone | super::plan::Why::Superseded => LeaveOutcome::NotRegistered,
+            _ => LeaveOutcome::Unconfirmed,
+        },
+    }
+}
+
+/// The message of a leave, cut to what the control plane takes.
+pub(super) fn cut_message(message: &str) -> String {
+    message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned()
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<FleetServiceClient<Channel>, End> {
+    let channel = endpoint.connect().await.map_err(|error| {
+        End::broken(format!("cannot reach the control plane at {}: {}", endpoint.uri(), rt::chain(&error)))
+    })?;
+    Ok(FleetServiceClient::new(channel))
+}
+
+fn how(registration: &Registration, opening: &Opening, lifecycle: Lifecycle) -> How {
+    match opening {
+        Opening::Register { request_id } => How::Register(RegisterRequest {
+            registration: Some(Registration {
+                lifecycle: first_lifecycle(lifecycle).into(),
+                ..registration.clone()
+            }),
+            session_token: String::new(),
+            request_id: request_id.clone(),
+        }),
+        Opening::Resume { incarnation, token } => How::Resume(ResumeSession {
+            instance: Some(instance_ref(registration, *incarnation)),
+            session_token: token.clone(),
+        }),
+    }
+}
+
+/// Only STARTING and READY can be registered. What is leaving begins as STARTING and then says so: it
+/// must not come back into service discovery, be it for a moment.
+fn first_lifecycle(lifecycle: Lifecycle) -> wire::Lifecycle {
+    match lifecycle {
+        Lifecycle::Ready => wire::Lifecycle::Ready,
+        _ => wire::Lifecycle::Starting,
+    }
+}
+
+/// What the control plane believes. `None`: something that we cannot have said, so it is said again.
+fn known_lifecycle(believed: wire::Lifecycle) -> Option<Lifecycle> {
+    match believed {
+        wire::Lifecycle::Starting => Some(Lifecycle::Starting),
+        wire::Lifecycle::Ready => Some(Lifecycle::Ready),
+        wire::Lifecycle::LameDuck => Some(Lifecycle::LameDuck),
+        wire::Lifecycle::Draining => Some(Lifecycle::Draining),
+        wire::Lifecycle::Stopping => Some(Lifecycle::Stopping),
+        wire::Lifecycle::Failed => Some(Lifecycle::Failed),
+        wire::Lifecycle::Unspecified | wire::Lifecycle::Stopped | wire::Lifecycle::Lost => None,
+    }
+}
+
+fn instance_ref(registration: &Registration, incarnation: u64) -> InstanceRef {
+    let Registration { service, instance_id, .. } = registration;
+    InstanceRef { service: service.clone(), instance_id: instance_id.clone(), incarnation }
+}

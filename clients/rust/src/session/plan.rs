@@ -1,0 +1,265 @@
+//! What follows from the end of a session or of a try to open one: how to open the next, and when.
+//! Pure: no clock, no network; randomness is handed in, except for the secret of a new registration.
+
+use std::time::Duration;
+
+use crate::rt::{self, backoff::Backoff};
+
+/// Longest pause before the first try after a session that held.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause between tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Pause where hurry would be wrong: another process holds the id, or an operator removed us.
+const SLOW_PAUSE: Duration = Duration::from_secs(10);
+/// A session that lived this long held: the pauses begin again.
+const HELD: Duration = Duration::from_secs(30);
+/// Longest pause that the control plane may ask for.
+const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(300);
+/// What is added at random to a pause that was asked for, so that a fleet does not return in step.
+const ASKED_JITTER: f64 = 0.2;
+
+/// How to open a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Opening {
+    /// Register. The request id makes a repeat after a lost answer safe.
+    Register { request_id: String },
+    /// Go on with what was registered.
+    Resume { incarnation: u64, token: String },
+}
+
+/// Why a session, or a try to open one, ended, as far as it decides what to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Why {
+    /// The connection or the control plane went away; a registration may well live on.
+    Broken,
+    /// Another process took over the instance id.
+    Superseded,
+    /// The registration does not exist any more: register again.
+    Gone,
+    /// An operator removed the instance: register again, without hurry.
+    Removed,
+    /// The id belongs to an instance that lives.
+    Held,
+    /// The control plane will not have it as it is; only a change there helps.
+    Refused,
+}
+
+/// The end of a session, or of a try to open one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct End {
+    pub(crate) why: Why,
+    /// For people.
+    pub(crate) message: String,
+    /// When the control plane wants to see us again, if it said so.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl End {
+    pub(crate) fn broken(message: impl Into<String>) -> Self {
+        Self { why: Why::Broken, message: message.into(), retry_after: None }
+    }
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Next {
+    /// How long to wait before the next try.
+    pub(crate) pause: Duration,
+    /// Whether this end differs in kind from the one before.
+    pub(crate) is_news: bool,
+}
+
+/// Where the attachment is between sessions.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    opening: Opening,
+    backoff: Backoff,
+    superseded: bool,
+    last: Option<(Why, String)>,
+}
+
+impl Plan {
+    pub(crate) fn new() -> Self {
+        Self {
+            opening: register(),
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            superseded: false,
+            last: None,
+        }
+    }
+
+    /// How to open the next session.
+    pub(crate) fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// Whether another process holds the id, as far as is known.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.superseded
+    }
+
+    /// Notes that a session is open. The token is given where it registered anew.
+    pub(crate) fn opened(&mut self, incarnation: u64, token: Option<&str>) {
+        if let Some(token) = token {
+            self.opening = Opening::Resume { incarnation, token: token.to_owned() };
+        }
+        self.superseded = false;
+        self.last = None;
+    }
+
+    /// What follows from this end of a session that lived this long (zero: it did not open), for a
+    /// random number from 0 up to 1.
+    pub(crate) fn after(&mut self, end: &End, lived: Duration, random: f64) -> Next {
+        if lived >= HELD {
+            self.backoff.reset();
+        }
+        let backoff = self.backoff.next(random);
+        let pause = match end.why {
+            Why::Broken => backoff,
+            Why::Gone => {
+                self.opening = register();
+                backoff
+            }
+            Why::Removed => {
+                self.opening = register();
+                SLOW_PAUSE
+            }
+            Why::Superseded => {
+                self.opening = register();
+                self.superseded = true;
+                SLOW_PAUSE
+            }
+            Why::Held if self.superseded => SLOW_PAUSE,
+            Why::Held => backoff,
+            Why::Refused => {
+                // Whether the token or the registration was wrong: a new registration is the cure.
+                self.opening = register();
+                SLOW_PAUSE
+            }
+        };
+        let asked = end
+            .retry_after
+            .map(|asked| asked.min(LONGEST_ASKED_PAUSE).mul_f64(1.0 + ASKED_JITTER * random.clamp(0.0, 1.0)));
+        let pause = match (end.why, asked) {
+            // Said with regard to the holder's lease, which may end earlier: ask now and then.
+            (Why::Held, Some(asked)) => pause.max(asked.min(LONGEST_PAUSE)),
+            // The control plane knows better than our default how long a removal should last.
+            (Why::Removed, Some(asked)) => backoff.max(asked),
+            // Never sooner than the backoff: one that says "at once" each time must not make us spin.
+            (_, Some(asked)) => pause.max(asked),
+            (_, None) => pause,
+        };
+        let this = Some((end.why, end.message.clone()));
+        let is_news = self.last != this;
+        self.last = this;
+        Next { pause, is_news }
+    }
+}
+
+fn register() -> Opening {
+    // Without randomness there is no secret; a registration without one is still right, only a lost
+    // answer costs the wait for its lease.
+    Opening::Register { request_id: rt::random_hex::<16>().unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(why: Why) -> End {
+        End { why, message: "words".to_owned(), retry_after: None }
+    }
+
+    fn attached() -> Plan {
+        let mut plan = Plan::new();
+        plan.opened(7, Some("token"));
+        plan
+    }
+
+    #[test]
+    fn what_follows_from_an_end_of_a_session_as_a_table() {
+        for (why, resumes, slow, superseded) in [
+            (Why::Broken, true, false, false),
+            (Why::Gone, false, false, false),
+            (Why::Removed, false, true, false),
+            (Why::Superseded, false, true, true),
+            (Why::Refused, false, true, false),
+        ] {
+            let mut plan = attached();
+            let next = plan.after(&end(why), Duration::ZERO, 1.0);
+            assert_eq!(matches!(plan.opening(), Opening::Resume { .. }), resumes, "{why:?}");
+            assert_eq!(next.pause, if slow { SLOW_PAUSE } else { FIRST_PAUSE }, "{why:?}");
+            assert_eq!(plan.is_superseded(), superseded, "{why:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_is_repeated_with_the_same_request_id_and_a_new_registration_has_its_own() {
+        let mut plan = Plan::new();
+        let first = plan.opening().clone();
+        plan.after(&end(Why::Broken), Duration::ZERO, 0.5);
+        plan.after(&end(Why::Held), Duration::ZERO, 0.5);
+        assert_eq!(*plan.opening(), first);
+        plan.opened(1, Some("token"));
+        plan.after(&end(Why::Gone), Duration::ZERO, 0.5);
+        assert!(matches!(plan.opening(), Opening::Register { .. }));
+        assert_ne!(*plan.opening(), first);
+    }
+
+    #[test]
+    fn a_resumed_session_keeps_its_token() {
+        let mut plan = attached();
+        plan.after(&end(Why::Broken), Duration::ZERO, 0.5);
+        plan.opened(7, None);
+        assert_eq!(*plan.opening(), Opening::Resume { incarnation: 7, token: "token".to_owned() });
+    }
+
+    #[test]
+    fn only_a_session_that_held_begins_the_pauses_again() {
+        let mut plan = attached();
+        let pauses = |plan: &mut Plan, lived| {
+            (0..4).map(|_| plan.after(&end(Why::Broken), lived, 1.0).pause.as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(pauses(&mut plan, Duration::from_secs(29)), [100, 200, 400, 800]);
+        assert_eq!(pauses(&mut plan, HELD), [100, 100, 100, 100]);
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_kept_within_reason() {
+        for (why, asked, least, most) in [
+            (Why::Broken, 3, 3_000, 3_600),
+            (Why::Broken, 0, 0, 100),
+            (Why::Broken, 1_000_000, 300_000, 360_000),
+            (Why::Removed, 2, 2_000, 2_400),
+            (Why::Superseded, 1, 10_000, 10_000),
+            (Why::Held, 15, 10_000, 10_000),
+            (Why::Held, 2, 2_000, 2_400),
+        ] {
+            for random in [0.0, 0.5, 1.0] {
+                let end = End { retry_after: Some(Duration::from_secs(asked)), ..end(why) };
+                let pause = attached().after(&end, Duration::ZERO, random).pause.as_millis();
+                assert!((least..=most).contains(&pause), "{why:?} asked {asked}s: {pause}ms");
+            }
+        }
+    }
+
+    #[test]
+    fn zero_pauses_that_are_asked_for_again_and_again_do_not_make_it_spin() {
+        let mut plan = attached();
+        let end = End { retry_after: Some(Duration::ZERO), ..end(Why::Broken) };
+        let total: Duration = (0..20).map(|_| plan.after(&end, Duration::from_secs(1), 0.5).pause).sum();
+        assert!(total > Duration::from_secs(60));
+    }
+
+    #[test]
+    fn an_instance_that_was_superseded_stays_so_until_it_is_attached_again() {
+        let mut plan = attached();
+        assert!(plan.after(&end(Why::Superseded), Duration::ZERO, 0.1).is_news);
+        let held = plan.after(&end(Why::Held), Duration::ZERO, 0.1);
+        assert_eq!(held, Next { pause: SLOW_PAUSE, is_news: true });
+        assert!(!plan.after(&end(Why::Held), Duration::ZERO, 0.1).is_news);
+        assert!(plan.is_superseded());
+        plan.opened(9, Some("other"));
+        assert!(!plan.is_superseded());
+    }
+}

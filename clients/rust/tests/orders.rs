@@ -1,0 +1,126 @@
+//! The example service as a process of its own, against the scripted control plane: what happens to its
+//! database file is seen by the control plane and at its own health endpoint.
+// Helpers of tests may do what tests may.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
+#![cfg(unix)]
+
+#[allow(dead_code)] // other tests use the rest of it
+#[path = "support/peer.rs"]
+mod peer;
+
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+
+use peer::{PATIENCE, Peer, Session};
+use seaworthy_client::proto::seaworthy::v1::{
+    CloseReason, ComponentReport, HealthState, Lifecycle, attach_request::Message as Said,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// Where cargo puts examples: beside the folder of the tests.
+fn example() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    test.ancestors().nth(2).expect("the profile's folder").join("examples").join("orders")
+}
+
+async fn start(peer: &Peer, database: &str) -> (Child, SocketAddr) {
+    let mut child = Command::new(example())
+        .args(["--control-plane", &peer.url(), "--database", database])
+        .args(["--interval", "1", "--instance-id", "orders-1"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("cargo has built the example");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let line =
+        timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable").expect("a line");
+    let ready: Value = serde_json::from_str(&line).expect("one line of JSON");
+    (child, ready["address"].as_str().expect("an address").parse().expect("an address"))
+}
+
+/// Takes reports until one of this component is in this state; the control plane answers heartbeats.
+async fn report(session: &mut Session, component: &str, state: HealthState) -> ComponentReport {
+    let found = async {
+        loop {
+            let reports = session.health().await.reports;
+            let wanted = |report: &ComponentReport| report.component == component && report.state() == state;
+            if let Some(report) = reports.into_iter().find(wanted) {
+                return report;
+            }
+        }
+    };
+    timeout(PATIENCE, found).await.expect("a report in time")
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let mut connection = TcpStream::connect(address).await.expect("it serves");
+    let body = body.to_string();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close");
+    let content = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+    let request = format!("{head}\r\n{content}\r\n\r\n{body}");
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, serde_json::from_str(body).expect("JSON"))
+}
+
+#[tokio::test]
+async fn pulling_the_database_file_is_seen_and_so_is_putting_it_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("orders.db");
+    let mut peer = Peer::start().await;
+    let (mut child, address) = start(&peer, database.to_str().expect("a plain path")).await;
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+
+    let order = json!({ "item": "anchor", "quantity": 2 });
+    let (status, made) = ask(address, "POST", "/orders", &order).await;
+    assert_eq!((status, &made["id"]), (201, &json!(1)));
+    assert_eq!(ask(address, "GET", "/orders/1", &json!(null)).await, (200, made));
+    report(&mut session, "database", HealthState::Healthy).await;
+    report(&mut session, "disk", HealthState::Healthy).await;
+    assert_eq!(ask(address, "GET", "/health", &json!(null)).await.0, 200);
+
+    let away = folder.path().join("away.db");
+    std::fs::rename(&database, &away).expect("moved away");
+    let bad = report(&mut session, "database", HealthState::Unhealthy).await;
+    assert!(bad.message.contains("No such file"), "{}", bad.message);
+    let (status, health) = ask(address, "GET", "/health", &json!(null)).await;
+    assert_eq!((status, &health["components"]["database"]["status"]), (503, &json!("unhealthy")));
+    assert_eq!(health["attached"], true);
+
+    std::fs::rename(&away, &database).expect("put back");
+    let good = report(&mut session, "database", HealthState::Healthy).await;
+    assert_eq!(good.details["orders"], "1");
+    assert!(good.response_time.is_some());
+
+    // Another file in its place is not the one that is open.
+    std::fs::rename(&database, &away).expect("moved away");
+    std::fs::copy(&away, &database).expect("copied");
+    let bad = report(&mut session, "database", HealthState::Unhealthy).await;
+    assert!(bad.message.contains("was replaced"), "{}", bad.message);
+
+    let pid = child.id().expect("it runs").to_string();
+    let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill is there");
+    assert!(told.success());
+    let mut lifecycle = Lifecycle::Unspecified;
+    let words = loop {
+        match session.next().await.expect("it says that it leaves") {
+            Said::Health(health) if health.lifecycle() != Lifecycle::Unspecified => {
+                lifecycle = health.lifecycle();
+            }
+            Said::Leave(leave) => break leave.message,
+            _ => {}
+        }
+    };
+    assert_eq!((lifecycle, words.as_str()), (Lifecycle::Draining, "stopped by a signal"));
+    session.close(CloseReason::Left, None).await;
+    let ended = timeout(Duration::from_secs(20), child.wait()).await.expect("it ends").expect("a status");
+    assert!(ended.success(), "{ended}");
+}

@@ -1,0 +1,279 @@
+//! A scripted control plane: a real gRPC server on loopback whose every word is chosen by the test. It
+//! plays what the real one should never be: one that dies in the middle of a session, stays silent, says
+//! nonsense. Each session that a client opens is handed to the test, which then speaks for the server.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use seaworthy_client::proto::seaworthy::v1::{
+    AttachRequest, AttachResponse, CloseReason, DeregisterRequest, DeregisterResponse, Instance, OpenSession,
+    SessionClosing, SessionHealth, SessionHeartbeatAck, SessionOpened, attach_request::Message as Said,
+    attach_response::Message as Say,
+};
+use tokio::{net::TcpSocket, runtime::Runtime, sync::mpsc, time::timeout};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming, body::Body, server::Grpc};
+use tonic_prost::ProstCodec;
+
+/// Longest wait for anything: a test that waits longer has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// An address that stays ours while no control plane listens there: connections are refused, and nobody
+/// else is given the port.
+#[derive(Clone)]
+pub(crate) struct Place {
+    address: SocketAddr,
+    // Bound and never listening; the listeners share the port with it.
+    _held: Arc<TcpSocket>,
+}
+
+/// A running control plane. Dropping it is its sudden death: connections break.
+pub(crate) struct Peer {
+    pub(crate) place: Place,
+    sessions: mpsc::Receiver<Session>,
+    deregistered: mpsc::Receiver<DeregisterRequest>,
+    // A runtime of its own, so that its death takes every connection with it.
+    runtime: Option<Runtime>,
+}
+
+/// One session of a client, from the side of the control plane.
+pub(crate) struct Session {
+    inbound: Streaming<AttachRequest>,
+    outbound: mpsc::Sender<Result<AttachResponse, Status>>,
+}
+
+impl Place {
+    /// Takes a port.
+    pub(crate) fn reserve() -> Self {
+        let held = socket("127.0.0.1:0".parse().expect("an address"));
+        Self { address: held.local_addr().expect("it is bound"), _held: Arc::new(held) }
+    }
+
+    /// Where clients find it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+fn socket(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseport(true).expect("the port can be shared");
+    socket.bind(address).expect("the port is ours");
+    socket
+}
+
+impl Peer {
+    /// Starts in a place of its own.
+    pub(crate) async fn start() -> Self {
+        Self::start_at(&Place::reserve()).await
+    }
+
+    /// Starts here.
+    pub(crate) async fn start_at(place: &Place) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (session_sender, sessions) = mpsc::channel(16);
+        let (deregister_sender, deregistered) = mpsc::channel(16);
+        let fleet = Fleet { sessions: session_sender, deregistered: deregister_sender };
+        let address = place.address;
+        let listening = runtime.spawn(async move {
+            let listener = socket(address).listen(64).expect("it can listen");
+            let incoming = TcpListenerStream::new(listener);
+            tokio::spawn(
+                tonic::transport::Server::builder().add_service(fleet).serve_with_incoming(incoming),
+            );
+        });
+        listening.await.expect("it starts");
+        Self { place: place.clone(), sessions, deregistered, runtime: Some(runtime) }
+    }
+
+    /// Where clients find it.
+    pub(crate) fn url(&self) -> String {
+        self.place.url()
+    }
+
+    /// Waits for the next session.
+    pub(crate) async fn session(&mut self) -> Session {
+        timeout(PATIENCE, self.sessions.recv()).await.expect("a client comes").expect("open")
+    }
+
+    /// Waits for the next session, and takes its registration.
+    pub(crate) async fn registered(&mut self, incarnation: u64, token: &str) -> (Session, OpenSession) {
+        let mut session = self.session().await;
+        let open = session.open().await;
+        session.opened(incarnation, token).await;
+        (session, open)
+    }
+
+    /// Waits for the next `Deregister`.
+    pub(crate) async fn deregistered(&mut self) -> DeregisterRequest {
+        timeout(PATIENCE, self.deregistered.recv()).await.expect("a client leaves").expect("open")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // A runtime may not wait for its end inside of another one, so a thread does.
+        if let Some(runtime) = self.runtime.take() {
+            std::thread::spawn(move || drop(runtime)).join().expect("it ends");
+        }
+    }
+}
+
+impl Session {
+    /// Takes the next message. `None`: the client is gone.
+    pub(crate) async fn next(&mut self) -> Option<Said> {
+        let next = timeout(PATIENCE, self.inbound.message()).await.expect("a message in time");
+        next.ok().flatten().map(|request| request.message.expect("a kind that is known"))
+    }
+
+    /// Takes the first message.
+    pub(crate) async fn open(&mut self) -> OpenSession {
+        match self.next().await {
+            Some(Said::Open(open)) => open,
+            other => panic!("the first message must be open, not {other:?}"),
+        }
+    }
+
+    /// Takes the next health message with reports; answers heartbeats meanwhile.
+    pub(crate) async fn health(&mut self) -> SessionHealth {
+        loop {
+            match self.next().await {
+                Some(Said::Health(health)) => return health,
+                Some(Said::Heartbeat(heartbeat)) => self.ack(heartbeat.sequence).await,
+                other => panic!("health was expected, not {other:?}"),
+            }
+        }
+    }
+
+    /// Takes messages until the client leaves, and answers its words. `None`: it went without a word.
+    pub(crate) async fn until_leave(&mut self) -> Option<String> {
+        loop {
+            match self.next().await? {
+                Said::Leave(leave) => return Some(leave.message),
+                _ => continue,
+            }
+        }
+    }
+
+    /// Says anything. The client may be gone.
+    pub(crate) async fn say(&self, message: Say) {
+        self.outbound.send(Ok(AttachResponse { message: Some(message) })).await.ok();
+    }
+
+    /// Opens the session, with a lease of two seconds.
+    pub(crate) async fn opened(&self, incarnation: u64, token: &str) {
+        self.say(opened(incarnation, token, 2)).await;
+    }
+
+    /// Acknowledges heartbeats.
+    pub(crate) async fn ack(&self, sequence: u64) {
+        self.say(Say::HeartbeatAck(SessionHeartbeatAck { sequence })).await;
+    }
+
+    /// Ends the session for a reason.
+    pub(crate) async fn close(self, reason: CloseReason, retry_after: Option<Duration>) {
+        let retry_after = retry_after.map(|after| after.try_into().expect("a sane time"));
+        let message = "as the script says".to_owned();
+        self.say(Say::Closing(SessionClosing { reason: reason.into(), message, retry_after })).await;
+    }
+
+    /// Ends the session with an error.
+    pub(crate) async fn refuse(self, status: Status) {
+        self.outbound.send(Err(status)).await.ok();
+    }
+
+    /// Says anything at all, even nothing.
+    pub(crate) async fn say_raw(&self, response: AttachResponse) {
+        self.outbound.send(Ok(response)).await.ok();
+    }
+}
+
+/// The answer to `open`. An empty token means that a registration was taken up.
+pub(crate) fn opened(incarnation: u64, token: &str, ttl: i64) -> Say {
+    Say::Opened(SessionOpened {
+        instance: Some(Instance { incarnation, ..Instance::default() }),
+        session_token: token.to_owned(),
+        lease_ttl: Some(prost_types::Duration { seconds: ttl, nanos: 0 }),
+        heartbeat_interval: None,
+        boot_epoch: "scripted".to_owned(),
+    })
+}
+
+#[derive(Clone)]
+struct Fleet {
+    sessions: mpsc::Sender<Session>,
+    deregistered: mpsc::Sender<DeregisterRequest>,
+}
+
+impl tonic::server::NamedService for Fleet {
+    const NAME: &'static str = "seaworthy.v1.FleetService";
+}
+
+impl tower_service::Service<http::Request<Body>> for Fleet {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let fleet = self.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path() {
+                "/seaworthy.v1.FleetService/Attach" => {
+                    Grpc::new(ProstCodec::default()).streaming(Attach(fleet), request).await
+                }
+                "/seaworthy.v1.FleetService/Deregister" => {
+                    Grpc::new(ProstCodec::default()).unary(Deregister(fleet), request).await
+                }
+                other => Status::unimplemented(other).into_http(),
+            })
+        })
+    }
+}
+
+struct Attach(Fleet);
+
+impl tonic::server::StreamingService<AttachRequest> for Attach {
+    type Response = AttachResponse;
+    type ResponseStream = ReceiverStream<Result<AttachResponse, Status>>;
+    type Future = Answer<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<AttachRequest>>) -> Self::Future {
+        let sessions = self.0.sessions.clone();
+        Box::pin(async move {
+            let (outbound, answers) = mpsc::channel(16);
+            let session = Session { inbound: request.into_inner(), outbound };
+            sessions.send(session).await.map_err(|_| Status::unavailable("the test is over"))?;
+            Ok(Response::new(ReceiverStream::new(answers)))
+        })
+    }
+}
+
+struct Deregister(Fleet);
+
+impl tonic::server::UnaryService<DeregisterRequest> for Deregister {
+    type Response = DeregisterResponse;
+    type Future = Answer<Result<Response<DeregisterResponse>, Status>>;
+
+    fn call(&mut self, request: Request<DeregisterRequest>) -> Self::Future {
+        let deregistered = self.0.deregistered.clone();
+        Box::pin(async move {
+            let sent = deregistered.send(request.into_inner()).await;
+            sent.map_err(|_| Status::unavailable("the test is over"))?;
+            Ok(Response::new(DeregisterResponse::default()))
+        })
+    }
+}

@@ -1,0 +1,273 @@
+//! The engine against the laws, against failing media, and against the data folder.
+
+use std::{future::Future as _, task::Poll, time::Duration};
+
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Engine, Options, Store,
+    faults::{Fault, Faulty},
+    open, open_on,
+};
+use crate::{
+    error::{Kind, Reason},
+    store::{Commit, Event, conformance, lock::DataDir},
+    time::Clock,
+};
+
+fn options(dir: &TempDir) -> Options {
+    Options::new(dir.path(), Clock::start())
+}
+
+fn open_fresh() -> (Store, (Engine, TempDir)) {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, engine) = open(options(&dir)).unwrap();
+    (store, (engine, dir))
+}
+
+fn open_faulty(disk: &Faulty) -> (Store, Engine, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir);
+    let held = DataDir::hold(dir.path(), &options.clock).unwrap();
+    let (store, engine) = open_on(&options, disk.opener(), held).unwrap();
+    (store, engine, dir)
+}
+
+async fn put(store: &Store, key: &str, value: &str) -> crate::error::Result<u64> {
+    store.commit(Commit::new().put(key, value.to_owned())).await
+}
+
+async fn has(store: &Store, key: &str) -> bool {
+    store.get(key).await.unwrap().is_some()
+}
+
+async fn wait_until_writable(store: &Store) {
+    let writable = async {
+        while !store.status().writable {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), writable).await.expect("it recovers by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_engine_keeps_the_laws() {
+    conformance::suite(async || open_fresh()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_engine_keeps_the_laws_in_real_time_and_parallel() {
+    conformance::suite(async || open_fresh()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_closed_is_there_when_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, engine) = open(options(&dir)).unwrap();
+    let lease = store.grant(Duration::from_secs(5)).await.unwrap();
+    store.commit(Commit::new().put_under("leased", "x", lease)).await.unwrap();
+    let revision = put(&store, "a", "1").await.unwrap();
+    assert_eq!(open(options(&dir)).unwrap_err().reason(), Reason::DataDirInUse);
+    engine.close().await.unwrap();
+    let error = put(&store, "a", "2").await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
+    assert_eq!(store.get("a").await.unwrap_err().reason(), Reason::StoreUnavailable);
+
+    let (store, _engine) = open(options(&dir)).unwrap();
+    let status = store.status();
+    assert_eq!((status.revision, status.keys, status.writable), (revision, 2, true));
+    assert!(status.size_bytes > 0);
+    assert_eq!(store.watch("", Some(revision - 1)).next().await, Event::Reset { revision });
+    assert!(has(&store, "leased").await, "its time starts anew");
+    store.keep_alive(lease).await.unwrap();
+    sleep(Duration::from_secs(7)).await;
+    assert!(!has(&store, "leased").await);
+    assert_ne!(store.grant(Duration::from_secs(5)).await.unwrap(), lease);
+}
+
+#[tokio::test]
+async fn closing_waits_for_what_was_handed_over() {
+    let (store, (engine, dir)) = open_fresh();
+    let mut waiting: Vec<_> = (0..100)
+        .map(|n| {
+            let store = store.clone();
+            Box::pin(async move { put(&store, &n.to_string(), "x").await })
+        })
+        .collect();
+    for commit in &mut waiting {
+        // Polled once: it is in the queue.
+        let polled = std::future::poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx))).await;
+        assert!(matches!(polled, Poll::Pending | Poll::Ready(Ok(_))), "{polled:?}");
+    }
+    engine.close().await.unwrap();
+    let (store, _engine) = open(options(&dir)).unwrap();
+    assert_eq!(store.status().keys, 100);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(super::FILE), "not a database, and long enough to look at").unwrap();
+    let error = open(options(&dir)).unwrap_err();
+    assert_eq!(error.reason(), Reason::RecordDamaged, "{error}");
+    assert!(error.message().contains("store.redb"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_go_on_while_writing_fails_and_writing_comes_back() {
+    for fault in [Fault::Writes, Fault::Syncs] {
+        let disk = Faulty::default();
+        let (store, engine, _dir) = open_faulty(&disk);
+        put(&store, "before", "1").await.unwrap();
+        let mut watch = store.watch("", None);
+        disk.set(fault);
+        let error = put(&store, "during", "1").await.unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
+        assert_eq!(error.retry_pause(), Some(Duration::from_secs(1)));
+        assert!(!store.status().writable);
+        for _ in 0..5 {
+            sleep(Duration::from_secs(1)).await;
+            assert!(has(&store, "before").await, "reads go on under {fault:?}");
+            assert_eq!(put(&store, "refused", "1").await.unwrap_err().reason(), Reason::StoreUnavailable);
+        }
+        disk.set(Fault::None);
+        wait_until_writable(&store).await;
+        let revision = put(&store, "after", "1").await.unwrap();
+        assert!(has(&store, "before").await && has(&store, "after").await && !has(&store, "refused").await);
+        let followed = async { while watch.next().await.revision() < revision {} };
+        timeout(Duration::from_secs(5), followed).await.expect("the watch goes on, or says that it cannot");
+        assert_eq!(store.counters().failed_commits, 6);
+        engine.close().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_medium_that_fails_wholly_comes_back_too() {
+    let disk = Faulty::default();
+    let (store, _engine, _dir) = open_faulty(&disk);
+    put(&store, "before", "1").await.unwrap();
+    disk.set(Fault::Everything);
+    put(&store, "during", "1").await.unwrap_err();
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(store.get("before").await.unwrap_err().reason(), Reason::StoreUnavailable);
+    disk.set(Fault::None);
+    wait_until_writable(&store).await;
+    assert!(has(&store, "before").await);
+    put(&store, "after", "1").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_wait_for_the_medium_and_end_then() {
+    let disk = Faulty::default();
+    let (store, _engine, _dir) = open_faulty(&disk);
+    let lease = store.grant(Duration::from_secs(2)).await.unwrap();
+    store.commit(Commit::new().put_under("leased", "x", lease)).await.unwrap();
+    disk.set(Fault::Writes);
+    sleep(Duration::from_secs(9)).await;
+    assert!(has(&store, "leased").await, "its end cannot be written");
+    disk.set(Fault::None);
+    sleep(Duration::from_secs(5)).await;
+    assert!(!has(&store, "leased").await);
+}
+
+/// Commits pairs of keys until `count` or until the store stays unwritable; answers those acknowledged.
+async fn commit_pairs(store: &Store, from: u32, count: u32) -> Vec<u32> {
+    let mut acknowledged = Vec::new();
+    for n in from..from + count {
+        // Values of many sizes, so that pages split and merge; old keys change and go.
+        let value = vec![n.to_le_bytes()[0]; (n as usize * 613) % 5000];
+        let mut commit = Commit::new().put(format!("a/{n}"), value.clone()).put(format!("b/{n}"), value);
+        if n % 3 == 0 {
+            commit = commit.put("churn", n.to_string()).delete(format!("gone/{}", n / 2));
+        } else {
+            commit = commit.put(format!("gone/{n}"), vec![7; 2000]);
+        }
+        match store.commit(commit).await {
+            Ok(_) => acknowledged.push(n),
+            Err(error) => assert_eq!(error.reason(), Reason::StoreUnavailable),
+        }
+    }
+    acknowledged
+}
+
+async fn assert_whole(store: &Store, attempted: u32, acknowledged: &[u32], what: &str) {
+    for n in 0..attempted {
+        let a = store.get(&format!("a/{n}")).await.unwrap();
+        let b = store.get(&format!("b/{n}")).await.unwrap();
+        assert_eq!(
+            a.map(|entry| entry.revision),
+            b.as_ref().map(|entry| entry.revision),
+            "{what}: half of {n}"
+        );
+        if acknowledged.contains(&n) {
+            let value = b.unwrap_or_else(|| panic!("{what}: {n} was acknowledged and is lost")).value;
+            assert_eq!(value.len(), (n as usize * 613) % 5000, "{what}");
+            assert!(value.iter().all(|byte| *byte == n.to_le_bytes()[0]), "{what}: {n} is damaged");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
+    const COMMITS: u32 = 12;
+    let mut cut_at_work = 0;
+    for moment in (0..400).step_by(3) {
+        let disk = Faulty::default();
+        let (store, engine, _dir) = open_faulty(&disk);
+        let mut acknowledged = commit_pairs(&store, 0, 4).await;
+        assert_eq!(acknowledged.len(), 4);
+        disk.set(Fault::PowerCut(moment));
+        acknowledged.extend(commit_pairs(&store, 4, COMMITS).await);
+        cut_at_work += usize::from(disk.is_spent());
+        drop((store, engine));
+        for seed in 0..4 {
+            let survivor = disk.after_power_cut(seed * 1000 + moment as u64);
+            let (store, engine, _dir) = open_faulty(&survivor);
+            let what = format!("power cut after {moment} operations, seed {seed}");
+            assert_whole(&store, 4 + COMMITS, &acknowledged, &what).await;
+            put(&store, "after", "1").await.unwrap();
+            engine.close().await.unwrap();
+        }
+    }
+    assert!(cut_at_work > 50, "only {cut_at_work} cuts hit the work");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failed_operation_anywhere_is_survived_and_so_is_a_power_cut_later() {
+    const COMMITS: u32 = 12;
+    let mut failed = 0;
+    for moment in (0..300).step_by(3) {
+        let disk = Faulty::default();
+        let (store, engine, _dir) = open_faulty(&disk);
+        let mut acknowledged = commit_pairs(&store, 0, 4).await;
+        disk.set(Fault::Once(moment));
+        acknowledged.extend(commit_pairs(&store, 4, COMMITS / 2).await);
+        wait_until_writable(&store).await;
+        acknowledged.extend(commit_pairs(&store, 4 + COMMITS / 2, COMMITS / 2).await);
+        failed += usize::from(acknowledged.len() < (4 + COMMITS) as usize);
+        let what = format!("failure of operation {moment}");
+        assert_whole(&store, 4 + COMMITS, &acknowledged, &what).await;
+        let survivor = disk.after_power_cut(moment as u64);
+        drop((store, engine));
+        let (store, _engine, _dir) = open_faulty(&survivor);
+        assert_whole(&store, 4 + COMMITS, &acknowledged, &format!("{what}, then a power cut")).await;
+    }
+    assert!(failed > 20, "only {failed} failures hit a commit");
+}
+
+#[tokio::test]
+async fn counters_count_what_was_done() {
+    let (store, _owner) = open_fresh();
+    store.commit(Commit::new().put("a", "1").put("b", "1")).await.unwrap();
+    store.commit(Commit::new().delete("a").delete("nowhere")).await.unwrap();
+    let taken = crate::store::Compare::Absent("b".into());
+    store.commit(Commit::new().require(taken)).await.unwrap_err();
+    store.get("a").await.unwrap();
+    store.list("", None, std::num::NonZeroUsize::MAX).await.unwrap();
+    let counters = store.counters();
+    assert_eq!((counters.writes, counters.deletes, counters.reads), (2, 1, 2));
+    assert_eq!((counters.commits, counters.failed_commits), (2, 1));
+    assert_eq!(counters.commit_seconds.iter().sum::<u64>(), 2);
+    assert!(counters.commit_seconds_sum > 0.0);
+}
