@@ -1,0 +1,67 @@
+//! `Health/Check` through the whole server against a bare tonic-health server.
+//!
+//! 4 connections with 64 requests in flight on each, closed loop, name "". Both servers run the same
+//! tokio runtime with the same number of worker threads; the generator is one thread of its own process.
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
+mod support;
+
+use std::time::Instant;
+
+use support::{
+    Result, bare, fleet,
+    load::{Meter, Sample, measure},
+    pair::Pair,
+    process::Server,
+    report::{self, Goal},
+    settings::Settings,
+};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+const CONNECTIONS: usize = 4;
+const IN_FLIGHT: usize = 64;
+
+fn main() -> Result<()> {
+    if bare::serve_if_asked()? {
+        return Ok(());
+    }
+    support::run(async {
+        let settings = Settings::read()?;
+        report::head("Health/Check, 4 connections x 64 in flight", "bare tonic-health");
+        for &threads in &settings.threads {
+            let mut pair = Pair::default();
+            for _ in 0..settings.rounds {
+                pair.ours.push(round(&fleet::start(threads).await?, &settings).await?);
+                pair.theirs.push(round(&bare::start(threads).await?, &settings).await?);
+            }
+            let with = format!("{threads} server thread(s)");
+            pair.rate(&format!("requests, {with}"), Goal::AtLeast(0.85, 0.95));
+            pair.cpu(&format!("server CPU per request, {with}"), Goal::AtMost(1.2, 1.05));
+            pair.latencies(&format!("latency, {with}"));
+        }
+        Ok(())
+    })
+}
+
+async fn round(server: &Server, settings: &Settings) -> Result<Sample> {
+    let meter = Meter::default();
+    let mut workers = JoinSet::new();
+    for channel in server.connect(CONNECTIONS).await? {
+        for _ in 0..IN_FLIGHT {
+            workers.spawn(check(channel.clone(), meter.clone()));
+        }
+    }
+    measure(server, settings, &meter, workers).await
+}
+
+async fn check(channel: Channel, meter: Meter) -> Result<()> {
+    let mut client = HealthClient::new(channel);
+    while meter.running() {
+        let start = Instant::now();
+        client.check(HealthCheckRequest { service: String::new() }).await?;
+        meter.answered_since(start);
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! What the benches share: servers as child processes, closed loops of load, and tables.
+//!
+//! Generator and server are separate processes. Both sides of a comparison are driven by the same
+//! code with the same number in flight, in turn (A B A B ...), each round on a server that starts
+//! with an empty data folder. Nothing here decides whether a figure is good: it prints what it saw
+//! beside what was asked for.
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+pub(crate) mod bare;
+pub(crate) mod etcd;
+pub(crate) mod fleet;
+pub(crate) mod keepalive;
+pub(crate) mod load;
+pub(crate) mod machine;
+pub(crate) mod pair;
+pub(crate) mod process;
+pub(crate) mod report;
+pub(crate) mod settings;
+
+/// What a bench answers: any failure ends it with its message.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs the generator on one thread, so that a server with one thread has a core of its own.
+pub(crate) fn run<T>(generator: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(generator)
+}

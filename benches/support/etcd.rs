@@ -1,0 +1,230 @@
+//! etcd as a peer: building it, starting it, and as much of its API as a registry of leases needs.
+//!
+//! The messages are written out by hand from its published field numbers: a client crate would bring
+//! its own ways of batching, and both sides are to be driven by the same code.
+
+use std::{path::PathBuf, process::Command};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use prost::Message;
+use tonic::{Streaming, client::Grpc, transport::Channel};
+use tonic_prost::ProstCodec;
+
+use super::{
+    Result,
+    process::{Server, data_folder, free_address, target},
+};
+
+/// The version that `benches/peers/go.mod` pins.
+pub(crate) const NAME: &str = "etcd 3.7.3";
+/// Time to live of every lease, in seconds: none ends while it is measured.
+pub(crate) const TTL_SECONDS: i64 = 600;
+
+/// Builds etcd where it is missing, starts it with its defaults (fsync on), and waits until it serves.
+///
+/// # Errors
+/// It cannot be built or started.
+pub(crate) async fn start(threads: usize) -> Result<Server> {
+    let program = build()?;
+    let data = data_folder()?;
+    let (clients, peers) = (free_address()?, free_address()?);
+    let (client_url, peer_url) = (format!("http://{clients}"), format!("http://{peers}"));
+    let mut command = Command::new(program);
+    command.env("GOMAXPROCS", threads.to_string()).arg("--data-dir").arg(data.path().join("etcd"));
+    command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
+    command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
+    command.args(["--initial-cluster", &format!("default={peer_url}")]);
+    let mut server = Server::spawn(NAME, command, clients, data)?;
+    server.serving().await?;
+    Ok(server)
+}
+
+#[allow(clippy::print_stderr, reason = "a bench says why it takes long")]
+fn build() -> Result<PathBuf> {
+    let program = target().join("tools").join("etcd");
+    if !program.exists() {
+        eprintln!("building etcd into {} (about two minutes, once)", program.display());
+        let peers = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers");
+        let mut go = Command::new("go");
+        go.current_dir(peers).args(["build", "-trimpath", "-o"]).arg(&program);
+        let status = go
+            .arg("go.etcd.io/etcd/server/v3")
+            .status()
+            .map_err(|error| format!("run go build in benches/peers: {error}; install Go 1.26 or later"))?;
+        if !status.success() {
+            return Err(format!("go build in benches/peers ended with {status}").into());
+        }
+    }
+    let version = Command::new(&program).arg("--version").output()?;
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    if !version.starts_with("etcd Version: 3.7.3\n") {
+        return Err(format!("{} is not {NAME} but {version}; delete it", program.display()).into());
+    }
+    Ok(program)
+}
+
+/// A client on one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Client(Grpc<Channel>);
+
+impl Client {
+    /// Uses this connection.
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self(Grpc::new(channel))
+    }
+
+    /// Grants a lease.
+    ///
+    /// # Errors
+    /// The status of the call.
+    pub(crate) async fn grant(&mut self) -> Result<i64> {
+        let request = LeaseGrantRequest { ttl: TTL_SECONDS, id: 0 };
+        let granted: LeaseGrantResponse = self.unary("/etcdserverpb.Lease/LeaseGrant", request).await?;
+        Ok(granted.id)
+    }
+
+    /// Puts a value under a lease.
+    ///
+    /// # Errors
+    /// The status of the call.
+    pub(crate) async fn put(&mut self, key: String, value: Bytes, lease: i64) -> Result<()> {
+        let request = PutRequest { key: key.into(), value, lease };
+        let _done: PutResponse = self.unary("/etcdserverpb.KV/Put", request).await?;
+        Ok(())
+    }
+
+    /// Counts the keys.
+    ///
+    /// # Errors
+    /// The status of the call.
+    pub(crate) async fn count(&mut self) -> Result<u64> {
+        // From the zero byte to the zero byte is every key.
+        let all = Bytes::from_static(b"\0");
+        let request = RangeRequest { key: all.clone(), range_end: all, count_only: true };
+        let counted: RangeResponse = self.unary("/etcdserverpb.KV/Range", request).await?;
+        Ok(counted.count.try_into()?)
+    }
+
+    /// Opens a stream of keep-alives.
+    ///
+    /// # Errors
+    /// The status of the call.
+    pub(crate) async fn keep_alive(
+        &mut self,
+        requests: impl tokio_stream::Stream<Item = LeaseKeepAliveRequest> + Send + 'static,
+    ) -> Result<Streaming<LeaseKeepAliveResponse>> {
+        self.0.ready().await?;
+        let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
+        Ok(self.0.streaming(tonic::Request::new(requests), path, ProstCodec::new()).await?.into_inner())
+    }
+
+    async fn unary<A, B>(&mut self, path: &'static str, request: A) -> Result<B>
+    where
+        A: Message + 'static,
+        B: Message + Default + 'static,
+    {
+        self.0.ready().await?;
+        let path = PathAndQuery::from_static(path);
+        let codec = ProstCodec::<A, B>::new();
+        Ok(self.0.unary(tonic::Request::new(request), path, codec).await?.into_inner())
+    }
+}
+
+/// `etcdserverpb.ResponseHeader`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ResponseHeader {
+    #[prost(uint64, tag = "1")]
+    pub(crate) cluster_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) member_id: u64,
+    #[prost(int64, tag = "3")]
+    pub(crate) revision: i64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) raft_term: u64,
+}
+
+/// `etcdserverpb.LeaseGrantRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseGrantRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) ttl: i64,
+    #[prost(int64, tag = "2")]
+    pub(crate) id: i64,
+}
+
+/// `etcdserverpb.LeaseGrantResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseGrantResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(int64, tag = "2")]
+    pub(crate) id: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) ttl: i64,
+}
+
+/// `etcdserverpb.LeaseKeepAliveRequest`.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct LeaseKeepAliveRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) id: i64,
+}
+
+/// `etcdserverpb.LeaseKeepAliveResponse`. A TTL of 0 says that there is no such lease.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseKeepAliveResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(int64, tag = "2")]
+    pub(crate) id: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) ttl: i64,
+}
+
+/// `etcdserverpb.PutRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PutRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) value: Bytes,
+    #[prost(int64, tag = "3")]
+    pub(crate) lease: i64,
+}
+
+/// `etcdserverpb.PutResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PutResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+}
+
+/// `etcdserverpb.RangeRequest`, as far as counting needs it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RangeRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) range_end: Bytes,
+    #[prost(bool, tag = "9")]
+    pub(crate) count_only: bool,
+}
+
+/// `etcdserverpb.RangeResponse`, as far as counting needs it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RangeResponse {
+    #[prost(int64, tag = "4")]
+    pub(crate) count: i64,
+}
+
+/// Up to which keep-alive all are answered, after one more answer.
+///
+/// # Errors
+/// The lease is gone.
+pub(crate) fn kept_alive(answer: &LeaseKeepAliveResponse, before: u64) -> Result<u64> {
+    if answer.ttl <= 0 {
+        return Err(format!("lease {} is gone", answer.id).into());
+    }
+    Ok(before + 1)
+}
