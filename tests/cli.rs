@@ -181,8 +181,7 @@ async fn what_the_server_refuses_is_told_in_full() {
     assert_eq!(code(&refused), 5);
     assert_eq!(
         stderr(&refused),
-        "error: cannot put service orders: spec.depends_on[0]: is the service itself [INVALID_FIELD]\n  \
-         spec.depends_on[0]: is the service itself\n"
+        "error: cannot put service orders: spec.depends_on[0]: is the service itself [INVALID_FIELD]\n"
     );
 }
 

@@ -1,6 +1,7 @@
 //! `seaworthy.v1.SystemService`.
 
 use tonic::{Request, Response, Status};
+use tracing::info;
 
 use super::{
     convert::system as convert,
@@ -33,6 +34,7 @@ impl SystemApi {
         let pb::SetLogLevelRequest { log_level } = wire;
         let previous =
             self.0.log.set_level(&log_level).map_err(|error| Error::field("log_level", error.message()))?;
+        info!(component = "system", operation = "log level", previous, log_level, "log level changed");
         Ok(pb::SetLogLevelResponse { previous_log_level: previous })
     }
 }

@@ -45,9 +45,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
         Command::Check(command) => {
             let config = read(command.flags)?;
             let set = config.entries().iter().filter(|entry| entry.origin != Default::default()).count();
-            context
-                .output
-                .line(format_args!("the configuration is valid; {set} values are not the default"))?;
+            context.output.line(format_args!("the configuration is valid; {set} values are set"))?;
         }
         Command::Show(command) if command.running => {
             let remote = context.connect().await?;

@@ -108,7 +108,11 @@ impl fmt::Display for Failure {
             ),
             Failure::Refused { action, status } => refusal(f, action, status),
             Failure::Config(error) => f.write_str(error.message()),
-            Failure::Start(error) => write!(f, "{}", crate::error::Chain(error)),
+            // What cannot be shown to callers can be shown to whoever starts it.
+            Failure::Start(error) if error.kind() == crate::error::Kind::Internal => {
+                write!(f, "{}", crate::error::Chain(error))
+            }
+            Failure::Start(error) => f.write_str(error.message()),
             Failure::PipeClosed => f.write_str("nobody reads the output"),
             Failure::Interrupted => f.write_str("interrupted"),
         }
@@ -122,11 +126,17 @@ fn refusal(f: &mut fmt::Formatter<'_>, action: &str, status: &Status) -> fmt::Re
         Some(info) => write!(f, " [{}]", clean(&info.reason))?,
         None => write!(f, " [{:?}]", status.code())?,
     }
+    let message = status.message();
     for wrong in details.bad_request().map(|wrong| wrong.field_violations.as_slice()).unwrap_or_default() {
-        write!(f, "\n  {}: {}", clean(&wrong.field), clean(&wrong.description))?;
+        // A single wrong field is in the message already.
+        if message != format!("{}: {}", wrong.field, wrong.description) {
+            write!(f, "\n  {}: {}", clean(&wrong.field), clean(&wrong.description))?;
+        }
     }
     for unmet in details.precondition_failure().map(|unmet| unmet.violations.as_slice()).unwrap_or_default() {
-        write!(f, "\n  {}: {}", clean(&unmet.subject), clean(&unmet.description))?;
+        if message != unmet.description {
+            write!(f, "\n  {}: {}", clean(&unmet.subject), clean(&unmet.description))?;
+        }
     }
     if let Some(pause) = details.retry_info().and_then(|retry| retry.retry_delay) {
         write!(f, "\nhint: try again in {pause:?}")?;

@@ -78,6 +78,8 @@ struct PartState {
     details: BTreeMap<String, String>,
     last_response_time: Option<Duration>,
     reported: Option<Now>,
+    /// Nothing was heard of it for too long; the next report ends that.
+    silent: bool,
     changed: SystemTime,
 }
 
@@ -168,6 +170,7 @@ impl Member {
             part.details = details;
             part.last_response_time = response_time;
             part.reported = Some(now);
+            part.silent = false;
             if part.judge(to, now) {
                 changes.push(PartChange { component, from });
             }
@@ -178,7 +181,7 @@ impl Member {
     /// When a component will have been silent for too long, before credit for stalls: since when, and
     /// for how long it may be silent. None while nothing is expected of it.
     pub(super) fn silence(&self, component: usize) -> Option<(Mono, Duration)> {
-        let reported = self.parts.get(component)?.reported?;
+        let reported = self.parts.get(component).filter(|part| !part.silent)?.reported?;
         let declared = self.registration.components.get(component)?;
         Some((reported.mono, declared.report_interval * SILENT_INTERVALS))
     }
@@ -190,7 +193,7 @@ impl Member {
         let from = part.verdict.state;
         part.tracker.forget();
         part.message = format!("no report for {}", shown(patience));
-        part.reported = None;
+        part.silent = true;
         part.judge(State::Unknown, now).then_some(PartChange { component, from })
     }
 
@@ -293,6 +296,7 @@ impl PartState {
             details: BTreeMap::new(),
             last_response_time: None,
             reported: None,
+            silent: false,
             changed: now.wall,
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::{
     Shared,
@@ -283,15 +283,22 @@ impl Step {
     fn apply(self, state: &mut State, now: Now) {
         match self {
             Step::Admit { birth, token, answer } => {
+                let Birth { registration, incarnation, peer, .. } = &birth;
+                let instance = &registration.key;
+                debug!(component = "fleet", operation = "register", %instance, incarnation, %peer, "registered");
                 let instance = state.admit(now, birth);
                 reply(answer, Ok((instance, token)));
             }
             Step::Bury { grave, answer } => {
                 let tombstone = Arc::clone(&grave.tombstone);
+                let Tombstone { key: instance, incarnation, removal, message, removed: _ } = &*tombstone;
+                let why = removal.as_str();
+                info!(component = "fleet", operation = "remove", %instance, incarnation, why, message, "removed");
                 state.bury(now, grave);
                 reply(answer, Ok(tombstone));
             }
             Step::SetSpec { name, operator, answer } => {
+                info!(component = "fleet", operation = "put", service = %name, revision = operator.revision, "specification put");
                 let service = state.set_spec(now, &name, Some(operator));
                 reply(
                     answer,
@@ -299,6 +306,7 @@ impl Step {
                 );
             }
             Step::ClearSpec { name, answer } => {
+                info!(component = "fleet", operation = "delete", service = %name, "specification deleted");
                 let left = state.set_spec(now, &name, None);
                 reply(answer, Ok(Deleted::Gone(left.map(Box::new))));
             }

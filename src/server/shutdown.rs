@@ -110,6 +110,14 @@ impl Course {
         };
         let timed_out = matches!(outcome, Some(None));
         let took = self.clock.elapsed() - began;
+        info!(
+            component = "server",
+            operation = "shutdown",
+            phase = phase.as_str(),
+            duration = took.as_secs_f64(),
+            timed_out,
+            "phase done"
+        );
         self.phases.push(PhaseReport { phase, took, timed_out });
         outcome.flatten()
     }
@@ -190,16 +198,6 @@ fn enter(overview: &Overview, phase: Phase) {
 }
 
 fn log(report: &Report) {
-    for PhaseReport { phase, took, timed_out } in &report.phases {
-        info!(
-            component = "server",
-            operation = "shutdown",
-            phase = phase.as_str(),
-            duration = took.as_secs_f64(),
-            timed_out,
-            "phase done"
-        );
-    }
     info!(
         component = "server",
         operation = "shutdown",

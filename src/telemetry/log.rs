@@ -23,6 +23,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// Libraries that say a lot, kept at `info` unless they are named.
+const LIBRARIES: &str = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info";
+
 /// Changes the level of a running log. Cheap to clone.
 #[derive(Clone)]
 pub struct LogHandle {
@@ -78,7 +81,12 @@ pub fn build(level: &str, shape: Shape, writer: BoxMakeWriter) -> Result<(Dispat
 }
 
 fn read(level: &str) -> Result<EnvFilter> {
-    parse_filter(level).map_err(|wrong| Error::field("log_level", wrong))
+    let wrong = |wrong| Error::field("log_level", wrong);
+    parse_filter(level).map_err(wrong)?;
+    // Whoever asks for a bare level wants what Seaworthy does, not each frame of its libraries.
+    let bare = ["debug", "trace"].contains(&level.trim().to_lowercase().as_str());
+    let filter = if bare { format!("{level},{LIBRARIES}") } else { level.to_owned() };
+    parse_filter(&filter).map_err(wrong)
 }
 
 impl LogHandle {

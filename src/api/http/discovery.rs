@@ -21,6 +21,7 @@ use crate::{
 
 /// What may be asked for.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     service: Option<String>,
 }

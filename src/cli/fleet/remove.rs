@@ -34,7 +34,7 @@ pub(crate) async fn run(flags: Remove, context: &mut Context) -> Result<Exit, Fa
     let found = get(&remote, &name).await?;
     let loss = format!(
         "removing {name} ({}, {}, last heard {}) ends its incarnation {} and closes its session; it drops out \
-         of health and discovery at once, and must register again to come back",
+         of health and discovery at once, and only a new registration brings it back (an agent that still runs registers by itself)",
         instance::lifecycle(&found),
         words::health(found.health()).plain,
         when::ago(found.last_heard_time.as_ref(), context.clock.now().wall),
