@@ -5,7 +5,7 @@
 //! acknowledged commit survives the death of the process and a power cut. The contract is that of an
 //! etcd cluster as much as that of a local file, so callers must expect every call to fail with
 //! [`Reason::StoreUnavailable`](crate::error::Reason), and a failed commit to have happened all the
-//! same. [`conformance`] holds the laws that every engine keeps.
+//! same. `store/conformance.rs` holds the laws that every engine keeps.
 //!
 //! It does not know what the values mean ([`record`] gives them their form), it caches nothing for
 //! its callers, and it never retries on its own.

@@ -27,6 +27,8 @@ const OUTBOUND: &[&str] = &["store/etcd", "telemetry", "probe"];
 const NEIGHBOURS: &[(&str, &str)] = &[
     // Errors are logged by tasks; ids fail with errors. `error` itself imports nothing.
     ("id", "error"),
+    // The log reads its level with the configuration's own parser, so that both refuse the same.
+    ("telemetry", "config"),
     // Adapters read who calls from what the guard attached; the guard knows no adapter.
     ("api", "guard"),
 ];

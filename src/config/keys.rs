@@ -136,13 +136,6 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
-        name: "grpc.stream_idle_timeout",
-        doc: "Silence of a stream after which the server ends it.",
-        set: |c, v| put(&mut c.grpc.stream_idle_timeout, duration(v, SECOND, DAY)),
-        show: |c| show_duration(c.grpc.stream_idle_timeout),
-        ..PLAIN
-    },
-    Key {
         name: "grpc.request_timeout",
         doc: "How long a unary call may take; a caller's shorter deadline counts.",
         set: |c, v| put(&mut c.grpc.request_timeout, duration(v, TENTH, HOUR)),

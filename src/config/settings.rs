@@ -54,7 +54,6 @@ pub struct Grpc {
     pub max_streams_per_connection: NonZeroU32,
     pub max_header_bytes: u32,
     pub max_message_bytes: usize,
-    pub stream_idle_timeout: Duration,
     pub request_timeout: Duration,
 }
 
@@ -130,7 +129,6 @@ impl Default for Grpc {
             max_streams_per_connection: NonZeroU32::MIN.saturating_add(127),
             max_header_bytes: 16 << 10,
             max_message_bytes: 4 << 20,
-            stream_idle_timeout: minutes(5),
             request_timeout: Duration::from_secs(30),
         }
     }

@@ -93,24 +93,24 @@ pub struct Engine {
 /// read or written; `RecordDamaged`: it is no store, or a damaged one; `RecordTooNew`: a newer release
 /// wrote it.
 pub fn open(options: Options) -> Result<(Store, Engine)> {
-    let dir = DataDir::hold(&options.dir, &options.clock)?;
+    let Options { dir, cache_bytes, clock } = options;
+    let dir = DataDir::hold(&dir, &clock)?;
     let path = dir.path().join(FILE);
     let disk: disk::Opener = Box::new(move |access| disk::open_file(&path, access));
-    open_on(&options, disk, dir)
+    open_on(disk::Medium::new(disk, cache_bytes), dir, clock)
 }
 
-fn open_on(options: &Options, disk: disk::Opener, dir: DataDir) -> Result<(Store, Engine)> {
-    let started = options.clock.elapsed();
-    let medium = disk::Medium::new(disk, options.cache_bytes);
+fn open_on(medium: disk::Medium, dir: DataDir, clock: Clock) -> Result<(Store, Engine)> {
+    let started = clock.elapsed();
     let opened = medium.open().map_err(|cause| open_error(dir.path(), cause))?;
     let (sender, queue) = mpsc::channel(QUEUE);
-    let shared = Arc::new(Shared::new(opened, medium.size(), sender, options.clock));
+    let shared = Arc::new(Shared::new(opened, medium.size(), sender, clock));
     let work = writer::Writer::new(Arc::clone(&shared), medium, queue, dir);
     let writer = task::thread("store-writer", move || work.run())
         .map_err(|cause| problem::medium("got no thread from the system", cause))?;
     let keeper = task::spawn("store keeper", OnEnd::Fine, keeper::run(Arc::clone(&shared)));
     let status = shared.status();
-    let took = options.clock.elapsed().saturating_sub(started);
+    let took = clock.elapsed().saturating_sub(started);
     info!(revision = status.revision, keys = status.keys, bytes = status.size_bytes, ?took, "store opened");
     Ok((Store::embedded(Arc::clone(&shared)), Engine { shared, writer: Some(writer), _keeper: keeper }))
 }

@@ -1,6 +1,6 @@
 //! Watches: the changes under a prefix, in order, without gaps.
 //!
-//! An engine writes its changes into a [`Ring`] of bounded size; each [`Watch`] reads from there at its
+//! An engine writes its changes into a ring of bounded size; each [`Watch`] reads from there at its
 //! own pace. One that falls behind the ring is told [`Event::Reset`] and must list again: it never
 //! misses a change silently, and it never holds up the writer.
 

@@ -128,6 +128,8 @@ impl Drop for Busy {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -156,8 +158,10 @@ mod tests {
         // The first run takes its turn when it is first polled.
         let refused = Report::unhealthy("the check before has not come back yet");
         tokio::task::yield_now().await;
-        assert_eq!(check.run().await, refused);
+        let second = tokio::time::timeout(Duration::from_secs(20), check.run()).await;
+        // Released first, so that a failure does not leave a thread behind that holds up the end.
         release.send(true).expect("the first run waits");
+        assert_eq!(second.expect("it does not wait"), refused);
         assert_eq!(first.join().await.expect("it ends"), Report::healthy());
         assert_eq!(check.run().await, Report::healthy());
     }

@@ -111,11 +111,14 @@ pub(super) fn open_file(path: &Path, access: Access) -> io::Result<Arc<dyn Stora
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
-    forget_cached(&file)?;
-    // A new file is only there after a power cut if its folder was synced too.
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
+    if file.metadata()?.len() == 0 {
+        // A new file is only there after a power cut if its folder was synced, before it has content.
+        #[cfg(unix)]
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+    } else {
+        forget_cached(&file)?;
     }
     backend(file)
 }

@@ -111,8 +111,8 @@ impl StorageBackend for Shadow {
         let below_len = above.below_len;
         for (block, within, position, length) in parts(offset, data.len()) {
             let bytes = match above.blocks.entry(block) {
-                Entry::Occupied(bytes) => bytes.into_mut(),
-                Entry::Vacant(place) => place.insert(self.block_below(block, below_len)?),
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.block_below(block, below_len)?),
             };
             bytes[within..within + length].copy_from_slice(&data[position..position + length]);
         }

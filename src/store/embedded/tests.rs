@@ -6,7 +6,8 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Engine, Options, Store,
+    CACHE_BYTES, Engine, Options, Store,
+    disk::Medium,
     faults::{Fault, Faulty},
     open, open_on,
 };
@@ -28,9 +29,9 @@ fn open_fresh() -> (Store, (Engine, TempDir)) {
 
 fn open_faulty(disk: &Faulty) -> (Store, Engine, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(&dir);
-    let held = DataDir::hold(dir.path(), &options.clock).unwrap();
-    let (store, engine) = open_on(&options, disk.opener(), held).unwrap();
+    let clock = Clock::start();
+    let held = DataDir::hold(dir.path(), &clock).unwrap();
+    let (store, engine) = open_on(Medium::new(disk.opener(), CACHE_BYTES), held, clock).unwrap();
     (store, engine, dir)
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Duration,
 };
 
@@ -23,6 +24,9 @@ use crate::{
 const GROUP_REQUESTS: usize = 1024;
 /// Most bytes of one group, give or take one commit.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// How long the processor is lent to callers that are about to hand over; a fraction of a sync.
+const LEND: Duration = Duration::from_micros(50);
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -89,8 +93,10 @@ impl Writer {
     pub(super) fn run(mut self) {
         let _ending = Ending(Arc::clone(&self.shared));
         let mut group = Vec::new();
+        let mut last = 0;
         while let Some(first) = self.queue.blocking_recv() {
-            self.gather(first, &mut group);
+            self.gather(first, last, &mut group);
+            last = group.len();
             self.serve(&mut group);
             if self.shared.closing.load(Ordering::Acquire) {
                 // Nobody can hand over any more; what is in the queue is still served.
@@ -100,17 +106,30 @@ impl Writer {
         info!(revision = self.shared.ring.head(), "store closed");
     }
 
-    /// Takes everything that waits, up to the size of a group. Never waits itself.
-    fn gather(&mut self, first: Request, group: &mut Vec<Request>) {
+    /// Takes everything that waits, up to the size of a group.
+    ///
+    /// The callers of the group before have just been answered, and those that go on are about to hand
+    /// over again: the processor is lent to them before their crowd is split in two, each half with a
+    /// sync of its own. A lonely caller (a group of one before) waits for nobody.
+    fn gather(&mut self, first: Request, last: usize, group: &mut Vec<Request>) {
+        let begun = self.shared.clock.elapsed();
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some(request) = next {
-            if let Work::Commit(commit) = &request.work {
-                bytes += commit.size();
+        loop {
+            if let Some(request) = next {
+                if let Work::Commit(commit) = &request.work {
+                    bytes += commit.size();
+                }
+                group.push(request);
+            } else if group.len() < last && self.shared.clock.elapsed().saturating_sub(begun) < LEND {
+                thread::yield_now();
+            } else {
+                return;
             }
-            group.push(request);
-            let full = group.len() >= GROUP_REQUESTS || bytes >= GROUP_BYTES;
-            next = if full { None } else { self.queue.try_recv().ok() };
+            if group.len() >= GROUP_REQUESTS || bytes >= GROUP_BYTES {
+                return;
+            }
+            next = self.queue.try_recv().ok();
         }
     }
 

@@ -242,6 +242,9 @@ mod tests {
         assert_eq!(late.message(), "nothing was pushed for more than 5s");
         assert!(pushed.elapsed() >= Duration::from_secs(5));
         board.push(0, Report::healthy());
-        assert_eq!(board.now().components()[0].state(), HealthState::Healthy);
+        let pushed = board.now().components()[0].revision();
+        let mut health = board.watch();
+        let repeated = health.wait_for(|health| health.components()[0].revision() > pushed);
+        assert_eq!(repeated.await.expect("open").components()[0].state(), HealthState::Healthy);
     }
 }

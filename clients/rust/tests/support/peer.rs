@@ -144,25 +144,30 @@ impl Session {
         }
     }
 
-    /// Takes the next health message with reports; answers heartbeats meanwhile.
+    /// Takes the next health message; answers heartbeats meanwhile.
     pub(crate) async fn health(&mut self) -> SessionHealth {
-        loop {
-            match self.next().await {
-                Some(Said::Health(health)) => return health,
-                Some(Said::Heartbeat(heartbeat)) => self.ack(heartbeat.sequence).await,
-                other => panic!("health was expected, not {other:?}"),
+        let health = async {
+            loop {
+                match self.next().await {
+                    Some(Said::Health(health)) => return health,
+                    Some(Said::Heartbeat(heartbeat)) => self.ack(heartbeat.sequence).await,
+                    other => panic!("health was expected, not {other:?}"),
+                }
             }
-        }
+        };
+        timeout(PATIENCE, health).await.expect("health in time")
     }
 
     /// Takes messages until the client leaves, and answers its words. `None`: it went without a word.
     pub(crate) async fn until_leave(&mut self) -> Option<String> {
-        loop {
-            match self.next().await? {
-                Said::Leave(leave) => return Some(leave.message),
-                _ => continue,
+        let leave = async {
+            loop {
+                if let Said::Leave(leave) = self.next().await? {
+                    return Some(leave.message);
+                }
             }
-        }
+        };
+        timeout(PATIENCE, leave).await.expect("it leaves in time")
     }
 
     /// Says anything. The client may be gone.

@@ -1,0 +1,38 @@
+//! Keeps README.md true: its table of settings is the real one, and every reason of an error is in it.
+
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use seaworthy::{config, error::Reason};
+
+const BEGIN: &str = "<!-- configuration: kept by tests/readme.rs -->\n";
+const END: &str = "<!-- /configuration -->";
+
+/// The table between its marks is rewritten, and the test fails if that changed anything.
+#[test]
+fn the_table_of_settings_is_the_real_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&file).expect("README.md");
+    let (before, rest) = readme.split_once(BEGIN).expect("the first mark");
+    let (_, after) = rest.split_once(END).expect("the second mark");
+    let real = format!("{before}{BEGIN}{}{END}{after}", config::reference());
+    if readme != real {
+        fs::write(&file, real).expect("written");
+        panic!("the table of settings in README.md was not the real one; it has been rewritten");
+    }
+}
+
+#[test]
+fn every_reason_is_explained_and_no_other() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let explained: BTreeSet<&str> = readme
+        .split("## Errors")
+        .nth(1)
+        .expect("the section")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let real: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(explained, real);
+}
