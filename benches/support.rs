@@ -16,6 +16,7 @@ pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod settings;
+pub(crate) mod wire;
 
 use tokio::signal::unix::{SignalKind, signal};
 
