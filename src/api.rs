@@ -5,6 +5,7 @@
 //! fail; `status` is the one place that maps errors to gRPC codes. No rule of the domain is here.
 
 pub mod convert;
+pub mod enrolment;
 pub mod fleet;
 pub mod health;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod session;
 pub mod standard_health;
 pub mod status;
 pub mod system;
+pub mod target;
 pub mod watch;
 
 /// The public contract: messages, and the server stubs that are made here.

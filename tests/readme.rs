@@ -25,7 +25,8 @@ fn the_table_of_settings_is_the_real_one() {
 
 #[test]
 fn every_reason_is_explained_and_no_other() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
     let explained: BTreeSet<&str> = readme
         .split("## Errors")
         .nth(1)

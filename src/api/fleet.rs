@@ -6,12 +6,13 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    convert::{self, instance, service},
+    convert::{instance, service},
+    enrolment::Enrolment,
     page,
     parse::{self, Fields, registration::Defaults},
     proto::{server::fleet_service_server::FleetService, v1 as pb},
     session,
-    status::status,
+    status::answer,
     watch::{self, Watchers},
 };
 use crate::{
@@ -32,7 +33,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Clone, Debug)]
 pub struct FleetApi {
     fleet: Handle,
-    defaults: Defaults,
+    enrolment: Enrolment,
     watchers: Watchers,
     clock: Clock,
     open_timeout: Duration,
@@ -47,30 +48,8 @@ impl FleetApi {
         clock: Clock,
         open_timeout: Duration,
     ) -> Self {
-        Self { fleet, defaults, watchers, clock, open_timeout }
-    }
-
-    /// Registers an instance for a caller.
-    pub(super) async fn register_for(
-        &self,
-        path: &str,
-        wire: pb::RegisterRequest,
-        caller: Option<&Caller>,
-    ) -> Result<pb::RegisterResponse> {
-        let (registration, claim) = parse::registration::request(&self.defaults, path, wire)?;
-        let peer = caller.map(|caller| caller.connection.peer.to_string()).unwrap_or_default();
-        let (registered, token) = self.fleet.register(registration, claim, &peer).await?;
-        Ok(pb::RegisterResponse {
-            instance: Some(instance::instance(&registered)),
-            session_token: token.reveal().to_owned(),
-            lease_ttl: Some(convert::duration(registered.registration.lease_ttl)),
-            heartbeat_interval: Some(convert::duration(registered.registration.heartbeat_interval())),
-        })
-    }
-
-    /// The fleet that it serves.
-    pub(super) fn fleet(&self) -> &Handle {
-        &self.fleet
+        let enrolment = Enrolment::new(fleet.clone(), defaults);
+        Self { fleet, enrolment, watchers, clock, open_timeout }
     }
 
     fn heartbeat_all(&self, wire: pb::HeartbeatRequest) -> Result<pb::HeartbeatResponse> {
@@ -255,11 +234,6 @@ fn heartbeat_result(outcome: Result<(), Refusal>, beat: &pb::InstanceHeartbeat) 
     pb::HeartbeatResult { outcome: outcome.into(), message: refusal.about(service, id).message().to_owned() }
 }
 
-/// Wraps an answer, or turns its error into a status.
-pub(super) fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(|error| status(&error))
-}
-
 #[tonic::async_trait]
 impl FleetService for FleetApi {
     type AttachStream = Answers<pb::AttachResponse>;
@@ -270,7 +244,7 @@ impl FleetService for FleetApi {
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
-        answer(self.register_for("", request.into_inner(), caller.as_ref()).await)
+        answer(self.enrolment.register("", request.into_inner(), caller.as_ref()).await)
     }
 
     async fn heartbeat(
@@ -292,7 +266,8 @@ impl FleetService for FleetApi {
         request: Request<Streaming<pb::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
-        let opened = session::open(self, request.into_inner(), caller, self.clock, self.open_timeout).await;
+        let opened =
+            session::open(&self.enrolment, request.into_inner(), caller, self.clock, self.open_timeout).await;
         answer(opened.map(|stream| Box::pin(stream) as Self::AttachStream))
     }
 

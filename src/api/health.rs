@@ -6,19 +6,17 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{health_state, instance, service},
-    fleet::answer,
+    convert::instance,
     page,
     parse::{self, Fields},
     proto::{server::health_service_server::HealthService, v1 as pb},
+    status::answer,
+    target::{Target, of},
     watch::{self, Watchers},
 };
 use crate::{
     error::Result,
-    fleet::{
-        Handle,
-        names::{ComponentName, InstanceId, InstanceKey, ServiceName},
-    },
+    fleet::{Handle, names::InstanceId},
     guard::caller::Caller,
 };
 
@@ -27,75 +25,6 @@ use crate::{
 pub struct HealthApi {
     fleet: Handle,
     watchers: Watchers,
-}
-
-/// Whose health is asked for.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// A service's.
-    Service(ServiceName),
-    /// An instance's.
-    Instance(InstanceKey),
-    /// A component's.
-    Component(InstanceKey, ComponentName),
-}
-
-impl Target {
-    /// The service that it is, or belongs to.
-    pub fn service(&self) -> &ServiceName {
-        match self {
-            Target::Service(name) => name,
-            Target::Instance(key) | Target::Component(key, _) => &key.service,
-        }
-    }
-
-    fn parse(name: &str, id: &str, component: &str) -> Result<Self> {
-        let mut fields = Fields::default();
-        let name = parse::service_name(&mut fields, "service", name);
-        let id = (!id.is_empty()).then(|| fields.take("instance_id", InstanceId::parse(id))).flatten();
-        let part = (!component.is_empty())
-            .then(|| fields.take("component", ComponentName::parse(component)))
-            .flatten();
-        if !component.is_empty() && id.is_none() {
-            fields.wrong("instance_id", "is missing; a component belongs to an instance");
-        }
-        let service = fields.finish(name)?;
-        Ok(match (id, part) {
-            (None, _) => Target::Service(service),
-            (Some(id), None) => Target::Instance(InstanceKey { service, id }),
-            (Some(id), Some(part)) => Target::Component(InstanceKey { service, id }, part),
-        })
-    }
-}
-
-/// The health of a target.
-///
-/// # Errors
-/// Nobody of that name is known.
-pub fn of(fleet: &Handle, target: &Target) -> Result<pb::Health> {
-    let mut health = pb::Health::default();
-    let verdict = match target {
-        Target::Service(name) => {
-            let found = fleet.service(name)?;
-            health.service = Some(service::service(&found));
-            found.health
-        }
-        Target::Instance(key) => {
-            let found = fleet.instance(key)?;
-            health.instance = Some(instance::instance(&found));
-            found.health.clone()
-        }
-        Target::Component(key, name) => {
-            let (of, found) = fleet.component(key, name.as_str())?;
-            let declared = of.registration.components.iter().find(|component| component.name == *name);
-            health.component =
-                declared.map(|declared| instance::component_health(&of.registration, declared, &found));
-            found.health
-        }
-    };
-    health.state = health_state(verdict.state).into();
-    health.cause = verdict.cause;
-    Ok(health)
 }
 
 impl HealthApi {

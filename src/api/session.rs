@@ -19,7 +19,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     convert::{self, instance},
-    fleet::FleetApi,
+    enrolment::Enrolment,
     parse::{self, Fields},
     proto::v1 as pb,
     status::status,
@@ -46,7 +46,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// # Errors
 /// The first message is missing, late or not `open`; or the fleet refuses.
 pub async fn open(
-    api: &FleetApi,
+    enrolment: &Enrolment,
     mut inbound: Streaming<pb::AttachRequest>,
     caller: Option<Caller>,
     clock: Clock,
@@ -76,31 +76,31 @@ pub async fn open(
     };
     let (session, session_token) = match how {
         pb::open_session::How::Register(wire) => {
-            let registered = api.register_for("open.register", wire, caller.as_ref()).await?;
-            (take_up_registered(api, &registered)?, registered.session_token)
+            let registered = enrolment.register("open.register", wire, caller.as_ref()).await?;
+            (take_up_registered(enrolment, &registered)?, registered.session_token)
         }
-        pb::open_session::How::Resume(wire) => (resume(api, wire, caller.as_ref())?, String::new()),
+        pb::open_session::How::Resume(wire) => (resume(enrolment, wire, caller.as_ref())?, String::new()),
     };
-    Ok(SessionStream::new(api.fleet().clone(), session, session_token, inbound, caller, clock))
+    Ok(SessionStream::new(enrolment.fleet().clone(), session, session_token, inbound, caller, clock))
 }
 
-fn take_up_registered(api: &FleetApi, registered: &pb::RegisterResponse) -> Result<Session> {
+fn take_up_registered(enrolment: &Enrolment, registered: &pb::RegisterResponse) -> Result<Session> {
     let wire = registered.instance.as_ref().and_then(|registered| {
         let pb::Registration { service, instance_id, .. } = registered.registration.as_ref()?;
         let (service, instance_id) = (service.clone(), instance_id.clone());
         Some(pb::InstanceRef { service, instance_id, incarnation: registered.incarnation })
     });
     let session_token = registered.session_token.clone();
-    resume(api, pb::ResumeSession { instance: wire, session_token }, None)
+    resume(enrolment, pb::ResumeSession { instance: wire, session_token }, None)
 }
 
-fn resume(api: &FleetApi, wire: pb::ResumeSession, caller: Option<&Caller>) -> Result<Session> {
+fn resume(enrolment: &Enrolment, wire: pb::ResumeSession, caller: Option<&Caller>) -> Result<Session> {
     let pb::ResumeSession { instance: named, session_token } = wire;
     let mut fields = Fields::default();
     let named = parse::incarnation(&mut fields, "open.resume.instance", named);
     let token = parse::session_token(&mut fields, "open.resume.session_token", &session_token, caller);
     let ((key, incarnation), token) = fields.finish(named.zip(token))?;
-    api.fleet().open_session(&key, incarnation, &token)
+    enrolment.fleet().open_session(&key, incarnation, &token)
 }
 
 /// A leave that is being written.

@@ -11,12 +11,12 @@ use tokio::sync::watch::Receiver;
 use tonic::{Request, Response, Status};
 
 use super::{
-    fleet::answer,
     names::{HealthName, Probe, Target},
     proto::grpc::health::v1::{
         HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
         health_check_response::ServingStatus, health_server::Health,
     },
+    status::answer,
     watch::{self, Watchers, Watching},
 };
 use crate::{

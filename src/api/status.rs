@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tonic::{Code, Status, metadata::MetadataValue};
+use tonic::{Code, Response, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt as _};
 use tracing::error;
 
 use crate::{
-    error::{Chain, Error, Kind},
+    error::{Chain, Error, Kind, Result},
     guard::ERROR_DOMAIN,
 };
 
@@ -51,6 +51,11 @@ pub fn status(error: &Error) -> Status {
         push_back(&mut status, pause);
     }
     status
+}
+
+/// Wraps an answer, or turns its error into a status.
+pub(super) fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| status(&error))
 }
 
 /// What the error is about, as far as it says.

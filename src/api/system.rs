@@ -4,9 +4,9 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::system as convert,
-    fleet::answer,
     overview::Overview,
     proto::{server::system_service_server::SystemService, v1 as pb},
+    status::answer,
 };
 use crate::error::{Error, Result};
 

@@ -20,10 +20,10 @@ use tonic::Status;
 
 use super::{
     convert::{instance, service, timestamp},
-    health::{self, Target},
     parse::{self, Fields},
     proto::v1 as pb,
     status::status,
+    target::{self, Target},
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -286,7 +286,7 @@ impl HealthWatch {
     async fn next(&mut self) -> Result<pb::WatchHealthResponse, Status> {
         loop {
             let revision = *self.changed.borrow_and_update();
-            let now = health::of(&self.fleet, &self.target).ok();
+            let now = target::of(&self.fleet, &self.target).ok();
             if self.said.as_ref() != Some(&now) {
                 self.said = Some(now.clone());
                 return Ok(pb::WatchHealthResponse { known: now.is_some(), health: now, revision });

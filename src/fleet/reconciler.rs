@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::{
     Handle, Shared, record,
     registrar::RemoveCommand,
-    snapshot::{Removal, Transition},
+    snapshot::{Removal, Subject, Transition},
 };
 use crate::{
     error::Chain,
@@ -84,12 +84,30 @@ async fn journal(shared: &Shared, store: &Store) -> bool {
     if unsaved.is_empty() {
         return false;
     }
+    unsaved.iter().for_each(|transition| log(transition));
     match store.commit(journal_commit(shared, &unsaved)).await {
         Ok(_) => true,
         Err(error) => {
             debug!(component = "fleet", operation = "journal", error = %Chain(&error), "could not write down changes of health");
             shared.state.write().put_back_unsaved(unsaved);
             false
+        }
+    }
+}
+
+/// What somebody who is woken at night looks for first.
+fn log(transition: &Transition) {
+    let Transition { sequence, time: _, subject, from, to } = transition;
+    let (from, to, cause) = (from.as_str(), to.state.as_str(), to.cause.as_str());
+    match subject {
+        Subject::Service(name) => {
+            info!(component = "fleet", operation = "health", service = %name, from, to, cause, sequence, "service is {to}");
+        }
+        Subject::Instance(key, incarnation) => {
+            info!(component = "fleet", operation = "health", instance = %key, incarnation, from, to, cause, sequence, "instance is {to}");
+        }
+        Subject::Component(key, incarnation, name) => {
+            debug!(component = "fleet", operation = "health", instance = %key, incarnation, part = %name, from, to, cause, sequence, "component is {to}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read as _, Seek as _},
     ops::Bound,
     path::Path,
     sync::{
@@ -117,7 +117,7 @@ pub(super) fn open_file(path: &Path, access: Access) -> io::Result<Arc<dyn Stora
         if let Some(folder) = path.parent() {
             File::open(folder)?.sync_all()?;
         }
-    } else {
+    } else if !was_closed(&file) {
         forget_cached(&file)?;
     }
     backend(file)
@@ -125,6 +125,18 @@ pub(super) fn open_file(path: &Path, access: Access) -> io::Result<Arc<dyn Stora
 
 fn backend(file: File) -> io::Result<Arc<dyn StorageBackend>> {
     Ok(Arc::new(FileBackend::new(file).map_err(io::Error::other)?))
+}
+
+/// Whether whoever wrote the file last closed it, so that all of it was synced.
+///
+/// Read from redb's header: nine bytes of magic, then flags of which one says that the file was not
+/// closed. A header that looks different counts as not closed.
+fn was_closed(mut file: &File) -> bool {
+    const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
+    const NOT_CLOSED: u8 = 2;
+    let mut start = [0; 10];
+    let read = file.rewind().and_then(|()| file.read_exact(&mut start));
+    read.is_ok() && start.starts_with(MAGIC) && start[9] & NOT_CLOSED == 0
 }
 
 /// Makes the next reads come from the disk itself.
@@ -199,5 +211,27 @@ impl StorageBackend for Direct {
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.disk.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_closed_is_told_from_one_that_was_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let opener = path.clone();
+        let medium = Medium::new(Box::new(move |access| open_file(&opener, access)), 1 << 20);
+        let closed = || was_closed(&File::open(&path).unwrap());
+        std::fs::write(&path, "").unwrap();
+        assert!(!closed(), "an empty file");
+        let opened = medium.open().unwrap();
+        assert!(!closed(), "while it is open, as after a crash");
+        drop(opened);
+        assert!(closed());
+        drop(medium.open_and_probe().unwrap());
+        assert!(closed());
     }
 }

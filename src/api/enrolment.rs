@@ -1,0 +1,48 @@
+//! Registering an instance for a caller: by `Register`, and by the first message of a session.
+
+use super::{
+    convert::{self, instance},
+    parse::{self, registration::Defaults},
+    proto::v1 as pb,
+};
+use crate::{error::Result, fleet::Handle, guard::caller::Caller};
+
+/// Registers instances. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    fleet: Handle,
+    defaults: Defaults,
+}
+
+impl Enrolment {
+    /// Registers in this fleet.
+    pub fn new(fleet: Handle, defaults: Defaults) -> Self {
+        Self { fleet, defaults }
+    }
+
+    /// The fleet that it registers in.
+    pub fn fleet(&self) -> &Handle {
+        &self.fleet
+    }
+
+    /// Registers an instance. `path`: where the request stands in the caller's message.
+    ///
+    /// # Errors
+    /// A field is wrong, or the fleet refuses.
+    pub async fn register(
+        &self,
+        path: &str,
+        wire: pb::RegisterRequest,
+        caller: Option<&Caller>,
+    ) -> Result<pb::RegisterResponse> {
+        let (registration, claim) = parse::registration::request(&self.defaults, path, wire)?;
+        let peer = caller.map(|caller| caller.connection.peer.to_string()).unwrap_or_default();
+        let (registered, token) = self.fleet.register(registration, claim, &peer).await?;
+        Ok(pb::RegisterResponse {
+            instance: Some(instance::instance(&registered)),
+            session_token: token.reveal().to_owned(),
+            lease_ttl: Some(convert::duration(registered.registration.lease_ttl)),
+            heartbeat_interval: Some(convert::duration(registered.registration.heartbeat_interval())),
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! SIGHUP reads the configuration again; a wrong one changes nothing.
+
+#![cfg(unix)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The real binary, ended when dropped.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn seaworthy(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seaworthy"));
+    command.args(words).env_clear();
+    command
+}
+
+/// Waits for a condition, looking again every few milliseconds.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The value and origin of a key in the configuration of the running server.
+fn running(server: &str, key: &str) -> Option<(String, String)> {
+    let output =
+        seaworthy(&["config", "show", "--running", "-o", "json", "--server", server]).output().ok()?;
+    let shown: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let entry = shown["entries"].as_array()?.iter().find(|entry| entry["key"] == key)?.clone();
+    Some((entry["value"].as_str()?.to_owned(), entry["origin"].as_str()?.to_owned()))
+}
+
+fn write(file: &Path, text: &str) {
+    fs::write(file, text).expect("written");
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (config, ready, log) = (dir.path().join("c.toml"), dir.path().join("r.json"), dir.path().join("log"));
+    write(&config, "[fleet]\nmax_instances = 100\n");
+    let child =
+        seaworthy(&["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--config"])
+            .arg(&config)
+            .arg("--ready-file")
+            .arg(&ready)
+            .arg("--data-dir")
+            .arg(dir.path().join("data"))
+            .stderr(fs::File::create(&log).expect("a log"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+    let serving = Serving(child);
+    let server = until("ready", || {
+        let ready: Value = serde_json::from_slice(&fs::read(&ready).ok()?).ok()?;
+        Some(format!("http://{}", ready["grpc"].as_str()?))
+    });
+    let hang_up = || kill_process(Pid::from_child(&serving.0), Signal::HUP).expect("our own child");
+    assert_eq!(running(&server, "fleet.max_instances").expect("shown").0, "100");
+
+    write(&config, "log_level = \"debug\"\n[fleet]\nmax_instances = 200\nlease_ttl = \"30s\"\n");
+    hang_up();
+    until("the new limit counts", || {
+        let (value, origin) = running(&server, "fleet.max_instances")?;
+        (value == "200" && origin.contains("c.toml")).then_some(())
+    });
+    assert_eq!(running(&server, "log_level").expect("shown").0, "debug");
+    let (ttl, _) = running(&server, "fleet.lease_ttl").expect("shown");
+    assert_eq!(ttl, "15s", "it counts only after a restart");
+    let logged = |words: &str| fs::read_to_string(&log).is_ok_and(|text| text.contains(words));
+    until("the log names what needs a restart", || logged("fleet.lease_ttl").then_some(()));
+
+    write(&config, "[fleet]\nmax_instances = 0\nmax_instants = 7\n");
+    hang_up();
+    until("the log says what is wrong", || logged("the last good one stays in force").then_some(()));
+    assert!(logged("max_instants"), "the mistake is named");
+    assert_eq!(running(&server, "fleet.max_instances").expect("shown").0, "200");
+}
