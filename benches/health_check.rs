@@ -15,10 +15,10 @@ use support::{
     process::Server,
     report::{self, Goal},
     settings::Settings,
+    wire::{Connection, framed},
 };
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 64;
@@ -46,21 +46,23 @@ fn main() -> Result<()> {
 }
 
 async fn round(server: &Server, settings: &Settings) -> Result<Sample> {
-    let meter = Meter::default();
-    let mut workers = JoinSet::new();
-    for channel in server.connect(CONNECTIONS).await? {
-        for _ in 0..IN_FLIGHT {
-            workers.spawn(check(channel.clone(), meter.clone()));
-        }
+    let connections = server.connect_thin(CONNECTIONS).await?;
+    let (meter, mut workers) = (Meter::default(), JoinSet::new());
+    for worker in 0..CONNECTIONS * IN_FLIGHT {
+        workers.spawn(check(connections.nth(worker), meter.clone()));
     }
     measure(server, settings, &meter, workers).await
 }
 
-async fn check(channel: Channel, meter: Meter) -> Result<()> {
-    let mut client = HealthClient::new(channel);
+async fn check(connection: Connection, meter: Meter) -> Result<()> {
+    let request = framed(&HealthCheckRequest { service: String::new() })?;
     while meter.running() {
         let start = Instant::now();
-        client.check(HealthCheckRequest { service: String::new() }).await?;
+        let answer: HealthCheckResponse =
+            connection.unary("/grpc.health.v1.Health/Check", request.clone()).await?;
+        if answer.status() != ServingStatus::Serving {
+            return Err(format!("answered {:?}", answer.status()).into());
+        }
         meter.answered_since(start);
     }
     Ok(())

@@ -11,7 +11,7 @@ mod support;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use seaworthy_client::proto::seaworthy::v1::{
-    HeartbeatOutcome, HeartbeatRequest, InstanceHeartbeat, InstanceRef,
+    HeartbeatOutcome, HeartbeatRequest, HeartbeatResponse, InstanceHeartbeat, InstanceRef,
     fleet_service_client::FleetServiceClient,
 };
 use support::{
@@ -24,15 +24,15 @@ use support::{
     process::Server,
     report::{self, Goal},
     settings::{self, Settings},
+    wire::{Connection, framed},
 };
-use tokio::{sync::mpsc, task::JoinSet};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 const CONNECTIONS: usize = 4;
 const TOGETHER: usize = 1000;
 /// Keep-alives of etcd outstanding on each stream.
-const OUTSTANDING: [usize; 2] = [64, 1000];
+const OUTSTANDING: [u64; 2] = [64, 1000];
 const OPENING: usize = 64;
 const VALUE_BYTES: usize = 1024;
 
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
                 }
                 let with = format!(
                     "etcd with {} outstanding, {threads} server thread(s)",
-                    CONNECTIONS * outstanding
+                    CONNECTIONS as u64 * outstanding
                 );
                 pair.rate(&format!("heartbeats, {with}"), Goal::AtLeast(2.0, 8.0));
                 pair.cpu(&format!("server CPU per heartbeat, {with}"), Goal::Shown);
@@ -65,12 +65,17 @@ async fn ours(server: &Server, settings: &Settings, instances: usize) -> Result<
     let channels = server.connect(CONNECTIONS).await?;
     let registering = (0..instances).map(|n| register(channels[n % CONNECTIONS].clone(), n));
     let fleet: Vec<_> = stream::iter(registering).buffer_unordered(OPENING).try_collect().await?;
-    let batches: Vec<HeartbeatRequest> =
-        fleet.chunks(TOGETHER).map(|some| HeartbeatRequest { heartbeats: some.to_vec() }).collect();
+    // Written once: what an agent spends on its messages is not the server's.
+    let batch = |some: &[InstanceHeartbeat]| {
+        let batch = HeartbeatRequest { heartbeats: some.to_vec() };
+        Ok((batch.heartbeats.len(), framed(&batch)?))
+    };
+    let batches: Vec<_> = fleet.chunks(TOGETHER).map(batch).collect::<Result<_>>()?;
+    let connections = server.connect_thin(CONNECTIONS).await?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    for (worker, channel) in channels.into_iter().enumerate() {
+    for worker in 0..CONNECTIONS {
         let batches = batches.iter().skip(worker).step_by(CONNECTIONS).cloned().collect();
-        workers.spawn(heartbeat(channel, meter.clone(), batches));
+        workers.spawn(heartbeat(connections.nth(worker), meter.clone(), batches));
     }
     measure(server, settings, &meter, workers).await
 }
@@ -88,41 +93,34 @@ async fn register(channel: Channel, n: usize) -> Result<InstanceHeartbeat> {
     Ok(InstanceHeartbeat { instance: Some(instance), session_token: registered.session_token })
 }
 
-async fn heartbeat(channel: Channel, meter: Meter, batches: Vec<HeartbeatRequest>) -> Result<()> {
-    let mut client = FleetServiceClient::new(channel);
-    for batch in batches.iter().cycle() {
+async fn heartbeat(connection: Connection, meter: Meter, batches: Vec<(usize, Bytes)>) -> Result<()> {
+    for (instances, batch) in batches.iter().cycle() {
         if !meter.running() {
             break;
         }
-        let results = client.heartbeat(batch.clone()).await?.into_inner().results;
-        let renewed = results.iter().filter(|result| result.outcome() == HeartbeatOutcome::Renewed).count();
-        if renewed != batch.heartbeats.len() {
-            return Err(format!("{renewed} of {} were renewed", batch.heartbeats.len()).into());
+        let answer: HeartbeatResponse =
+            connection.unary("/seaworthy.v1.FleetService/Heartbeat", batch.clone()).await?;
+        let renewed =
+            answer.results.iter().filter(|result| result.outcome() == HeartbeatOutcome::Renewed).count();
+        if renewed != *instances {
+            return Err(format!("{renewed} of {instances} were renewed").into());
         }
         meter.answered(renewed as u64);
     }
     Ok(())
 }
 
-async fn theirs(
-    server: &Server,
-    settings: &Settings,
-    instances: usize,
-    outstanding: usize,
-) -> Result<Sample> {
+async fn theirs(server: &Server, settings: &Settings, instances: usize, outstanding: u64) -> Result<Sample> {
     let channels = server.connect(CONNECTIONS).await?;
     let granting = (0..instances).map(|n| lease(channels[n % CONNECTIONS].clone(), n));
     let leases: Vec<i64> = stream::iter(granting).buffer_unordered(OPENING).try_collect().await?;
+    let connections = server.connect_thin(CONNECTIONS).await?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    for (share, channel) in leases.chunks(instances.div_ceil(CONNECTIONS)).zip(channels) {
+    for (worker, share) in leases.chunks(instances.div_ceil(CONNECTIONS)).enumerate() {
         let leases = share.to_vec();
-        let (requests, queue) = mpsc::channel(outstanding);
-        // etcd answers a stream's headers with its first message.
-        requests.send(LeaseKeepAliveRequest { id: leases[0] }).await?;
-        let mut answers = etcd::Client::new(channel).keep_alive(ReceiverStream::new(queue)).await?;
-        answers.message().await?.ok_or("the stream of keep-alives ended")?;
+        let call = etcd::keep_alive(&connections.nth(worker), leases[0]).await?;
         let request = move |sequence: u64| LeaseKeepAliveRequest { id: in_turn(&leases, sequence) };
-        workers.spawn(keep(meter.clone(), outstanding as u64, requests, answers, request, etcd::kept_alive));
+        workers.spawn(keep(meter.clone(), outstanding, call, request, etcd::kept_alive));
     }
     measure(server, settings, &meter, workers).await
 }

@@ -16,7 +16,7 @@ use seaworthy_client::proto::seaworthy::v1::{
 };
 use support::{
     Result,
-    etcd::{self, LeaseKeepAliveRequest, LeaseKeepAliveResponse},
+    etcd::{self, LeaseKeepAliveRequest},
     fleet,
     keepalive::keep,
     load::{Meter, Sample, measure},
@@ -24,15 +24,17 @@ use support::{
     process::Server,
     report::{self, Goal},
     settings::{self, Settings},
+    wire::{Call, Connection},
 };
-use tokio::{sync::mpsc, task::JoinSet};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
 
 const CONNECTIONS: usize = 100;
 /// Instances that register at once before the measurement.
 const OPENING: usize = 256;
-const WINDOWS: [usize; 2] = [1, 16];
+/// Connections on which leases are granted before the measurement.
+const REGISTERING: usize = 4;
+const WINDOWS: [u64; 2] = [1, 16];
 const VALUE_BYTES: usize = 1024;
 
 fn main() -> Result<()> {
@@ -62,13 +64,16 @@ fn main() -> Result<()> {
     })
 }
 
-async fn ours(server: &Server, settings: &Settings, instances: usize, window: usize) -> Result<Sample> {
-    let channels = server.connect(CONNECTIONS).await?;
-    let opening = (0..instances).map(|n| fleet::attach(channels[n % CONNECTIONS].clone(), n, window));
+async fn ours(server: &Server, settings: &Settings, instances: usize, window: u64) -> Result<Sample> {
+    let connections = server.connect_thin(CONNECTIONS).await?;
+    let opening = (0..instances).map(|n| {
+        let connection = connections.nth(n);
+        async move { fleet::attach(&connection, n).await }
+    });
     let sessions: Vec<_> = stream::iter(opening).buffer_unordered(OPENING).try_collect().await?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    for (requests, answers) in sessions {
-        workers.spawn(keep(meter.clone(), window as u64, requests, answers, heartbeat, acknowledged));
+    for call in sessions {
+        workers.spawn(keep(meter.clone(), window, call, heartbeat, acknowledged));
     }
     measure(server, settings, &meter, workers).await
 }
@@ -84,29 +89,23 @@ fn acknowledged(answer: &AttachResponse, _before: u64) -> Result<u64> {
     }
 }
 
-async fn theirs(server: &Server, settings: &Settings, instances: usize, window: usize) -> Result<Sample> {
-    let channels = server.connect(CONNECTIONS).await?;
-    let opening = (0..instances).map(|n| lease(channels[n % CONNECTIONS].clone(), n, window));
+async fn theirs(server: &Server, settings: &Settings, instances: usize, window: u64) -> Result<Sample> {
+    let (channels, connections) =
+        (server.connect(REGISTERING).await?, server.connect_thin(CONNECTIONS).await?);
+    let opening = (0..instances).map(|n| lease(channels[n % REGISTERING].clone(), connections.nth(n), n));
     let leases: Vec<_> = stream::iter(opening).buffer_unordered(OPENING).try_collect().await?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    for (id, requests, answers) in leases {
+    for (id, call) in leases {
         let request = move |_| LeaseKeepAliveRequest { id };
-        workers.spawn(keep(meter.clone(), window as u64, requests, answers, request, etcd::kept_alive));
+        workers.spawn(keep(meter.clone(), window, call, request, etcd::kept_alive));
     }
     measure(server, settings, &meter, workers).await
 }
 
-type KeepAlives = (i64, mpsc::Sender<LeaseKeepAliveRequest>, Streaming<LeaseKeepAliveResponse>);
-
 /// Grants a lease, puts 1 KiB under it, and opens its stream of keep-alives.
-async fn lease(channel: Channel, n: usize, ahead: usize) -> Result<KeepAlives> {
+async fn lease(channel: Channel, connection: Connection, n: usize) -> Result<(i64, Call)> {
     let mut client = etcd::Client::new(channel);
     let id = client.grant().await?;
     client.put(format!("bench/instance-{n}"), Bytes::from(vec![b'v'; VALUE_BYTES]), id).await?;
-    let (requests, queue) = mpsc::channel(ahead);
-    // etcd answers a stream's headers with its first message.
-    requests.send(LeaseKeepAliveRequest { id }).await?;
-    let mut answers = client.keep_alive(ReceiverStream::new(queue)).await?;
-    answers.message().await?.ok_or("the stream of keep-alives ended")?;
-    Ok((id, requests, answers))
+    Ok((id, etcd::keep_alive(&connection, id).await?))
 }

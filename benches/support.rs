@@ -16,11 +16,25 @@ pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod settings;
+pub(crate) mod wire;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What a bench answers: any failure ends it with its message.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Runs the generator on one thread, so that a server with one thread has a core of its own.
+///
+/// Ends early on SIGINT and SIGTERM, so that the servers are dropped, and with that ended, by then too.
 pub(crate) fn run<T>(generator: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(generator)
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => Err("ended by SIGTERM".into()),
+            _ = interrupt.recv() => Err("ended by SIGINT".into()),
+            done = generator => done,
+        }
+    })
 }

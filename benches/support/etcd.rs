@@ -8,12 +8,13 @@ use std::{path::PathBuf, process::Command};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message;
-use tonic::{Streaming, client::Grpc, transport::Channel};
+use tonic::{client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 use super::{
     Result,
     process::{Server, data_folder, free_address, target},
+    wire::{Call, Connection},
 };
 
 /// The version that `benches/peers/go.mod` pins.
@@ -104,19 +105,6 @@ impl Client {
         let request = RangeRequest { key: all.clone(), range_end: all, count_only: true };
         let counted: RangeResponse = self.unary("/etcdserverpb.KV/Range", request).await?;
         Ok(counted.count.try_into()?)
-    }
-
-    /// Opens a stream of keep-alives.
-    ///
-    /// # Errors
-    /// The status of the call.
-    pub(crate) async fn keep_alive(
-        &mut self,
-        requests: impl tokio_stream::Stream<Item = LeaseKeepAliveRequest> + Send + 'static,
-    ) -> Result<Streaming<LeaseKeepAliveResponse>> {
-        self.0.ready().await?;
-        let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
-        Ok(self.0.streaming(tonic::Request::new(requests), path, ProstCodec::new()).await?.into_inner())
     }
 
     async fn unary<A, B>(&mut self, path: &'static str, request: A) -> Result<B>
@@ -216,6 +204,17 @@ pub(crate) struct RangeRequest {
 pub(crate) struct RangeResponse {
     #[prost(int64, tag = "4")]
     pub(crate) count: i64,
+}
+
+/// Opens a stream of keep-alives, and sends and hears the first one, of this lease.
+///
+/// # Errors
+/// The stream does not open.
+pub(crate) async fn keep_alive(connection: &Connection, lease: i64) -> Result<Call> {
+    let first = LeaseKeepAliveRequest { id: lease };
+    let mut call = connection.stream("/etcdserverpb.Lease/LeaseKeepAlive", &first).await?;
+    kept_alive(&call.answer().await?, 0)?;
+    Ok(call)
 }
 
 /// Up to which keep-alive all are answered, after one more answer.

@@ -1,9 +1,8 @@
 //! Signs of life on a stream, with a window of them unacknowledged: the same loop for both sides.
 
-use tokio::sync::mpsc;
-use tonic::Streaming;
+use prost::Message;
 
-use super::{Result, load::Meter};
+use super::{Result, load::Meter, wire::Call};
 
 /// Keeps `window` requests unacknowledged until the meter stops, and counts each when it is
 /// acknowledged.
@@ -13,11 +12,10 @@ use super::{Result, load::Meter};
 ///
 /// # Errors
 /// The stream ended, or what is acknowledged was never sent.
-pub(crate) async fn keep<Q, A>(
+pub(crate) async fn keep<Q: Message, A: Message + Default>(
     meter: Meter,
     window: u64,
-    requests: mpsc::Sender<Q>,
-    mut answers: Streaming<A>,
+    mut call: Call,
     request: impl Fn(u64) -> Q,
     acknowledged: impl Fn(&A, u64) -> Result<u64>,
 ) -> Result<()> {
@@ -25,10 +23,9 @@ pub(crate) async fn keep<Q, A>(
     while meter.running() {
         while sent - heard < window {
             sent += 1;
-            requests.send(request(sent)).await.map_err(|_| "the stream of requests ended")?;
+            call.send(&request(sent))?;
         }
-        let answer = answers.message().await?.ok_or("the server ended the stream")?;
-        let now = acknowledged(&answer, heard)?;
+        let now = acknowledged(&call.answer().await?, heard)?;
         if now < heard || now > sent {
             return Err(format!("{now} acknowledged after {heard}, with {sent} sent").into());
         }

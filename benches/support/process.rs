@@ -15,7 +15,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::Result;
+use super::{Result, wire::Connections};
 
 /// Kernel ticks per second in `/proc/PID/stat`: 100 on every Linux architecture that Rust knows.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -79,7 +79,7 @@ impl Server {
         self.served_after
     }
 
-    /// Opens connections of their own to the server.
+    /// Opens connections for tonic's client.
     ///
     /// # Errors
     /// A connection is refused.
@@ -89,6 +89,14 @@ impl Server {
             channels.push(self.endpoint()?.connect().await?);
         }
         Ok(channels)
+    }
+
+    /// Opens connections for thin calls.
+    ///
+    /// # Errors
+    /// A connection is refused.
+    pub(crate) async fn connect_thin(&self, connections: usize) -> Result<Connections> {
+        Connections::open(self.address, connections).await
     }
 
     /// CPU time of all its threads so far, user and kernel, in seconds, to 10 ms.
