@@ -7,6 +7,7 @@
 
 pub mod changes;
 mod group;
+mod journal;
 pub mod lease;
 pub mod lifecycle;
 mod member;
@@ -97,6 +98,13 @@ struct Shared {
     reports: AtomicU64,
 }
 
+impl Shared {
+    /// Whether nothing is known of a service.
+    fn service_is_new(&self, name: &ServiceName) -> bool {
+        !self.state.read().groups().contains_key(name)
+    }
+}
+
 /// Events since the start, counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
@@ -169,11 +177,14 @@ async fn load(store: &Store, prefix: &str, mut take: impl FnMut(&str, &[u8]) -> 
 // === impl Service ===
 
 impl Service {
-    /// Runs until the drain begins; then finishes what was queued and writes down what is left.
-    pub async fn run(self, drain: drain::Watch) {
+    /// Runs until the drain begins; then finishes what was queued and writes down what is left. False:
+    /// some of it could not be written.
+    pub async fn run(self, drain: drain::Watch) -> bool {
         let Self { handle, store, commands } = self;
         let registrar = registrar::run(Arc::clone(&handle.shared), store.clone(), commands, drain.clone());
-        tokio::join!(registrar, reconciler::run(handle, store, drain));
+        let journal = journal::run(Arc::clone(&handle.shared), store, drain.clone());
+        let ((), (), written) = tokio::join!(registrar, reconciler::run(handle, drain), journal);
+        written
     }
 }
 

@@ -239,8 +239,8 @@ impl Server {
         info!(component = "server", operation = "start", grpc = %addresses.grpc, http = %addresses.http, duration = clock.elapsed().as_secs_f64(), "serving");
 
         let cause = tokio::select! {
-            cause = stop.asked() => cause,
-            name = fatal.raised() => format!("task {name} ended"),
+            cause = stop.asked() => (cause, false),
+            name = fatal.raised() => (format!("task {name} ended"), true),
         };
         notify::stopping();
         let parts = Parts {

@@ -38,6 +38,8 @@ use crate::{
 
 /// Messages that are taken before others on the same connection get their turn.
 const TURN: usize = 64;
+/// A session that is kept busy looks this seldom whether it has to end.
+const LISTEN_TURNS: u32 = 16;
 /// When to attach again after the control plane said that it stops.
 const COME_BACK: Duration = Duration::from_secs(1);
 
@@ -117,6 +119,7 @@ pub struct SessionStream {
     leaving: Option<Leaving>,
     silence: Pin<Box<Sleep>>,
     second_chance: bool,
+    turns: u32,
     clock: Clock,
     ended: bool,
 }
@@ -171,6 +174,7 @@ impl SessionStream {
             leaving: None,
             silence: Box::pin(sleep(session.lease.ttl())),
             second_chance: true,
+            turns: 0,
             clock,
             ended: false,
             held: Held { fleet, session },
@@ -236,6 +240,31 @@ impl SessionStream {
         })
     }
 
+    /// The last message, if the registry or the connection ends the session. While it leaves by itself,
+    /// the answer to that is its last message.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<Result<pb::AttachResponse, Status>> {
+        if self.leaving.is_some() {
+            return None;
+        }
+        if let Poll::Ready(Some(Some(why))) = Pin::new(&mut self.closing).poll_next(cx) {
+            self.ended = true;
+            return Some(Ok(closed(&why)));
+        }
+        while let Some(connection) = &mut self.connection {
+            match Pin::new(connection).poll_next(cx) {
+                Poll::Ready(Some(false)) => {}
+                Poll::Ready(Some(true)) => {
+                    self.ended = true;
+                    let words = "the control plane ends this connection; attach again";
+                    return Some(Ok(closing(pb::CloseReason::Draining, words, Some(COME_BACK))));
+                }
+                Poll::Ready(None) => self.connection = None,
+                Poll::Pending => break,
+            }
+        }
+        None
+    }
+
     /// Whether nothing was heard for a whole lease. After a pause of our own the first look does not
     /// count: what was sent meanwhile may still be on its way to us.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
@@ -283,6 +312,13 @@ impl Stream for SessionStream {
         if let Some(ready) = this.ready.pop_front() {
             return Poll::Ready(Some(Ok(ready)));
         }
+        // A client that never pauses must hear that its session ends all the same.
+        this.turns = this.turns.wrapping_add(1);
+        if this.turns.is_multiple_of(LISTEN_TURNS)
+            && let Some(last) = this.poll_end(cx)
+        {
+            return Poll::Ready(Some(last));
+        }
         if this.leaving.is_none() {
             match this.take(cx) {
                 Ok(false) => {}
@@ -309,21 +345,8 @@ impl Stream for SessionStream {
         if let Poll::Ready(left) = this.poll_leaving(cx) {
             return Poll::Ready(left);
         }
-        if let Poll::Ready(Some(Some(why))) = Pin::new(&mut this.closing).poll_next(cx) {
-            this.ended = true;
-            return Poll::Ready(Some(Ok(closed(&why))));
-        }
-        while let Some(connection) = &mut this.connection {
-            match Pin::new(connection).poll_next(cx) {
-                Poll::Ready(Some(false)) => {}
-                Poll::Ready(Some(true)) => {
-                    this.ended = true;
-                    let words = "the control plane ends this connection; attach again";
-                    return Poll::Ready(Some(Ok(closing(pb::CloseReason::Draining, words, Some(COME_BACK)))));
-                }
-                Poll::Ready(None) => this.connection = None,
-                Poll::Pending => break,
-            }
+        if let Some(last) = this.poll_end(cx) {
+            return Poll::Ready(Some(last));
         }
         if let Poll::Ready(silent) = this.poll_silence(cx) {
             this.ended = true;

@@ -68,7 +68,11 @@ impl StandardHealth {
         for service in services {
             let name = service.name.to_string();
             let target = Target::Service(service.name);
-            statuses.insert(name, self.status_of(&HealthName { target, probe: Probe::Health }));
+            let status = self.status_of(&HealthName { target, probe: Probe::Health });
+            // It may have gone between the two looks; that answer belongs to `Watch` alone.
+            if status != ServingStatus::ServiceUnknown {
+                statuses.insert(name, status);
+            }
         }
         if more || statuses.len() > LISTED {
             return Err(Error::new(

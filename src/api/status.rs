@@ -14,6 +14,18 @@ use crate::{
 /// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
+/// Wrong fields that are named at once, and the length of each text: clients bound their headers.
+const MAX_VIOLATIONS: usize = 16;
+const MAX_TEXT: usize = 512;
+
+/// The beginning of a text that is too long for a header.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
 /// The status that a caller gets. Internal causes are logged here, and not sent.
 pub fn status(error: &Error) -> Status {
     let code = code(error.kind());
@@ -28,7 +40,8 @@ pub fn status(error: &Error) -> Status {
         details.set_bad_request(
             violations
                 .iter()
-                .map(|violation| FieldViolation::new(&violation.field, &violation.description))
+                .take(MAX_VIOLATIONS)
+                .map(|violation| FieldViolation::new(cut(&violation.field), cut(&violation.description)))
                 .collect::<Vec<_>>(),
         );
     }
@@ -46,7 +59,7 @@ pub fn status(error: &Error) -> Status {
     if let Some(pause) = error.retry_pause() {
         details.set_retry_info(Some(pause));
     }
-    let mut status = Status::with_error_details(code, error.message(), details);
+    let mut status = Status::with_error_details(code, cut(error.message()), details);
     if let (Code::ResourceExhausted, Some(pause)) = (code, error.retry_pause()) {
         push_back(&mut status, pause);
     }

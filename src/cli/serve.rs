@@ -62,7 +62,7 @@ fn greet(addresses: &Addresses, data_dir: &Path) {
 }
 
 fn exit(report: &Report) -> Exit {
-    match (report.state_saved, report.aborted) {
+    match (report.state_saved && !report.failed, report.aborted) {
         (false, _) => Exit::Internal,
         (true, true) => Exit::Interrupted,
         (true, false) => Exit::Done,

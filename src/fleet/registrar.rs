@@ -19,10 +19,11 @@ use super::{
     member::Birth,
     names::{InstanceId, InstanceKey, ServiceName},
     record,
+    refusal::Refusal,
     registration::Registration,
     snapshot::{Instance, Removal, Service, Tombstone},
     spec::Spec,
-    state::{Claim, Grave, State},
+    state::{Claim, Grave, Pending, State},
 };
 use crate::{
     error::{Chain, Error, Result},
@@ -36,6 +37,9 @@ use crate::{
 pub(super) const QUEUE: usize = 4096;
 /// Commands that become one commit: bounded, so that the first of them does not wait for the last.
 const BATCH: usize = 512;
+
+/// Bytes of records after which a batch is full; one more record still fits into what the store takes.
+const BATCH_BYTES: usize = 512 * 1024;
 
 /// Where the answer goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
@@ -114,7 +118,7 @@ async fn write(shared: &Shared, store: &Store, waiting: &mut VecDeque<Command>) 
     let mut touched = HashSet::new();
     let mut later = VecDeque::new();
     while let Some(command) = waiting.pop_front() {
-        if batch.steps.len() >= BATCH || !touched.insert(subject(&command)) {
+        if batch.steps.len() >= BATCH || batch.bytes > BATCH_BYTES || !touched.insert(subject(&command)) {
             later.push_back(command);
         } else {
             batch.add(shared, command);
@@ -168,6 +172,9 @@ fn subject(command: &Command) -> About {
 #[derive(Default)]
 struct Batch {
     commit: Commit,
+    bytes: usize,
+    new_instances: usize,
+    new_services: HashSet<ServiceName>,
     steps: Vec<Step>,
 }
 
@@ -212,7 +219,16 @@ impl Batch {
         peer: Arc<str>,
     ) -> Result<(Birth, SessionToken)> {
         let now = shared.clock.now();
-        let incarnation = shared.state.read().check_register(now, &registration, claim, self.steps.len())?;
+        let key = &registration.key;
+        let others = self.new_services.iter().filter(|name| **name != key.service).count();
+        let pending = Pending { instances: self.new_instances, services: others };
+        let incarnation = shared.state.read().check_register(now, &registration, claim, pending)?;
+        if !shared.state.read().knows(key) {
+            self.new_instances += 1;
+            if shared.service_is_new(&key.service) {
+                self.new_services.insert(key.service.clone());
+            }
+        }
         let token = shared.entropy.session_token()?;
         let birth = Birth {
             registration,
@@ -244,6 +260,10 @@ impl Batch {
             (None, incarnation) => {
                 let protect = removal == Removal::Operator;
                 let member = state.check_remove(&service, &id, incarnation, protect)?;
+                // It may have been heard since somebody decided that it was lost for too long.
+                if removal == Removal::Lost && member.lost_since().is_none() {
+                    return Err(Refusal::NotFound.about(service.as_str(), id.as_str()));
+                }
                 (member.incarnation, member.token)
             }
         };
@@ -271,6 +291,7 @@ impl Batch {
     }
 
     fn put(&mut self, key: String, value: bytes::Bytes) {
+        self.bytes += key.len() + value.len();
         self.commit = std::mem::take(&mut self.commit).put(key, value);
     }
 

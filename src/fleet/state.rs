@@ -65,6 +65,15 @@ pub(super) struct Grave {
     pub(super) token: TokenHash,
 }
 
+/// What has been checked, and is not yet admitted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pending {
+    /// New instances.
+    pub(super) instances: usize,
+    /// New services, other than the one that is asked about.
+    pub(super) services: usize,
+}
+
 /// Totals of the fleet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Totals {
@@ -143,7 +152,7 @@ impl State {
         now: Now,
         registration: &Registration,
         claim: Claim,
-        pending: usize,
+        pending: Pending,
     ) -> Result<u64> {
         let key = &registration.key;
         let group = self.groups.get(&key.service);
@@ -157,10 +166,10 @@ impl State {
             }
             return Ok(holder.incarnation + 1);
         }
-        if self.instances + pending >= self.limits.max_instances {
+        if self.instances + pending.instances >= self.limits.max_instances {
             return Err(full("instances", "fleet.max_instances", self.limits.max_instances));
         }
-        if group.is_none() && self.groups.len() + pending >= self.limits.max_services {
+        if group.is_none() && self.groups.len() + pending.services >= self.limits.max_services {
             return Err(full("services", "fleet.max_services", self.limits.max_services));
         }
         Ok(self.graves.get(key).map_or(1, |grave| grave.tombstone.incarnation + 1))
@@ -275,6 +284,10 @@ impl State {
 
     // === reading ===
 
+    pub(super) fn knows(&self, key: &InstanceKey) -> bool {
+        self.groups.get(&key.service).is_some_and(|group| group.members.contains_key(&key.id))
+    }
+
     pub(super) fn groups(&self) -> &BTreeMap<ServiceName, Group> {
         &self.groups
     }
@@ -366,6 +379,8 @@ impl State {
     fn settle_group(&mut self, now: Now, name: &ServiceName) {
         let Some(group) = self.groups.get_mut(name) else { return };
         if group.is_empty() {
+            // With the service goes the interest in its past.
+            self.forgotten.extend(group.transitions.iter().map(|past| super::record::transition_key(past)));
             self.groups.remove(name);
             self.changes.push(Change::ServiceRemoved(name.clone()));
             return;

@@ -36,7 +36,7 @@ pub(super) struct Parts {
     pub(super) http_drain: drain::Signal,
     pub(super) pages: Vec<Task<Group<IpAddr>>>,
     pub(super) fleet_drain: drain::Signal,
-    pub(super) fleet: Task<()>,
+    pub(super) fleet: Task<bool>,
     pub(super) engine: store::embedded::Engine,
 }
 
@@ -56,6 +56,8 @@ pub struct PhaseReport {
 pub struct Report {
     /// Why it ended.
     pub cause: String,
+    /// Whether a task that the server cannot do without ended, instead of somebody asking to stop.
+    pub failed: bool,
     /// Every phase, in order.
     pub phases: Vec<PhaseReport>,
     /// Connections that had to be cut.
@@ -92,6 +94,8 @@ impl Course {
         let began = self.clock.elapsed();
         let left = self.total.saturating_sub(began - self.began);
         let bound = match self.aborted {
+            // The connections that are open have to be taken over, to be cut.
+            true if phase == Phase::StopAcceptingRequests => LAST,
             true if phase < Phase::SaveState => Duration::ZERO,
             true => longest.min(LAST),
             // The last phases get their moment even when the others took all of the time.
@@ -125,7 +129,7 @@ impl Course {
 
 impl Parts {
     /// Takes everything down. Bounded, whatever the other ends do.
-    pub(super) async fn stop(mut self, cause: String, stop: Stop) -> Report {
+    pub(super) async fn stop(mut self, (cause, failed): (String, bool), stop: Stop) -> Report {
         info!(component = "server", operation = "shutdown", cause, "stopping");
         let began = self.clock.elapsed();
         let mut course = Course {
@@ -180,10 +184,11 @@ impl Parts {
         enter(&self.overview, Phase::Terminated);
         let report = Report {
             cause,
+            failed,
             connections_cut,
             requests_cut,
             aborted: course.aborted,
-            state_saved: saved.is_some() && closed.is_some_and(|closed| closed.is_ok()),
+            state_saved: matches!(saved, Some(Ok(true))) && closed.is_some_and(|closed| closed.is_ok()),
             total: self.clock.elapsed() - began,
             phases: course.phases,
         };

@@ -188,6 +188,14 @@ fn table() -> Vec<Wrong> {
         ),
         wrong(
             REGISTER,
+            &registering(|r| {
+                r.components.push(component("api"));
+                r.components[1].depends_on = vec!["database".into(), "database".into()];
+            }),
+            "registration.components[1].depends_on[1]",
+        ),
+        wrong(
+            REGISTER,
             &registering(|r| r.components[0].capabilities = vec![99]),
             "registration.components[0].capabilities[0]",
         ),

@@ -286,3 +286,25 @@ async fn a_full_fleet_says_so() {
     assert_eq!((full.code(), reason(&full).as_str()), (Code::ResourceExhausted, "FLEET_FULL"));
     server.stop().await;
 }
+
+/// What queues together becomes one commit, within what the store takes at once.
+#[tokio::test]
+async fn a_burst_of_large_registrations_is_taken_whole() {
+    let server = TestServer::start().await;
+    let fleet = server.fleet().await;
+    let labels: std::collections::HashMap<String, String> =
+        (0..32).map(|number| (format!("label-{number}"), "x".repeat(250))).collect();
+    let attempts: Vec<_> = (0..400)
+        .map(|number| {
+            let (mut fleet, labels) = (fleet.clone(), labels.clone());
+            tokio::spawn(async move {
+                let large = pb::Registration { labels, ..registration("orders", &format!("i-{number}")) };
+                fleet.register(request(large)).await.map(drop)
+            })
+        })
+        .collect();
+    for attempt in attempts {
+        attempt.await.unwrap().expect("taken");
+    }
+    server.stop().await;
+}

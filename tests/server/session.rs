@@ -241,3 +241,38 @@ async fn sessions_are_told_when_the_server_stops() {
     let report = tokio::time::timeout(Duration::from_secs(10), server.ended()).await.expect("ends at once");
     assert_eq!((report.connections_cut, report.requests_cut), (0, 0), "{report:?}");
 }
+
+/// A client that never pauses must hear that its session ends all the same.
+#[tokio::test]
+async fn a_busy_session_hears_that_it_ends() {
+    let server = TestServer::start().await;
+    let (mut session, _) = Session::open(&server, anew("orders", "i-1")).await.unwrap();
+    let say = session.say.clone();
+    let talking = tokio::spawn(async move {
+        for sequence in 1.. {
+            if say.send(message(Say::Heartbeat(pb::SessionHeartbeat { sequence }))).await.is_err() {
+                return;
+            }
+        }
+    });
+    let remove = pb::RemoveInstanceRequest {
+        service: "orders".into(),
+        instance_id: "i-1".into(),
+        ..pb::RemoveInstanceRequest::default()
+    };
+    server.fleet().await.remove_instance(remove).await.unwrap();
+    let closing = async {
+        loop {
+            match session.next().await.unwrap() {
+                Some(Hear::HeartbeatAck(_)) => {}
+                Some(Hear::Closing(closing)) => return closing,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let closing = tokio::time::timeout(PATIENCE, closing).await.expect("it is told");
+    assert_eq!(closing.reason(), pb::CloseReason::Removed);
+    drop(session);
+    talking.abort();
+    server.stop().await;
+}

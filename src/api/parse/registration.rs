@@ -228,8 +228,16 @@ fn component(
     let name = fields.take(within(path, "name"), ComponentName::parse(&name));
     let kind = text(fields, &within(path, "kind"), kind, MAX_WORD);
     let mut needs = Vec::new();
-    for (at, needed) in depends_on.iter().enumerate() {
+    if depends_on.len() > MAX_COMPONENTS {
+        let found = depends_on.len();
+        fields
+            .wrong(within(path, "depends_on"), format!("has {found} entries; {MAX_COMPONENTS} are the most"));
+    }
+    for (at, needed) in depends_on.iter().take(MAX_COMPONENTS).enumerate() {
         match names.iter().position(|name| name == needed) {
+            Some(position) if needs.contains(&position) => {
+                fields.wrong(format!("{path}.depends_on[{at}]"), "is named twice");
+            }
             Some(position) => needs.push(position),
             None => fields.wrong(
                 format!("{path}.depends_on[{at}]"),

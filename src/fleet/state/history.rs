@@ -58,8 +58,15 @@ impl State {
     }
 
     /// Keys of changes of health that are kept no longer.
-    pub(in crate::fleet) fn take_forgotten(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.forgotten)
+    pub(in crate::fleet) fn take_forgotten(&mut self, limit: usize) -> Vec<String> {
+        let count = self.forgotten.len().min(limit);
+        self.forgotten.drain(..count).collect()
+    }
+
+    /// They could not be deleted now. Past a bound they wait for the next start, which finds them again.
+    pub(in crate::fleet) fn put_back_forgotten(&mut self, keys: Vec<String>) {
+        self.forgotten.extend(keys);
+        self.forgotten.truncate(MAX_UNSAVED);
     }
 
     pub(in crate::fleet) fn remember(&mut self, now: Now, subject: Subject, from: Health, to: Verdict) {

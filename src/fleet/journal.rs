@@ -1,0 +1,144 @@
+//! Writes down what may be written late: changes of health, and the end of old tombstones.
+//!
+//! Apart from the reconciler, so that a slow disk never delays the judgement of who lives. What could
+//! not be written waits, within a bound, for the next turn.
+
+use std::sync::Arc;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, info, warn};
+
+use super::{
+    Shared,
+    reconciler::TICK,
+    record,
+    snapshot::{Subject, Transition},
+};
+use crate::{
+    error::Chain,
+    store::{Commit, Store},
+    task::drain,
+};
+
+/// Tombstones are looked at once in so many ticks.
+const GRAVE_TICKS: u32 = 120;
+/// Keys that go into one commit.
+const BATCH: usize = 400;
+/// Bytes of records that go into one commit; well below what the store takes.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// Runs until the drain begins; then writes down what is left. False: some of it could not be.
+pub(super) async fn run(shared: Arc<Shared>, store: Store, mut drain: drain::Watch) -> bool {
+    let mut journal = Journal { shared, store, logged: 0 };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for turn in 0_u32.. {
+        tokio::select! {
+            biased;
+            () = drain.begun() => break,
+            _ = ticks.tick() => {}
+        }
+        journal.write().await;
+        if turn % GRAVE_TICKS == 0 {
+            journal.forget_graves().await;
+        }
+    }
+    journal.write().await
+}
+
+struct Journal {
+    shared: Arc<Shared>,
+    store: Store,
+    /// The last change of health that is in the log.
+    logged: u64,
+}
+
+impl Journal {
+    /// Writes all that waits, changes before deletions. True: nothing is left.
+    async fn write(&mut self) -> bool {
+        loop {
+            let taken = self.shared.state.write().take_unsaved(BATCH);
+            if taken.is_empty() {
+                break;
+            }
+            for transition in taken.iter().filter(|transition| transition.sequence > self.logged) {
+                log(transition);
+            }
+            self.logged = self.logged.max(taken.last().map_or(0, |last| last.sequence));
+            let (commit, rest) = puts(&taken);
+            let (written, kept) = match self.store.commit(commit).await {
+                Ok(_) => (true, rest),
+                Err(error) => {
+                    debug!(component = "fleet", operation = "journal", error = %Chain(&error), "could not write down changes of health");
+                    (false, taken)
+                }
+            };
+            self.shared.state.write().put_back_unsaved(kept);
+            if !written {
+                return false;
+            }
+        }
+        loop {
+            let keys = self.shared.state.write().take_forgotten(BATCH);
+            if keys.is_empty() {
+                return true;
+            }
+            let commit = keys.iter().fold(Commit::new(), |commit, key| commit.delete(key.clone()));
+            if let Err(error) = self.store.commit(commit).await {
+                debug!(component = "fleet", operation = "journal", error = %Chain(&error), "could not delete old changes of health");
+                self.shared.state.write().put_back_forgotten(keys);
+                return false;
+            }
+        }
+    }
+
+    async fn forget_graves(&self) {
+        let expired = self.shared.state.write().expire_graves(self.shared.clock.now());
+        for keys in expired.chunks(BATCH) {
+            let commit =
+                keys.iter().fold(Commit::new(), |commit, key| commit.delete(record::tombstone_key(key)));
+            if let Err(error) = self.store.commit(commit).await {
+                // They are read back at the next start, and expire again.
+                debug!(component = "fleet", error = %Chain(&error), "could not delete old tombstones");
+            }
+        }
+    }
+}
+
+/// A commit of as many as fit, and those that do not.
+fn puts(taken: &[Arc<Transition>]) -> (Commit, Vec<Arc<Transition>>) {
+    let mut commit = Commit::new();
+    let mut bytes = 0;
+    for (at, transition) in taken.iter().enumerate() {
+        if bytes > BATCH_BYTES {
+            return (commit, taken[at..].to_vec());
+        }
+        match record::encode_transition(transition) {
+            Ok(value) => {
+                bytes += value.len();
+                commit = commit.put(record::transition_key(transition), value);
+            }
+            Err(error) => {
+                warn!(component = "fleet", error = %Chain(&error), "could not encode a change of health");
+            }
+        }
+    }
+    (commit, Vec::new())
+}
+
+/// What somebody who is woken at night looks for first.
+fn log(transition: &Transition) {
+    let Transition { sequence, time: _, subject, from, to } = transition;
+    let (from, to, cause) = (from.as_str(), to.state.as_str(), to.cause.as_str());
+    match subject {
+        Subject::Service(name) => {
+            info!(component = "fleet", operation = "health", service = %name, from, to, cause, sequence, "service is {to}");
+        }
+        Subject::Instance(key, incarnation) => {
+            info!(component = "fleet", operation = "health", instance = %key, incarnation, from, to, cause, sequence, "instance is {to}");
+        }
+        Subject::Component(key, incarnation, name) => {
+            debug!(component = "fleet", operation = "health", instance = %key, incarnation, part = %name, from, to, cause, sequence, "component is {to}");
+        }
+    }
+}
