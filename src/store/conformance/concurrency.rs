@@ -27,7 +27,7 @@ async fn increment(store: &Store) -> (Revision, u64) {
 
 /// Read, compare and write by many tasks: the order of revisions is the order of the numbers.
 #[allow(clippy::disallowed_methods)]
-pub(crate) async fn increments_are_not_lost(store: Store) {
+pub(super) async fn increments_are_not_lost(store: Store) {
     put(&store, "number", "0").await;
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {

@@ -58,8 +58,8 @@ async fn the_engine_keeps_the_laws() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_engine_keeps_the_laws_in_real_time_and_parallel() {
-    conformance::suite(async || open_fresh()).await;
+async fn a_crowd_on_several_threads_changes_no_law() {
+    conformance::crowd(async || open_fresh()).await;
 }
 
 #[tokio::test(start_paused = true)]
