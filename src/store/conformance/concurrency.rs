@@ -9,7 +9,7 @@ use crate::{
 };
 
 const TASKS: usize = 16;
-const INCREMENTS: usize = 20;
+const INCREMENTS: usize = 10;
 
 /// Adds one to a number, as often as somebody else was faster; answers the revision and the new number.
 async fn increment(store: &Store) -> (Revision, u64) {
