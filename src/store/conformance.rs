@@ -19,16 +19,6 @@ pub(crate) async fn suite<Owner, Opening>(open: impl Fn() -> Opening)
 where
     Opening: Future<Output = (Store, Owner)>,
 {
-    /// Opens a store, checks one law on it, and says which.
-    async fn check<Owner>(
-        name: &str,
-        opening: impl Future<Output = (Store, Owner)>,
-        law: impl AsyncFnOnce(Store),
-    ) {
-        eprintln!("law: {name}");
-        let (store, _owner) = opening.await;
-        law(store).await;
-    }
     check("a key is what was put last", open(), keys::a_key_is_what_was_put_last).await;
     check("conditions decide", open(), keys::conditions_decide).await;
     check("a refused commit leaves no trace", open(), keys::a_refused_commit_leaves_no_trace).await;
@@ -46,8 +36,27 @@ where
     check("one leads at a time", open(), elections::one_leads_at_a_time).await;
     check("a deposed leader is fenced", open(), elections::a_deposed_leader_is_fenced).await;
     check("a leader stays while it lives", open(), elections::a_leader_stays_while_it_lives).await;
+    crowd(open).await;
+}
+
+/// Checks the laws that want real threads too, where the engine follows paused time for the others.
+pub(crate) async fn crowd<Owner, Opening>(open: impl Fn() -> Opening)
+where
+    Opening: Future<Output = (Store, Owner)>,
+{
     check("increments are not lost", open(), concurrency::increments_are_not_lost).await;
     check("readers see whole commits", open(), concurrency::readers_see_whole_commits).await;
+}
+
+/// Opens a store, checks one law on it, and says which.
+async fn check<Owner>(
+    name: &str,
+    opening: impl Future<Output = (Store, Owner)>,
+    law: impl AsyncFnOnce(Store),
+) {
+    eprintln!("law: {name}");
+    let (store, _owner) = opening.await;
+    law(store).await;
 }
 
 /// Puts one key.

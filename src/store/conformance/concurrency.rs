@@ -9,7 +9,7 @@ use crate::{
 };
 
 const TASKS: usize = 16;
-const INCREMENTS: usize = 20;
+const INCREMENTS: usize = 10;
 
 /// Adds one to a number, as often as somebody else was faster; answers the revision and the new number.
 async fn increment(store: &Store) -> (Revision, u64) {
@@ -27,7 +27,7 @@ async fn increment(store: &Store) -> (Revision, u64) {
 
 /// Read, compare and write by many tasks: the order of revisions is the order of the numbers.
 #[allow(clippy::disallowed_methods)]
-pub(crate) async fn increments_are_not_lost(store: Store) {
+pub(super) async fn increments_are_not_lost(store: Store) {
     put(&store, "number", "0").await;
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {

@@ -18,6 +18,9 @@ use super::{
     tables::{self, State},
 };
 
+/// Longest growth that is filled at once: what one commit can wait for. redb doubles a small file.
+const FILL_BYTES: u64 = 32 << 20;
+
 /// What a medium is opened for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Access {
@@ -153,6 +156,22 @@ fn forget_cached(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes zeros where a file has grown.
+///
+/// A file that was only made longer has holes, and each first write into one makes the next sync write
+/// the file system's journal too: a fifth of a commit's time on ext4. It also moves the failure of a full
+/// disk to where the file grows.
+fn fill(disk: &dyn StorageBackend, from: u64, to: u64) -> io::Result<()> {
+    const ZEROS: &[u8] = &[0; 256 << 10];
+    let mut at = from;
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        disk.write(at, &ZEROS[..part])?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
 /// The medium as it is, with its length noted.
 #[derive(Debug)]
 struct Direct {
@@ -172,8 +191,12 @@ impl StorageBackend for Direct {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let old = self.disk.len()?;
         self.disk.set_len(len)?;
         self.size.store(len, Relaxed);
+        if (1..=FILL_BYTES).contains(&len.saturating_sub(old)) {
+            fill(self.disk.as_ref(), old, len)?;
+        }
         Ok(())
     }
 

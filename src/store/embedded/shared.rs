@@ -26,7 +26,7 @@ use crate::{
         Commit, Counters, LeaseId, Revision, Status, Watch, counters::Counting, lease::Leases, problem,
         watch::Ring,
     },
-    time::Clock,
+    time::{Clock, Mono},
 };
 
 /// How long a caller waits for a commit. A disk that needs longer is as good as away.
@@ -48,6 +48,8 @@ pub(in crate::store) struct Shared {
     pub(super) clock: Clock,
     keys: AtomicU64,
     size: Arc<AtomicU64>,
+    #[cfg(test)]
+    still: still::Still,
 }
 
 impl Shared {
@@ -70,15 +72,16 @@ impl Shared {
             clock,
             keys: AtomicU64::new(0),
             size,
+            #[cfg(test)]
+            still: still::Still::default(),
         };
-        shared.take_state(&state);
+        shared.take_state(&state, clock.mono());
         shared
     }
 
     /// Learns what a database says of itself when it is opened, again or for the first time.
-    pub(super) fn take_state(&self, state: &State) {
+    pub(super) fn take_state(&self, state: &State, now: Mono) {
         self.set_keys(state.keys);
-        let now = self.clock.mono();
         for (id, ttl_millis) in &state.leases {
             self.leases.insert(*id, Duration::from_millis(*ttl_millis), now);
         }
@@ -108,7 +111,10 @@ impl Shared {
     }
 
     pub(in crate::store) async fn grant(&self, ttl: Duration) -> Result<LeaseId> {
-        self.ask(Work::Grant { ttl }).await.map(LeaseId)
+        let lease = LeaseId(self.ask(Work::Grant { ttl }).await?);
+        // Its time began when it was asked for; it shall be whole for whoever has just got it.
+        self.keep_alive(lease)?;
+        Ok(lease)
     }
 
     pub(in crate::store) fn keep_alive(&self, lease: LeaseId) -> Result<Duration> {
@@ -146,10 +152,11 @@ impl Shared {
             return Err(problem::unavailable("is read-only, because writing failed"));
         }
         #[cfg(test)]
-        let _still = still::hold();
+        let _still = self.still.hold();
+        let at = self.clock.mono();
         let (answer, answered) = oneshot::channel();
         let handed_over = async {
-            self.queue.send(Request { work, answer: Some(answer) }).await.ok()?;
+            self.queue.send(Request { work, at, answer: Some(answer) }).await.ok()?;
             answered.await.ok()
         };
         match timeout(COMMIT_DEADLINE, handed_over).await {
@@ -167,12 +174,38 @@ impl Shared {
 mod still {
     use std::sync::mpsc::{SyncSender, sync_channel};
 
+    use parking_lot::Mutex;
+
+    /// How many callers wait for the writer, and what holds the time for them.
+    ///
     /// tokio moves paused time on when its tasks are idle, and cannot see a thread of our own. A
-    /// blocking task it does see; this one ends when the sender is dropped.
-    #[allow(clippy::disallowed_methods)]
-    pub(super) fn hold() -> SyncSender<()> {
-        let (hold, held) = sync_channel(0);
-        drop(tokio::task::spawn_blocking(move || held.recv().is_ok()));
-        hold
+    /// blocking task it does see: one runs for as long as anybody waits.
+    #[derive(Debug, Default)]
+    pub(super) struct Still(Mutex<(usize, Option<SyncSender<()>>)>);
+
+    pub(super) struct Held<'s>(&'s Still);
+
+    impl Still {
+        #[allow(clippy::disallowed_methods)]
+        pub(super) fn hold(&self) -> Held<'_> {
+            let mut waiting = self.0.lock();
+            waiting.0 += 1;
+            waiting.1.get_or_insert_with(|| {
+                let (hold, held) = sync_channel(0);
+                drop(tokio::task::spawn_blocking(move || held.recv().is_ok()));
+                hold
+            });
+            Held(self)
+        }
+    }
+
+    impl Drop for Held<'_> {
+        fn drop(&mut self) {
+            let mut waiting = self.0.0.lock();
+            waiting.0 -= 1;
+            if waiting.0 == 0 {
+                waiting.1 = None;
+            }
+        }
     }
 }

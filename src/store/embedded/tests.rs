@@ -58,8 +58,8 @@ async fn the_engine_keeps_the_laws() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_engine_keeps_the_laws_in_real_time_and_parallel() {
-    conformance::suite(async || open_fresh()).await;
+async fn a_crowd_on_several_threads_changes_no_law() {
+    conformance::crowd(async || open_fresh()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +213,7 @@ async fn assert_whole(store: &Store, attempted: u32, acknowledged: &[u32], what:
 async fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
     const COMMITS: u32 = 12;
     let mut cut_at_work = 0;
-    for moment in (0..400).step_by(3) {
+    for moment in (0..400).step_by(7) {
         let disk = Faulty::default();
         let (store, engine, _dir) = open_faulty(&disk);
         let mut acknowledged = commit_pairs(&store, 0, 4).await;
@@ -222,7 +222,7 @@ async fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
         acknowledged.extend(commit_pairs(&store, 4, COMMITS).await);
         cut_at_work += usize::from(disk.is_spent());
         drop((store, engine));
-        for seed in 0..4 {
+        for seed in 0..3 {
             let survivor = disk.after_power_cut(seed * 1000 + moment as u64);
             let (store, engine, _dir) = open_faulty(&survivor);
             let what = format!("power cut after {moment} operations, seed {seed}");
@@ -231,14 +231,14 @@ async fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
             engine.close().await.unwrap();
         }
     }
-    assert!(cut_at_work > 50, "only {cut_at_work} cuts hit the work");
+    assert!(cut_at_work > 15, "only {cut_at_work} cuts hit the work");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_failed_operation_anywhere_is_survived_and_so_is_a_power_cut_later() {
     const COMMITS: u32 = 12;
     let mut failed = 0;
-    for moment in (0..300).step_by(3) {
+    for moment in (0..300).step_by(7) {
         let disk = Faulty::default();
         let (store, engine, _dir) = open_faulty(&disk);
         let mut acknowledged = commit_pairs(&store, 0, 4).await;
@@ -254,7 +254,7 @@ async fn one_failed_operation_anywhere_is_survived_and_so_is_a_power_cut_later()
         let (store, _engine, _dir) = open_faulty(&survivor);
         assert_whole(&store, 4 + COMMITS, &acknowledged, &format!("{what}, then a power cut")).await;
     }
-    assert!(failed > 20, "only {failed} failures hit a commit");
+    assert!(failed > 10, "only {failed} failures hit a commit");
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    thread,
     time::Duration,
 };
 
@@ -18,15 +17,13 @@ use super::{
 use crate::{
     error::Result,
     store::{Commit, LeaseId, lock::DataDir, problem},
+    time::Mono,
 };
 
 /// Most requests of one group: bounds how long the first waits for the last.
 const GROUP_REQUESTS: usize = 1024;
 /// Most bytes of one group, give or take one commit.
 const GROUP_BYTES: usize = 4 << 20;
-
-/// How long the processor is lent to callers that are about to hand over; a fraction of a sync.
-const LEND: Duration = Duration::from_micros(50);
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -44,16 +41,18 @@ pub(in crate::store) enum Work {
     Wake,
 }
 
-/// Work, and who waits for the answer: a revision or a lease.
+/// Work, when it was handed over, and who waits for the answer: a revision or a lease.
 #[derive(Debug)]
 pub(in crate::store) struct Request {
     pub(super) work: Work,
+    /// The writer goes by its callers' time: a thread outside the runtime cannot see it paused.
+    pub(super) at: Mono,
     pub(super) answer: Option<oneshot::Sender<Result<u64>>>,
 }
 
 impl Request {
     pub(super) fn wake() -> Self {
-        Self { work: Work::Wake, answer: None }
+        Self { work: Work::Wake, at: Mono::default(), answer: None }
     }
 
     /// Answers, if somebody still waits.
@@ -93,10 +92,8 @@ impl Writer {
     pub(super) fn run(mut self) {
         let _ending = Ending(Arc::clone(&self.shared));
         let mut group = Vec::new();
-        let mut last = 0;
         while let Some(first) = self.queue.blocking_recv() {
-            self.gather(first, last, &mut group);
-            last = group.len();
+            self.gather(first, &mut group);
             self.serve(&mut group);
             if self.shared.closing.load(Ordering::Acquire) {
                 // Nobody can hand over any more; what is in the queue is still served.
@@ -106,36 +103,24 @@ impl Writer {
         info!(revision = self.shared.ring.head(), "store closed");
     }
 
-    /// Takes everything that waits, up to the size of a group.
-    ///
-    /// The callers of the group before have just been answered, and those that go on are about to hand
-    /// over again: the processor is lent to them before their crowd is split in two, each half with a
-    /// sync of its own. A lonely caller (a group of one before) waits for nobody.
-    fn gather(&mut self, first: Request, last: usize, group: &mut Vec<Request>) {
-        let begun = self.shared.clock.elapsed();
+    /// Takes everything that waits, up to the size of a group. Never waits itself.
+    fn gather(&mut self, first: Request, group: &mut Vec<Request>) {
         let mut bytes = 0;
         let mut next = Some(first);
-        loop {
-            if let Some(request) = next {
-                if let Work::Commit(commit) = &request.work {
-                    bytes += commit.size();
-                }
-                group.push(request);
-            } else if group.len() < last && self.shared.clock.elapsed().saturating_sub(begun) < LEND {
-                thread::yield_now();
-            } else {
-                return;
+        while let Some(request) = next {
+            if let Work::Commit(commit) = &request.work {
+                bytes += commit.size();
             }
-            if group.len() >= GROUP_REQUESTS || bytes >= GROUP_BYTES {
-                return;
-            }
-            next = self.queue.try_recv().ok();
+            group.push(request);
+            let full = group.len() >= GROUP_REQUESTS || bytes >= GROUP_BYTES;
+            next = if full { None } else { self.queue.try_recv().ok() };
         }
     }
 
     fn serve(&mut self, group: &mut Vec<Request>) {
+        let now = group.iter().map(|request| request.at).max().unwrap_or_default();
         if group.iter().any(|request| matches!(request.work, Work::Reopen)) {
-            self.reopen();
+            self.reopen(now);
         }
         if !self.shared.writable.load(Ordering::Acquire) {
             for request in group.drain(..) {
@@ -149,8 +134,8 @@ impl Writer {
             None => Err(redb::Error::DatabaseClosed),
         };
         match outcome {
-            Ok(written) => self.acknowledge(written, group),
-            Err(cause) => self.fail(&cause, group),
+            Ok(written) => self.acknowledge(written, group, now),
+            Err(cause) => self.fail(&cause, group, now),
         }
     }
 
@@ -175,9 +160,8 @@ impl Writer {
                     Ok(writing.revision())
                 }
                 Work::Expire(leases) => {
-                    let now = self.shared.clock.mono();
                     for lease in leases {
-                        if self.shared.leases.remove_if_due(*lease, now) {
+                        if self.shared.leases.remove_if_due(*lease, request.at) {
                             writing.end_lease(*lease)?;
                         }
                     }
@@ -194,7 +178,7 @@ impl Writer {
         Ok(Written { answers, done, granted })
     }
 
-    fn acknowledge(&self, written: Written, group: &mut Vec<Request>) {
+    fn acknowledge(&self, written: Written, group: &mut Vec<Request>, now: Mono) {
         let shared = &self.shared;
         let done = written.done;
         if let Some(keys) = done.keys {
@@ -203,7 +187,6 @@ impl Writer {
             // Before the answers: who is told of a commit finds it in the watches too.
             shared.ring.publish(done.events, done.revision);
         }
-        let now = shared.clock.mono();
         for (id, ttl) in &written.granted {
             shared.leases.insert(*id, *ttl, now);
         }
@@ -216,10 +199,10 @@ impl Writer {
     }
 
     /// Answers a group whose outcome is unknown, and sees at once whether the medium is back.
-    fn fail(&self, cause: &redb::Error, group: &mut Vec<Request>) {
+    fn fail(&self, cause: &redb::Error, group: &mut Vec<Request>, now: Mono) {
         error!(%cause, requests = group.len(), "store write failed: read-only until a write succeeds");
         self.shared.writable.store(false, Ordering::Release);
-        self.reopen();
+        self.reopen(now);
         for request in group.drain(..) {
             let text = cause.to_string();
             request.answer(Err(problem::medium("could not write; the outcome is unknown", text)));
@@ -228,7 +211,7 @@ impl Writer {
     }
 
     /// Opens the database anew after a failure: for writing if a probe succeeds, else for reading.
-    fn reopen(&self) {
+    fn reopen(&self, now: Mono) {
         if self.shared.writable.load(Ordering::Acquire) {
             return;
         }
@@ -246,10 +229,10 @@ impl Writer {
                 self.medium.open_shadow()
             }
         };
-        self.replace(&mut database, opened);
+        self.replace(&mut database, opened, now);
     }
 
-    fn replace(&self, database: &mut Option<Database>, opened: Result<Opened, OpenError>) {
+    fn replace(&self, database: &mut Option<Database>, opened: Result<Opened, OpenError>, now: Mono) {
         match opened {
             Ok(Opened { database: new, state }) => {
                 if state.revision < self.shared.ring.head() {
@@ -260,7 +243,7 @@ impl Writer {
                     );
                 }
                 *database = Some(new);
-                self.shared.take_state(&state);
+                self.shared.take_state(&state, now);
             }
             Err(cause) => error!(%cause, "store cannot even be read"),
         }
