@@ -304,7 +304,7 @@ pub async fn run(
 }
 
 /// Time that the end may take beyond its total before the process is ended from outside the runtime.
-const EXIT_MARGIN: Duration = Duration::from_secs(5);
+const EXIT_MARGIN: Duration = Duration::from_secs(3);
 
 /// Ends the process if it still runs after this long: the exit is bounded even if a task will not let go
 /// of its thread. The process that ends in time takes the thread with it.
