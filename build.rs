@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .build_transport(false)
         .emit_rerun_if_changed(false)
+        .codec_path("crate::api::codec::SmallBuffers")
         .extern_path(".seaworthy.v1", "::seaworthy_client::proto::seaworthy::v1")
         .compile_fds(served)?;
     Ok(())

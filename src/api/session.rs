@@ -4,6 +4,8 @@
 //! these as it has instances. Messages are taken as they come; heartbeats are acknowledged once for
 //! all that came together. What a session means is the fleet's; here it is only carried.
 
+mod ending;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -14,9 +16,9 @@ use std::{
 
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep, timeout};
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Status, Streaming};
 
+use self::ending::{Ending, Endings};
 use super::{
     convert::{self, instance},
     enrolment::Enrolment,
@@ -114,8 +116,7 @@ pub struct SessionStream {
     inbound: Streaming<pb::AttachRequest>,
     ready: VecDeque<pb::AttachResponse>,
     acknowledge: Option<u64>,
-    closing: WatchStream<Option<Closing>>,
-    connection: Option<WatchStream<bool>>,
+    endings: Endings,
     leaving: Option<Leaving>,
     silence: Pin<Box<Sleep>>,
     second_chance: bool,
@@ -169,8 +170,7 @@ impl SessionStream {
             inbound,
             ready,
             acknowledge: None,
-            closing: WatchStream::from_changes(session.closing.clone()),
-            connection: caller.map(|caller| WatchStream::new(caller.connection.closing)),
+            endings: Endings::new(session.closing.clone(), caller.map(|caller| caller.connection.closing)),
             leaving: None,
             silence: Box::pin(sleep(session.lease.ttl())),
             second_chance: true,
@@ -246,23 +246,15 @@ impl SessionStream {
         if self.leaving.is_some() {
             return None;
         }
-        if let Poll::Ready(Some(Some(why))) = Pin::new(&mut self.closing).poll_next(cx) {
-            self.ended = true;
-            return Some(Ok(closed(&why)));
-        }
-        while let Some(connection) = &mut self.connection {
-            match Pin::new(connection).poll_next(cx) {
-                Poll::Ready(Some(false)) => {}
-                Poll::Ready(Some(true)) => {
-                    self.ended = true;
-                    let words = "the control plane ends this connection; attach again";
-                    return Some(Ok(closing(pb::CloseReason::Draining, words, Some(COME_BACK))));
-                }
-                Poll::Ready(None) => self.connection = None,
-                Poll::Pending => break,
+        let Poll::Ready(ending) = self.endings.poll(cx) else { return None };
+        self.ended = true;
+        Some(Ok(match ending {
+            Ending::Registry(why) => closed(&why),
+            Ending::Connection => {
+                let words = "the control plane ends this connection; attach again";
+                closing(pb::CloseReason::Draining, words, Some(COME_BACK))
             }
-        }
-        None
+        }))
     }
 
     /// Whether nothing was heard for a whole lease. After a pause of our own the first look does not

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
+use seaworthy::api::proto::server::fleet_service_server::{FleetService, FleetServiceServer};
 use seaworthy_client::proto::seaworthy::v1::*;
 use tokio::{
     net::TcpListener,
@@ -12,15 +13,6 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt as _};
-
-/// The server's half of the contract.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
-#[allow(clippy::clone_on_ref_ptr, clippy::or_fun_call, clippy::wildcard_imports)]
-mod stubs {
-    tonic::include_proto!("seaworthy.v1");
-}
-
-use stubs::fleet_service_server::{FleetService, FleetServiceServer};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
