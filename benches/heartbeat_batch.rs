@@ -111,10 +111,9 @@ async fn heartbeat(connection: Connection, meter: Meter, batches: Vec<(usize, By
 }
 
 async fn theirs(server: &Server, settings: &Settings, instances: usize, outstanding: u64) -> Result<Sample> {
-    let channels = server.connect(CONNECTIONS).await?;
-    let granting = (0..instances).map(|n| lease(channels[n % CONNECTIONS].clone(), n));
-    let leases: Vec<i64> = stream::iter(granting).buffer_unordered(OPENING).try_collect().await?;
     let connections = server.connect_thin(CONNECTIONS).await?;
+    let granting = (0..instances).map(|n| lease(connections.nth(n), n));
+    let leases: Vec<i64> = stream::iter(granting).buffer_unordered(OPENING).try_collect().await?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
     for (worker, share) in leases.chunks(instances.div_ceil(CONNECTIONS)).enumerate() {
         let leases = share.to_vec();
@@ -130,8 +129,8 @@ fn in_turn(leases: &[i64], sequence: u64) -> i64 {
     leases[(sequence % leases.len() as u64) as usize]
 }
 
-async fn lease(channel: Channel, n: usize) -> Result<i64> {
-    let mut client = etcd::Client::new(channel);
+async fn lease(connection: Connection, n: usize) -> Result<i64> {
+    let client = etcd::Client::new(connection);
     let id = client.grant().await?;
     client.put(format!("bench/instance-{n}"), Bytes::from(vec![b'v'; VALUE_BYTES]), id).await?;
     Ok(id)

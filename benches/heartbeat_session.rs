@@ -27,13 +27,10 @@ use support::{
     wire::{Call, Connection},
 };
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 const CONNECTIONS: usize = 100;
 /// Instances that register at once before the measurement.
 const OPENING: usize = 256;
-/// Connections on which leases are granted before the measurement.
-const REGISTERING: usize = 4;
 const WINDOWS: [u64; 2] = [1, 16];
 const VALUE_BYTES: usize = 1024;
 
@@ -90,9 +87,8 @@ fn acknowledged(answer: &AttachResponse, _before: u64) -> Result<u64> {
 }
 
 async fn theirs(server: &Server, settings: &Settings, instances: usize, window: u64) -> Result<Sample> {
-    let (channels, connections) =
-        (server.connect(REGISTERING).await?, server.connect_thin(CONNECTIONS).await?);
-    let opening = (0..instances).map(|n| lease(channels[n % REGISTERING].clone(), connections.nth(n), n));
+    let connections = server.connect_thin(CONNECTIONS).await?;
+    let opening = (0..instances).map(|n| lease(connections.nth(n), n));
     let leases: Vec<_> = stream::iter(opening).buffer_unordered(OPENING).try_collect().await?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
     for (id, call) in leases {
@@ -103,8 +99,8 @@ async fn theirs(server: &Server, settings: &Settings, instances: usize, window: 
 }
 
 /// Grants a lease, puts 1 KiB under it, and opens its stream of keep-alives.
-async fn lease(channel: Channel, connection: Connection, n: usize) -> Result<(i64, Call)> {
-    let mut client = etcd::Client::new(channel);
+async fn lease(connection: Connection, n: usize) -> Result<(i64, Call)> {
+    let client = etcd::Client::new(connection.clone());
     let id = client.grant().await?;
     client.put(format!("bench/instance-{n}"), Bytes::from(vec![b'v'; VALUE_BYTES]), id).await?;
     Ok((id, etcd::keep_alive(&connection, id).await?))

@@ -11,7 +11,7 @@ mod support;
 use std::time::Instant;
 
 use bytes::Bytes;
-use seaworthy_client::proto::seaworthy::v1::fleet_service_client::FleetServiceClient;
+use seaworthy_client::proto::seaworthy::v1::RegisterResponse;
 use support::{
     Result, etcd, fleet,
     load::{Meter, Sample, measure},
@@ -19,9 +19,9 @@ use support::{
     process::Server,
     report::{self, Goal},
     settings::Settings,
+    wire::{Connection, framed},
 };
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 /// How many are in flight, and what the ratio should be.
 const LOADS: [(usize, Goal); 3] =
@@ -55,22 +55,22 @@ fn main() -> Result<()> {
 
 async fn ours(server: &Server, settings: &Settings, in_flight: usize) -> Result<Sample> {
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    let channels = server.connect(in_flight.min(MOST_CONNECTIONS)).await?;
-    for (worker, channel) in channels.iter().cycle().take(in_flight).enumerate() {
-        workers.spawn(register(channel.clone(), meter.clone(), worker, in_flight));
+    let connections = server.connect_thin(in_flight.min(MOST_CONNECTIONS)).await?;
+    for worker in 0..in_flight {
+        workers.spawn(register(connections.nth(worker), meter.clone(), worker, in_flight));
     }
     let sample = measure(server, settings, &meter, workers).await?;
-    same(meter.total(), fleet::count(channels[0].clone()).await?)?;
+    same(meter.total(), fleet::count(server.connect(1).await?.remove(0)).await?)?;
     Ok(sample)
 }
 
-async fn register(channel: Channel, meter: Meter, first: usize, step: usize) -> Result<()> {
-    let mut client = FleetServiceClient::new(channel);
+async fn register(connection: Connection, meter: Meter, first: usize, step: usize) -> Result<()> {
     let mut n = first;
     while meter.running() {
-        let request = fleet::registration(n);
+        let request = framed(&fleet::registration(n))?;
         let start = Instant::now();
-        client.register(request).await?;
+        let _registered: RegisterResponse =
+            connection.unary("/seaworthy.v1.FleetService/Register", request).await?;
         meter.answered_since(start);
         n += step;
     }
@@ -79,17 +79,17 @@ async fn register(channel: Channel, meter: Meter, first: usize, step: usize) -> 
 
 async fn theirs(server: &Server, settings: &Settings, in_flight: usize) -> Result<Sample> {
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    let channels = server.connect(in_flight.min(MOST_CONNECTIONS)).await?;
-    for (worker, channel) in channels.iter().cycle().take(in_flight).enumerate() {
-        workers.spawn(lease_and_put(channel.clone(), meter.clone(), worker, in_flight));
+    let connections = server.connect_thin(in_flight.min(MOST_CONNECTIONS)).await?;
+    for worker in 0..in_flight {
+        workers.spawn(lease_and_put(connections.nth(worker), meter.clone(), worker, in_flight));
     }
     let sample = measure(server, settings, &meter, workers).await?;
-    same(meter.total(), etcd::Client::new(channels[0].clone()).count().await?)?;
+    same(meter.total(), etcd::Client::new(connections.nth(0)).count().await?)?;
     Ok(sample)
 }
 
-async fn lease_and_put(channel: Channel, meter: Meter, first: usize, step: usize) -> Result<()> {
-    let mut client = etcd::Client::new(channel);
+async fn lease_and_put(connection: Connection, meter: Meter, first: usize, step: usize) -> Result<()> {
+    let client = etcd::Client::new(connection);
     let value = Bytes::from(vec![b'v'; VALUE_BYTES]);
     let mut n = first;
     while meter.running() {

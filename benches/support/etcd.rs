@@ -6,15 +6,12 @@
 use std::{path::PathBuf, process::Command};
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
 use prost::Message;
-use tonic::{client::Grpc, transport::Channel};
-use tonic_prost::ProstCodec;
 
 use super::{
     Result,
     process::{Server, data_folder, free_address, target},
-    wire::{Call, Connection},
+    wire::{Call, Connection, framed},
 };
 
 /// The version that `benches/peers/go.mod` pins.
@@ -67,19 +64,19 @@ fn build() -> Result<PathBuf> {
 
 /// A client on one connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Client(Grpc<Channel>);
+pub(crate) struct Client(Connection);
 
 impl Client {
     /// Uses this connection.
-    pub(crate) fn new(channel: Channel) -> Self {
-        Self(Grpc::new(channel))
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self(connection)
     }
 
     /// Grants a lease.
     ///
     /// # Errors
     /// The status of the call.
-    pub(crate) async fn grant(&mut self) -> Result<i64> {
+    pub(crate) async fn grant(&self) -> Result<i64> {
         let request = LeaseGrantRequest { ttl: TTL_SECONDS, id: 0 };
         let granted: LeaseGrantResponse = self.unary("/etcdserverpb.Lease/LeaseGrant", request).await?;
         Ok(granted.id)
@@ -89,7 +86,7 @@ impl Client {
     ///
     /// # Errors
     /// The status of the call.
-    pub(crate) async fn put(&mut self, key: String, value: Bytes, lease: i64) -> Result<()> {
+    pub(crate) async fn put(&self, key: String, value: Bytes, lease: i64) -> Result<()> {
         let request = PutRequest { key: key.into(), value, lease };
         let _done: PutResponse = self.unary("/etcdserverpb.KV/Put", request).await?;
         Ok(())
@@ -99,7 +96,7 @@ impl Client {
     ///
     /// # Errors
     /// The status of the call.
-    pub(crate) async fn count(&mut self) -> Result<u64> {
+    pub(crate) async fn count(&self) -> Result<u64> {
         // From the zero byte to the zero byte is every key.
         let all = Bytes::from_static(b"\0");
         let request = RangeRequest { key: all.clone(), range_end: all, count_only: true };
@@ -107,15 +104,8 @@ impl Client {
         Ok(counted.count.try_into()?)
     }
 
-    async fn unary<A, B>(&mut self, path: &'static str, request: A) -> Result<B>
-    where
-        A: Message + 'static,
-        B: Message + Default + 'static,
-    {
-        self.0.ready().await?;
-        let path = PathAndQuery::from_static(path);
-        let codec = ProstCodec::<A, B>::new();
-        Ok(self.0.unary(tonic::Request::new(request), path, codec).await?.into_inner())
+    async fn unary<A: Message + Default>(&self, path: &str, request: impl Message) -> Result<A> {
+        self.0.unary(path, framed(&request)?).await
     }
 }
 
