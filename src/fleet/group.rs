@@ -26,6 +26,8 @@ pub const TRANSITIONS_KEPT: usize = 256;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OperatorSpec {
     pub(super) spec: Arc<Spec>,
+    /// The store's revision at which it was put: it never comes back, not even after a deletion and a
+    /// restart.
     pub(super) revision: u64,
     pub(super) updated: SystemTime,
 }

@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     health::{State, Verdict, component::Thresholds},
     id::TokenHash,
-    store::record,
+    store::{Entry, record},
 };
 
 /// Newest version of each record that this build writes and reads.
@@ -154,7 +154,6 @@ enum LimitRecord {
 
 #[derive(Deserialize, Serialize)]
 struct OperatorSpecRecord {
-    revision: u64,
     updated_ms: u64,
     spec: SpecRecord,
 }
@@ -245,12 +244,8 @@ pub(super) fn encode_instance(birth: &Birth) -> Result<bytes::Bytes> {
     )
 }
 
-pub(super) fn encode_operator_spec(operator: &OperatorSpec) -> Result<bytes::Bytes> {
-    let OperatorSpec { spec, revision, updated } = operator;
-    record::encode(
-        VERSION,
-        &OperatorSpecRecord { revision: *revision, updated_ms: to_millis(*updated), spec: spec_record(spec) },
-    )
+pub(super) fn encode_operator_spec(spec: &Spec, updated: SystemTime) -> Result<bytes::Bytes> {
+    record::encode(VERSION, &OperatorSpecRecord { updated_ms: to_millis(updated), spec: spec_record(spec) })
 }
 
 pub(super) fn encode_grave(grave: &Grave) -> Result<bytes::Bytes> {
@@ -358,8 +353,9 @@ fn state_record(state: State) -> StateRecord {
 
 // === from records ===
 
-pub(super) fn decode_instance(store_key: &str, value: &[u8]) -> Result<Birth> {
-    let stored: InstanceRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_instance(entry: &Entry) -> Result<Birth> {
+    let store_key = entry.key.as_str();
+    let stored: InstanceRecord = record::decode(store_key, VERSION, &entry.value)?;
     let damaged = |what: &str| damaged(store_key, what);
     let components = stored
         .components
@@ -391,16 +387,18 @@ pub(super) fn decode_instance(store_key: &str, value: &[u8]) -> Result<Birth> {
     })
 }
 
-pub(super) fn decode_operator_spec(store_key: &str, value: &[u8]) -> Result<(ServiceName, OperatorSpec)> {
-    let stored: OperatorSpecRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_operator_spec(entry: &Entry) -> Result<(ServiceName, OperatorSpec)> {
+    let store_key = entry.key.as_str();
+    let stored: OperatorSpecRecord = record::decode(store_key, VERSION, &entry.value)?;
     let name = store_key.strip_prefix(SERVICES).unwrap_or(store_key);
     let name = ServiceName::parse(name).map_err(|_| damaged(store_key, "the name in the key"))?;
     let spec = Arc::new(spec_of(store_key, stored.spec)?);
-    Ok((name, OperatorSpec { spec, revision: stored.revision, updated: from_millis(stored.updated_ms) }))
+    Ok((name, OperatorSpec { spec, revision: entry.revision, updated: from_millis(stored.updated_ms) }))
 }
 
-pub(super) fn decode_grave(store_key: &str, value: &[u8]) -> Result<Grave> {
-    let stored: TombstoneRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_grave(entry: &Entry) -> Result<Grave> {
+    let store_key = entry.key.as_str();
+    let stored: TombstoneRecord = record::decode(store_key, VERSION, &entry.value)?;
     let tombstone = Tombstone {
         key: key_of(store_key, &stored.service, &stored.id)?,
         incarnation: stored.incarnation,
@@ -416,8 +414,9 @@ pub(super) fn decode_grave(store_key: &str, value: &[u8]) -> Result<Grave> {
     Ok(Grave { tombstone: Arc::new(tombstone), token })
 }
 
-pub(super) fn decode_transition(store_key: &str, value: &[u8]) -> Result<Transition> {
-    let stored: TransitionRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_transition(entry: &Entry) -> Result<Transition> {
+    let store_key = entry.key.as_str();
+    let stored: TransitionRecord = record::decode(store_key, VERSION, &entry.value)?;
     let subject = match (stored.instance, stored.incarnation, stored.component) {
         (None, _, _) => {
             Subject::Service(ServiceName::parse(&stored.service).map_err(|_| damaged(store_key, "service"))?)

@@ -1,6 +1,6 @@
 //! Specifications that operators put: which may be, and which count.
 
-use super::{State, full, protected};
+use super::{State, protected};
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{
@@ -13,19 +13,22 @@ use crate::{
 };
 
 impl State {
-    /// Whether an operator's specification may be put.
+    /// Whether an operator's specification may be put; answers whether that makes a new service.
+    /// `pending_services` others are about to come.
     ///
     /// # Errors
-    /// The revision is not the expected one, or hard dependencies would form a circle.
+    /// The revision is not the expected one, the fleet is full, or hard dependencies would form a circle.
     pub(in crate::fleet) fn check_put(
         &self,
         name: &ServiceName,
         spec: &Spec,
         if_revision: Option<u64>,
-    ) -> Result<()> {
+        pending_services: usize,
+    ) -> Result<bool> {
         self.check_revision(name, if_revision)?;
-        if !self.groups.contains_key(name) && self.groups.len() >= self.limits.max_services {
-            return Err(full("services", "fleet.max_services", self.limits.max_services));
+        let new_service = !self.groups.contains_key(name);
+        if new_service {
+            self.check_room(pending_services)?;
         }
         let needs = |service: &ServiceName| -> Vec<&ServiceName> {
             if service == name {
@@ -34,7 +37,7 @@ impl State {
             self.groups.get(service).map(|group| hard(group.spec())).unwrap_or_default()
         };
         match spec::cycle(name, needs) {
-            None => Ok(()),
+            None => Ok(new_service),
             Some(circle) => {
                 let path = circle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
                 Err(Error::new(
@@ -93,18 +96,10 @@ impl State {
         name: &ServiceName,
         operator: Option<OperatorSpec>,
     ) -> Option<Service> {
-        if let Some(operator) = &operator {
-            self.newest_spec_revision = self.newest_spec_revision.max(operator.revision);
-        }
         let group = self.groups.entry(name.clone()).or_insert_with(|| Group::new(name.clone(), now.wall));
         group.set_operator(operator);
         self.settle_group(now, name);
         self.groups.get(name).map(Group::snapshot)
-    }
-
-    /// Revision of the next specification that is put.
-    pub(in crate::fleet) fn next_spec_revision(&self) -> u64 {
-        self.newest_spec_revision + 1
     }
 }
 
