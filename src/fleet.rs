@@ -6,6 +6,7 @@
 //! over time is the `reconciler`'s. The room knows nothing of gRPC, nor of how a session is carried.
 
 pub mod changes;
+mod circles;
 mod group;
 mod journal;
 pub mod lease;
@@ -43,7 +44,7 @@ pub use self::{
     member::Report,
     reconciler::TICK,
     registrar::Deleted,
-    state::{Claim, Limits, Totals},
+    state::{Claim, Limits, NEEDED, Totals},
 };
 use self::{
     lifecycle::Lifecycle,

@@ -238,7 +238,7 @@ pub(super) fn encode_instance(birth: &Birth) -> Result<bytes::Bytes> {
             address: address.clone(),
             labels: labels.clone(),
             components: components.iter().map(component_record).collect(),
-            declared_spec: declared_spec.as_ref().map(spec_record),
+            declared_spec: declared_spec.as_deref().map(spec_record),
             lease_ttl_ms: millis(*lease_ttl),
         },
     )
@@ -369,7 +369,7 @@ pub(super) fn decode_instance(entry: &Entry) -> Result<Birth> {
         address: stored.address,
         labels: stored.labels,
         components,
-        declared_spec: stored.declared_spec.map(|spec| spec_of(store_key, spec)).transpose()?,
+        declared_spec: stored.declared_spec.map(|spec| spec_of(store_key, spec).map(Arc::new)).transpose()?,
         lease_ttl: Duration::from_millis(stored.lease_ttl_ms),
         lifecycle: Lifecycle::Ready,
     };

@@ -4,6 +4,7 @@
 //! What has to be durable first is split in two: a check that answers what to write, and the change
 //! itself once it is written. `registry` holds this behind a lock and joins it to the store.
 
+mod circles;
 mod expiry;
 mod history;
 mod presence;
@@ -16,9 +17,10 @@ use std::{
     time::Duration,
 };
 
+pub use self::specs::NEEDED;
 use super::{
     changes::{Change, Changes},
-    group::{Group, Standing},
+    group::{Group, Needs, Standing},
     lease::Stalls,
     member::{Birth, Member, PartChange},
     names::{InstanceId, InstanceKey, ServiceName},
@@ -203,9 +205,11 @@ impl State {
             .groups
             .entry(key.service.clone())
             .or_insert_with(|| Group::new(key.service.clone(), now.wall));
-        if let Some(declared) = &birth.registration.declared_spec {
-            group.declare(&birth.registration.version, declared);
-        }
+        let circle = Arc::clone(&group.circle);
+        let needs = match &birth.registration.declared_spec {
+            Some(declared) => group.declare(&birth.registration.version, declared),
+            None => Needs::Same,
+        };
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
@@ -219,6 +223,9 @@ impl State {
             self.instances += 1;
         }
         group.recount(&key.id, before.as_ref().map(Standing::of), Some(standing));
+        if needs == Needs::Changed {
+            self.settle_circles(&key.service, &circle);
+        }
         self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
         self.publish(now, &key)
     }
@@ -396,8 +403,12 @@ impl State {
         if group.is_empty() {
             // With the service goes the interest in its past.
             self.forgotten.extend(group.transitions.iter().map(|past| super::record::transition_key(past)));
+            let circle = Arc::clone(&group.circle);
             self.groups.remove(name);
             self.changes.push(Change::ServiceRemoved(name.clone()));
+            if !circle.is_empty() {
+                self.settle_circles(name, &circle);
+            }
             return;
         }
         let from = group.settle(now.wall);

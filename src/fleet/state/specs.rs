@@ -1,16 +1,21 @@
 //! Specifications that operators put: which may be, and which count.
 
+use std::sync::Arc;
+
 use super::{State, protected};
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{
-        group::{Group, OperatorSpec},
+        group::{Group, Needs, OperatorSpec},
         names::ServiceName,
         snapshot::Service,
-        spec::{self, Need, Spec},
+        spec::Spec,
     },
     time::Now,
 };
+
+/// Metadata of a refusal: the service whose dependency closes the circle.
+pub const NEEDED: &str = "needed";
 
 impl State {
     /// Whether an operator's specification may be put; answers whether that makes a new service.
@@ -30,24 +35,15 @@ impl State {
         if new_service {
             self.check_room(pending_services)?;
         }
-        let needs = |service: &ServiceName| -> Vec<&ServiceName> {
-            if service == name {
-                return hard(spec);
-            }
-            self.groups.get(service).map(|group| hard(group.spec())).unwrap_or_default()
-        };
-        match spec::cycle(name, needs) {
-            None => Ok(new_service),
-            Some(circle) => {
-                let path = circle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
-                Err(Error::new(
-                    Kind::FailedPrecondition,
-                    Reason::DependencyCycle,
-                    format!("hard dependencies would form a circle: {path}; make one of them soft"),
-                )
-                .with("circle", path))
-            }
-        }
+        let Some(circle) = self.would_close(name, spec) else { return Ok(new_service) };
+        let path = circle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
+        let error = Error::new(
+            Kind::FailedPrecondition,
+            Reason::DependencyCycle,
+            format!("hard dependencies would form a circle: {path}; make one of them soft"),
+        );
+        let needed = circle.get(1).map(|needed| needed.as_str()).unwrap_or_default();
+        Err(error.with(NEEDED, needed).with("circle", path))
     }
 
     /// Whether an operator's specification may be deleted. False: there is none.
@@ -97,12 +93,11 @@ impl State {
         operator: Option<OperatorSpec>,
     ) -> Option<Service> {
         let group = self.groups.entry(name.clone()).or_insert_with(|| Group::new(name.clone(), now.wall));
-        group.set_operator(operator);
+        let before = Arc::clone(&group.circle);
+        if group.set_operator(operator) == Needs::Changed {
+            self.settle_circles(name, &before);
+        }
         self.settle_group(now, name);
         self.groups.get(name).map(Group::snapshot)
     }
-}
-
-fn hard(spec: &Spec) -> Vec<&ServiceName> {
-    spec.depends_on.iter().filter(|(_, need)| **need == Need::Hard).map(|(name, _)| name).collect()
 }
