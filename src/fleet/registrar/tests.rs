@@ -262,3 +262,21 @@ async fn registering_takes_a_forgotten_tombstone_away() {
     register(&bed.handle, "i-1").await.unwrap();
     bed.assert_agreement("a tombstone was forgotten").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn forgetting_old_tombstones_leaves_new_ones_alone() {
+    let bed = Bed::new().await;
+    for id in ["i-1", "i-2"] {
+        register(&bed.handle, id).await.unwrap();
+        bed.handle.remove(key("orders", id), None, String::new()).await.unwrap();
+    }
+    let now = bed.handle.shared.clock.now();
+    let much_later = crate::time::Now { wall: now.wall + Duration::from_secs(90_000), ..now };
+    let expired = bed.handle.shared.state.write().expire_graves(much_later);
+    assert_eq!(expired.len(), 2);
+    // One of them is registered and removed again before the disk has forgotten the old one.
+    register(&bed.handle, "i-1").await.unwrap();
+    bed.handle.remove(key("orders", "i-1"), None, String::new()).await.unwrap();
+    journal::forget(&bed.handle.shared, &bed.store, &expired).await;
+    bed.assert_agreement("one was removed anew").await;
+}
