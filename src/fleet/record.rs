@@ -10,6 +10,7 @@
 //! Heartbeats and health are never written: after a restart instances are heard again.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     num::NonZeroU32,
     sync::Arc,
@@ -70,39 +71,39 @@ pub(super) fn transition_key_of(service: &ServiceName, sequence: u64) -> String 
 // === records ===
 
 #[derive(Deserialize, Serialize)]
-struct InstanceRecord {
-    service: String,
-    id: String,
+struct InstanceRecord<'a> {
+    service: Cow<'a, str>,
+    id: Cow<'a, str>,
     incarnation: u64,
     token_hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_hash: Option<String>,
-    peer: String,
+    peer: Cow<'a, str>,
     registered_ms: u64,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    version_label: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    zone: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    address: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    version_label: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    zone: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    address: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
+    labels: Cow<'a, BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    components: Vec<ComponentRecord>,
+    components: Vec<ComponentRecord<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     declared_spec: Option<SpecRecord>,
     lease_ttl_ms: u64,
 }
 
 #[derive(Deserialize, Serialize)]
-struct ComponentRecord {
-    name: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    kind: String,
+struct ComponentRecord<'a> {
+    name: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    kind: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     essential: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    depends_on: Vec<usize>,
+    #[serde(default, skip_serializing_if = "<[usize]>::is_empty")]
+    depends_on: Cow<'a, [usize]>,
     capabilities: Vec<CapabilityRecord>,
     report_interval_ms: u64,
     fail_threshold: NonZeroU32,
@@ -226,17 +227,17 @@ pub(super) fn encode_instance(birth: &Birth) -> Result<bytes::Bytes> {
     record::encode(
         VERSION,
         &InstanceRecord {
-            service: key.service.to_string(),
-            id: key.id.to_string(),
+            service: key.service.as_str().into(),
+            id: key.id.as_str().into(),
             incarnation: *incarnation,
             token_hash: token.to_hex(),
             request_hash: request.map(TokenHash::to_hex),
-            peer: peer.to_string(),
+            peer: (&**peer).into(),
             registered_ms: to_millis(*registered),
-            version_label: version.clone(),
-            zone: zone.clone(),
-            address: address.clone(),
-            labels: labels.clone(),
+            version_label: version.into(),
+            zone: zone.into(),
+            address: address.into(),
+            labels: Cow::Borrowed(labels),
             components: components.iter().map(component_record).collect(),
             declared_spec: declared_spec.as_deref().map(spec_record),
             lease_ttl_ms: millis(*lease_ttl),
@@ -291,14 +292,14 @@ pub(super) fn encode_transition(transition: &Transition) -> Result<bytes::Bytes>
     )
 }
 
-fn component_record(component: &Component) -> ComponentRecord {
+fn component_record(component: &Component) -> ComponentRecord<'_> {
     let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds } =
         component;
     ComponentRecord {
-        name: name.to_string(),
-        kind: kind.clone(),
+        name: name.as_str().into(),
+        kind: kind.into(),
         essential: *essential,
-        depends_on: depends_on.clone(),
+        depends_on: depends_on.into(),
         capabilities: capabilities
             .iter()
             .map(|capability| match capability {
@@ -355,7 +356,7 @@ fn state_record(state: State) -> StateRecord {
 
 pub(super) fn decode_instance(entry: &Entry) -> Result<Birth> {
     let store_key = entry.key.as_str();
-    let stored: InstanceRecord = record::decode(store_key, VERSION, &entry.value)?;
+    let stored: InstanceRecord<'_> = record::decode(store_key, VERSION, &entry.value)?;
     let damaged = |what: &str| damaged(store_key, what);
     let components = stored
         .components
@@ -364,10 +365,10 @@ pub(super) fn decode_instance(entry: &Entry) -> Result<Birth> {
         .collect::<Result<Vec<_>>>()?;
     let registration = Registration {
         key: key_of(store_key, &stored.service, &stored.id)?,
-        version: stored.version_label,
-        zone: stored.zone,
-        address: stored.address,
-        labels: stored.labels,
+        version: stored.version_label.into_owned(),
+        zone: stored.zone.into_owned(),
+        address: stored.address.into_owned(),
+        labels: stored.labels.into_owned(),
         components,
         declared_spec: stored.declared_spec.map(|spec| spec_of(store_key, spec).map(Arc::new)).transpose()?,
         lease_ttl: Duration::from_millis(stored.lease_ttl_ms),
@@ -442,12 +443,12 @@ pub(super) fn decode_transition(entry: &Entry) -> Result<Transition> {
     })
 }
 
-fn component_of(store_key: &str, stored: ComponentRecord) -> Result<Component> {
+fn component_of(store_key: &str, stored: ComponentRecord<'_>) -> Result<Component> {
     Ok(Component {
         name: ComponentName::parse(&stored.name).map_err(|_| damaged(store_key, "components.name"))?,
-        kind: stored.kind,
+        kind: stored.kind.into_owned(),
         essential: stored.essential,
-        depends_on: stored.depends_on,
+        depends_on: stored.depends_on.into_owned(),
         capabilities: stored
             .capabilities
             .into_iter()
@@ -529,4 +530,53 @@ fn to_millis(time: SystemTime) -> u64 {
 
 fn from_millis(stored: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Entropy;
+
+    #[test]
+    fn a_registration_is_read_as_it_was_written() {
+        let name = |text: &str| ServiceName::parse(text).unwrap();
+        let component = |text: &str, depends_on: &[usize]| Component {
+            name: ComponentName::parse(text).unwrap(),
+            kind: "sqlite".to_owned(),
+            essential: depends_on.is_empty(),
+            depends_on: depends_on.to_vec(),
+            capabilities: vec![Capability::Health, Capability::Backup],
+            report_interval: Duration::from_secs(5),
+            thresholds: Thresholds { fail: NonZeroU32::MIN, pass: NonZeroU32::MIN },
+        };
+        let spec = Spec { depends_on: [(name("payments"), Need::Soft)].into(), ..Spec::default() };
+        let registration = Registration {
+            key: InstanceKey { service: name("orders"), id: InstanceId::parse("i-1").unwrap() },
+            version: "1.2.3".to_owned(),
+            zone: "eu-1".to_owned(),
+            address: "127.0.0.1:7001".to_owned(),
+            labels: [("team".to_owned(), "checkout".to_owned())].into(),
+            components: vec![component("database", &[]), component("cache", &[0])],
+            declared_spec: Some(Arc::new(spec)),
+            lease_ttl: Duration::from_millis(15_001),
+            lifecycle: Lifecycle::Ready,
+        };
+        let token = Entropy::seeded(1).session_token().unwrap().hash();
+        let birth = Birth {
+            registration: Arc::new(registration),
+            incarnation: 7,
+            token,
+            request: Some(TokenHash::of("attempt")),
+            peer: "127.0.0.1:5".into(),
+            registered: from_millis(1_700_000_000_123),
+            confirmed: true,
+        };
+        let key = instance_key(&birth.registration.key);
+        let entry = Entry { key, value: encode_instance(&birth).unwrap(), revision: 9 };
+        let read = decode_instance(&entry).unwrap();
+        assert_eq!(read.registration, birth.registration);
+        assert_eq!((read.incarnation, read.token, read.request), (7, token, birth.request));
+        assert_eq!((&*read.peer, read.registered), ("127.0.0.1:5", birth.registered));
+        assert_eq!(encode_instance(&Birth { confirmed: false, ..read }).unwrap(), entry.value);
+    }
 }
