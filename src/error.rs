@@ -203,6 +203,13 @@ impl Error {
         self
     }
 
+    /// Names a field that has a part in it, whatever its kind.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
+        self.0.fields.push(FieldViolation { field: field.into(), description: description.into() });
+        self
+    }
+
     /// Says when to try again.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {

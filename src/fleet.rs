@@ -6,6 +6,7 @@
 //! over time is the `reconciler`'s. The room knows nothing of gRPC, nor of how a session is carried.
 
 pub mod changes;
+mod circles;
 mod group;
 mod journal;
 pub mod lease;
@@ -33,14 +34,17 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 pub use self::{
     group::TRANSITIONS_KEPT,
     member::Report,
     reconciler::TICK,
     registrar::Deleted,
-    state::{Claim, Limits, Totals},
+    state::{Claim, Limits, NEEDED, Totals},
 };
 use self::{
     lifecycle::Lifecycle,
@@ -56,15 +60,17 @@ use self::{
 use crate::{
     error::{Error, Kind, Reason, Result},
     id::{Entropy, SessionToken, TokenHash},
-    store::Store,
+    store::{self, Entry, Store},
     task::drain,
     time::Clock,
 };
 
 /// Records that are read from the store at once while opening.
 const LOAD_PAGE: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
-/// When to come back if the queue of durable changes is full.
+/// When to come back if a durable change was not answered.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+/// How long a caller waits for a durable change. The change itself is not bound by it.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How the fleet is kept.
 #[derive(Clone, Copy, Debug)]
@@ -98,13 +104,6 @@ struct Shared {
     reports: AtomicU64,
 }
 
-impl Shared {
-    /// Whether nothing is known of a service.
-    fn service_is_new(&self, name: &ServiceName) -> bool {
-        !self.state.read().groups().contains_key(name)
-    }
-}
-
 /// Events since the start, counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
@@ -125,25 +124,25 @@ pub async fn open(
     store: Store,
 ) -> Result<(Handle, Service)> {
     let mut state = State::new(options.limits);
-    load(&store, record::TOMBSTONES, |key, value| {
-        state.restore_grave(record::decode_grave(key, value)?);
+    load(&store, record::TOMBSTONES, |entry| {
+        state.restore_grave(record::decode_grave(entry)?);
         Ok(())
     })
     .await?;
-    load(&store, record::SERVICES, |key, value| {
-        let (name, operator) = record::decode_operator_spec(key, value)?;
+    load(&store, record::SERVICES, |entry| {
+        let (name, operator) = record::decode_operator_spec(entry)?;
         state.set_spec(clock.now(), &name, Some(operator));
         Ok(())
     })
     .await?;
-    load(&store, record::INSTANCES, |key, value| {
-        state.admit(clock.now(), record::decode_instance(key, value)?);
+    load(&store, record::INSTANCES, |entry| {
+        state.admit(clock.now(), record::decode_instance(entry)?);
         Ok(())
     })
     .await?;
     state.restored();
-    load(&store, record::TRANSITIONS, |key, value| {
-        state.restore_transition(record::decode_transition(key, value)?);
+    load(&store, record::TRANSITIONS, |entry| {
+        state.restore_transition(record::decode_transition(entry)?);
         Ok(())
     })
     .await?;
@@ -160,12 +159,12 @@ pub async fn open(
     Ok((handle.clone(), Service { handle, store, commands }))
 }
 
-async fn load(store: &Store, prefix: &str, mut take: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
+async fn load(store: &Store, prefix: &str, mut take: impl FnMut(&Entry) -> Result<()>) -> Result<()> {
     let mut after = None;
     loop {
         let page = store.list(prefix, after.as_deref(), LOAD_PAGE).await?;
         for entry in &page.entries {
-            take(&entry.key, &entry.value)?;
+            take(entry)?;
         }
         match page.next {
             None => return Ok(()),
@@ -290,15 +289,23 @@ impl Handle {
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         self.commands.try_send(command(answer)).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Error::new(
-                Kind::Unavailable,
-                Reason::StoreUnavailable,
-                format!("{} changes wait to be written already; retry later", registrar::QUEUE),
-            )
-            .retry_after(QUEUE_PAUSE),
+            mpsc::error::TrySendError::Full(_) => {
+                store::refused(format_args!("has {} changes waiting already", registrar::QUEUE))
+            }
             mpsc::error::TrySendError::Closed(_) => stopping(),
         })?;
-        answered.await.unwrap_or_else(|_| Err(stopping()))
+        match timeout(ANSWER_DEADLINE, answered).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(stopping())),
+            Err(_) => Err(Error::new(
+                Kind::Unavailable,
+                Reason::StoreUnavailable,
+                format!(
+                    "the change was not written within {ANSWER_DEADLINE:?}; the outcome is unknown, \
+                     read it before you repeat it"
+                ),
+            )
+            .retry_after(QUEUE_PAUSE)),
+        }
     }
 
     /// Takes one sign of life.

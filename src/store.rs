@@ -32,6 +32,7 @@ pub use commit::{Commit, Compare};
 pub use counters::Counters;
 pub use election::Leadership;
 pub use lease::LeaseId;
+pub use problem::{outcome_is_open, refused};
 pub use watch::{Event, Watch};
 
 /// Counts the commits that changed something, since the store was made.
@@ -70,7 +71,9 @@ pub struct Status {
     pub keys: u64,
     /// Size of the store on its medium, in bytes.
     pub size_bytes: u64,
-    /// Whether commits are taken; reads go on without.
+    /// Whether commits are taken; reads go on without. Once it is true again after a commit has failed,
+    /// the fate of that commit is settled, and reading shows it; before that, what is read may be gone
+    /// with the next opening of the medium.
     pub writable: bool,
 }
 
@@ -119,11 +122,25 @@ impl Store {
     /// # Errors
     /// - `StoreConflict` (`Aborted`): a condition does not hold, or a lease is gone; nothing was changed.
     /// - `InvalidField`: a key, a value or the whole is outside the limits of [`commit`].
-    /// - `StoreUnavailable`: it was not written, or its outcome is unknown and the message says so.
+    /// - `StoreUnavailable`: it was not written, or its outcome is unknown: [`outcome_is_open`] tells.
     pub async fn commit(&self, commit: Commit) -> Result<Revision> {
         commit.check()?;
         match &self.0 {
             Backing::Embedded(shared) => shared.commit(commit).await,
+        }
+    }
+
+    /// As [`commit`](Self::commit), but waits for the engine to be done with it, however long that takes.
+    ///
+    /// For the one whose own picture must agree with the store: what it is answered is final for a
+    /// commit that is done, and no open outcome changes any more once the store is writable.
+    ///
+    /// # Errors
+    /// As `commit`, except that a deadline is never the reason.
+    pub async fn commit_settled(&self, commit: Commit) -> Result<Revision> {
+        commit.check()?;
+        match &self.0 {
+            Backing::Embedded(shared) => shared.commit_settled(commit).await,
         }
     }
 

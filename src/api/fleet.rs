@@ -16,8 +16,8 @@ use super::{
     watch::{self, Watchers},
 };
 use crate::{
-    error::{Error, Kind, Result},
-    fleet::{Deleted, Handle, names::InstanceKey, query::Filter, refusal::Refusal},
+    error::{Error, Kind, Reason, Result},
+    fleet::{self, Deleted, Handle, names::InstanceKey, query::Filter, refusal::Refusal},
     guard::caller::Caller,
     id::{SessionToken, TokenHash},
     time::Clock,
@@ -159,6 +159,7 @@ impl FleetApi {
         let pb::PutServiceRequest { name, spec, if_revision } = wire;
         let mut fields = Fields::default();
         let name = parse::service_name(&mut fields, "name", &name);
+        let depends_on = spec.as_ref().map(|spec| spec.depends_on.clone()).unwrap_or_default();
         let spec = match spec {
             Some(spec) => Some(parse::spec::spec(&mut fields, "spec", name.as_ref(), spec)),
             None => {
@@ -167,7 +168,8 @@ impl FleetApi {
             }
         };
         let (name, spec) = fields.finish(name.zip(spec))?;
-        let put = self.fleet.put_service(name, spec, if_revision).await?;
+        let put = self.fleet.put_service(name, spec, if_revision).await;
+        let put = put.map_err(|error| at_dependency(error, &depends_on))?;
         Ok(pb::PutServiceResponse { service: Some(service::service(&put)) })
     }
 
@@ -206,8 +208,21 @@ impl FleetApi {
                 Ok(pb::DeleteServiceResponse { service: left.as_deref().map(service::service) })
             }
             Deleted::Missing if allow_missing => Ok(pb::DeleteServiceResponse { service: None }),
-            Deleted::Missing => Err(crate::fleet::query::no_spec(&name)),
+            Deleted::Missing => Err(fleet::query::no_spec(&name)),
         }
+    }
+}
+
+/// Names the dependency that closes a circle, where the caller wrote it.
+fn at_dependency(error: Error, depends_on: &[pb::Dependency]) -> Error {
+    let needed = error.metadata().iter().find(|(key, _)| *key == fleet::NEEDED);
+    let place = needed.and_then(|(_, needed)| depends_on.iter().position(|other| other.service == *needed));
+    match place {
+        Some(place) if error.reason() == Reason::DependencyCycle => {
+            let description = error.message().to_owned();
+            error.at(format!("spec.depends_on[{place}]"), description)
+        }
+        _ => error,
     }
 }
 

@@ -26,6 +26,8 @@ pub const TRANSITIONS_KEPT: usize = 256;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OperatorSpec {
     pub(super) spec: Arc<Spec>,
+    /// The store's revision at which it was put: it never comes back, not even after a deletion and a
+    /// restart.
     pub(super) revision: u64,
     pub(super) updated: SystemTime,
 }
@@ -44,6 +46,8 @@ pub(super) struct Group {
     pub(super) members: BTreeMap<InstanceId, Member>,
     pub(super) operator: Option<OperatorSpec>,
     pub(super) transitions: VecDeque<Arc<Transition>>,
+    /// The services that are in a circle of hard dependencies with it, itself among them; none: empty.
+    pub(super) circle: Arc<[ServiceName]>,
     declared: Option<Declared>,
     effective: (Arc<Spec>, SpecSource),
     counts: Counts,
@@ -51,6 +55,13 @@ pub(super) struct Group {
     troubled: BTreeSet<(u8, InstanceId)>,
     health: Verdict,
     health_changed: SystemTime,
+}
+
+/// Whether a service needs others now than before, as far as it cannot do without them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Needs {
+    Same,
+    Changed,
 }
 
 /// What an instance adds to the counts.
@@ -95,6 +106,7 @@ impl Group {
             members: BTreeMap::new(),
             operator: None,
             transitions: VecDeque::new(),
+            circle: Arc::default(),
             declared: None,
             effective: (Arc::default(), SpecSource::Default),
             counts: Counts::default(),
@@ -161,27 +173,32 @@ impl Group {
     }
 
     /// Takes what an instance declares, unless an older version than the known one says it.
-    pub(super) fn declare(&mut self, version: &str, spec: &Spec) {
-        if self.declared.as_ref().is_some_and(|known| compare_versions(version, &known.version).is_lt()) {
-            return;
+    pub(super) fn declare(&mut self, version: &str, spec: &Arc<Spec>) -> Needs {
+        if let Some(known) = &self.declared {
+            let same = known.version == version && known.spec == *spec;
+            if same || compare_versions(version, &known.version).is_lt() {
+                return Needs::Same;
+            }
         }
-        self.declared = Some(Declared { version: version.to_owned(), spec: Arc::new(spec.clone()) });
-        self.choose_spec();
+        self.declared = Some(Declared { version: version.to_owned(), spec: Arc::clone(spec) });
+        self.choose_spec()
     }
 
     /// Takes what the operator put, or that it was deleted.
-    pub(super) fn set_operator(&mut self, operator: Option<OperatorSpec>) {
+    pub(super) fn set_operator(&mut self, operator: Option<OperatorSpec>) -> Needs {
         self.operator = operator;
-        self.choose_spec();
+        self.choose_spec()
     }
 
     /// The operator's specification wins; without one the newest declaration counts.
-    fn choose_spec(&mut self) {
-        self.effective = match (&self.operator, &self.declared) {
+    fn choose_spec(&mut self) -> Needs {
+        let chosen = match (&self.operator, &self.declared) {
             (Some(operator), _) => (Arc::clone(&operator.spec), SpecSource::Operator),
             (None, Some(declared)) => (Arc::clone(&declared.spec), SpecSource::Declared),
             (None, None) => (Arc::default(), SpecSource::Default),
         };
+        let before = std::mem::replace(&mut self.effective, chosen);
+        if before.0.hard().eq(self.effective.0.hard()) { Needs::Same } else { Needs::Changed }
     }
 
     /// Takes note of a change of health, and answers the oldest one when there are too many.
@@ -201,6 +218,7 @@ impl Group {
             spec_source: self.effective.1,
             declared_spec: self.declared.as_ref().map(|declared| Arc::clone(&declared.spec)),
             disagreements,
+            circle: Arc::clone(&self.circle),
             health: self.health.clone(),
             counts: self.counts,
             required_available: self.required(),

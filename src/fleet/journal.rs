@@ -10,13 +10,14 @@ use tracing::{debug, info, warn};
 
 use super::{
     Shared,
+    names::InstanceKey,
     reconciler::TICK,
     record,
     snapshot::{Subject, Transition},
 };
 use crate::{
     error::Chain,
-    store::{Commit, Store},
+    store::{Commit, Compare, Entry, Store},
     task::drain,
 };
 
@@ -95,13 +96,30 @@ impl Journal {
     async fn forget_graves(&self) {
         let expired = self.shared.state.write().expire_graves(self.shared.clock.now());
         for keys in expired.chunks(BATCH) {
-            let commit =
-                keys.iter().fold(Commit::new(), |commit, key| commit.delete(record::tombstone_key(key)));
-            if let Err(error) = self.store.commit(commit).await {
-                // They are read back at the next start, and expire again.
-                debug!(component = "fleet", error = %Chain(&error), "could not delete old tombstones");
+            forget(&self.shared, &self.store, keys).await;
+        }
+    }
+}
+
+/// Deletes the records of tombstones that the registry has forgotten, and of no others: an instance may
+/// have come and gone again since. What cannot be deleted is read back at the next start, and expires again.
+pub(super) async fn forget(shared: &Shared, store: &Store, keys: &[InstanceKey]) {
+    let deleted = async {
+        let mut commit = Commit::new();
+        for key in keys {
+            let record = record::tombstone_key(key);
+            // First the record, then the registry: one that is buried in between has another revision.
+            if let Some(Entry { revision, .. }) = store.get(&record).await?
+                && shared.state.read().grave(key).is_none()
+            {
+                let unchanged = Compare::Unchanged { key: record.clone(), revision };
+                commit = commit.require(unchanged).delete(record);
             }
         }
+        store.commit(commit).await
+    };
+    if let Err(error) = deleted.await {
+        debug!(component = "fleet", error = %Chain(&error), "could not delete old tombstones");
     }
 }
 

@@ -10,6 +10,7 @@
 //! Heartbeats and health are never written: after a restart instances are heard again.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     num::NonZeroU32,
     sync::Arc,
@@ -32,7 +33,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     health::{State, Verdict, component::Thresholds},
     id::TokenHash,
-    store::record,
+    store::{Entry, record},
 };
 
 /// Newest version of each record that this build writes and reads.
@@ -70,39 +71,39 @@ pub(super) fn transition_key_of(service: &ServiceName, sequence: u64) -> String 
 // === records ===
 
 #[derive(Deserialize, Serialize)]
-struct InstanceRecord {
-    service: String,
-    id: String,
+struct InstanceRecord<'a> {
+    service: Cow<'a, str>,
+    id: Cow<'a, str>,
     incarnation: u64,
     token_hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_hash: Option<String>,
-    peer: String,
+    peer: Cow<'a, str>,
     registered_ms: u64,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    version_label: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    zone: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    address: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    version_label: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    zone: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    address: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
+    labels: Cow<'a, BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    components: Vec<ComponentRecord>,
+    components: Vec<ComponentRecord<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     declared_spec: Option<SpecRecord>,
     lease_ttl_ms: u64,
 }
 
 #[derive(Deserialize, Serialize)]
-struct ComponentRecord {
-    name: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    kind: String,
+struct ComponentRecord<'a> {
+    name: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    kind: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     essential: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    depends_on: Vec<usize>,
+    #[serde(default, skip_serializing_if = "<[usize]>::is_empty")]
+    depends_on: Cow<'a, [usize]>,
     capabilities: Vec<CapabilityRecord>,
     report_interval_ms: u64,
     fail_threshold: NonZeroU32,
@@ -154,7 +155,6 @@ enum LimitRecord {
 
 #[derive(Deserialize, Serialize)]
 struct OperatorSpecRecord {
-    revision: u64,
     updated_ms: u64,
     spec: SpecRecord,
 }
@@ -227,30 +227,26 @@ pub(super) fn encode_instance(birth: &Birth) -> Result<bytes::Bytes> {
     record::encode(
         VERSION,
         &InstanceRecord {
-            service: key.service.to_string(),
-            id: key.id.to_string(),
+            service: key.service.as_str().into(),
+            id: key.id.as_str().into(),
             incarnation: *incarnation,
             token_hash: token.to_hex(),
             request_hash: request.map(TokenHash::to_hex),
-            peer: peer.to_string(),
+            peer: (&**peer).into(),
             registered_ms: to_millis(*registered),
-            version_label: version.clone(),
-            zone: zone.clone(),
-            address: address.clone(),
-            labels: labels.clone(),
+            version_label: version.into(),
+            zone: zone.into(),
+            address: address.into(),
+            labels: Cow::Borrowed(labels),
             components: components.iter().map(component_record).collect(),
-            declared_spec: declared_spec.as_ref().map(spec_record),
+            declared_spec: declared_spec.as_deref().map(spec_record),
             lease_ttl_ms: millis(*lease_ttl),
         },
     )
 }
 
-pub(super) fn encode_operator_spec(operator: &OperatorSpec) -> Result<bytes::Bytes> {
-    let OperatorSpec { spec, revision, updated } = operator;
-    record::encode(
-        VERSION,
-        &OperatorSpecRecord { revision: *revision, updated_ms: to_millis(*updated), spec: spec_record(spec) },
-    )
+pub(super) fn encode_operator_spec(spec: &Spec, updated: SystemTime) -> Result<bytes::Bytes> {
+    record::encode(VERSION, &OperatorSpecRecord { updated_ms: to_millis(updated), spec: spec_record(spec) })
 }
 
 pub(super) fn encode_grave(grave: &Grave) -> Result<bytes::Bytes> {
@@ -296,14 +292,14 @@ pub(super) fn encode_transition(transition: &Transition) -> Result<bytes::Bytes>
     )
 }
 
-fn component_record(component: &Component) -> ComponentRecord {
+fn component_record(component: &Component) -> ComponentRecord<'_> {
     let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds } =
         component;
     ComponentRecord {
-        name: name.to_string(),
-        kind: kind.clone(),
+        name: name.as_str().into(),
+        kind: kind.into(),
         essential: *essential,
-        depends_on: depends_on.clone(),
+        depends_on: depends_on.into(),
         capabilities: capabilities
             .iter()
             .map(|capability| match capability {
@@ -358,8 +354,9 @@ fn state_record(state: State) -> StateRecord {
 
 // === from records ===
 
-pub(super) fn decode_instance(store_key: &str, value: &[u8]) -> Result<Birth> {
-    let stored: InstanceRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_instance(entry: &Entry) -> Result<Birth> {
+    let store_key = entry.key.as_str();
+    let stored: InstanceRecord<'_> = record::decode(store_key, VERSION, &entry.value)?;
     let damaged = |what: &str| damaged(store_key, what);
     let components = stored
         .components
@@ -368,12 +365,12 @@ pub(super) fn decode_instance(store_key: &str, value: &[u8]) -> Result<Birth> {
         .collect::<Result<Vec<_>>>()?;
     let registration = Registration {
         key: key_of(store_key, &stored.service, &stored.id)?,
-        version: stored.version_label,
-        zone: stored.zone,
-        address: stored.address,
-        labels: stored.labels,
+        version: stored.version_label.into_owned(),
+        zone: stored.zone.into_owned(),
+        address: stored.address.into_owned(),
+        labels: stored.labels.into_owned(),
         components,
-        declared_spec: stored.declared_spec.map(|spec| spec_of(store_key, spec)).transpose()?,
+        declared_spec: stored.declared_spec.map(|spec| spec_of(store_key, spec).map(Arc::new)).transpose()?,
         lease_ttl: Duration::from_millis(stored.lease_ttl_ms),
         lifecycle: Lifecycle::Ready,
     };
@@ -391,16 +388,18 @@ pub(super) fn decode_instance(store_key: &str, value: &[u8]) -> Result<Birth> {
     })
 }
 
-pub(super) fn decode_operator_spec(store_key: &str, value: &[u8]) -> Result<(ServiceName, OperatorSpec)> {
-    let stored: OperatorSpecRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_operator_spec(entry: &Entry) -> Result<(ServiceName, OperatorSpec)> {
+    let store_key = entry.key.as_str();
+    let stored: OperatorSpecRecord = record::decode(store_key, VERSION, &entry.value)?;
     let name = store_key.strip_prefix(SERVICES).unwrap_or(store_key);
     let name = ServiceName::parse(name).map_err(|_| damaged(store_key, "the name in the key"))?;
     let spec = Arc::new(spec_of(store_key, stored.spec)?);
-    Ok((name, OperatorSpec { spec, revision: stored.revision, updated: from_millis(stored.updated_ms) }))
+    Ok((name, OperatorSpec { spec, revision: entry.revision, updated: from_millis(stored.updated_ms) }))
 }
 
-pub(super) fn decode_grave(store_key: &str, value: &[u8]) -> Result<Grave> {
-    let stored: TombstoneRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_grave(entry: &Entry) -> Result<Grave> {
+    let store_key = entry.key.as_str();
+    let stored: TombstoneRecord = record::decode(store_key, VERSION, &entry.value)?;
     let tombstone = Tombstone {
         key: key_of(store_key, &stored.service, &stored.id)?,
         incarnation: stored.incarnation,
@@ -416,8 +415,9 @@ pub(super) fn decode_grave(store_key: &str, value: &[u8]) -> Result<Grave> {
     Ok(Grave { tombstone: Arc::new(tombstone), token })
 }
 
-pub(super) fn decode_transition(store_key: &str, value: &[u8]) -> Result<Transition> {
-    let stored: TransitionRecord = record::decode(store_key, VERSION, value)?;
+pub(super) fn decode_transition(entry: &Entry) -> Result<Transition> {
+    let store_key = entry.key.as_str();
+    let stored: TransitionRecord = record::decode(store_key, VERSION, &entry.value)?;
     let subject = match (stored.instance, stored.incarnation, stored.component) {
         (None, _, _) => {
             Subject::Service(ServiceName::parse(&stored.service).map_err(|_| damaged(store_key, "service"))?)
@@ -443,12 +443,12 @@ pub(super) fn decode_transition(store_key: &str, value: &[u8]) -> Result<Transit
     })
 }
 
-fn component_of(store_key: &str, stored: ComponentRecord) -> Result<Component> {
+fn component_of(store_key: &str, stored: ComponentRecord<'_>) -> Result<Component> {
     Ok(Component {
         name: ComponentName::parse(&stored.name).map_err(|_| damaged(store_key, "components.name"))?,
-        kind: stored.kind,
+        kind: stored.kind.into_owned(),
         essential: stored.essential,
-        depends_on: stored.depends_on,
+        depends_on: stored.depends_on.into_owned(),
         capabilities: stored
             .capabilities
             .into_iter()
@@ -530,4 +530,53 @@ fn to_millis(time: SystemTime) -> u64 {
 
 fn from_millis(stored: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Entropy;
+
+    #[test]
+    fn a_registration_is_read_as_it_was_written() {
+        let name = |text: &str| ServiceName::parse(text).unwrap();
+        let component = |text: &str, depends_on: &[usize]| Component {
+            name: ComponentName::parse(text).unwrap(),
+            kind: "sqlite".to_owned(),
+            essential: depends_on.is_empty(),
+            depends_on: depends_on.to_vec(),
+            capabilities: vec![Capability::Health, Capability::Backup],
+            report_interval: Duration::from_secs(5),
+            thresholds: Thresholds { fail: NonZeroU32::MIN, pass: NonZeroU32::MIN },
+        };
+        let spec = Spec { depends_on: [(name("payments"), Need::Soft)].into(), ..Spec::default() };
+        let registration = Registration {
+            key: InstanceKey { service: name("orders"), id: InstanceId::parse("i-1").unwrap() },
+            version: "1.2.3".to_owned(),
+            zone: "eu-1".to_owned(),
+            address: "127.0.0.1:7001".to_owned(),
+            labels: [("team".to_owned(), "checkout".to_owned())].into(),
+            components: vec![component("database", &[]), component("cache", &[0])],
+            declared_spec: Some(Arc::new(spec)),
+            lease_ttl: Duration::from_millis(15_001),
+            lifecycle: Lifecycle::Ready,
+        };
+        let token = Entropy::seeded(1).session_token().unwrap().hash();
+        let birth = Birth {
+            registration: Arc::new(registration),
+            incarnation: 7,
+            token,
+            request: Some(TokenHash::of("attempt")),
+            peer: "127.0.0.1:5".into(),
+            registered: from_millis(1_700_000_000_123),
+            confirmed: true,
+        };
+        let key = instance_key(&birth.registration.key);
+        let entry = Entry { key, value: encode_instance(&birth).unwrap(), revision: 9 };
+        let read = decode_instance(&entry).unwrap();
+        assert_eq!(read.registration, birth.registration);
+        assert_eq!((read.incarnation, read.token, read.request), (7, token, birth.request));
+        assert_eq!((&*read.peer, read.registered), ("127.0.0.1:5", birth.registered));
+        assert_eq!(encode_instance(&Birth { confirmed: false, ..read }).unwrap(), entry.value);
+    }
 }

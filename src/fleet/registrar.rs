@@ -1,45 +1,60 @@
 //! The one writer of what is durable in the fleet: registrations, removals and specifications.
 //!
-//! Commands wait in a bounded queue. Whatever has queued while the last commit was on its way becomes
-//! one commit: each is checked, all are written together, and only then does the registry change and
-//! are the callers answered. A caller that goes away loses its answer, never the consistency between
-//! store and registry.
+//! Commands wait in a bounded queue. Each is checked, becomes part of a commit together with whatever
+//! else waits, and only when the commit is durable does the registry change and is the caller answered.
+//! Several commits are on their way at once, so that the disk always has the next one; what they do
+//! shows in the order in which they were begun, and two commands about the same thing are never on their
+//! way together: the second has to see what the first did.
+//!
+//! **Registry and store agree.** The registrar waits for the store's final answer, however long that
+//! takes: callers have a deadline of their own, and hear that the outcome is unknown. When a commit
+//! fails in a way that leaves open what happened, nothing else is taken until it has been read back.
+//! A caller that goes away loses its answer, never that agreement.
+
+mod batch;
+mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use futures_util::{StreamExt as _, stream::FuturesOrdered};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tracing::{debug, info, warn};
 
+use self::{batch::Batch, step::Step};
 use super::{
     Shared,
-    group::OperatorSpec,
-    member::Birth,
     names::{InstanceId, InstanceKey, ServiceName},
-    record,
-    refusal::Refusal,
     registration::Registration,
     snapshot::{Instance, Removal, Service, Tombstone},
     spec::Spec,
-    state::{Claim, Grave, Pending, State},
+    state::{Claim, Pending},
 };
 use crate::{
     error::{Chain, Error, Result},
     id::{SessionToken, TokenHash},
-    store::{Commit, Store},
+    store::{self, Revision, Store},
     task::drain,
-    time::Now,
 };
 
 /// Commands that may wait: at a few microseconds each, what a slow disk makes wait for about a second.
 pub(super) const QUEUE: usize = 4096;
 /// Commands that become one commit: bounded, so that the first of them does not wait for the last.
 const BATCH: usize = 512;
-
-/// Bytes of records after which a batch is full; one more record still fits into what the store takes.
-const BATCH_BYTES: usize = 512 * 1024;
+/// Commits on their way at once. The store makes those that wait durable together.
+const FLIGHTS: usize = 32;
+/// Changes of the registry under one hold of its lock.
+const APPLIED_AT_ONCE: usize = 64;
+/// Pause between two tries to read back what became of a commit.
+const READ_BACK_PAUSE: Duration = Duration::from_millis(250);
 
 /// Where the answer goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
@@ -77,78 +92,196 @@ pub enum Deleted {
     Missing,
 }
 
-/// What to change once it is durable, and whom to tell.
-enum Step {
-    Admit { birth: Birth, token: SessionToken, answer: Answer<Registered> },
-    Bury { grave: Grave, answer: Answer<Arc<Tombstone>> },
-    SetSpec { name: ServiceName, operator: OperatorSpec, answer: Answer<Service> },
-    ClearSpec { name: ServiceName, answer: Answer<Deleted> },
-}
-
-/// Runs until the drain begins and the queue is empty.
+/// Runs until the drain begins and everything that was queued is done.
 pub(super) async fn run(
     shared: Arc<Shared>,
     store: Store,
-    mut commands: mpsc::Receiver<Command>,
-    mut drain: drain::Watch,
+    commands: mpsc::Receiver<Command>,
+    drain: drain::Watch,
 ) {
-    let mut waiting = VecDeque::new();
-    let mut incoming = Vec::with_capacity(BATCH);
-    loop {
-        if waiting.is_empty() {
+    let underway = Underway::default();
+    Registrar { shared, store, commands, drain, waiting: VecDeque::new(), underway }.run().await;
+}
+
+struct Registrar {
+    shared: Arc<Shared>,
+    store: Store,
+    commands: mpsc::Receiver<Command>,
+    drain: drain::Watch,
+    /// Taken from the queue and not yet begun, in order.
+    waiting: VecDeque<Command>,
+    underway: Underway,
+}
+
+/// A commit that the store has answered.
+struct Flight {
+    steps: Vec<Step>,
+    outcome: Result<Revision>,
+}
+
+async fn fly(store: Store, batch: Batch) -> Flight {
+    let Batch { commit, steps, .. } = batch;
+    Flight { steps, outcome: store.commit_settled(commit).await }
+}
+
+impl Registrar {
+    async fn run(mut self) {
+        let mut flights = FuturesOrdered::new();
+        let mut incoming = Vec::with_capacity(BATCH);
+        let (mut open, mut draining) = (true, false);
+        while open || !self.waiting.is_empty() || !flights.is_empty() {
+            while flights.len() < FLIGHTS
+                && let Some(batch) = self.next_batch()
+            {
+                flights.push_back(fly(self.store.clone(), batch));
+            }
             tokio::select! {
                 biased;
-                count = commands.recv_many(&mut incoming, BATCH) => if count == 0 { return },
-                () = drain.begun() => {
+                Some(flight) = flights.next() => self.land(flight).await,
+                count = self.commands.recv_many(&mut incoming, BATCH), if open && self.waiting.len() < BATCH => {
+                    open = count > 0;
+                    self.waiting.extend(incoming.drain(..));
+                }
+                () = self.drain.begun(), if !draining => {
                     // Nothing new is taken; what was queued is done.
-                    commands.close();
-                    if commands.recv_many(&mut incoming, BATCH).await == 0 { return }
+                    self.commands.close();
+                    draining = true;
+                }
+                else => {}
+            }
+        }
+    }
+
+    /// The next commands that become one commit. None: all that wait have to wait for one underway.
+    fn next_batch(&mut self) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let mut later = VecDeque::new();
+        while !batch.is_full()
+            && let Some(command) = self.waiting.pop_front()
+        {
+            if self.underway.has(&command) {
+                later.push_back(command);
+            } else {
+                batch.add(&self.shared, &mut self.underway, command);
+            }
+        }
+        if !later.is_empty() {
+            later.append(&mut self.waiting);
+            self.waiting = later;
+        }
+        (!batch.steps.is_empty()).then_some(batch)
+    }
+
+    /// Does what the store says has become of a commit.
+    async fn land(&mut self, flight: Flight) {
+        let Flight { steps, outcome } = flight;
+        for step in &steps {
+            self.underway.end(step);
+        }
+        match outcome {
+            Ok(revision) => self.apply(steps.into_iter().map(|step| (step, revision))),
+            Err(error) if store::outcome_is_open(&error) => self.settle(steps, &error).await,
+            Err(error) => {
+                warn_of(&error, steps.len(), "could not write; callers are told to retry");
+                steps.into_iter().for_each(|step| step.refuse(&error));
+            }
+        }
+    }
+
+    /// Changes the registry as the store has changed, and answers.
+    fn apply(&self, mut steps: impl ExactSizeIterator<Item = (Step, Revision)>) {
+        let now = self.shared.clock.now();
+        while steps.len() > 0 {
+            let told: Vec<_> = {
+                let mut state = self.shared.state.write();
+                let some = steps.by_ref().take(APPLIED_AT_ONCE);
+                some.map(|(step, revision)| step.apply(&mut state, now, revision)).collect()
+            };
+            // Outside the lock: telling wakes the callers, and may write to the log.
+            told.into_iter().for_each(step::Told::tell);
+        }
+    }
+
+    /// Finds out what became of a commit whose outcome is open. Until that is known nothing else is
+    /// begun, and callers hear so at once: they would be judged by a registry that may be behind.
+    async fn settle(&mut self, steps: Vec<Step>, error: &Error) {
+        warn_of(
+            error,
+            steps.len(),
+            "a commit may or may not have happened; nothing is taken until it is read back",
+        );
+        let mut incoming = Vec::new();
+        let fates = loop {
+            if let Some(fates) = self.read_back(&steps).await {
+                break fates;
+            }
+            self.waiting.drain(..).for_each(|command| command.refuse(&not_now()));
+            let given_up = tokio::select! {
+                biased;
+                () = self.drain.begun() => true,
+                count = self.commands.recv_many(&mut incoming, BATCH) => count == 0,
+                () = sleep(READ_BACK_PAUSE) => false,
+            };
+            incoming.drain(..).for_each(|command: Command| command.refuse(&not_now()));
+            if given_up {
+                // The next start reads what is there.
+                return steps.into_iter().for_each(|step| step.refuse(error));
+            }
+        };
+        let happened = fates.iter().flatten().count();
+        info!(
+            component = "fleet",
+            operation = "read back",
+            commands = steps.len(),
+            happened,
+            "the outcome is known"
+        );
+        let mut done = Vec::new();
+        for (step, fate) in steps.into_iter().zip(fates) {
+            match fate {
+                Some(revision) => done.push((step, revision)),
+                None => step.refuse(&not_now()),
+            }
+        }
+        self.apply(done.into_iter());
+    }
+
+    /// For each step the revision at which it happened, or that it did not. None: that cannot be told yet.
+    async fn read_back(&self, steps: &[Step]) -> Option<Vec<Option<Revision>>> {
+        // While the store does not write, it may show what never reached the disk.
+        if !self.store.status().writable {
+            return None;
+        }
+        let mut fates = Vec::with_capacity(steps.len());
+        for step in steps {
+            match step.happened(&self.store).await {
+                Ok(fate) => fates.push(fate),
+                Err(error) => {
+                    debug!(component = "fleet", operation = "read back", error = %Chain(&error), "cannot read");
+                    return None;
                 }
             }
         }
-        waiting.extend(incoming.drain(..));
-        write(&shared, &store, &mut waiting).await;
+        Some(fates)
     }
 }
 
-/// Writes one batch. Two commands about the same thing never share one: the second has to see what
-/// the first did.
-async fn write(shared: &Shared, store: &Store, waiting: &mut VecDeque<Command>) {
-    let mut batch = Batch::default();
-    let mut touched = HashSet::new();
-    let mut later = VecDeque::new();
-    while let Some(command) = waiting.pop_front() {
-        if batch.steps.len() >= BATCH || batch.bytes > BATCH_BYTES || !touched.insert(subject(&command)) {
-            later.push_back(command);
-        } else {
-            batch.add(shared, command);
-        }
-    }
-    *waiting = later;
-    if batch.steps.is_empty() {
-        return;
-    }
-    match store.commit(batch.commit).await {
-        Ok(_) => {
-            let now = shared.clock.now();
-            let mut state = shared.state.write();
-            for step in batch.steps {
-                step.apply(&mut state, now);
-            }
-        }
-        Err(error) => {
-            warn!(
-                component = "fleet",
-                operation = "commit",
-                commands = batch.steps.len(),
-                error = %Chain(&error),
-                "could not write; callers are told to retry"
-            );
-            for step in batch.steps {
-                step.refuse(&error);
-            }
-        }
-    }
+fn warn_of(error: &Error, commands: usize, what: &str) {
+    warn!(component = "fleet", operation = "commit", commands, error = %Chain(error), "{what}");
+}
+
+/// Nothing was written of what was asked for.
+fn not_now() -> Error {
+    store::refused("could not write, and nothing was changed")
+}
+
+/// What is on its way to the store and not yet in the registry.
+#[derive(Default)]
+struct Underway {
+    subjects: HashSet<About>,
+    new_instances: usize,
+    /// How many steps bring each.
+    new_services: HashMap<ServiceName, usize>,
 }
 
 /// What a command is about.
@@ -159,187 +292,56 @@ enum About {
     Specs,
 }
 
-fn subject(command: &Command) -> About {
-    match command {
-        Command::Register { registration, .. } => About::Instance(registration.key.clone()),
-        Command::Remove { removal, .. } => {
-            About::Instance(InstanceKey { service: removal.service.clone(), id: removal.id.clone() })
+impl Underway {
+    fn has(&self, command: &Command) -> bool {
+        self.subjects.contains(&command.about())
+    }
+
+    /// What a command about this service has to reckon with.
+    fn pending(&self, service: &ServiceName) -> Pending {
+        let own = usize::from(self.new_services.contains_key(service));
+        Pending { instances: self.new_instances, services: self.new_services.len() - own }
+    }
+
+    fn begin(&mut self, step: &Step) {
+        self.subjects.insert(step.about());
+        self.new_instances += usize::from(step.new_instance());
+        if let Some(service) = step.new_service() {
+            *self.new_services.entry(service.clone()).or_default() += 1;
         }
-        Command::PutSpec { .. } | Command::DeleteSpec { .. } => About::Specs,
+    }
+
+    fn end(&mut self, step: &Step) {
+        self.subjects.remove(&step.about());
+        self.new_instances -= usize::from(step.new_instance());
+        if let Some(service) = step.new_service()
+            && let Some(steps) = self.new_services.get_mut(service)
+        {
+            *steps -= 1;
+            if *steps == 0 {
+                self.new_services.remove(service);
+            }
+        }
     }
 }
 
-#[derive(Default)]
-struct Batch {
-    commit: Commit,
-    bytes: usize,
-    new_instances: usize,
-    new_services: HashSet<ServiceName>,
-    steps: Vec<Step>,
-}
-
-impl Batch {
-    /// Checks a command and adds what it writes, or answers it at once.
-    fn add(&mut self, shared: &Shared, command: Command) {
-        match command {
-            Command::Register { registration, claim, peer, answer } => {
-                match self.register(shared, registration, claim, peer) {
-                    Ok((birth, token)) => self.steps.push(Step::Admit { birth, token, answer }),
-                    Err(error) => reply(answer, Err(error)),
-                }
-            }
-            Command::Remove { removal, answer } => match self.remove(shared, removal) {
-                Ok(grave) => self.steps.push(Step::Bury { grave, answer }),
-                Err(error) => reply(answer, Err(error)),
-            },
-            Command::PutSpec { name, spec, if_revision, answer } => {
-                match self.put_spec(shared, &name, spec, if_revision) {
-                    Ok(operator) => self.steps.push(Step::SetSpec { name, operator, answer }),
-                    Err(error) => reply(answer, Err(error)),
-                }
-            }
-            Command::DeleteSpec { name, if_revision, answer } => {
-                match shared.state.read().check_delete(&name, if_revision) {
-                    Ok(true) => {
-                        self.delete(record::service_key(&name));
-                        self.steps.push(Step::ClearSpec { name, answer });
-                    }
-                    Ok(false) => reply(answer, Ok(Deleted::Missing)),
-                    Err(error) => reply(answer, Err(error)),
-                }
-            }
-        }
-    }
-
-    fn register(
-        &mut self,
-        shared: &Shared,
-        registration: Arc<Registration>,
-        claim: Claim,
-        peer: Arc<str>,
-    ) -> Result<(Birth, SessionToken)> {
-        let now = shared.clock.now();
-        let key = &registration.key;
-        let others = self.new_services.iter().filter(|name| **name != key.service).count();
-        let pending = Pending { instances: self.new_instances, services: others };
-        let incarnation = shared.state.read().check_register(now, &registration, claim, pending)?;
-        if !shared.state.read().knows(key) {
-            self.new_instances += 1;
-            if shared.service_is_new(&key.service) {
-                self.new_services.insert(key.service.clone());
-            }
-        }
-        let token = shared.entropy.session_token()?;
-        let birth = Birth {
-            registration,
-            incarnation,
-            token: token.hash(),
-            request: claim.request,
-            peer,
-            registered: now.wall,
-            confirmed: true,
-        };
-        let key = &birth.registration.key;
-        self.put(record::instance_key(key), record::encode_instance(&birth)?);
-        if shared.state.read().grave(key).is_some() {
-            self.delete(record::tombstone_key(key));
-        }
-        Ok((birth, token))
-    }
-
-    fn remove(&mut self, shared: &Shared, command: RemoveCommand) -> Result<Grave> {
-        let RemoveCommand { service, id, incarnation, token, removal, message } = command;
-        let state = shared.state.read();
-        let (incarnation, token) = match (token, incarnation) {
-            (Some(token), incarnation) => {
-                let incarnation = incarnation.unwrap_or_default();
-                let member = state.authenticate(service.as_str(), id.as_str(), incarnation, &token);
-                let member = member.map_err(|refusal| refusal.about(service.as_str(), id.as_str()))?;
-                (member.incarnation, member.token)
-            }
-            (None, incarnation) => {
-                let protect = removal == Removal::Operator;
-                let member = state.check_remove(&service, &id, incarnation, protect)?;
-                // It may have been heard since somebody decided that it was lost for too long.
-                if removal == Removal::Lost && member.lost_since().is_none() {
-                    return Err(Refusal::NotFound.about(service.as_str(), id.as_str()));
-                }
-                (member.incarnation, member.token)
-            }
-        };
-        let key = InstanceKey { service, id };
-        let tombstone = Tombstone { key, incarnation, removal, message, removed: shared.clock.now().wall };
-        let grave = Grave { tombstone: Arc::new(tombstone), token };
-        self.delete(record::instance_key(&grave.tombstone.key));
-        self.put(record::tombstone_key(&grave.tombstone.key), record::encode_grave(&grave)?);
-        Ok(grave)
-    }
-
-    fn put_spec(
-        &mut self,
-        shared: &Shared,
-        name: &ServiceName,
-        spec: Arc<Spec>,
-        if_revision: Option<u64>,
-    ) -> Result<OperatorSpec> {
-        let state = shared.state.read();
-        state.check_put(name, &spec, if_revision)?;
-        let operator =
-            OperatorSpec { spec, revision: state.next_spec_revision(), updated: shared.clock.now().wall };
-        self.put(record::service_key(name), record::encode_operator_spec(&operator)?);
-        Ok(operator)
-    }
-
-    fn put(&mut self, key: String, value: bytes::Bytes) {
-        self.bytes += key.len() + value.len();
-        self.commit = std::mem::take(&mut self.commit).put(key, value);
-    }
-
-    fn delete(&mut self, key: String) {
-        self.commit = std::mem::take(&mut self.commit).delete(key);
-    }
-}
-
-impl Step {
-    fn apply(self, state: &mut State, now: Now) {
+impl Command {
+    fn about(&self) -> About {
         match self {
-            Step::Admit { birth, token, answer } => {
-                let Birth { registration, incarnation, peer, .. } = &birth;
-                let instance = &registration.key;
-                debug!(component = "fleet", operation = "register", %instance, incarnation, %peer, "registered");
-                let instance = state.admit(now, birth);
-                reply(answer, Ok((instance, token)));
+            Command::Register { registration, .. } => About::Instance(registration.key.clone()),
+            Command::Remove { removal: RemoveCommand { service, id, .. }, .. } => {
+                About::Instance(InstanceKey { service: service.clone(), id: id.clone() })
             }
-            Step::Bury { grave, answer } => {
-                let tombstone = Arc::clone(&grave.tombstone);
-                let Tombstone { key: instance, incarnation, removal, message, removed: _ } = &*tombstone;
-                let why = removal.as_str();
-                info!(component = "fleet", operation = "remove", %instance, incarnation, why, message, "removed");
-                state.bury(now, grave);
-                reply(answer, Ok(tombstone));
-            }
-            Step::SetSpec { name, operator, answer } => {
-                info!(component = "fleet", operation = "put", service = %name, revision = operator.revision, "specification put");
-                let service = state.set_spec(now, &name, Some(operator));
-                reply(
-                    answer,
-                    service.ok_or_else(|| Error::internal("the service that was put is not there")),
-                );
-            }
-            Step::ClearSpec { name, answer } => {
-                info!(component = "fleet", operation = "delete", service = %name, "specification deleted");
-                let left = state.set_spec(now, &name, None);
-                reply(answer, Ok(Deleted::Gone(left.map(Box::new))));
-            }
+            Command::PutSpec { .. } | Command::DeleteSpec { .. } => About::Specs,
         }
     }
 
     fn refuse(self, error: &Error) {
         match self {
-            Step::Admit { answer, .. } => reply(answer, Err(error.again())),
-            Step::Bury { answer, .. } => reply(answer, Err(error.again())),
-            Step::SetSpec { answer, .. } => reply(answer, Err(error.again())),
-            Step::ClearSpec { answer, .. } => reply(answer, Err(error.again())),
+            Command::Register { answer, .. } => reply(answer, Err(error.again())),
+            Command::Remove { answer, .. } => reply(answer, Err(error.again())),
+            Command::PutSpec { answer, .. } => reply(answer, Err(error.again())),
+            Command::DeleteSpec { answer, .. } => reply(answer, Err(error.again())),
         }
     }
 }

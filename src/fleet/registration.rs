@@ -1,6 +1,6 @@
 //! What an instance says of itself when it registers: plain, checked values.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     lifecycle::Lifecycle,
@@ -81,7 +81,7 @@ pub struct Registration {
     /// Its components, as declared.
     pub components: Vec<Component>,
     /// What its version declares its service to need.
-    pub declared_spec: Option<Spec>,
+    pub declared_spec: Option<Arc<Spec>>,
     /// How long its lease lives without a message.
     pub lease_ttl: Duration,
     /// STARTING or READY.

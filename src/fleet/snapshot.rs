@@ -104,6 +104,8 @@ pub struct Service {
     pub declared_spec: Option<Arc<Spec>>,
     /// Fields in which the declaration disagrees with the operator.
     pub disagreements: Vec<&'static str>,
+    /// The services that are in a circle of hard dependencies with it, by name, itself among them.
+    pub circle: Arc<[ServiceName]>,
     /// Roll-up of its instances.
     pub health: Verdict,
     /// Its instances, counted.

@@ -89,6 +89,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// The services that it cannot do without.
+    pub fn hard(&self) -> impl Iterator<Item = &ServiceName> {
+        self.depends_on.iter().filter(|(_, need)| **need == Need::Hard).map(|(name, _)| name)
+    }
+
     /// Names of the fields in which `declared` differs from this one. What the declaration leaves at
     /// its default says nothing and is no disagreement.
     pub fn disagreements(&self, declared: &Spec) -> Vec<&'static str> {

@@ -4,6 +4,7 @@
 //! What has to be durable first is split in two: a check that answers what to write, and the change
 //! itself once it is written. `registry` holds this behind a lock and joins it to the store.
 
+mod circles;
 mod expiry;
 mod history;
 mod presence;
@@ -16,9 +17,10 @@ use std::{
     time::Duration,
 };
 
+pub use self::specs::NEEDED;
 use super::{
     changes::{Change, Changes},
-    group::{Group, Standing},
+    group::{Group, Needs, Standing},
     lease::Stalls,
     member::{Birth, Member, PartChange},
     names::{InstanceId, InstanceKey, ServiceName},
@@ -65,13 +67,23 @@ pub(super) struct Grave {
     pub(super) token: TokenHash,
 }
 
-/// What has been checked, and is not yet admitted.
+/// What has been checked and is not yet admitted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pending {
     /// New instances.
     pub(super) instances: usize,
     /// New services, other than the one that is asked about.
     pub(super) services: usize,
+}
+
+/// That a registration may take its id, and what it would bring.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Admission {
+    pub(super) incarnation: u64,
+    /// Nobody holds the id.
+    pub(super) new_instance: bool,
+    /// Nothing is known of the service.
+    pub(super) new_service: bool,
 }
 
 /// Totals of the fleet.
@@ -109,7 +121,6 @@ pub(super) struct State {
     sessions: u64,
     next_session: u64,
     next_transition: u64,
-    newest_spec_revision: u64,
     unsaved: VecDeque<Arc<Transition>>,
     forgotten: Vec<String>,
     pub(super) changes: Changes,
@@ -127,7 +138,6 @@ impl State {
             sessions: 0,
             next_session: 1,
             next_transition: 1,
-            newest_spec_revision: 0,
             unsaved: VecDeque::new(),
             forgotten: Vec::new(),
             changes: Changes::new(limits.change_history),
@@ -142,8 +152,8 @@ impl State {
 
     // === registration ===
 
-    /// Whether a registration may take its id, and which incarnation it becomes. `pending` others have
-    /// been checked and not yet been admitted.
+    /// Whether a registration may take its id. `pending` others have been checked and not yet been
+    /// admitted.
     ///
     /// # Errors
     /// The id is held by a living incarnation, or the fleet is full.
@@ -153,7 +163,7 @@ impl State {
         registration: &Registration,
         claim: Claim,
         pending: Pending,
-    ) -> Result<u64> {
+    ) -> Result<Admission> {
         let key = &registration.key;
         let group = self.groups.get(&key.service);
         if let Some(holder) = group.and_then(|group| group.members.get(&key.id)) {
@@ -164,15 +174,26 @@ impl State {
                 let ends = self.stalls.deadline(holder.lease.last_heard(), holder.lease.ttl());
                 return Err(refusal::alive(key, holder.incarnation, ends.since(now.mono)));
             }
-            return Ok(holder.incarnation + 1);
+            let incarnation = holder.incarnation + 1;
+            return Ok(Admission { incarnation, new_instance: false, new_service: false });
         }
         if self.instances + pending.instances >= self.limits.max_instances {
             return Err(full("instances", "fleet.max_instances", self.limits.max_instances));
         }
-        if group.is_none() && self.groups.len() + pending.services >= self.limits.max_services {
-            return Err(full("services", "fleet.max_services", self.limits.max_services));
+        let new_service = group.is_none();
+        if new_service {
+            self.check_room(pending.services)?;
         }
-        Ok(self.graves.get(key).map_or(1, |grave| grave.tombstone.incarnation + 1))
+        let incarnation = self.graves.get(key).map_or(1, |grave| grave.tombstone.incarnation + 1);
+        Ok(Admission { incarnation, new_instance: true, new_service })
+    }
+
+    /// Whether there is room for one more service. `pending` others are about to come.
+    fn check_room(&self, pending: usize) -> Result<()> {
+        if self.groups.len() + pending < self.limits.max_services {
+            return Ok(());
+        }
+        Err(full("services", "fleet.max_services", self.limits.max_services))
     }
 
     /// Takes in a registration that is durable.
@@ -184,9 +205,11 @@ impl State {
             .groups
             .entry(key.service.clone())
             .or_insert_with(|| Group::new(key.service.clone(), now.wall));
-        if let Some(declared) = &birth.registration.declared_spec {
-            group.declare(&birth.registration.version, declared);
-        }
+        let circle = Arc::clone(&group.circle);
+        let needs = match &birth.registration.declared_spec {
+            Some(declared) => group.declare(&birth.registration.version, declared),
+            None => Needs::Same,
+        };
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
@@ -200,6 +223,9 @@ impl State {
             self.instances += 1;
         }
         group.recount(&key.id, before.as_ref().map(Standing::of), Some(standing));
+        if needs == Needs::Changed {
+            self.settle_circles(&key.service, &circle);
+        }
         self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
         self.publish(now, &key)
     }
@@ -283,10 +309,6 @@ impl State {
     }
 
     // === reading ===
-
-    pub(super) fn knows(&self, key: &InstanceKey) -> bool {
-        self.groups.get(&key.service).is_some_and(|group| group.members.contains_key(&key.id))
-    }
 
     pub(super) fn groups(&self) -> &BTreeMap<ServiceName, Group> {
         &self.groups
@@ -381,8 +403,12 @@ impl State {
         if group.is_empty() {
             // With the service goes the interest in its past.
             self.forgotten.extend(group.transitions.iter().map(|past| super::record::transition_key(past)));
+            let circle = Arc::clone(&group.circle);
             self.groups.remove(name);
             self.changes.push(Change::ServiceRemoved(name.clone()));
+            if !circle.is_empty() {
+                self.settle_circles(name, &circle);
+            }
             return;
         }
         let from = group.settle(now.wall);

@@ -34,7 +34,7 @@ use crate::{
 
 mod disk;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 mod keeper;
 mod reader;
 mod shadow;

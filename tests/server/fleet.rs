@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use seaworthy_client::proto::seaworthy::v1 as pb;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::harness::{TestServer, heartbeat, reason, register, registration};
 
@@ -209,7 +210,50 @@ async fn hard_dependencies_form_no_circle() {
     let refused = fleet.put_service(put("c", "a", pb::DependencyKind::Hard)).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "DEPENDENCY_CYCLE"));
     assert!(refused.message().contains("c → a → b → c"), "{}", refused.message());
+    let details = refused.get_error_details();
+    let fields: Vec<_> = details.bad_request().unwrap().field_violations.iter().collect();
+    assert_eq!(fields.iter().map(|wrong| wrong.field.as_str()).collect::<Vec<_>>(), ["spec.depends_on[0]"]);
+    let mut second = put("c", "elsewhere", pb::DependencyKind::Hard);
+    let circle = pb::Dependency { service: "a".into(), kind: 0 };
+    second.spec.as_mut().unwrap().depends_on.push(circle);
+    let refused = fleet.put_service(second).await.unwrap_err().get_error_details();
+    assert_eq!(refused.bad_request().unwrap().field_violations[0].field, "spec.depends_on[1]");
     fleet.put_service(put("c", "a", pb::DependencyKind::Soft)).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_circle_that_versions_declare_is_shown_to_all_in_it_until_an_operator_ends_it() {
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await;
+    let needs = |needed: &str, kind: pb::DependencyKind| pb::ServiceSpec {
+        depends_on: vec![pb::Dependency { service: needed.into(), kind: kind.into() }],
+        ..pb::ServiceSpec::default()
+    };
+    for (service, needed) in [("orders", "payments"), ("payments", "stock"), ("stock", "orders")] {
+        let declared_spec = Some(needs(needed, pb::DependencyKind::Hard));
+        register(&mut fleet, pb::Registration { declared_spec, ..registration(service, "i-1") }).await;
+    }
+    let circle = async |service: &str| {
+        let get = pb::GetServiceRequest { name: service.into() };
+        let answer = server.fleet().await.get_service(get).await.unwrap().into_inner();
+        answer.service.unwrap().dependency_circle
+    };
+    for service in ["orders", "payments", "stock"] {
+        assert_eq!(circle(service).await, ["orders", "payments", "stock"], "{service}");
+    }
+    let hard = pb::PutServiceRequest {
+        name: "stock".into(),
+        spec: Some(needs("orders", pb::DependencyKind::Hard)),
+        if_revision: None,
+    };
+    let refused = fleet.put_service(hard.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "DEPENDENCY_CYCLE", "an operator may not confirm it");
+    let soft = pb::PutServiceRequest { spec: Some(needs("orders", pb::DependencyKind::Soft)), ..hard };
+    fleet.put_service(soft).await.unwrap();
+    for service in ["orders", "payments", "stock"] {
+        assert!(circle(service).await.is_empty(), "{service}");
+    }
     server.stop().await;
 }
 

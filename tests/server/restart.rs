@@ -2,7 +2,7 @@
 
 use seaworthy_client::proto::{grpc::health::v1::health_check_response::ServingStatus, seaworthy::v1 as pb};
 
-use crate::harness::{TestServer, heartbeat, register, registration, report};
+use crate::harness::{TestServer, heartbeat, reason, register, registration, report};
 
 #[tokio::test]
 async fn a_restart_brings_everything_back_and_shows_no_outage() {
@@ -76,5 +76,34 @@ async fn tombstones_survive_a_restart() {
         register(&mut server.fleet().await, registration("orders", "i-1")).await.instance.incarnation,
         2
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_of_a_specification_never_comes_back() {
+    let server = TestServer::start().await;
+    let put = |if_revision| pb::PutServiceRequest {
+        name: "orders".into(),
+        spec: Some(pb::ServiceSpec::default()),
+        if_revision,
+    };
+    let put_now = async |server: &TestServer| {
+        let answer = server.fleet().await.put_service(put(None)).await.unwrap().into_inner();
+        answer.service.unwrap().spec_revision
+    };
+    let first = put_now(&server).await;
+    let delete = pb::DeleteServiceRequest {
+        name: "orders".into(),
+        confirm_name: "orders".into(),
+        ..pb::DeleteServiceRequest::default()
+    };
+    server.fleet().await.delete_service(delete).await.unwrap();
+    let server = server.restart().await;
+    let second = put_now(&server).await;
+    assert!(second > first, "{second} after {first}");
+    let late = server.fleet().await.put_service(put(Some(first))).await.unwrap_err();
+    assert_eq!(reason(&late), "REVISION_MISMATCH");
+    let server = server.restart().await;
+    server.fleet().await.put_service(put(Some(second))).await.expect("a restart changes no revision");
     server.stop().await;
 }

@@ -70,7 +70,7 @@ fn registration(value: &Registration) -> pb::Registration {
         address: address.clone(),
         labels: labels.clone().into_iter().collect(),
         components: components.iter().map(|declared| component(value, declared)).collect(),
-        declared_spec: declared_spec.as_ref().map(spec),
+        declared_spec: declared_spec.as_deref().map(spec),
         lease_ttl: Some(duration(*lease_ttl)),
         lifecycle: lifecycle(*stage).into(),
     }

@@ -10,6 +10,9 @@ use crate::{
     health::{Verdict, rollup::Counts},
 };
 
+/// Services of a circle that are named: a message has a bound.
+const CIRCLE_SHOWN: usize = 64;
+
 /// A service.
 pub fn service(value: &Service) -> pb::Service {
     let Service {
@@ -18,6 +21,7 @@ pub fn service(value: &Service) -> pb::Service {
         spec_source,
         declared_spec,
         disagreements,
+        circle,
         health: Verdict { state, cause },
         counts: counted,
         required_available,
@@ -36,6 +40,7 @@ pub fn service(value: &Service) -> pb::Service {
         spec_source: source.into(),
         declared_spec: declared_spec.as_deref().map(spec),
         disagreements: disagreements.iter().map(|field| (*field).to_owned()).collect(),
+        dependency_circle: circle.iter().take(CIRCLE_SHOWN).map(ToString::to_string).collect(),
         health: health_state(*state).into(),
         cause: cause.clone(),
         counts: Some(counts(counted)),

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     num::NonZeroU32,
+    sync::Arc,
     time::Duration,
 };
 
@@ -96,8 +97,8 @@ fn registration(
     let lease_ttl =
         bounded_duration(fields, &within(path, "lease_ttl"), lease_ttl, defaults.lease_ttl, bounds);
     let interval = (lease_ttl / HEARTBEATS_PER_LEASE).max(REPORT_INTERVALS.0);
-    let declared_spec =
-        declared_spec.map(|wire| spec(fields, &within(path, "declared_spec"), service.as_ref(), wire));
+    let declared_spec = declared_spec
+        .map(|wire| Arc::new(spec(fields, &within(path, "declared_spec"), service.as_ref(), wire)));
     let lifecycle = match pb::Lifecycle::try_from(lifecycle) {
         Ok(pb::Lifecycle::Unspecified | pb::Lifecycle::Ready) => Lifecycle::Ready,
         Ok(pb::Lifecycle::Starting) => Lifecycle::Starting,

@@ -56,6 +56,10 @@ pub(crate) fn facts(service: &Service, now: SystemTime) -> Table {
     if !service.disagreements.is_empty() {
         fact("disagreements", service.disagreements.join(", ").into());
     }
+    if !service.dependency_circle.is_empty() {
+        let circle = service.dependency_circle.join(", ");
+        fact("circle", format!("{circle} cannot do without each other; make one dependency soft").into());
+    }
     table
 }
 

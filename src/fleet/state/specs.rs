@@ -1,50 +1,49 @@
 //! Specifications that operators put: which may be, and which count.
 
-use super::{State, full, protected};
+use std::sync::Arc;
+
+use super::{State, protected};
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{
-        group::{Group, OperatorSpec},
+        group::{Group, Needs, OperatorSpec},
         names::ServiceName,
         snapshot::Service,
-        spec::{self, Need, Spec},
+        spec::Spec,
     },
     time::Now,
 };
 
+/// Metadata of a refusal: the service whose dependency closes the circle.
+pub const NEEDED: &str = "needed";
+
 impl State {
-    /// Whether an operator's specification may be put.
+    /// Whether an operator's specification may be put; answers whether that makes a new service.
+    /// `pending_services` others are about to come.
     ///
     /// # Errors
-    /// The revision is not the expected one, or hard dependencies would form a circle.
+    /// The revision is not the expected one, the fleet is full, or hard dependencies would form a circle.
     pub(in crate::fleet) fn check_put(
         &self,
         name: &ServiceName,
         spec: &Spec,
         if_revision: Option<u64>,
-    ) -> Result<()> {
+        pending_services: usize,
+    ) -> Result<bool> {
         self.check_revision(name, if_revision)?;
-        if !self.groups.contains_key(name) && self.groups.len() >= self.limits.max_services {
-            return Err(full("services", "fleet.max_services", self.limits.max_services));
+        let new_service = !self.groups.contains_key(name);
+        if new_service {
+            self.check_room(pending_services)?;
         }
-        let needs = |service: &ServiceName| -> Vec<&ServiceName> {
-            if service == name {
-                return hard(spec);
-            }
-            self.groups.get(service).map(|group| hard(group.spec())).unwrap_or_default()
-        };
-        match spec::cycle(name, needs) {
-            None => Ok(()),
-            Some(circle) => {
-                let path = circle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
-                Err(Error::new(
-                    Kind::FailedPrecondition,
-                    Reason::DependencyCycle,
-                    format!("hard dependencies would form a circle: {path}; make one of them soft"),
-                )
-                .with("circle", path))
-            }
-        }
+        let Some(circle) = self.would_close(name, spec) else { return Ok(new_service) };
+        let path = circle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
+        let error = Error::new(
+            Kind::FailedPrecondition,
+            Reason::DependencyCycle,
+            format!("hard dependencies would form a circle: {path}; make one of them soft"),
+        );
+        let needed = circle.get(1).map(|needed| needed.as_str()).unwrap_or_default();
+        Err(error.with(NEEDED, needed).with("circle", path))
     }
 
     /// Whether an operator's specification may be deleted. False: there is none.
@@ -93,21 +92,12 @@ impl State {
         name: &ServiceName,
         operator: Option<OperatorSpec>,
     ) -> Option<Service> {
-        if let Some(operator) = &operator {
-            self.newest_spec_revision = self.newest_spec_revision.max(operator.revision);
-        }
         let group = self.groups.entry(name.clone()).or_insert_with(|| Group::new(name.clone(), now.wall));
-        group.set_operator(operator);
+        let before = Arc::clone(&group.circle);
+        if group.set_operator(operator) == Needs::Changed {
+            self.settle_circles(name, &before);
+        }
         self.settle_group(now, name);
         self.groups.get(name).map(Group::snapshot)
     }
-
-    /// Revision of the next specification that is put.
-    pub(in crate::fleet) fn next_spec_revision(&self) -> u64 {
-        self.newest_spec_revision + 1
-    }
-}
-
-fn hard(spec: &Spec) -> Vec<&ServiceName> {
-    spec.depends_on.iter().filter(|(_, need)| **need == Need::Hard).map(|(name, _)| name).collect()
 }

@@ -6,17 +6,23 @@
 
 use std::{io, sync::Arc};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
+use tempfile::TempDir;
 
-use super::disk::{Access, Opener};
+use super::{
+    CACHE_BYTES, Engine, Store,
+    disk::{Access, Medium, Opener},
+    open_on,
+};
+use crate::{store::lock::DataDir, time::Clock};
 
 /// Unit in which a power cut tears writes apart.
 const SECTOR: usize = 512;
 
 /// What shall fail.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[default]
     None,
     /// Writes fail, as on a full disk.
@@ -29,6 +35,10 @@ pub(super) enum Fault {
     Once(usize),
     /// The n-th write, sync or change of length from now is the last: the power is cut.
     PowerCut(usize),
+    /// The next sync does its work and says that it failed, once.
+    SyncedAndFailed,
+    /// Syncs hang until another fault is set, and then do their work.
+    Hang,
 }
 
 #[derive(Clone, Debug)]
@@ -58,27 +68,43 @@ struct State {
     dirty: Vec<Op>,
     fault: Fault,
     cut: bool,
+    hanging: bool,
 }
 
 /// The medium. Clones are the same medium.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Faulty(Arc<Mutex<State>>);
+pub(crate) struct Faulty(Arc<(Mutex<State>, Condvar)>);
 
 impl Faulty {
-    pub(super) fn set(&self, fault: Fault) {
-        self.0.lock().fault = fault;
+    /// Opens an engine on it, in a data folder of its own.
+    pub(crate) fn open(&self) -> (Store, Engine, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::start();
+        let held = DataDir::hold(dir.path(), &clock).unwrap();
+        let (store, engine) = open_on(Medium::new(self.opener(), CACHE_BYTES), held, clock).unwrap();
+        (store, engine, dir)
+    }
+
+    pub(crate) fn set(&self, fault: Fault) {
+        self.0.0.lock().fault = fault;
+        self.0.1.notify_all();
+    }
+
+    /// Whether a sync hangs.
+    pub(crate) fn hangs(&self) -> bool {
+        self.0.0.lock().hanging
     }
 
     /// Whether the fault that was set once has come to pass.
     pub(super) fn is_spent(&self) -> bool {
-        let state = self.0.lock();
+        let state = self.0.0.lock();
         state.cut || state.fault == Fault::None
     }
 
     pub(super) fn opener(&self) -> Opener {
         let medium = self.clone();
         Box::new(move |access| {
-            let mut state = medium.0.lock();
+            let mut state = medium.0.0.lock();
             if access == Access::Write && !state.cut {
                 // As `disk::open_file`: sync, then drop the cache.
                 sync(&mut state)?;
@@ -91,7 +117,7 @@ impl Faulty {
 
     /// What is there after a power cut: each sector written since the last sync arrived or did not.
     pub(super) fn after_power_cut(&self, seed: u64) -> Self {
-        let state = self.0.lock();
+        let state = self.0.0.lock();
         let mut coins = Coins::new(seed);
         let mut durable = state.durable.clone();
         for op in &state.dirty {
@@ -108,11 +134,12 @@ impl Faulty {
                 Op::SetLen(_) => {}
             }
         }
-        Self(Arc::new(Mutex::new(State { cached: durable.clone(), durable, ..State::default() })))
+        let state = State { cached: durable.clone(), durable, ..State::default() };
+        Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
     fn change(&self, op: Op) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.0.0.lock();
         count(&mut state)?;
         if matches!(state.fault, Fault::Writes | Fault::Everything) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -138,6 +165,10 @@ fn sync(state: &mut State) -> io::Result<()> {
     for op in std::mem::take(&mut state.dirty) {
         op.apply(&mut state.durable);
     }
+    if state.fault == Fault::SyncedAndFailed {
+        state.fault = Fault::None;
+        return Err(io::Error::other("the sync failed on purpose after its work"));
+    }
     Ok(())
 }
 
@@ -150,18 +181,18 @@ fn count(state: &mut State) -> io::Result<()> {
         }
         Fault::PowerCut(0) => state.cut = true,
         Fault::Once(left) | Fault::PowerCut(left) => *left -= 1,
-        Fault::None | Fault::Writes | Fault::Syncs | Fault::Everything => {}
+        _ => {}
     }
     if state.cut { Err(io::Error::other("the power is off")) } else { Ok(()) }
 }
 
 impl StorageBackend for Faulty {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().cached.len() as u64)
+        Ok(self.0.0.lock().cached.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.0.lock();
+        let state = self.0.0.lock();
         if state.cut || state.fault == Fault::Everything {
             return Err(io::Error::other("the read failed on purpose"));
         }
@@ -176,7 +207,14 @@ impl StorageBackend for Faulty {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        sync(&mut self.0.lock())
+        let (state, changed) = &*self.0;
+        let mut state = state.lock();
+        while state.fault == Fault::Hang {
+            state.hanging = true;
+            changed.wait(&mut state);
+        }
+        state.hanging = false;
+        sync(&mut state)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -101,8 +101,16 @@ impl Shared {
     }
 
     pub(in crate::store) async fn commit(&self, commit: Commit) -> Result<Revision> {
+        self.measured(self.ask(Work::Commit(commit))).await
+    }
+
+    pub(in crate::store) async fn commit_settled(&self, commit: Commit) -> Result<Revision> {
+        self.measured(self.hand_over(Work::Commit(commit))).await
+    }
+
+    async fn measured(&self, work: impl Future<Output = Result<Revision>>) -> Result<Revision> {
         let started = self.clock.elapsed();
-        let outcome = self.ask(Work::Commit(commit)).await;
+        let outcome = work.await;
         match &outcome {
             Ok(_) => self.counting.committed(self.clock.elapsed().saturating_sub(started)),
             Err(_) => self.counting.failed(),
@@ -143,29 +151,31 @@ impl Shared {
         self.counting.snapshot()
     }
 
-    /// Gives work to the writer and waits for its answer.
+    /// Gives work to the writer and waits for its answer, within a deadline.
     pub(super) async fn ask(&self, work: Work) -> Result<u64> {
+        timeout(COMMIT_DEADLINE, self.hand_over(work)).await.unwrap_or_else(|_| {
+            Err(problem::unavailable(format_args!(
+                "did not finish within {COMMIT_DEADLINE:?}; the outcome is unknown"
+            )))
+        })
+    }
+
+    /// Gives work to the writer and waits for its answer, however long that takes.
+    async fn hand_over(&self, work: Work) -> Result<u64> {
         if self.closing.load(Ordering::Acquire) {
-            return Err(problem::unavailable("is closed"));
+            return Err(problem::refused("is closed"));
         }
         if !self.writable.load(Ordering::Acquire) && !matches!(work, Work::Reopen) {
-            return Err(problem::unavailable("is read-only, because writing failed"));
+            return Err(problem::refused("is read-only, because writing failed"));
         }
         #[cfg(test)]
         let _still = self.still.hold();
         let at = self.clock.mono();
         let (answer, answered) = oneshot::channel();
-        let handed_over = async {
-            self.queue.send(Request { work, at, answer: Some(answer) }).await.ok()?;
-            answered.await.ok()
-        };
-        match timeout(COMMIT_DEADLINE, handed_over).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err(problem::unavailable("was closed meanwhile; the outcome is unknown")),
-            Err(_) => Err(problem::unavailable(format_args!(
-                "did not finish within {COMMIT_DEADLINE:?}; the outcome is unknown"
-            ))),
-        }
+        let request = Request { work, at, answer: Some(answer) };
+        self.queue.send(request).await.map_err(|_| problem::refused("is closed"))?;
+        let closed = || Err(problem::unavailable("was closed meanwhile; the outcome is unknown"));
+        answered.await.unwrap_or_else(|_| closed())
     }
 }
 

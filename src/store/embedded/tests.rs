@@ -6,14 +6,13 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    CACHE_BYTES, Engine, Options, Store,
-    disk::Medium,
+    Engine, Options, Store,
     faults::{Fault, Faulty},
-    open, open_on,
+    open,
 };
 use crate::{
     error::{Kind, Reason},
-    store::{Commit, Event, conformance, lock::DataDir},
+    store::{Commit, Event, conformance},
     time::Clock,
 };
 
@@ -28,11 +27,7 @@ fn open_fresh() -> (Store, (Engine, TempDir)) {
 }
 
 fn open_faulty(disk: &Faulty) -> (Store, Engine, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let clock = Clock::start();
-    let held = DataDir::hold(dir.path(), &clock).unwrap();
-    let (store, engine) = open_on(Medium::new(disk.opener(), CACHE_BYTES), held, clock).unwrap();
-    (store, engine, dir)
+    disk.open()
 }
 
 async fn put(store: &Store, key: &str, value: &str) -> crate::error::Result<u64> {

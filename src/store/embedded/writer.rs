@@ -124,7 +124,7 @@ impl Writer {
         }
         if !self.shared.writable.load(Ordering::Acquire) {
             for request in group.drain(..) {
-                request.answer(Err(problem::unavailable("is read-only, because writing failed")));
+                request.answer(Err(problem::refused("is read-only, because writing failed")));
             }
             return;
         }

@@ -1,0 +1,191 @@
+//! From commands to one commit: each is checked against the registry, and answered at once if it may
+//! not be. Changes nothing itself.
+
+use std::sync::Arc;
+
+use super::{Answer, Command, Deleted, Registered, RemoveCommand, Step, Underway, reply};
+use crate::{
+    error::Result,
+    fleet::{
+        Shared,
+        member::Birth,
+        names::{InstanceKey, ServiceName},
+        record,
+        refusal::Refusal,
+        registration::Registration,
+        snapshot::{Removal, Tombstone},
+        spec::Spec,
+        state::{Claim, Grave},
+    },
+    store::Commit,
+};
+
+/// Bytes of records after which a batch is full; one more record still fits into what the store takes.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// Commands that become durable together.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) commit: Commit,
+    pub(super) steps: Vec<Step>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Whether it takes no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.steps.len() >= super::BATCH || self.bytes > BATCH_BYTES
+    }
+
+    /// Checks a command and adds what it writes, or answers it at once.
+    pub(super) fn add(&mut self, shared: &Shared, underway: &mut Underway, command: Command) {
+        let step = match command {
+            Command::Register { registration, claim, peer, answer } => {
+                self.register(shared, underway, registration, claim, peer, answer)
+            }
+            Command::Remove { removal, answer } => match self.remove(shared, removal) {
+                Ok(grave) => Some(Step::Bury { grave, answer }),
+                Err(error) => refuse(answer, error),
+            },
+            Command::PutSpec { name, spec, if_revision, answer } => {
+                self.put_spec(shared, underway, name, spec, if_revision, answer)
+            }
+            Command::DeleteSpec { name, if_revision, answer } => {
+                self.delete_spec(shared, name, if_revision, answer)
+            }
+        };
+        if let Some(step) = step {
+            underway.begin(&step);
+            self.steps.push(step);
+        }
+    }
+
+    fn register(
+        &mut self,
+        shared: &Shared,
+        underway: &Underway,
+        registration: Arc<Registration>,
+        claim: Claim,
+        peer: Arc<str>,
+        answer: Answer<Registered>,
+    ) -> Option<Step> {
+        if answer.is_closed() {
+            // Nobody would have the token: the id would be held until the lease runs out.
+            return None;
+        }
+        let now = shared.clock.now();
+        let pending = underway.pending(&registration.key.service);
+        let admission = shared.state.read().check_register(now, &registration, claim, pending);
+        let made = admission.and_then(|admission| {
+            let token = shared.entropy.session_token()?;
+            let birth = Birth {
+                registration,
+                incarnation: admission.incarnation,
+                token: token.hash(),
+                request: claim.request,
+                peer,
+                registered: now.wall,
+                confirmed: true,
+            };
+            let value = record::encode_instance(&birth)?;
+            Ok((birth, token, admission, value))
+        });
+        match made {
+            Ok((birth, token, admission, value)) => {
+                let key = &birth.registration.key;
+                self.put(record::instance_key(key), value);
+                // Also where the registry knows of none: an old one may have been forgotten there first.
+                self.delete(record::tombstone_key(key));
+                Some(Step::Admit { birth, token, admission, answer })
+            }
+            Err(error) => refuse(answer, error),
+        }
+    }
+
+    fn remove(&mut self, shared: &Shared, command: RemoveCommand) -> Result<Grave> {
+        let RemoveCommand { service, id, incarnation, token, removal, message } = command;
+        let (incarnation, token) = {
+            let state = shared.state.read();
+            let member = match token {
+                Some(token) => {
+                    let incarnation = incarnation.unwrap_or_default();
+                    let member = state.authenticate(service.as_str(), id.as_str(), incarnation, &token);
+                    member.map_err(|refusal| refusal.about(service.as_str(), id.as_str()))?
+                }
+                None => state.check_remove(&service, &id, incarnation, removal == Removal::Operator)?,
+            };
+            // It may have been heard since somebody decided that it was lost for too long.
+            if removal == Removal::Lost && member.lost_since().is_none() {
+                return Err(Refusal::NotFound.about(service.as_str(), id.as_str()));
+            }
+            (member.incarnation, member.token)
+        };
+        let key = InstanceKey { service, id };
+        let tombstone = Tombstone { key, incarnation, removal, message, removed: shared.clock.now().wall };
+        let grave = Grave { tombstone: Arc::new(tombstone), token };
+        let value = record::encode_grave(&grave)?;
+        self.delete(record::instance_key(&grave.tombstone.key));
+        self.put(record::tombstone_key(&grave.tombstone.key), value);
+        Ok(grave)
+    }
+
+    fn put_spec(
+        &mut self,
+        shared: &Shared,
+        underway: &Underway,
+        name: ServiceName,
+        spec: Arc<Spec>,
+        if_revision: Option<u64>,
+        answer: Answer<crate::fleet::snapshot::Service>,
+    ) -> Option<Step> {
+        let pending = underway.pending(&name).services;
+        let checked = shared.state.read().check_put(&name, &spec, if_revision, pending);
+        let updated = shared.clock.now().wall;
+        let made =
+            checked.and_then(|new_service| Ok((new_service, record::encode_operator_spec(&spec, updated)?)));
+        match made {
+            Ok((new_service, value)) => {
+                self.put(record::service_key(&name), value);
+                Some(Step::SetSpec { name, spec, updated, new_service, answer })
+            }
+            Err(error) => refuse(answer, error),
+        }
+    }
+
+    fn delete_spec(
+        &mut self,
+        shared: &Shared,
+        name: ServiceName,
+        if_revision: Option<u64>,
+        answer: Answer<Deleted>,
+    ) -> Option<Step> {
+        let checked = shared.state.read().check_delete(&name, if_revision);
+        match checked {
+            Ok(true) => {
+                self.delete(record::service_key(&name));
+                Some(Step::ClearSpec { name, answer })
+            }
+            Ok(false) => {
+                reply(answer, Ok(Deleted::Missing));
+                None
+            }
+            Err(error) => refuse(answer, error),
+        }
+    }
+
+    fn put(&mut self, key: String, value: bytes::Bytes) {
+        self.bytes += key.len() + value.len();
+        self.commit = std::mem::take(&mut self.commit).put(key, value);
+    }
+
+    fn delete(&mut self, key: String) {
+        self.bytes += key.len();
+        self.commit = std::mem::take(&mut self.commit).delete(key);
+    }
+}
+
+/// Answers that it may not be.
+fn refuse<T>(answer: Answer<T>, error: crate::error::Error) -> Option<Step> {
+    reply(answer, Err(error));
+    None
+}

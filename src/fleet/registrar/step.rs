@@ -1,0 +1,165 @@
+//! One checked command on its way: what it changes in the registry once it is durable, how the store
+//! shows that it happened, and whom to tell.
+
+use std::{sync::Arc, time::SystemTime};
+
+use tracing::{debug, info};
+
+use super::{About, Answer, Deleted, Registered, reply};
+use crate::{
+    error::{Error, Result},
+    fleet::{
+        group::OperatorSpec,
+        member::Birth,
+        names::ServiceName,
+        record,
+        snapshot::{Service, Tombstone},
+        spec::Spec,
+        state::{Admission, Grave, State},
+    },
+    id::SessionToken,
+    store::{Revision, Store},
+    time::Now,
+};
+
+/// What to change once it is durable, and whom to tell.
+pub(super) enum Step {
+    Admit {
+        birth: Birth,
+        token: SessionToken,
+        admission: Admission,
+        answer: Answer<Registered>,
+    },
+    Bury {
+        grave: Grave,
+        answer: Answer<Arc<Tombstone>>,
+    },
+    SetSpec {
+        name: ServiceName,
+        spec: Arc<Spec>,
+        updated: SystemTime,
+        new_service: bool,
+        answer: Answer<Service>,
+    },
+    ClearSpec {
+        name: ServiceName,
+        answer: Answer<Deleted>,
+    },
+}
+
+/// What was done, and who waits to hear of it.
+pub(super) enum Told {
+    Admitted { registered: Registered, answer: Answer<Registered> },
+    Buried { tombstone: Arc<Tombstone>, answer: Answer<Arc<Tombstone>> },
+    SpecSet { name: ServiceName, revision: Revision, service: Option<Box<Service>>, answer: Answer<Service> },
+    SpecCleared { name: ServiceName, left: Option<Box<Service>>, answer: Answer<Deleted> },
+}
+
+impl Step {
+    pub(super) fn about(&self) -> About {
+        match self {
+            Step::Admit { birth, .. } => About::Instance(birth.registration.key.clone()),
+            Step::Bury { grave, .. } => About::Instance(grave.tombstone.key.clone()),
+            Step::SetSpec { .. } | Step::ClearSpec { .. } => About::Specs,
+        }
+    }
+
+    /// Whether it brings one more instance.
+    pub(super) fn new_instance(&self) -> bool {
+        matches!(self, Step::Admit { admission: Admission { new_instance: true, .. }, .. })
+    }
+
+    /// The service that nothing was known of before it.
+    pub(super) fn new_service(&self) -> Option<&ServiceName> {
+        match self {
+            Step::Admit { birth, admission, .. } => {
+                admission.new_service.then_some(&birth.registration.key.service)
+            }
+            Step::SetSpec { name, new_service, .. } => new_service.then_some(name),
+            Step::Bury { .. } | Step::ClearSpec { .. } => None,
+        }
+    }
+
+    /// Changes the registry. `revision`: the store's, at which it became durable.
+    pub(super) fn apply(self, state: &mut State, now: Now, revision: Revision) -> Told {
+        match self {
+            Step::Admit { birth, token, admission: _, answer } => {
+                Told::Admitted { registered: (state.admit(now, birth), token), answer }
+            }
+            Step::Bury { grave, answer } => {
+                let tombstone = Arc::clone(&grave.tombstone);
+                state.bury(now, grave);
+                Told::Buried { tombstone, answer }
+            }
+            Step::SetSpec { name, spec, updated, new_service: _, answer } => {
+                let service = state.set_spec(now, &name, Some(OperatorSpec { spec, revision, updated }));
+                Told::SpecSet { name, revision, service: service.map(Box::new), answer }
+            }
+            Step::ClearSpec { name, answer } => {
+                let left = state.set_spec(now, &name, None).map(Box::new);
+                Told::SpecCleared { name, left, answer }
+            }
+        }
+    }
+
+    pub(super) fn refuse(self, error: &Error) {
+        match self {
+            Step::Admit { answer, .. } => reply(answer, Err(error.again())),
+            Step::Bury { answer, .. } => reply(answer, Err(error.again())),
+            Step::SetSpec { answer, .. } => reply(answer, Err(error.again())),
+            Step::ClearSpec { answer, .. } => reply(answer, Err(error.again())),
+        }
+    }
+
+    /// The store's revision at which it became durable, or none if the store does not have it.
+    ///
+    /// What is stored is compared with what was written: each registration has a token of its own, and
+    /// whatever is deleted was there before, because nobody else writes these keys.
+    pub(super) async fn happened(&self, store: &Store) -> Result<Option<Revision>> {
+        let (key, written) = match self {
+            Step::Admit { birth, .. } => {
+                (record::instance_key(&birth.registration.key), Some(record::encode_instance(birth)?))
+            }
+            Step::Bury { grave, .. } => (record::instance_key(&grave.tombstone.key), None),
+            Step::SetSpec { name, spec, updated, .. } => {
+                (record::service_key(name), Some(record::encode_operator_spec(spec, *updated)?))
+            }
+            Step::ClearSpec { name, .. } => (record::service_key(name), None),
+        };
+        let found = store.get(&key).await?;
+        Ok(match (found, written) {
+            (Some(found), Some(written)) => (found.value == written).then_some(found.revision),
+            (None, None) => Some(store.status().revision),
+            (Some(_), None) | (None, Some(_)) => None,
+        })
+    }
+}
+
+impl Told {
+    /// Writes to the log what was done, and answers.
+    pub(super) fn tell(self) {
+        match self {
+            Told::Admitted { registered, answer } => {
+                let (instance, peer) = (&registered.0.registration.key, &registered.0.peer);
+                let incarnation = registered.0.incarnation;
+                debug!(component = "fleet", operation = "register", %instance, incarnation, %peer, "registered");
+                reply(answer, Ok(registered));
+            }
+            Told::Buried { tombstone, answer } => {
+                let Tombstone { key: instance, incarnation, removal, message, removed: _ } = &*tombstone;
+                let why = removal.as_str();
+                info!(component = "fleet", operation = "remove", %instance, incarnation, why, message, "removed");
+                reply(answer, Ok(tombstone));
+            }
+            Told::SpecSet { name, revision, service, answer } => {
+                info!(component = "fleet", operation = "put", service = %name, revision, "specification put");
+                let missing = || Error::internal("the service that was put is not there");
+                reply(answer, service.map(|service| *service).ok_or_else(missing));
+            }
+            Told::SpecCleared { name, left, answer } => {
+                info!(component = "fleet", operation = "delete", service = %name, "specification deleted");
+                reply(answer, Ok(Deleted::Gone(left)));
+            }
+        }
+    }
+}

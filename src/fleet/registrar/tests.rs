@@ -1,0 +1,282 @@
+//! Registry and store agree, whatever the disk does.
+
+use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, task::Poll, time::Duration};
+
+use tempfile::TempDir;
+use tokio::time::{advance, sleep};
+
+use super::{super::*, Claim, Deleted};
+use crate::{
+    store::embedded::{
+        Engine,
+        faults::{Fault, Faulty},
+    },
+    task::{OnEnd, Task, spawn},
+};
+
+/// A fleet on a disk that fails on demand.
+struct Bed {
+    disk: Faulty,
+    handle: Handle,
+    store: Store,
+    _running: Task<bool>,
+    _drain: drain::Signal,
+    _engine: Engine,
+    _dir: TempDir,
+}
+
+fn options() -> Options {
+    Options {
+        limits: Limits {
+            max_instances: 1000,
+            max_services: 100,
+            change_history: 1000,
+            lost_removal: Duration::from_secs(300),
+            tombstone_retention: Duration::from_secs(86_400),
+        },
+    }
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let disk = Faulty::default();
+        let (store, engine, dir) = disk.open();
+        let (handle, service) =
+            open(options(), Clock::start(), Entropy::seeded(1), store.clone()).await.unwrap();
+        let (signal, watch) = drain::channel();
+        let running = spawn("fleet", OnEnd::Fine, service.run(watch));
+        Self { disk, handle, store, _running: running, _drain: signal, _engine: engine, _dir: dir }
+    }
+
+    /// Waits until the disk holds up a sync.
+    async fn until_it_hangs(&self) {
+        while !self.disk.hangs() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn until_writable(&self) {
+        while !self.store.status().writable {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn knows(&self, id: &str) -> bool {
+        self.handle.instance(&key("orders", id)).is_ok()
+    }
+
+    /// Registry and store hold the same, and a fleet that is opened on the store is the same again.
+    async fn assert_agreement(&self, what: &str) {
+        let (again, _service) =
+            open(options(), Clock::start(), Entropy::seeded(2), self.store.clone()).await.unwrap();
+        assert_eq!(held(&self.handle), held(&again), "{what}: registry here, store there");
+        let stored = self.store.list(record::TOMBSTONES, None, NonZeroUsize::MAX).await.unwrap();
+        let stored: Vec<_> = stored.entries.iter().map(|entry| entry.key.clone()).collect();
+        let graves = |state: &State| -> Vec<_> {
+            state.graves().map(|grave| record::tombstone_key(&grave.tombstone.key)).collect()
+        };
+        assert_eq!(graves(&self.handle.shared.state.read()), stored, "{what}: tombstones");
+    }
+}
+
+/// What has to be durable: instances with incarnation and token, specifications with their revision.
+fn held(handle: &Handle) -> BTreeMap<String, String> {
+    let state = handle.shared.state.read();
+    let mut held = BTreeMap::new();
+    for (name, group) in state.groups() {
+        if let Some(operator) = &group.operator {
+            held.insert(name.to_string(), format!("{} {:?}", operator.revision, operator.spec));
+        }
+        for (id, member) in &group.members {
+            held.insert(format!("{name}/{id}"), format!("{} {:?}", member.incarnation, member.token));
+        }
+    }
+    held
+}
+
+fn name(text: &str) -> ServiceName {
+    ServiceName::parse(text).unwrap()
+}
+
+fn key(service: &str, id: &str) -> InstanceKey {
+    InstanceKey { service: name(service), id: InstanceId::parse(id).unwrap() }
+}
+
+fn registration(id: &str) -> Registration {
+    Registration {
+        key: key("orders", id),
+        version: String::new(),
+        zone: String::new(),
+        address: String::new(),
+        labels: BTreeMap::new(),
+        components: Vec::new(),
+        declared_spec: None,
+        lease_ttl: Duration::from_secs(600),
+        lifecycle: Lifecycle::Ready,
+    }
+}
+
+async fn register(handle: &Handle, id: &str) -> Result<Arc<Instance>> {
+    let registered = handle.register(registration(id), Claim::default(), "peer").await;
+    registered.map(|(instance, _)| instance)
+}
+
+/// Polls a call once, so that it is on its way.
+macro_rules! begin {
+    ($call:expr) => {{
+        let mut call = Box::pin($call);
+        let first = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+        assert!(first.is_pending(), "{first:?}");
+        call
+    }};
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_and_then_completes_leaves_registry_and_store_agreed() {
+    let bed = Bed::new().await;
+    register(&bed.handle, "before").await.unwrap();
+    bed.disk.set(Fault::Hang);
+    let waiting = begin!(register(&bed.handle, "during"));
+    bed.until_it_hangs().await;
+    advance(Duration::from_secs(11)).await;
+    let error = waiting.await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
+    assert!(error.message().contains("unknown"), "{error}");
+    assert!(!bed.knows("during"), "nothing is shown before it is durable");
+    bed.disk.set(Fault::None);
+    register(&bed.handle, "after").await.unwrap();
+    assert!(bed.knows("during"), "the disk has it");
+    bed.assert_agreement("a disk that hung").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_after_its_work_has_done_it() {
+    let bed = Bed::new().await;
+    for (what, expected) in [("i-1", 1), ("i-1", 2)] {
+        bed.disk.set(Fault::SyncedAndFailed);
+        let claim = Claim { token: None, request: Some(TokenHash::of("the same attempt")) };
+        let (instance, _) = bed.handle.register(registration(what), claim, "peer").await.unwrap();
+        assert_eq!(instance.incarnation, expected);
+        bed.until_writable().await;
+        bed.assert_agreement("registered").await;
+    }
+    bed.disk.set(Fault::SyncedAndFailed);
+    bed.handle.put_service(name("orders"), Spec::default(), None).await.unwrap();
+    bed.until_writable().await;
+    bed.assert_agreement("put").await;
+    bed.disk.set(Fault::SyncedAndFailed);
+    bed.handle.remove(key("orders", "i-1"), None, String::new()).await.unwrap();
+    bed.until_writable().await;
+    bed.assert_agreement("removed").await;
+    bed.disk.set(Fault::SyncedAndFailed);
+    let deleted = bed.handle.delete_service(name("orders"), None).await.unwrap();
+    assert!(matches!(deleted, Deleted::Gone(None)));
+    bed.until_writable().await;
+    bed.assert_agreement("deleted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_disk_takes_nothing_callers_hear_so_at_once_and_then_it_goes_on() {
+    for fault in [Fault::Writes, Fault::Syncs, Fault::Everything] {
+        let bed = Bed::new().await;
+        register(&bed.handle, "before").await.unwrap();
+        bed.disk.set(fault);
+        let doubted = register(&bed.handle, "doubted");
+        let refused = async {
+            while bed.store.status().writable {
+                sleep(Duration::from_millis(10)).await;
+            }
+            register(&bed.handle, "refused").await
+        };
+        let (refused, doubted) = tokio::join!(refused, async {
+            let before = bed.handle.shared.clock.mono();
+            let doubted = doubted.await;
+            (doubted, bed.handle.shared.clock.mono().since(before))
+        });
+        assert_eq!(refused.unwrap_err().reason(), Reason::StoreUnavailable, "{fault:?}");
+        assert_eq!(doubted.0.unwrap_err().reason(), Reason::StoreUnavailable, "{fault:?}");
+        assert!(doubted.1 <= Duration::from_secs(11), "{fault:?}: heard after {:?}", doubted.1);
+        bed.disk.set(Fault::None);
+        bed.until_writable().await;
+        while register(&bed.handle, "after").await.is_err() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(bed.knows("before") && !bed.knows("refused"), "{fault:?}");
+        bed.assert_agreement(&format!("{fault:?}")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_anywhere_leaves_registry_and_store_agreed() {
+    let mut failed = 0;
+    for moment in 0..60 {
+        let bed = Bed::new().await;
+        register(&bed.handle, "i-0").await.unwrap();
+        bed.disk.set(Fault::Once(moment));
+        let spec = bed.handle.put_service(name("orders"), Spec::default(), None);
+        let (one, two, removed, spec) = tokio::join!(
+            register(&bed.handle, "i-1"),
+            register(&bed.handle, "i-2"),
+            bed.handle.remove(key("orders", "i-0"), None, String::new()),
+            spec,
+        );
+        failed += usize::from(one.is_err() || two.is_err() || removed.is_err() || spec.is_err());
+        bed.until_writable().await;
+        while let Err(error) = register(&bed.handle, "after").await {
+            assert_eq!(error.reason(), Reason::StoreUnavailable);
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!((one.is_ok(), two.is_ok()), (bed.knows("i-1"), bed.knows("i-2")), "at {moment}");
+        bed.assert_agreement(&format!("operation {moment} failed")).await;
+    }
+    assert!(failed > 3, "only {failed} failures hit a commit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_nobody_waits_for_any_more_is_not_begun() {
+    let bed = Bed::new().await;
+    bed.disk.set(Fault::Hang);
+    let claim = Claim { token: None, request: Some(TokenHash::of("the same attempt")) };
+    let first = begin!(bed.handle.register(registration("first"), claim, "peer"));
+    bed.until_it_hangs().await;
+    // Of the same instance, so that it has to wait for the first; its claim would let it take over.
+    let claim = Claim { token: None, request: Some(TokenHash::of("the same attempt")) };
+    let second = begin!(bed.handle.register(registration("first"), claim, "peer"));
+    drop(second);
+    bed.disk.set(Fault::None);
+    first.await.unwrap();
+    register(&bed.handle, "after").await.unwrap();
+    let instance = bed.handle.instance(&key("orders", "first")).unwrap();
+    assert_eq!(instance.incarnation, 1);
+    bed.assert_agreement("one was given up").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn registering_takes_a_forgotten_tombstone_away() {
+    let bed = Bed::new().await;
+    register(&bed.handle, "i-1").await.unwrap();
+    bed.handle.remove(key("orders", "i-1"), None, String::new()).await.unwrap();
+    let forgotten = bed.handle.shared.clock.now();
+    let much_later = crate::time::Now { wall: forgotten.wall + Duration::from_secs(90_000), ..forgotten };
+    bed.handle.shared.state.write().expire_graves(much_later);
+    register(&bed.handle, "i-1").await.unwrap();
+    bed.assert_agreement("a tombstone was forgotten").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgetting_old_tombstones_leaves_new_ones_alone() {
+    let bed = Bed::new().await;
+    for id in ["i-1", "i-2"] {
+        register(&bed.handle, id).await.unwrap();
+        bed.handle.remove(key("orders", id), None, String::new()).await.unwrap();
+    }
+    let now = bed.handle.shared.clock.now();
+    let much_later = crate::time::Now { wall: now.wall + Duration::from_secs(90_000), ..now };
+    let expired = bed.handle.shared.state.write().expire_graves(much_later);
+    assert_eq!(expired.len(), 2);
+    // One of them is registered and removed again before the disk has forgotten the old one.
+    register(&bed.handle, "i-1").await.unwrap();
+    bed.handle.remove(key("orders", "i-1"), None, String::new()).await.unwrap();
+    journal::forget(&bed.handle.shared, &bed.store, &expired).await;
+    bed.assert_agreement("one was removed anew").await;
+}
