@@ -44,6 +44,8 @@ pub(super) struct Group {
     pub(super) members: BTreeMap<InstanceId, Member>,
     pub(super) operator: Option<OperatorSpec>,
     pub(super) transitions: VecDeque<Arc<Transition>>,
+    /// The health as which the whole fleet's counts have it; None while they do not.
+    pub(super) tallied: Option<State>,
     declared: Option<Declared>,
     effective: (Arc<Spec>, SpecSource),
     counts: Counts,
@@ -66,7 +68,12 @@ impl Standing {
         Self { lifecycle: member.lifecycle(), state: member.health().state, confirmed: member.confirmed() }
     }
 
-    fn tally(self, counts: &mut Counts, step: impl Fn(&mut u32)) {
+    /// The names of its lifecycle and its health.
+    pub(super) fn names(self) -> (&'static str, &'static str) {
+        (self.lifecycle.as_str(), self.state.as_str())
+    }
+
+    pub(super) fn tally(self, counts: &mut Counts, step: impl Fn(&mut u32)) {
         step(&mut counts.total);
         if self.lifecycle.is_alive() {
             step(&mut counts.alive);
@@ -95,6 +102,7 @@ impl Group {
             members: BTreeMap::new(),
             operator: None,
             transitions: VecDeque::new(),
+            tallied: None,
             declared: None,
             effective: (Arc::default(), SpecSource::Default),
             counts: Counts::default(),

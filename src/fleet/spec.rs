@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::names::ServiceName;
+use super::{names::ServiceName, snapshot::ENTRY};
 
 /// How much one service needs another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,6 +89,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Bytes that it holds, roughly.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.depends_on.keys().map(|name| ENTRY + name.as_str().len()).sum::<usize>()
+    }
+
     /// Names of the fields in which `declared` differs from this one. What the declaration leaves at
     /// its default says nothing and is no disagreement.
     pub fn disagreements(&self, declared: &Spec) -> Vec<&'static str> {

@@ -67,6 +67,29 @@ async fn prometheus_discovers_the_fleet_with_its_health() {
 }
 
 #[tokio::test]
+async fn a_large_fleet_is_discovered_whole_and_each_once() {
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await;
+    let mut expected = 0;
+    for number in 0..700 {
+        let mut one = registration(&format!("s-{}", number % 3), &format!("i-{number}"));
+        // Whole pieces of the fleet have nothing to show: none at the start, none in the middle.
+        if number % 3 != 1 {
+            one.address = String::new();
+        } else {
+            one.address = format!("10.0.0.1:{}", 1000 + number);
+            expected += 1;
+        }
+        register(&mut fleet, one).await;
+    }
+    let groups = json(&server.get("/sd/prometheus").await.1);
+    let targets: std::collections::BTreeSet<_> =
+        groups.as_array().unwrap().iter().map(|group| group["targets"][0].as_str().unwrap()).collect();
+    assert_eq!((groups.as_array().unwrap().len(), targets.len()), (expected, expected));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_report_names_what_would_not_do_in_production() {
     let server = TestServer::start().await;
     let (code, body) = server.get("/production-readiness").await;

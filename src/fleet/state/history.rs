@@ -21,8 +21,9 @@ impl State {
         self.next_transition = self.next_transition.max(transition.sequence + 1);
         match self.groups.get_mut(transition.subject.service()) {
             Some(group) => {
-                let forgotten = group.remember(Arc::new(transition));
-                self.forgotten.extend(forgotten.map(|transition| record::transition_key(&transition)));
+                let transition = Arc::new(transition);
+                let forgotten = group.remember(Arc::clone(&transition));
+                self.keep(transition, forgotten);
             }
             // Its service is gone, and so is the interest in its past.
             None => self.forgotten.push(record::transition_key(&transition)),
@@ -32,6 +33,7 @@ impl State {
     /// What happened while taking back the store is no news.
     pub(in crate::fleet) fn restored(&mut self) {
         self.unsaved.clear();
+        self.history.clear();
         for group in self.groups.values_mut() {
             group.transitions.clear();
         }
@@ -75,9 +77,18 @@ impl State {
         self.next_transition += 1;
         if let Some(group) = self.groups.get_mut(transition.subject.service()) {
             let forgotten = group.remember(Arc::clone(&transition));
-            self.forgotten.extend(forgotten.map(|transition| record::transition_key(&transition)));
-            self.unsaved.push_back(transition);
+            self.unsaved.push_back(Arc::clone(&transition));
             self.bound_unsaved();
+            self.keep(transition, forgotten);
+        }
+    }
+
+    /// Takes a change of health into the fleet's history, and the one that it displaced out of it.
+    fn keep(&mut self, transition: Arc<Transition>, displaced: Option<Arc<Transition>>) {
+        self.history.insert(transition.sequence, transition);
+        if let Some(old) = displaced {
+            self.history.remove(&old.sequence);
+            self.forgotten.push(record::transition_key(&old));
         }
     }
 }
