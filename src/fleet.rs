@@ -28,6 +28,8 @@ mod state;
 mod tally;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::{
     num::NonZeroUsize,

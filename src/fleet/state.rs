@@ -389,12 +389,12 @@ impl State {
     fn settle_group(&mut self, now: Now, name: &ServiceName) {
         let Some(group) = self.groups.get_mut(name) else { return };
         if group.is_empty() {
-            // With the service goes the interest in its past.
-            for past in &group.transitions {
-                self.history.remove(&past.sequence);
-                self.forgotten.push(super::record::transition_key(past));
-            }
             self.tally.service(group.tallied, None);
+            // With the service goes the interest in its past.
+            for past in std::mem::take(&mut group.transitions) {
+                self.history.remove(&past.sequence);
+                self.forget_record(&past);
+            }
             self.groups.remove(name);
             self.changes.push(Change::ServiceRemoved(name.clone()));
             return;
