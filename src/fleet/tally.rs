@@ -70,3 +70,64 @@ fn take_one<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        fleet::{
+            lifecycle::Lifecycle,
+            testing::{Fleet, key, remove, report},
+        },
+        health::component::Reported,
+    };
+
+    /// What counting all of the fleet would answer.
+    fn counted(fleet: &Fleet) -> (Tally, u64, u64) {
+        let mut tally = Tally::default();
+        let (mut available, mut lost) = (0, 0);
+        for group in fleet.state.groups().values() {
+            tally.service(None, Some(group.health().state));
+            group.members.values().for_each(|member| tally.instance(None, Some(Standing::of(member))));
+            available += u64::from(group.counts().available);
+            lost += u64::from(group.counts().lost);
+        }
+        (tally, available, lost)
+    }
+
+    #[test]
+    fn what_is_kept_is_what_counting_would_answer() {
+        let mut fleet = Fleet::default();
+        for step in 0..2000_u64 {
+            // A walk through services, instances and what can happen, the same each time.
+            let mixed = step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            let key = key(&format!("s-{}", mixed % 5), &format!("i-{}", mixed / 5 % 7));
+            let group = fleet.state.groups().get(&key.service);
+            let known = group.and_then(|group| group.members.get(&key.id)).map(|member| member.incarnation);
+            let now = fleet.now;
+            match (mixed / 64 % 6, known) {
+                (0, _) | (_, None) => drop(fleet.register(&key)),
+                (1, Some(incarnation)) => remove(&mut fleet.state, now, &key, incarnation),
+                (2, Some(_)) => {
+                    fleet.pass(Duration::from_secs(2));
+                    while fleet.state.tick(fleet.now, 64).more {}
+                }
+                (3, Some(incarnation)) => {
+                    let lifecycle = Some(Lifecycle::Draining);
+                    drop(fleet.state.report(now, &key, incarnation, vec![], lifecycle));
+                }
+                (what, Some(incarnation)) => {
+                    let state = if what == 4 { Reported::Healthy } else { Reported::Unhealthy };
+                    drop(fleet.state.report(now, &key, incarnation, report(state), None));
+                }
+            }
+            let (expected, available, lost) = counted(&fleet);
+            assert_eq!(format!("{:?}", fleet.state.tally()), format!("{expected:?}"), "after {step}");
+            let totals = fleet.state.totals();
+            assert_eq!((totals.available, totals.lost), (available, lost));
+        }
+        assert!(fleet.state.totals().lost > 0, "the walk came across losses");
+    }
+}

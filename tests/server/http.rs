@@ -129,6 +129,72 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
+async fn metrics_say_how_services_are_and_move_with_them() {
+    let server = TestServer::start().await;
+    let (mut fleet, mut health) = (server.fleet().await, server.health().await);
+    let orders = register(&mut fleet, registration("orders", "i-1")).await;
+    let payments = register(&mut fleet, registration("payments", "i-1")).await;
+    report(&mut health, &orders, pb::HealthState::Unhealthy, "gone").await.unwrap();
+    report(&mut health, &payments, pb::HealthState::Healthy, "").await.unwrap();
+    let has = async |lines: &[&str]| {
+        let text = server.get("/metrics").await.1;
+        for line in lines {
+            assert!(text.lines().any(|found| found == *line), "{line} is not in\n{text}");
+        }
+        text
+    };
+    has(&[
+        r#"seaworthy_fleet_services{health="HEALTHY"} 1"#,
+        r#"seaworthy_fleet_services{health="DEGRADED"} 0"#,
+        r#"seaworthy_fleet_services{health="UNHEALTHY"} 1"#,
+        r#"seaworthy_service_health{service="orders",health="UNHEALTHY"} 1"#,
+        r#"seaworthy_service_health{service="orders",health="HEALTHY"} 0"#,
+        r#"seaworthy_service_health{service="payments",health="HEALTHY"} 1"#,
+        r#"seaworthy_instances{lifecycle="READY",health="HEALTHY"} 1"#,
+        r#"seaworthy_instances{lifecycle="READY",health="UNHEALTHY"} 1"#,
+        "seaworthy_available_instances 1",
+        "seaworthy_service_health_left_out 0",
+    ])
+    .await;
+    report(&mut health, &orders, pb::HealthState::Healthy, "").await.unwrap();
+    let remove = pb::RemoveInstanceRequest {
+        service: "payments".into(),
+        instance_id: "i-1".into(),
+        ..pb::RemoveInstanceRequest::default()
+    };
+    fleet.remove_instance(remove).await.unwrap();
+    let text = has(&[
+        r#"seaworthy_fleet_services{health="HEALTHY"} 1"#,
+        r#"seaworthy_fleet_services{health="UNHEALTHY"} 0"#,
+        r#"seaworthy_service_health{service="orders",health="HEALTHY"} 1"#,
+        r#"seaworthy_instances{lifecycle="READY",health="HEALTHY"} 1"#,
+        "seaworthy_available_instances 1",
+    ])
+    .await;
+    assert!(!text.contains("payments") && !text.contains(r#"health="UNHEALTHY"} 1"#), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_than_a_thousand_services_have_a_figure_of_their_own() {
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await;
+    for number in 0..1003 {
+        let spec = Some(pb::ServiceSpec::default());
+        let put = pb::PutServiceRequest { name: format!("s-{number}"), spec, if_revision: None };
+        fleet.put_service(put).await.unwrap();
+    }
+    let text = server.get("/metrics").await.1;
+    let shown = text.lines().filter(|line| line.starts_with("seaworthy_service_health{")).count();
+    assert_eq!(shown, 4 * 1000);
+    for line in ["seaworthy_service_health_left_out 3", r#"seaworthy_fleet_services{health="UNKNOWN"} 1003"#]
+    {
+        assert!(text.contains(line), "{line}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn probes_say_no_while_the_server_stops() {
     let server = TestServer::start_with(|config| config.shutdown.lame_duck = PATIENCE).await;
     let held = server.channel().await;
