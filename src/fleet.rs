@@ -40,7 +40,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
@@ -353,6 +353,7 @@ impl Handle {
             for (key, incarnation) in some {
                 state.hear(now, key, *incarnation);
             }
+            RwLockWriteGuard::unlock_fair(state);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::RwLockWriteGuard;
 use tokio::{
     task::yield_now,
     time::{MissedTickBehavior, interval},
@@ -55,7 +56,10 @@ pub(super) async fn run(handle: Handle, mut drain: drain::Watch) {
 /// Judges some of the leases and silences that are due, and asks the registrar to remove who was lost
 /// for too long. True: more is due.
 fn expire(handle: &Handle) -> bool {
-    let Ticked { removals, more } = handle.shared.state.write().tick(handle.shared.clock.now(), HOLD);
+    let mut state = handle.shared.state.write();
+    let Ticked { removals, more } = state.tick(handle.shared.clock.now(), HOLD);
+    // Handed on to whoever waits: without that this loop would take it again and again before they wake.
+    RwLockWriteGuard::unlock_fair(state);
     for (key, incarnation) in removals {
         info!(component = "fleet", operation = "remove", instance = %key, incarnation, "removing an instance that was lost for too long");
         // A full queue is no harm: it comes up again at a later turn.
