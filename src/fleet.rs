@@ -7,6 +7,7 @@
 
 pub mod changes;
 mod circles;
+mod graves;
 mod group;
 mod journal;
 pub mod lease;
@@ -14,15 +15,22 @@ pub mod lifecycle;
 mod member;
 pub mod names;
 pub mod query;
+pub mod reading;
 mod reconciler;
 mod record;
 pub mod refusal;
 mod registrar;
 pub mod registration;
+pub mod scan;
 pub mod session;
 pub mod snapshot;
 pub mod spec;
 mod state;
+mod tally;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::{
     num::NonZeroUsize,
@@ -33,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -62,11 +70,13 @@ use crate::{
     id::{Entropy, SessionToken, TokenHash},
     store::{self, Entry, Store},
     task::drain,
-    time::Clock,
+    time::{Clock, Now},
 };
 
 /// Records that are read from the store at once while opening.
 const LOAD_PAGE: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
+/// Instances that are found again under one hold of the state's lock.
+const HEARD_AT_ONCE: usize = 256;
 /// When to come back if a durable change was not answered.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a caller waits for a durable change. The change itself is not bound by it.
@@ -345,11 +355,12 @@ impl Handle {
             }
         }
         self.shared.heartbeats.fetch_add(renewed, Ordering::Relaxed);
-        if !noticed.is_empty() {
+        for some in noticed.chunks(HEARD_AT_ONCE) {
             let mut state = self.shared.state.write();
-            for (key, incarnation) in noticed {
-                state.hear(now, &key, incarnation);
+            for (key, incarnation) in some {
+                state.hear(now, key, *incarnation);
             }
+            RwLockWriteGuard::unlock_fair(state);
         }
     }
 
@@ -366,14 +377,33 @@ impl Handle {
         lifecycle: Option<Lifecycle>,
     ) -> Result<Arc<Instance>> {
         let now = self.shared.clock.now();
-        let mut state = self.shared.state.write();
         let refused = |refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str());
-        let member =
-            state.authenticate(key.service.as_str(), key.id.as_str(), incarnation, token).map_err(refused)?;
-        let reports = reports(&member.registration)?;
-        member.lease.touch(now.mono);
-        self.shared.reports.fetch_add(reports.len() as u64, Ordering::Relaxed);
-        state.report(now, key, incarnation, reports, lifecycle)
+        let (registration, lease) = {
+            let state = self.shared.state.read();
+            let member = state
+                .authenticate(key.service.as_str(), key.id.as_str(), incarnation, token)
+                .map_err(refused)?;
+            (Arc::clone(&member.registration), Arc::clone(&member.lease))
+        };
+        // Without the lock: how long this takes is up to whoever sent it. The incarnation is looked up
+        // again afterwards.
+        let reports = reports(&registration)?;
+        lease.touch(now.mono);
+        self.take_reports(now, key, incarnation, reports, lifecycle)
+    }
+
+    fn take_reports(
+        &self,
+        now: Now,
+        key: &InstanceKey,
+        incarnation: u64,
+        reports: Vec<Report>,
+        lifecycle: Option<Lifecycle>,
+    ) -> Result<Arc<Instance>> {
+        let count = reports.len() as u64;
+        let after = self.shared.state.write().report(now, key, incarnation, reports, lifecycle)?;
+        self.shared.reports.fetch_add(count, Ordering::Relaxed);
+        Ok(after)
     }
 
     /// Opens a session for an instance that proves itself by its token.
@@ -414,10 +444,8 @@ impl Handle {
     ) -> Result<Arc<Instance>> {
         let now = self.shared.clock.now();
         session.lease.touch(now.mono);
-        self.shared.reports.fetch_add(reports.len() as u64, Ordering::Relaxed);
         let instance = &session.instance;
-        let mut state = self.shared.state.write();
-        state.report(now, &instance.registration.key, instance.incarnation, reports, lifecycle)
+        self.take_reports(now, &instance.registration.key, instance.incarnation, reports, lifecycle)
     }
 
     /// Ends an incarnation whose session asks for it.

@@ -21,6 +21,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [State; 4] = [State::Healthy, State::Degraded, State::Unhealthy, State::Unknown];
+
     /// The name in messages: `HEALTHY`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     convert::{instance, service},
     enrolment::Enrolment,
-    page,
+    page::{self, Room},
     parse::{self, Fields, registration::Defaults},
     proto::{server::fleet_service_server::FleetService, v1 as pb},
     session,
@@ -17,7 +17,13 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
-    fleet::{self, Deleted, Handle, names::InstanceKey, query::Filter, refusal::Refusal},
+    fleet::{
+        self, Deleted, Handle,
+        names::InstanceKey,
+        refusal::Refusal,
+        scan::{Filter, Place},
+        snapshot::Instance,
+    },
     guard::caller::Caller,
     id::{SessionToken, TokenHash},
     time::Clock,
@@ -107,7 +113,7 @@ impl FleetApi {
         }
     }
 
-    fn list(&self, wire: pb::ListInstancesRequest) -> Result<pb::ListInstancesResponse> {
+    async fn list(&self, wire: pb::ListInstancesRequest) -> Result<pb::ListInstancesResponse> {
         let pb::ListInstancesRequest {
             service,
             lifecycle,
@@ -133,18 +139,33 @@ impl FleetApi {
             parse::instance_key(&mut fields, "page_token", service, id)
         });
         fields.check()?;
-        let (found, more) = self.fleet.instances(&filter, after.as_ref(), size);
-        let last = found.last().filter(|_| more).map(|last| page::token(&last.registration.key.to_string()));
-        let removed = if show_removed && page_token.is_empty() {
-            self.fleet.tombstones(filter.service.as_ref())
-        } else {
-            Vec::new()
+        let mut room = Room::new(size);
+        let (mut instances, mut last) = (Vec::new(), None);
+        let take = |found: Instance| {
+            if room.is_full() {
+                return false;
+            }
+            let wire = instance::instance(&found);
+            room.take(&wire);
+            instances.push(wire);
+            last = Some(page::token(&found.registration.key.to_string()));
+            true
         };
-        Ok(pb::ListInstancesResponse {
-            instances: found.iter().map(instance::instance).collect(),
-            next_page_token: last.unwrap_or_default(),
-            removed: removed.iter().map(|tombstone| instance::tombstone(tombstone)).collect(),
-        })
+        let all = self.fleet.each_instance(&filter, after.map(Place::from), size + 1, take).await;
+        let mut removed = Vec::new();
+        if show_removed && page_token.is_empty() {
+            let mut room = Room::new(usize::MAX);
+            for tombstone in self.fleet.tombstones(filter.service.as_ref()).await {
+                let wire = instance::tombstone(&tombstone);
+                room.take(&wire);
+                removed.push(wire);
+                if room.is_full() {
+                    break;
+                }
+            }
+        }
+        let next_page_token = if all { String::new() } else { last.unwrap_or_default() };
+        Ok(pb::ListInstancesResponse { instances, next_page_token, removed })
     }
 
     fn get(&self, wire: pb::GetInstanceRequest) -> Result<pb::GetInstanceResponse> {
@@ -188,11 +209,9 @@ impl FleetApi {
         let after = page::after(&mut fields, &page_token);
         fields.check()?;
         let (found, more) = self.fleet.services(after.as_deref(), size);
-        let last = found.last().filter(|_| more).map(|last| page::token(last.name.as_str()));
-        Ok(pb::ListServicesResponse {
-            services: found.iter().map(service::service).collect(),
-            next_page_token: last.unwrap_or_default(),
-        })
+        let (services, cut) = page::fill(size, found.iter().map(service::service));
+        let last = services.last().filter(|_| more || cut).map(|last| page::token(&last.name));
+        Ok(pb::ListServicesResponse { services, next_page_token: last.unwrap_or_default() })
     }
 
     async fn delete(&self, wire: pb::DeleteServiceRequest) -> Result<pb::DeleteServiceResponse> {
@@ -297,7 +316,7 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::ListInstancesRequest>,
     ) -> Result<Response<pb::ListInstancesResponse>, Status> {
-        answer(self.list(request.into_inner()))
+        answer(self.list(request.into_inner()).await)
     }
 
     async fn remove_instance(

@@ -76,11 +76,10 @@ impl HealthApi {
         };
         fields.check()?;
         let (found, more) = self.fleet.transitions(name.as_ref(), id.as_ref(), before, size);
-        let last = found.last().filter(|_| more).map(|last| page::token(&last.sequence.to_string()));
-        Ok(pb::ListTransitionsResponse {
-            transitions: found.iter().map(|transition| instance::transition(transition)).collect(),
-            next_page_token: last.unwrap_or_default(),
-        })
+        let (transitions, cut) = page::fill(size, found.iter().map(|found| instance::transition(found)));
+        let last = transitions.last().filter(|_| more || cut);
+        let last = last.map(|last| page::token(&last.sequence.to_string()));
+        Ok(pb::ListTransitionsResponse { transitions, next_page_token: last.unwrap_or_default() })
     }
 }
 

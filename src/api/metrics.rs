@@ -2,7 +2,7 @@
 //! Prometheus for everything else.
 
 use axum::{
-    extract::State,
+    extract::State as With,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -10,6 +10,7 @@ use tonic::Code;
 
 use super::overview::Overview;
 use crate::{
+    health::State,
     store::counters::COMMIT_SECONDS,
     system::Phase,
     telemetry::{
@@ -19,8 +20,11 @@ use crate::{
     },
 };
 
+/// Services that have a figure of their own: each costs a scraper as many series as there are states.
+const SERVICES_SHOWN: usize = 1000;
+
 /// Every figure, in the format that the scraper prefers.
-pub async fn page(State(overview): State<Overview>, headers: HeaderMap) -> Response {
+pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::negotiate(accept);
     let mut families = rpcs(&overview);
@@ -120,8 +124,23 @@ fn fleet(overview: &Overview) -> Vec<Family> {
             (labels, number(*count))
         })
         .collect::<Vec<_>>();
+    let services = State::ALL.map(|state| {
+        (Labels::none().with("health", state.as_str()), number(overview.fleet.services_in(state)))
+    });
+    let (shown, left_out) = service_states(overview, totals.services);
     vec![
         Family::gauge("seaworthy_services", "Services that are known.", one(totals.services)),
+        Family::gauge("seaworthy_fleet_services", "Services that are known, by health.", services),
+        Family::gauge(
+            "seaworthy_service_health",
+            "1 for the health that the service is in; the first 1,000 services by name.",
+            shown,
+        ),
+        Family::gauge(
+            "seaworthy_service_health_left_out",
+            "Services that seaworthy_service_health leaves out, because there are too many.",
+            one(left_out),
+        ),
         Family::gauge(
             "seaworthy_instances",
             "Instances that are registered, by lifecycle and health.",
@@ -145,6 +164,20 @@ fn fleet(overview: &Overview) -> Vec<Family> {
             one(overview.fleet.revision()),
         ),
     ]
+}
+
+/// The health of each service as a set of states, as far as a scrape can bear, and how many services
+/// that leaves out.
+fn service_states(overview: &Overview, services: u64) -> (Vec<(Labels, f64)>, u64) {
+    let found = overview.fleet.service_states(SERVICES_SHOWN);
+    let left_out = services.saturating_sub(found.len() as u64);
+    let states = found.into_iter().flat_map(|(service, health)| {
+        State::ALL.map(|state| {
+            let labels = Labels::none().with("service", service.to_string()).with("health", state.as_str());
+            (labels, number(u64::from(state == health)))
+        })
+    });
+    (states.collect(), left_out)
 }
 
 fn store(overview: &Overview) -> Vec<Family> {

@@ -1,8 +1,9 @@
 //! Streams of changes: `WatchFleet` and `WatchHealth`.
 //!
 //! A watch holds a place in the sequence of changes and reads on from there whenever its caller takes
-//! more. It has no queue: a slow caller falls behind in the fleet's own bounded history, and is told
-//! so by a reset. Full state comes first, in parts.
+//! more. It has no queue of its own beyond what it read last: a slow caller falls behind in the fleet's
+//! bounded history, and is told so by a reset. Full state comes first, in parts that are read when the
+//! caller takes them, with the changes of what was sent before in between.
 
 use std::{
     collections::VecDeque,
@@ -15,11 +16,12 @@ use std::{
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
-use tokio::{sync::watch::Receiver, time::timeout};
+use tokio::{sync::watch::Receiver, task::yield_now, time::timeout};
 use tonic::Status;
 
 use super::{
     convert::{instance, service, timestamp},
+    page::Room,
     parse::{self, Fields},
     proto::v1 as pb,
     status::status,
@@ -29,19 +31,21 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{
         Handle,
-        changes::Change,
+        changes::{Change, TooFarBehind},
         names::ServiceName,
+        reading::{Part, Reading},
         snapshot::{Instance, Revision, Service},
     },
     guard::caller::Caller,
 };
 
-/// Items in one part of full state.
-const PART: usize = 500;
 /// Changes that are read at once.
 const BATCH: usize = 256;
-/// After so long without a change, a watch says how far it has come.
-const BOOKMARK: Duration = Duration::from_secs(30);
+/// After so long without a change of what it is about, a watch moves on over the changes of others:
+/// otherwise they would leave it too far behind.
+const MOVE_ON: Duration = Duration::from_secs(5);
+/// After so many times without a message, 30 s, a watch says how far it has come.
+const BOOKMARK: u32 = 6;
 
 /// Counts watches that are open. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +115,8 @@ pub fn fleet(
     let mut watch = FleetWatch {
         closing: caller.map(|caller| caller.connection.closing),
         ready: VecDeque::new(),
-        cursor: 0,
+        idle: 0,
+        stage: Stage::Following(0),
         changed,
         only,
         fleet,
@@ -122,7 +127,7 @@ pub fn fleet(
         Some(pb::WatchCursor { boot_epoch, .. }) if boot_epoch != watch.fleet.boot_epoch() => {
             watch.reset(pb::ResetReason::OtherEpoch);
         }
-        Some(pb::WatchCursor { revision, .. }) => watch.cursor = revision,
+        Some(pb::WatchCursor { revision, .. }) => watch.stage = Stage::Following(revision),
     }
     Ok(unfold(Some(watch), |watch| async {
         let mut watch = watch?;
@@ -132,111 +137,166 @@ pub fn fleet(
     }))
 }
 
+/// What a watch of the fleet is about.
+enum Stage {
+    /// Sends full state.
+    Reading(Reading),
+    /// Sends what changes after this revision.
+    Following(Revision),
+}
+
+/// What was read and is not yet sent. Becomes a message only when it is its turn.
+enum Ready {
+    Reset(pb::ResetReason),
+    Service(Service),
+    Instance(Instance),
+    /// A change, and its revision where that is a place to resume from.
+    Change(Change, Option<Revision>),
+    /// Full state ends here.
+    Complete(Revision),
+}
+
 struct FleetWatch {
     fleet: Handle,
     only: Option<ServiceName>,
-    cursor: Revision,
+    stage: Stage,
     changed: Receiver<Revision>,
     closing: Option<Receiver<bool>>,
-    ready: VecDeque<pb::WatchFleetResponse>,
+    ready: VecDeque<Ready>,
+    /// How often it has moved on since the last message.
+    idle: u32,
     _watching: Watching,
 }
 
 impl FleetWatch {
     async fn next(&mut self) -> Result<pb::WatchFleetResponse, Status> {
         loop {
-            if let Some(ready) = self.ready.pop_front() {
-                return Ok(ready);
+            if let Some(message) = self.message() {
+                self.idle = 0;
+                return Ok(message);
             }
             // Marked as seen before reading: a change during the read wakes us again.
             self.changed.mark_unchanged();
-            self.read();
-            if !self.ready.is_empty() {
+            if self.read() {
+                // A large fleet is many parts: others have their turn between them.
+                yield_now().await;
                 continue;
+            }
+            if self.idle >= BOOKMARK {
+                self.idle = 0;
+                return Ok(self.bookmark());
             }
             tokio::select! {
                 () = goodbye(&mut self.closing) => return Err(leaving()),
-                changed = timeout(BOOKMARK, self.changed.changed()) => match changed {
+                changed = timeout(MOVE_ON, self.changed.changed()) => match changed {
                     Ok(Ok(())) => {}
                     // The fleet is gone with the server.
                     Ok(Err(_)) => return Err(leaving()),
-                    Err(_) => return Ok(self.bookmark()),
+                    Err(_) => self.idle += 1,
                 }
             }
         }
     }
 
-    /// Reads on from the cursor, or starts over.
-    fn read(&mut self) {
-        loop {
-            let Some(changes) = self.fleet.changes_after(self.cursor, BATCH) else {
-                self.reset(pb::ResetReason::TooFarBehind);
-                return;
-            };
-            let Some((last, _)) = changes.last() else { return };
-            self.cursor = *last;
-            for (revision, change) in changes {
-                if self.only.as_ref().is_none_or(|only| only == change.service()) {
-                    let message = pb::watch_fleet_response::Message::Change(convert(&change));
-                    self.push(message, revision);
+    /// Reads on. False: there is nothing to read now.
+    fn read(&mut self) -> bool {
+        let read = match &mut self.stage {
+            Stage::Reading(reading) => match self.fleet.read_on(reading) {
+                Ok(part) => Ok(self.ready_part(part)),
+                Err(behind) => Err(behind),
+            },
+            Stage::Following(cursor) => match self.fleet.changes_after(*cursor, self.only.as_ref(), BATCH) {
+                Ok((looked, changes)) => {
+                    let more = looked != *cursor;
+                    *cursor = looked;
+                    let changes = changes.into_iter();
+                    self.ready.extend(changes.map(|(at, change)| Ready::Change(change, Some(at))));
+                    Ok(more)
                 }
-            }
-            if !self.ready.is_empty() {
-                return;
-            }
-        }
+                Err(behind) => Err(behind),
+            },
+        };
+        read.unwrap_or_else(|TooFarBehind| {
+            self.reset(pb::ResetReason::TooFarBehind);
+            true
+        })
     }
 
-    /// Full state, in parts that all carry the cursor of the whole: who stops half way starts over.
+    fn ready_part(&mut self, part: Part) -> bool {
+        let Part { changes, services, instances, complete } = part;
+        self.ready.extend(changes.into_iter().map(|change| Ready::Change(change, None)));
+        self.ready.extend(services.into_iter().map(Ready::Service));
+        self.ready.extend(instances.into_iter().map(Ready::Instance));
+        if let Some(revision) = complete {
+            self.ready.push_back(Ready::Complete(revision));
+            self.stage = Stage::Following(revision);
+        }
+        true
+    }
+
+    /// Begins with full state.
     fn reset(&mut self, reason: pb::ResetReason) {
-        let (revision, services, instances) = self.fleet.everything(self.only.as_ref());
-        self.cursor = revision;
-        let reset = pb::WatchReset { reason: reason.into() };
-        self.push(pb::watch_fleet_response::Message::Reset(reset), 0);
-        for part in parts(&services, &instances) {
-            let at = if part.complete { revision } else { 0 };
-            self.push(pb::watch_fleet_response::Message::Snapshot(part), at);
+        self.ready.push_back(Ready::Reset(reason));
+        self.stage = Stage::Reading(self.fleet.reading(self.only.clone()));
+    }
+
+    /// The next message of what was read.
+    fn message(&mut self) -> Option<pb::WatchFleetResponse> {
+        use pb::watch_fleet_response::Message;
+        let (message, at) = match self.ready.pop_front()? {
+            Ready::Reset(reason) => (Message::Reset(pb::WatchReset { reason: reason.into() }), None),
+            Ready::Change(change, at) => (Message::Change(convert(&change)), at),
+            state => {
+                self.ready.push_front(state);
+                let (part, at) = self.part();
+                (Message::Snapshot(part), at)
+            }
+        };
+        Some(pb::WatchFleetResponse { message: Some(message), cursor: at.map(|at| self.place(at)) })
+    }
+
+    /// As much of the state that was read as fits into one message, and the place after it, if that is
+    /// the end of full state: who stops half way starts over.
+    fn part(&mut self) -> (pb::WatchSnapshot, Option<Revision>) {
+        let mut part = pb::WatchSnapshot::default();
+        let mut room = Room::new(usize::MAX);
+        while let Some(next) = self.ready.pop_front() {
+            match next {
+                Ready::Complete(revision) => {
+                    part.complete = true;
+                    return (part, Some(revision));
+                }
+                Ready::Service(value) if !room.is_full() => {
+                    let wire = service::service(&value);
+                    room.take(&wire);
+                    part.services.push(wire);
+                }
+                Ready::Instance(value) if !room.is_full() => {
+                    let wire = instance::instance(&value);
+                    room.take(&wire);
+                    part.instances.push(wire);
+                }
+                other => {
+                    self.ready.push_front(other);
+                    break;
+                }
+            }
         }
+        (part, None)
     }
 
     fn bookmark(&self) -> pb::WatchFleetResponse {
         let now = timestamp(self.fleet.wall());
-        pb::WatchFleetResponse {
-            message: Some(pb::watch_fleet_response::Message::BookmarkTime(now)),
-            cursor: Some(self.place(self.cursor)),
-        }
-    }
-
-    /// Queues a message. A place of 0 is no place: the client keeps the one it had.
-    fn push(&mut self, message: pb::watch_fleet_response::Message, at: Revision) {
-        let cursor = (at > 0
-            || matches!(&message, pb::watch_fleet_response::Message::Snapshot(part) if part.complete))
-        .then(|| self.place(at));
-        self.ready.push_back(pb::WatchFleetResponse { message: Some(message), cursor });
+        let cursor = match self.stage {
+            Stage::Following(cursor) => Some(self.place(cursor)),
+            Stage::Reading(_) => None,
+        };
+        pb::WatchFleetResponse { message: Some(pb::watch_fleet_response::Message::BookmarkTime(now)), cursor }
     }
 
     fn place(&self, revision: Revision) -> pb::WatchCursor {
         pb::WatchCursor { boot_epoch: self.fleet.boot_epoch().to_owned(), revision }
     }
-}
-
-fn parts(services: &[Service], instances: &[Instance]) -> Vec<pb::WatchSnapshot> {
-    let services = services.chunks(PART).map(|part| pb::WatchSnapshot {
-        services: part.iter().map(service::service).collect(),
-        ..pb::WatchSnapshot::default()
-    });
-    let instances = instances.chunks(PART).map(|part| pb::WatchSnapshot {
-        instances: part.iter().map(instance::instance).collect(),
-        ..pb::WatchSnapshot::default()
-    });
-    let mut parts: Vec<_> = services.chain(instances).collect();
-    if parts.is_empty() {
-        parts.push(pb::WatchSnapshot::default());
-    }
-    if let Some(last) = parts.last_mut() {
-        last.complete = true;
-    }
-    parts
 }
 
 fn convert(change: &Change) -> pb::FleetChange {

@@ -1,19 +1,27 @@
-//! The sequence of changes that watchers follow: bounded, never blocking the writer.
+//! The sequence of changes that watchers follow: bounded in number and in bytes, never blocking the
+//! writer.
 //!
 //! A watcher holds a cursor, not a queue: it reads from the ring when it can. One that comes back too
 //! late is told so, and starts over from full state.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
     sync::Arc,
 };
 
 use tokio::sync::watch;
 
 use super::{
-    names::ServiceName,
+    names::{InstanceId, ServiceName},
     snapshot::{Instance, Revision, Service, Tombstone},
 };
+
+/// Memory that the kept changes may take: what sixteen thousand ordinary ones never reach, and a bound
+/// where instances have many components that say much.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Interests that are looked at in one turn.
+const TIDIED: usize = 256;
 
 /// One change of the fleet.
 #[derive(Clone, Debug)]
@@ -38,24 +46,55 @@ impl Change {
             Change::ServiceRemoved(name) => name,
         }
     }
+
+    /// The instance that it concerns; None where it is the service itself.
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Change::Instance(instance) => Some(&instance.registration.key.id),
+            Change::Removed(tombstone) => Some(&tombstone.key.id),
+            Change::Service(_) | Change::ServiceRemoved(_) => None,
+        }
+    }
+
+    /// Bytes that it holds, roughly. What it shares with others counts in full: they may let go first.
+    fn weight(&self) -> usize {
+        match self {
+            Change::Instance(instance) => instance.weight(),
+            Change::Removed(tombstone) => size_of::<Tombstone>() + tombstone.message.len(),
+            Change::Service(service) => service.weight(),
+            Change::ServiceRemoved(_) => size_of::<Change>(),
+        }
+    }
 }
 
 /// The last changes, and who wants to know of new ones.
 #[derive(Debug)]
 pub(super) struct Changes {
-    ring: VecDeque<Change>,
+    ring: VecDeque<(Change, usize)>,
     capacity: usize,
+    bytes: usize,
+    max_bytes: usize,
     newest: watch::Sender<Revision>,
-    interests: HashMap<ServiceName, watch::Sender<Revision>>,
+    interests: BTreeMap<ServiceName, watch::Sender<Revision>>,
+    /// The last interest that was looked at.
+    tidied: Option<ServiceName>,
 }
 
 /// The changes after a cursor are no longer all known.
-#[derive(Debug)]
-pub(super) struct TooFarBehind;
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TooFarBehind;
 
 impl Changes {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { ring: VecDeque::new(), capacity, newest: watch::Sender::new(0), interests: HashMap::new() }
+        Self {
+            ring: VecDeque::new(),
+            capacity,
+            bytes: 0,
+            max_bytes: MAX_BYTES,
+            newest: watch::Sender::new(0),
+            interests: BTreeMap::new(),
+            tidied: None,
+        }
     }
 
     /// Revision of the last change.
@@ -69,26 +108,34 @@ impl Changes {
         if let Some(interest) = self.interests.get(change.service()) {
             interest.send_replace(revision);
         }
-        if self.ring.len() >= self.capacity {
-            self.ring.pop_front();
+        let weight = change.weight();
+        self.bytes += weight;
+        self.ring.push_back((change, weight));
+        // The newest stays, whatever it weighs: who keeps up misses nothing.
+        while self.ring.len() > self.capacity || (self.bytes > self.max_bytes && self.ring.len() > 1) {
+            let Some((_, weight)) = self.ring.pop_front() else { break };
+            self.bytes -= weight;
         }
-        self.ring.push_back(change);
         self.newest.send_replace(revision);
     }
 
-    /// Up to `limit` changes after a revision, each with its own.
+    /// The changes after a revision, each with its own.
     pub(super) fn after(
         &self,
         revision: Revision,
-        limit: usize,
-    ) -> Result<Vec<(Revision, Change)>, TooFarBehind> {
+    ) -> Result<impl Iterator<Item = (Revision, &Change)>, TooFarBehind> {
         let newest = self.revision();
         let oldest = newest - self.ring.len() as u64;
         if revision < oldest || revision > newest {
             return Err(TooFarBehind);
         }
         let skip = usize::try_from(revision - oldest).map_err(|_| TooFarBehind)?;
-        Ok((revision + 1..).zip(self.ring.iter().skip(skip).take(limit).cloned()).collect())
+        Ok((revision + 1..).zip(self.ring.range(skip..).map(|(change, _)| change)))
+    }
+
+    /// Whether nothing of a service has changed after a revision. Known only where somebody subscribed.
+    pub(super) fn is_quiet_after(&self, revision: Revision, service: &ServiceName) -> bool {
+        self.interests.get(service).is_some_and(|interest| *interest.borrow() <= revision)
     }
 
     /// Wakes at every change.
@@ -102,15 +149,37 @@ impl Changes {
         self.interests.entry(service.clone()).or_insert_with(|| watch::Sender::new(newest)).subscribe()
     }
 
-    /// Lets go of services that nobody is interested in any more.
+    /// Lets go of some services that nobody is interested in any more; of all, turn by turn.
     pub(super) fn tidy(&mut self) {
-        self.interests.retain(|_, interest| interest.receiver_count() > 0);
+        let from = self.tidied.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let looked: Vec<(ServiceName, bool)> = self
+            .interests
+            .range::<ServiceName, _>((from, Bound::Unbounded))
+            .take(TIDIED)
+            .map(|(name, interest)| (name.clone(), interest.receiver_count() == 0))
+            .collect();
+        // The end was reached: the next turn begins anew.
+        self.tidied = if looked.len() < TIDIED { None } else { looked.last().map(|(name, _)| name.clone()) };
+        for (name, unwanted) in looked {
+            if unwanted {
+                self.interests.remove(&name);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::{
+        fleet::{
+            snapshot::Removal,
+            testing::{Fleet, key, report},
+        },
+        health::component::Reported,
+    };
 
     fn gone(name: &str) -> Change {
         Change::ServiceRemoved(ServiceName::parse(name).unwrap())
@@ -123,8 +192,8 @@ mod tests {
             changes.push(gone(name));
         }
         let names = |revision, limit| -> Option<Vec<(u64, String)>> {
-            let read = changes.after(revision, limit).ok()?;
-            Some(read.iter().map(|(at, change)| (*at, change.service().to_string())).collect())
+            let read = changes.after(revision).ok()?.take(limit);
+            Some(read.map(|(at, change)| (at, change.service().to_string())).collect())
         };
         assert_eq!(names(0, 9), None);
         assert_eq!(names(1, 9).unwrap(), [(2, "b".into()), (3, "c".into()), (4, "d".into())]);
@@ -134,15 +203,64 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_bounded_in_bytes_and_the_newest_is_always_kept() {
+        let mut changes = Changes::new(1000);
+        changes.max_bytes = 10 * size_of::<Change>();
+        for _ in 0..100 {
+            changes.push(gone("orders"));
+        }
+        assert_eq!(changes.ring.len(), 10);
+        assert!(changes.after(90).is_ok() && changes.after(89).is_err());
+        let message = "x".repeat(100 * size_of::<Change>());
+        let tombstone = Tombstone {
+            key: key("orders", "i-1"),
+            incarnation: 1,
+            removal: Removal::Operator,
+            message,
+            removed: SystemTime::UNIX_EPOCH,
+        };
+        changes.push(Change::Removed(Arc::new(tombstone)));
+        assert_eq!((changes.ring.len(), changes.after(100).unwrap().count()), (1, 1));
+        changes.push(gone("orders"));
+        assert_eq!(changes.bytes, size_of::<Change>(), "what is let go no longer counts");
+    }
+
+    #[test]
+    fn an_instance_weighs_what_its_components_say() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        fleet.register(&key);
+        let mut said = report(Reported::Unhealthy);
+        said[0].message = "x".repeat(4096);
+        said[0].details = (0..16).map(|at| (format!("key-{at}"), "x".repeat(256))).collect();
+        let instance = fleet.state.report(fleet.now, &key, 1, said, None).unwrap();
+        // The message is the cause of the component as well, and in that of the instance.
+        let least = 3 * 4096 + 16 * 256;
+        let weight = Change::Instance(instance).weight();
+        assert!((least..2 * least).contains(&weight), "{weight}");
+    }
+
+    #[test]
     fn only_who_is_interested_is_woken_and_interest_is_let_go() {
         let mut changes = Changes::new(3);
         let orders = changes.subscribe_service(&ServiceName::parse("orders").unwrap());
         changes.push(gone("payments"));
-        assert!(!orders.has_changed().unwrap());
+        let name = ServiceName::parse("orders").unwrap();
+        assert!(!orders.has_changed().unwrap() && changes.is_quiet_after(0, &name));
         changes.push(gone("orders"));
-        assert!(orders.has_changed().unwrap());
+        assert!(orders.has_changed().unwrap() && !changes.is_quiet_after(1, &name));
+        assert!(changes.is_quiet_after(2, &name));
         drop(orders);
         changes.tidy();
         assert!(changes.interests.is_empty());
+        let kept = changes.subscribe_service(&ServiceName::parse("s-700").unwrap());
+        for number in 0..1000 {
+            drop(changes.subscribe_service(&ServiceName::parse(&format!("s-{number}")).unwrap()));
+        }
+        for _ in 0..=1000 / TIDIED {
+            changes.tidy();
+        }
+        assert_eq!(changes.interests.len(), 1);
+        drop(kept);
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Group {
     pub(super) transitions: VecDeque<Arc<Transition>>,
     /// The services that are in a circle of hard dependencies with it, itself among them; none: empty.
     pub(super) circle: Arc<[ServiceName]>,
+    /// The health as which the whole fleet's counts have it; None while they do not.
+    pub(super) tallied: Option<State>,
     declared: Option<Declared>,
     effective: (Arc<Spec>, SpecSource),
     counts: Counts,
@@ -77,7 +79,12 @@ impl Standing {
         Self { lifecycle: member.lifecycle(), state: member.health().state, confirmed: member.confirmed() }
     }
 
-    fn tally(self, counts: &mut Counts, step: impl Fn(&mut u32)) {
+    /// The names of its lifecycle and its health.
+    pub(super) fn names(self) -> (&'static str, &'static str) {
+        (self.lifecycle.as_str(), self.state.as_str())
+    }
+
+    pub(super) fn tally(self, counts: &mut Counts, step: impl Fn(&mut u32)) {
         step(&mut counts.total);
         if self.lifecycle.is_alive() {
             step(&mut counts.alive);
@@ -107,6 +114,7 @@ impl Group {
             operator: None,
             transitions: VecDeque::new(),
             circle: Arc::default(),
+            tallied: None,
             declared: None,
             effective: (Arc::default(), SpecSource::Default),
             counts: Counts::default(),

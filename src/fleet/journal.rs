@@ -21,8 +21,6 @@ use crate::{
     task::drain,
 };
 
-/// Tombstones are looked at once in so many ticks.
-const GRAVE_TICKS: u32 = 120;
 /// Keys that go into one commit.
 const BATCH: usize = 400;
 /// Bytes of records that go into one commit; well below what the store takes.
@@ -33,16 +31,14 @@ pub(super) async fn run(shared: Arc<Shared>, store: Store, mut drain: drain::Wat
     let mut journal = Journal { shared, store, logged: 0 };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for turn in 0_u32.. {
+    loop {
         tokio::select! {
             biased;
             () = drain.begun() => break,
             _ = ticks.tick() => {}
         }
         journal.write().await;
-        if turn % GRAVE_TICKS == 0 {
-            journal.forget_graves().await;
-        }
+        journal.forget_graves().await;
     }
     journal.write().await
 }
@@ -94,9 +90,12 @@ impl Journal {
     }
 
     async fn forget_graves(&self) {
-        let expired = self.shared.state.write().expire_graves(self.shared.clock.now());
-        for keys in expired.chunks(BATCH) {
-            forget(&self.shared, &self.store, keys).await;
+        loop {
+            let expired = self.shared.state.write().expire_graves(self.shared.clock.now(), BATCH);
+            if expired.is_empty() {
+                return;
+            }
+            forget(&self.shared, &self.store, &expired).await;
         }
     }
 }

@@ -29,19 +29,21 @@ impl Lease {
     /// confirmed after a restart).
     #[inline]
     pub fn touch(&self, now: Mono) -> bool {
-        // Signs of life race only with each other, and by milliseconds; the later store wins.
-        self.last_heard.store(now.as_millis(), Ordering::Relaxed);
-        self.notice.load(Ordering::Relaxed)
+        // Signs of life race with each other by milliseconds; the later store wins. Against the judge,
+        // who asks for notice and then looks when it was heard, both orders are sequentially
+        // consistent: either the judge sees this store, or this load sees that notice is wanted.
+        self.last_heard.store(now.as_millis(), Ordering::SeqCst);
+        self.notice.load(Ordering::SeqCst)
     }
 
     /// Says whether the registry wants to know of the next sign of life.
     pub fn want_notice(&self, wanted: bool) {
-        self.notice.store(wanted, Ordering::Relaxed);
+        self.notice.store(wanted, Ordering::SeqCst);
     }
 
     /// When it was last heard.
     pub fn last_heard(&self) -> Mono {
-        Mono::from_millis(self.last_heard.load(Ordering::Relaxed))
+        Mono::from_millis(self.last_heard.load(Ordering::SeqCst))
     }
 
     /// How long it lives without a message.

@@ -75,7 +75,8 @@ struct PartState {
     tracker: Tracker,
     verdict: Verdict,
     message: String,
-    details: BTreeMap<String, String>,
+    /// Shared with every snapshot that was taken of it: copying them would be most of the price of one.
+    details: Arc<BTreeMap<String, String>>,
     last_response_time: Option<Duration>,
     reported: Option<Now>,
     /// Nothing was heard of it for too long; the next report ends that.
@@ -167,7 +168,7 @@ impl Member {
             let from = part.verdict.state;
             let to = part.tracker.report(state, response_time);
             part.message = message;
-            part.details = details;
+            part.details = Arc::new(details);
             part.last_response_time = response_time;
             part.reported = Some(now);
             part.silent = false;
@@ -209,9 +210,8 @@ impl Member {
         was_lost
     }
 
-    /// Its lease ran out.
+    /// Its lease ran out; a notice of the next sign of life is wanted already.
     pub(super) fn lose(&mut self, now: Now) {
-        self.lease.want_notice(true);
         self.lost_since = Some(now.mono);
         self.lifecycle_changed = now.wall;
     }
@@ -266,6 +266,11 @@ impl Member {
         rollup::instance(&parts)
     }
 
+    /// What it costs to take a snapshot of it: one, and one for each component.
+    pub(super) fn cost(&self) -> usize {
+        1 + self.parts.len()
+    }
+
     /// The instance as readers see it.
     pub(super) fn snapshot(&self, now: Now) -> Instance {
         let heard = now.mono.since(self.lease.last_heard());
@@ -293,7 +298,7 @@ impl PartState {
             tracker: Tracker::new(thresholds),
             verdict: Verdict::new(State::Unknown, "no report yet"),
             message: String::new(),
-            details: BTreeMap::new(),
+            details: Arc::default(),
             last_response_time: None,
             reported: None,
             silent: false,
@@ -322,7 +327,7 @@ impl PartState {
             health: self.verdict.clone(),
             reported: self.tracker.last(),
             message: self.message.clone(),
-            details: self.details.clone(),
+            details: Arc::clone(&self.details),
             consecutive_failures: self.tracker.consecutive_failures(),
             average_response_time: self.tracker.average_response_time(),
             last_response_time: self.last_response_time,

@@ -1,16 +1,17 @@
-//! Reading the fleet: single things, pages, and the stream of changes. Short read locks; what is
-//! answered is the caller's own.
+//! Reading the fleet: single things, pages, and the stream of changes. Read locks are held for a
+//! bounded number of things; what is answered is the caller's own. Many instances: `scan`, `reading`.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::SystemTime};
+use std::{ops::Bound, sync::Arc, time::SystemTime};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::yield_now};
 
 use super::{
     Handle,
-    changes::Change,
+    changes::{Change, TooFarBehind},
     lifecycle::Lifecycle,
     names::{InstanceId, InstanceKey, ServiceName},
     refusal::Refusal,
+    scan::HOLD,
     snapshot::{ComponentHealth, Instance, Revision, Service, Tombstone, Transition},
     state::Totals,
 };
@@ -21,19 +22,6 @@ use crate::{
 
 /// Tombstones that are listed at once.
 const TOMBSTONES_LISTED: usize = 1000;
-
-/// Which instances to list.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only of this service.
-    pub service: Option<ServiceName>,
-    /// Only in this lifecycle.
-    pub lifecycle: Option<Lifecycle>,
-    /// Only in this health.
-    pub health: Option<Health>,
-    /// Only with all of these labels.
-    pub labels: BTreeMap<String, String>,
-}
 
 /// What a health name means, as far as `grpc.health.v1` and the HTTP probes need it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,14 +34,6 @@ pub struct Standing {
     pub started: bool,
     /// Whether it may be sent new work.
     pub ready: bool,
-}
-
-impl Filter {
-    fn takes(&self, instance: &Instance) -> bool {
-        self.lifecycle.is_none_or(|wanted| wanted == instance.lifecycle)
-            && self.health.is_none_or(|wanted| wanted == instance.health.state)
-            && self.labels.iter().all(|(key, value)| instance.registration.labels.get(key) == Some(value))
-    }
 }
 
 impl Handle {
@@ -85,57 +65,20 @@ impl Handle {
         }
     }
 
-    /// Up to `limit` instances after a place, by service and id, and whether there are more.
-    pub fn instances(
-        &self,
-        filter: &Filter,
-        after: Option<&InstanceKey>,
-        limit: usize,
-    ) -> (Vec<Instance>, bool) {
-        let now = self.shared.clock.now();
-        let state = self.shared.state.read();
-        let first = filter.service.as_ref().or_else(|| after.map(|key| &key.service));
-        let groups = match first {
-            None => state.groups().range::<str, _>(..),
-            Some(service) => {
-                state.groups().range::<str, _>((Bound::Included(service.as_str()), Bound::Unbounded))
-            }
-        };
+    /// Tombstones, newest first, at most 1,000. Lets others run in between; cancel safe.
+    pub async fn tombstones(&self, service: Option<&ServiceName>) -> Vec<Arc<Tombstone>> {
         let mut found = Vec::new();
-        for (name, group) in groups {
-            if filter.service.as_ref().is_some_and(|wanted| wanted != name) {
-                break;
+        let mut place = None;
+        loop {
+            let (some, next) = self.shared.state.read().graves().older_than(place.as_ref(), service, HOLD);
+            found.extend(some);
+            if next.is_none() || found.len() >= TOMBSTONES_LISTED {
+                found.truncate(TOMBSTONES_LISTED);
+                return found;
             }
-            let from = match after {
-                Some(key) if key.service == *name => Bound::Excluded(key.id.as_str()),
-                _ => Bound::Unbounded,
-            };
-            for member in group.members.range::<str, _>((from, Bound::Unbounded)).map(|(_, member)| member) {
-                let instance = member.snapshot(now);
-                if !filter.takes(&instance) {
-                    continue;
-                }
-                if found.len() == limit {
-                    return (found, true);
-                }
-                found.push(instance);
-            }
+            place = next;
+            yield_now().await;
         }
-        (found, false)
-    }
-
-    /// Tombstones, newest first, at most 1,000.
-    pub fn tombstones(&self, service: Option<&ServiceName>) -> Vec<Arc<Tombstone>> {
-        let state = self.shared.state.read();
-        let mut found: Vec<_> = state
-            .graves()
-            .map(|grave| &grave.tombstone)
-            .filter(|tombstone| service.is_none_or(|wanted| *wanted == tombstone.key.service))
-            .cloned()
-            .collect();
-        found.sort_by_key(|tombstone| std::cmp::Reverse(tombstone.removed));
-        found.truncate(TOMBSTONES_LISTED);
-        found
     }
 
     /// One service.
@@ -183,18 +126,22 @@ impl Handle {
         limit: usize,
     ) -> (Vec<Arc<Transition>>, bool) {
         let state = self.shared.state.read();
-        let mut found: Vec<Arc<Transition>> = state
-            .groups()
-            .iter()
-            .filter(|(name, _)| service.is_none_or(|wanted| wanted == *name))
-            .flat_map(|(_, group)| group.transitions.iter())
-            .filter(|transition| before.is_none_or(|before| transition.sequence < before))
-            .filter(|transition| {
-                id.is_none_or(|id| transition.subject.instance().is_some_and(|key| key.id == *id))
-            })
-            .cloned()
-            .collect();
-        found.sort_by_key(|transition| std::cmp::Reverse(transition.sequence));
+        let earlier =
+            |transition: &&Arc<Transition>| before.is_none_or(|before| transition.sequence < before);
+        let of = |transition: &&Arc<Transition>| {
+            id.is_none_or(|id| transition.subject.instance().is_some_and(|key| key.id == *id))
+        };
+        let mut found: Vec<Arc<Transition>> = match service {
+            Some(service) => {
+                let past = state.groups().get(service).map(|group| group.transitions.iter().rev());
+                past.into_iter().flatten().filter(earlier).filter(of).take(limit + 1).cloned().collect()
+            }
+            // An instance is named with its service.
+            None => {
+                let past = state.history().range(..before.unwrap_or(u64::MAX));
+                past.rev().take(limit + 1).map(|(_, transition)| Arc::clone(transition)).collect()
+            }
+        };
         let more = found.len() > limit;
         found.truncate(limit);
         (found, more)
@@ -248,15 +195,21 @@ impl Handle {
         self.shared.state.read().totals()
     }
 
-    /// Instances, counted by the names of lifecycle and health; only those that occur. Looks at every
-    /// instance, in one short read: for a scrape, not for a request.
+    /// Instances, counted by the names of lifecycle and health; only those that occur.
     pub fn counts_by_state(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let mut counts: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
+        self.shared.state.read().tally().instances()
+    }
+
+    /// How many services are in a state of health.
+    pub fn services_in(&self, health: Health) -> u64 {
+        self.shared.state.read().tally().services(health)
+    }
+
+    /// The health of the first services by name, at most `limit`.
+    pub fn service_states(&self, limit: usize) -> Vec<(ServiceName, Health)> {
         let state = self.shared.state.read();
-        for member in state.groups().values().flat_map(|group| group.members.values()) {
-            *counts.entry((member.lifecycle().as_str(), member.health().state.as_str())).or_default() += 1;
-        }
-        counts.into_iter().map(|((lifecycle, health), count)| (lifecycle, health, count)).collect()
+        let groups = state.groups().values().take(limit);
+        groups.map(|group| (group.name.clone(), group.health().state)).collect()
     }
 
     /// Revision of the last change.
@@ -274,21 +227,35 @@ impl Handle {
         self.shared.state.write().changes.subscribe_service(name)
     }
 
-    /// Up to `limit` changes after a revision; None if they are no longer all known.
-    pub fn changes_after(&self, revision: Revision, limit: usize) -> Option<Vec<(Revision, Change)>> {
-        self.shared.state.read().changes.after(revision, limit).ok()
-    }
-
-    /// Everything at one revision, or everything of one service.
-    pub fn everything(&self, service: Option<&ServiceName>) -> (Revision, Vec<Service>, Vec<Instance>) {
-        let now = self.shared.clock.now();
+    /// Up to `limit` changes after a revision, of one service or of all, and how far it has looked for
+    /// them: to be read on from there.
+    ///
+    /// # Errors
+    /// They are no longer all known.
+    pub fn changes_after(
+        &self,
+        revision: Revision,
+        only: Option<&ServiceName>,
+        limit: usize,
+    ) -> Result<(Revision, Vec<(Revision, Change)>), TooFarBehind> {
         let state = self.shared.state.read();
-        let groups =
-            || state.groups().values().filter(|group| service.is_none_or(|wanted| *wanted == group.name));
-        let services = groups().map(super::group::Group::snapshot).collect();
-        let instances =
-            groups().flat_map(|group| group.members.values()).map(|member| member.snapshot(now)).collect();
-        (state.revision(), services, instances)
+        let newest = state.revision();
+        // However many changes of others there were meanwhile, kept or not.
+        if revision <= newest && only.is_some_and(|only| state.changes.is_quiet_after(revision, only)) {
+            return Ok((newest, Vec::new()));
+        }
+        let mut looked = revision;
+        let mut found = Vec::new();
+        for (at, change) in state.changes.after(revision)?.take(HOLD) {
+            if found.len() == limit {
+                break;
+            }
+            looked = at;
+            if only.is_none_or(|only| only == change.service()) {
+                found.push((at, change.clone()));
+            }
+        }
+        Ok((looked, found))
     }
 }
 

@@ -5,14 +5,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use parking_lot::RwLockWriteGuard;
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
 use tracing::{info, warn};
 
-use super::{Handle, registrar::RemoveCommand, snapshot::Removal};
+use super::{Handle, registrar::RemoveCommand, snapshot::Removal, state::expiry::Ticked};
 use crate::task::drain;
 
 /// How often it looks. The price of an expiry that is noticed late by this much at the most.
 pub const TICK: Duration = Duration::from_millis(500);
+/// What is judged under one hold of the state's lock: about a millisecond.
+const HOLD: usize = 256;
 /// Being later than this is a stall of the control plane.
 const TOLERANCE: Duration = Duration::from_millis(500);
 
@@ -39,13 +45,21 @@ pub(super) async fn run(handle: Handle, mut drain: drain::Watch) {
             );
             shared.state.write().record_stall(shared.clock.now(), lateness);
         }
-        expire(&handle);
+        while expire(&handle) {
+            // Somebody else's turn: many may wait for the state while a large part of a fleet is lost.
+            yield_now().await;
+        }
+        shared.state.write().changes.tidy();
     }
 }
 
-/// Judges leases and silence, and asks the registrar to remove who was lost for too long.
-fn expire(handle: &Handle) {
-    let removals = handle.shared.state.write().tick(handle.shared.clock.now());
+/// Judges some of the leases and silences that are due, and asks the registrar to remove who was lost
+/// for too long. True: more is due.
+fn expire(handle: &Handle) -> bool {
+    let mut state = handle.shared.state.write();
+    let Ticked { removals, more } = state.tick(handle.shared.clock.now(), HOLD);
+    // Handed on to whoever waits: without that this loop would take it again and again before they wake.
+    RwLockWriteGuard::unlock_fair(state);
     for (key, incarnation) in removals {
         info!(component = "fleet", operation = "remove", instance = %key, incarnation, "removing an instance that was lost for too long");
         // A full queue is no harm: it comes up again at a later turn.
@@ -58,4 +72,5 @@ fn expire(handle: &Handle) {
             message: String::new(),
         });
     }
+    more
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     lifecycle::Lifecycle,
     names::{ComponentName, InstanceKey},
+    snapshot::ENTRY,
     spec::Spec,
 };
 use crate::health::component::Thresholds;
@@ -92,6 +93,16 @@ impl Registration {
     /// How often it should be heard.
     pub fn heartbeat_interval(&self) -> Duration {
         self.lease_ttl / HEARTBEATS_PER_LEASE
+    }
+
+    /// Bytes that it holds, roughly.
+    pub(super) fn weight(&self) -> usize {
+        let labels = self.labels.iter().map(|(key, value)| ENTRY + key.len() + value.len()).sum::<usize>();
+        let components = self.components.iter().map(|component| {
+            size_of::<Component>() + component.kind.len() + component.depends_on.len() * size_of::<usize>()
+        });
+        let declared = self.declared_spec.as_ref().map_or(0, |spec| spec.weight());
+        size_of::<Self>() + self.address.len() + labels + components.sum::<usize>() + declared
     }
 
     /// Position of a component.

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::health::{State, Verdict, component::Reported, rollup::Counts};
 
+/// What an entry of a map takes besides its text, roughly.
+pub(super) const ENTRY: usize = 2 * size_of::<String>();
+
 /// Place in the sequence of changes of one run of the control plane.
 pub type Revision = u64;
 
@@ -53,6 +56,12 @@ impl Instance {
     pub fn declared_components(&self) -> impl Iterator<Item = (&Component, &ComponentHealth)> {
         self.registration.components.iter().zip(&self.components)
     }
+
+    /// Bytes that it holds, roughly; what it shares counts in full.
+    pub(super) fn weight(&self) -> usize {
+        let components = self.components.iter().map(ComponentHealth::weight).sum::<usize>();
+        size_of::<Self>() + self.registration.weight() + self.health.cause.len() + components
+    }
 }
 
 /// How a component is at one moment.
@@ -65,7 +74,7 @@ pub struct ComponentHealth {
     /// Message of the last report.
     pub message: String,
     /// Figures of the last report.
-    pub details: BTreeMap<String, String>,
+    pub details: Arc<BTreeMap<String, String>>,
     /// How many reports in a row were not healthy.
     pub consecutive_failures: u32,
     /// Average of the response times.
@@ -78,6 +87,13 @@ pub struct ComponentHealth {
     pub changed: SystemTime,
     /// How many reports came.
     pub report_count: u64,
+}
+
+impl ComponentHealth {
+    fn weight(&self) -> usize {
+        let details = self.details.iter().map(|(key, value)| ENTRY + key.len() + value.len()).sum::<usize>();
+        size_of::<Self>() + self.health.cause.len() + self.message.len() + details
+    }
 }
 
 /// Where the specification that counts came from.
@@ -118,6 +134,15 @@ pub struct Service {
     pub spec_updated: Option<SystemTime>,
     /// When its health last changed.
     pub health_changed: SystemTime,
+}
+
+impl Service {
+    /// Bytes that it holds, roughly; what it shares counts in full.
+    pub(super) fn weight(&self) -> usize {
+        let specs = [Some(&self.spec), self.declared_spec.as_ref()];
+        let specs = specs.into_iter().flatten().map(|spec| spec.weight()).sum::<usize>();
+        size_of::<Self>() + self.health.cause.len() + specs
+    }
 }
 
 /// Why an instance is no longer registered.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::names::ServiceName;
+use super::{names::ServiceName, snapshot::ENTRY};
 
 /// How much one service needs another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -92,6 +92,11 @@ impl Spec {
     /// The services that it cannot do without.
     pub fn hard(&self) -> impl Iterator<Item = &ServiceName> {
         self.depends_on.iter().filter(|(_, need)| **need == Need::Hard).map(|(name, _)| name)
+    }
+
+    /// Bytes that it holds, roughly.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.depends_on.keys().map(|name| ENTRY + name.as_str().len()).sum::<usize>()
     }
 
     /// Names of the fields in which `declared` differs from this one. What the declaration leaves at

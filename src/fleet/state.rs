@@ -5,7 +5,7 @@
 //! itself once it is written. `registry` holds this behind a lock and joins it to the store.
 
 mod circles;
-mod expiry;
+pub(super) mod expiry;
 mod history;
 mod presence;
 mod specs;
@@ -18,8 +18,10 @@ use std::{
 };
 
 pub use self::specs::NEEDED;
+pub(super) use super::graves::Grave;
 use super::{
     changes::{Change, Changes},
+    graves::Graves,
     group::{Group, Needs, Standing},
     lease::Stalls,
     member::{Birth, Member, PartChange},
@@ -27,7 +29,8 @@ use super::{
     refusal::{self, Refusal},
     registration::Registration,
     session::Closing,
-    snapshot::{Instance, Revision, Subject, Tombstone, Transition},
+    snapshot::{Instance, Revision, Subject, Transition},
+    tally::Tally,
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -58,13 +61,6 @@ pub struct Claim {
     pub token: Option<TokenHash>,
     /// Hash of the request id of this attempt.
     pub request: Option<TokenHash>,
-}
-
-/// A removed instance, and the hash that its late messages prove themselves by.
-#[derive(Clone, Debug)]
-pub(super) struct Grave {
-    pub(super) tombstone: Arc<Tombstone>,
-    pub(super) token: TokenHash,
 }
 
 /// What has been checked and is not yet admitted.
@@ -114,7 +110,10 @@ enum Due {
 pub(super) struct State {
     limits: Limits,
     groups: BTreeMap<ServiceName, Group>,
-    graves: BTreeMap<InstanceKey, Grave>,
+    graves: Graves,
+    tally: Tally,
+    // Every change of health that its service remembers, in the order in which they happened.
+    history: BTreeMap<u64, Arc<Transition>>,
     due: BinaryHeap<Reverse<(Mono, Due)>>,
     stalls: Stalls,
     instances: usize,
@@ -131,7 +130,9 @@ impl State {
         Self {
             limits,
             groups: BTreeMap::new(),
-            graves: BTreeMap::new(),
+            graves: Graves::default(),
+            tally: Tally::default(),
+            history: BTreeMap::new(),
             due: BinaryHeap::new(),
             stalls: Stalls::default(),
             instances: 0,
@@ -222,7 +223,9 @@ impl State {
         } else {
             self.instances += 1;
         }
-        group.recount(&key.id, before.as_ref().map(Standing::of), Some(standing));
+        let old = before.as_ref().map(Standing::of);
+        group.recount(&key.id, old, Some(standing));
+        self.tally.instance(old, Some(standing));
         if needs == Needs::Changed {
             self.settle_circles(&key.service, &circle);
         }
@@ -235,14 +238,16 @@ impl State {
         let key = grave.tombstone.key.clone();
         let Some(group) = self.groups.get_mut(&key.service) else { return };
         let Some(member) = group.members.remove(&key.id) else { return };
-        group.recount(&key.id, Some(Standing::of(&member)), None);
+        let standing = Standing::of(&member);
+        group.recount(&key.id, Some(standing), None);
+        self.tally.instance(Some(standing), None);
         self.instances -= 1;
         if let Some(session) = &member.session {
             session.close.send_replace(Some(Closing::Removed(Arc::clone(&grave.tombstone))));
             self.sessions -= 1;
         }
         self.changes.push(Change::Removed(Arc::clone(&grave.tombstone)));
-        self.graves.insert(key.clone(), grave);
+        self.graves.insert(grave);
         self.settle_group(now, &key.service);
     }
 
@@ -305,7 +310,7 @@ impl State {
 
     /// Takes back a grave from the store.
     pub(super) fn restore_grave(&mut self, grave: Grave) {
-        self.graves.insert(grave.tombstone.key.clone(), grave);
+        self.graves.insert(grave);
     }
 
     // === reading ===
@@ -314,12 +319,20 @@ impl State {
         &self.groups
     }
 
-    pub(super) fn graves(&self) -> impl Iterator<Item = &Grave> {
-        self.graves.values()
+    pub(super) fn graves(&self) -> &Graves {
+        &self.graves
     }
 
     pub(super) fn grave(&self, key: &InstanceKey) -> Option<&Grave> {
         self.graves.get(key)
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(super) fn history(&self) -> &BTreeMap<u64, Arc<Transition>> {
+        &self.history
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -327,17 +340,13 @@ impl State {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let mut totals = Totals {
+        Totals {
             services: self.groups.len() as u64,
             instances: self.instances as u64,
+            available: u64::from(self.tally.counts().available),
+            lost: u64::from(self.tally.counts().lost),
             sessions: self.sessions,
-            ..Totals::default()
-        };
-        for group in self.groups.values() {
-            totals.available += u64::from(group.counts().available);
-            totals.lost += u64::from(group.counts().lost);
         }
-        totals
     }
 
     fn member(&self, key: &InstanceKey, incarnation: u64) -> Option<&Member> {
@@ -379,6 +388,7 @@ impl State {
             history.push((Subject::Instance(key.clone(), incarnation), from, after.1));
         }
         group.recount(&key.id, Some(before.0), Some(after.0));
+        self.tally.instance(Some(before.0), Some(after.0));
         for (subject, from, to) in history {
             self.remember(now, subject, from, to);
         }
@@ -401,9 +411,13 @@ impl State {
     fn settle_group(&mut self, now: Now, name: &ServiceName) {
         let Some(group) = self.groups.get_mut(name) else { return };
         if group.is_empty() {
+            self.tally.service(group.tallied, None);
             // With the service goes the interest in its past.
-            self.forgotten.extend(group.transitions.iter().map(|past| super::record::transition_key(past)));
             let circle = Arc::clone(&group.circle);
+            for past in std::mem::take(&mut group.transitions) {
+                self.history.remove(&past.sequence);
+                self.forget_record(&past);
+            }
             self.groups.remove(name);
             self.changes.push(Change::ServiceRemoved(name.clone()));
             if !circle.is_empty() {
@@ -413,6 +427,7 @@ impl State {
         }
         let from = group.settle(now.wall);
         let to = group.health().clone();
+        self.tally.service(group.tallied.replace(to.state), Some(to.state));
         self.changes.push(Change::Service(Arc::new(group.snapshot())));
         if let Some(from) = from {
             self.remember(now, Subject::Service(name.clone()), from, to);

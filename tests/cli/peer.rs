@@ -4,7 +4,10 @@
 use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
-use seaworthy::api::proto::server::fleet_service_server::{FleetService, FleetServiceServer};
+use seaworthy::api::proto::server::{
+    fleet_service_server::{FleetService, FleetServiceServer},
+    health_service_server::{HealthService, HealthServiceServer},
+};
 use seaworthy_client::proto::seaworthy::v1::*;
 use tokio::{
     net::TcpListener,
@@ -31,6 +34,8 @@ struct State {
     watches: Vec<Watch>,
     cursors: Vec<Option<WatchCursor>>,
     removed: Vec<String>,
+    transitions: Vec<HealthTransition>,
+    asked: Vec<String>,
 }
 
 /// A running peer. Stops when it is dropped.
@@ -55,6 +60,16 @@ impl Peer {
     /// Serves these instances.
     pub(crate) async fn with(instances: Vec<Instance>) -> Self {
         Self::start("127.0.0.1:0", State { instances, ..State::default() }).await
+    }
+
+    /// Remembers these changes of health, newest first.
+    pub(crate) async fn remembering(transitions: Vec<HealthTransition>) -> Self {
+        Self::start("127.0.0.1:0", State { transitions, ..State::default() }).await
+    }
+
+    /// Whose changes of health were asked for.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.state.lock().asked.clone()
     }
 
     /// Answers each `WatchFleet` by the next of these scripts.
@@ -90,11 +105,13 @@ impl Peer {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(state));
-        let service = FleetServiceServer::new(Script(Arc::clone(&state)));
+        let fleet = FleetServiceServer::new(Script(Arc::clone(&state)));
+        let health = HealthServiceServer::new(Script(Arc::clone(&state)));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
-            Server::builder().serve_with_incoming(service, incoming).await.unwrap();
+            let server = Server::builder().add_service(fleet).add_service(health);
+            server.serve_with_incoming(incoming).await.unwrap();
         });
         Self { url: format!("http://{address}"), address, state, runtime: Some(runtime) }
     }
@@ -202,6 +219,37 @@ impl FleetService for Script {
     }
 
     async fn delete_service(&self, _: Request<DeleteServiceRequest>) -> Answer<DeleteServiceResponse> {
+        unscripted()
+    }
+}
+
+#[tonic::async_trait]
+impl HealthService for Script {
+    type WatchHealthStream = Messages<WatchHealthResponse>;
+
+    async fn list_transitions(
+        &self,
+        request: Request<ListTransitionsRequest>,
+    ) -> Answer<ListTransitionsResponse> {
+        let ListTransitionsRequest { service, instance_id, page_size, page_token } = request.into_inner();
+        let (size, from) = (usize::try_from(page_size).unwrap(), page_token.parse().unwrap_or(0));
+        let mut state = self.0.lock();
+        state.asked.push(format!("{service}/{instance_id}"));
+        let transitions: Vec<_> = state.transitions.iter().skip(from).take(size).cloned().collect();
+        let next = from + transitions.len();
+        let next_page_token = if next < state.transitions.len() { next.to_string() } else { String::new() };
+        Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
+    }
+
+    async fn report_health(&self, _: Request<ReportHealthRequest>) -> Answer<ReportHealthResponse> {
+        unscripted()
+    }
+
+    async fn get_health(&self, _: Request<GetHealthRequest>) -> Answer<GetHealthResponse> {
+        unscripted()
+    }
+
+    async fn watch_health(&self, _: Request<WatchHealthRequest>) -> Answer<Self::WatchHealthStream> {
         unscripted()
     }
 }

@@ -179,8 +179,23 @@ pub async fn get(at: std::net::SocketAddr, path: &str, accept: &str) -> (u16, St
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("read");
     let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    (code, body)
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    (code, if chunked { joined(body) } else { body.to_owned() })
+}
+
+/// A body that came in chunks, as one; it must have come to its end.
+fn joined(mut body: &str) -> String {
+    let mut whole = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n").expect("a size");
+        let size = usize::from_str_radix(size, 16).expect("a size in hex");
+        if size == 0 {
+            return whole;
+        }
+        whole.push_str(&rest[..size]);
+        body = rest[size..].strip_prefix("\r\n").expect("the end of a chunk");
+    }
 }
 
 /// A registration with one essential component, `database`, that fails at the first bad report.

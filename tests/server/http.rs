@@ -67,6 +67,29 @@ async fn prometheus_discovers_the_fleet_with_its_health() {
 }
 
 #[tokio::test]
+async fn a_large_fleet_is_discovered_whole_and_each_once() {
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await;
+    let mut expected = 0;
+    for number in 0..700 {
+        let mut one = registration(&format!("s-{}", number % 3), &format!("i-{number}"));
+        // Whole pieces of the fleet have nothing to show: none at the start, none in the middle.
+        if number % 3 != 1 {
+            one.address = String::new();
+        } else {
+            one.address = format!("10.0.0.1:{}", 1000 + number);
+            expected += 1;
+        }
+        register(&mut fleet, one).await;
+    }
+    let groups = json(&server.get("/sd/prometheus").await.1);
+    let targets: std::collections::BTreeSet<_> =
+        groups.as_array().unwrap().iter().map(|group| group["targets"][0].as_str().unwrap()).collect();
+    assert_eq!((groups.as_array().unwrap().len(), targets.len()), (expected, expected));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_report_names_what_would_not_do_in_production() {
     let server = TestServer::start().await;
     let (code, body) = server.get("/production-readiness").await;
@@ -102,6 +125,72 @@ async fn metrics_count_what_happened() {
     let open = get(own, "/metrics", "application/openmetrics-text; version=1.0.0").await.1;
     assert!(open.ends_with("# EOF\n"), "{open}");
     assert_eq!(get(own, "/status", "*/*").await.0, 404, "metrics alone");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_say_how_services_are_and_move_with_them() {
+    let server = TestServer::start().await;
+    let (mut fleet, mut health) = (server.fleet().await, server.health().await);
+    let orders = register(&mut fleet, registration("orders", "i-1")).await;
+    let payments = register(&mut fleet, registration("payments", "i-1")).await;
+    report(&mut health, &orders, pb::HealthState::Unhealthy, "gone").await.unwrap();
+    report(&mut health, &payments, pb::HealthState::Healthy, "").await.unwrap();
+    let has = async |lines: &[&str]| {
+        let text = server.get("/metrics").await.1;
+        for line in lines {
+            assert!(text.lines().any(|found| found == *line), "{line} is not in\n{text}");
+        }
+        text
+    };
+    has(&[
+        r#"seaworthy_fleet_services{health="HEALTHY"} 1"#,
+        r#"seaworthy_fleet_services{health="DEGRADED"} 0"#,
+        r#"seaworthy_fleet_services{health="UNHEALTHY"} 1"#,
+        r#"seaworthy_service_health{service="orders",health="UNHEALTHY"} 1"#,
+        r#"seaworthy_service_health{service="orders",health="HEALTHY"} 0"#,
+        r#"seaworthy_service_health{service="payments",health="HEALTHY"} 1"#,
+        r#"seaworthy_instances{lifecycle="READY",health="HEALTHY"} 1"#,
+        r#"seaworthy_instances{lifecycle="READY",health="UNHEALTHY"} 1"#,
+        "seaworthy_available_instances 1",
+        "seaworthy_service_health_left_out 0",
+    ])
+    .await;
+    report(&mut health, &orders, pb::HealthState::Healthy, "").await.unwrap();
+    let remove = pb::RemoveInstanceRequest {
+        service: "payments".into(),
+        instance_id: "i-1".into(),
+        ..pb::RemoveInstanceRequest::default()
+    };
+    fleet.remove_instance(remove).await.unwrap();
+    let text = has(&[
+        r#"seaworthy_fleet_services{health="HEALTHY"} 1"#,
+        r#"seaworthy_fleet_services{health="UNHEALTHY"} 0"#,
+        r#"seaworthy_service_health{service="orders",health="HEALTHY"} 1"#,
+        r#"seaworthy_instances{lifecycle="READY",health="HEALTHY"} 1"#,
+        "seaworthy_available_instances 1",
+    ])
+    .await;
+    assert!(!text.contains("payments") && !text.contains(r#"health="UNHEALTHY"} 1"#), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_than_a_thousand_services_have_a_figure_of_their_own() {
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await;
+    for number in 0..1003 {
+        let spec = Some(pb::ServiceSpec::default());
+        let put = pb::PutServiceRequest { name: format!("s-{number}"), spec, if_revision: None };
+        fleet.put_service(put).await.unwrap();
+    }
+    let text = server.get("/metrics").await.1;
+    let shown = text.lines().filter(|line| line.starts_with("seaworthy_service_health{")).count();
+    assert_eq!(shown, 4 * 1000);
+    for line in ["seaworthy_service_health_left_out 3", r#"seaworthy_fleet_services{health="UNKNOWN"} 1003"#]
+    {
+        assert!(text.contains(line), "{line}");
+    }
     server.stop().await;
 }
 

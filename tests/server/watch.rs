@@ -119,6 +119,143 @@ async fn full_state_comes_in_parts_and_one_service_alone_if_asked() {
     server.stop().await;
 }
 
+/// A registration with as many components as there may be.
+fn fat(service: &str, id: &str) -> pb::Registration {
+    let component = |number| pb::Component {
+        name: format!("component-{number}"),
+        fail_threshold: 1,
+        ..pb::Component::default()
+    };
+    pb::Registration { components: (0..64).map(component).collect(), ..registration(service, id) }
+}
+
+#[tokio::test]
+async fn no_answer_is_too_large_for_a_client_however_much_instances_say() {
+    const COUNT: usize = 20;
+    let server = TestServer::start().await;
+    let (mut fleet, mut health) = (server.fleet().await, server.health().await);
+    for number in 0..COUNT {
+        let who = register(&mut fleet, fat(&format!("orders-{number}"), "i-1")).await;
+        let report = |number| pb::ComponentReport {
+            component: format!("component-{number}"),
+            state: pb::HealthState::Unhealthy.into(),
+            message: "x".repeat(4096),
+            details: (0..16).map(|at| (format!("key-{at}"), "x".repeat(256))).collect(),
+            ..pb::ComponentReport::default()
+        };
+        let request = pb::ReportHealthRequest {
+            instance: Some(who.instance),
+            session_token: who.token,
+            reports: (0..64).map(report).collect(),
+            lifecycle: 0,
+        };
+        health.report_health(request).await.unwrap();
+    }
+    let mut stream = fleet.watch_fleet(watch("", None)).await.unwrap().into_inner();
+    assert_eq!(full_state(&mut stream).await.1, COUNT);
+
+    let mut request = pb::ListInstancesRequest { page_size: 1000, ..pb::ListInstancesRequest::default() };
+    let mut instances = std::collections::BTreeSet::new();
+    loop {
+        let page = fleet.list_instances(request.clone()).await.unwrap().into_inner();
+        let named = page.instances.into_iter().map(|instance| instance.registration.unwrap().service);
+        instances.extend(named);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(instances.len(), COUNT);
+
+    let mut request = pb::ListTransitionsRequest { page_size: 1000, ..pb::ListTransitionsRequest::default() };
+    let mut sequences = Vec::new();
+    loop {
+        let page = health.list_transitions(request.clone()).await.unwrap().into_inner();
+        sequences.extend(page.transitions.iter().map(|transition| transition.sequence));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert!(sequences.len() >= COUNT * 65, "every component and every instance: {}", sequences.len());
+    assert!(sequences.is_sorted_by(|newer, older| newer > older), "newest first, each once");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_watcher_that_reads_slowly_while_everything_changes_knows_what_a_list_answers() {
+    use pb::fleet_change::Change;
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await;
+    for number in 0..40 {
+        register(&mut fleet, fat("orders", &format!("i-{number:02}"))).await;
+    }
+    for number in 0..1500 {
+        register(&mut fleet, registration("payments", &format!("i-{number:04}"))).await;
+    }
+    let mut stream = fleet.watch_fleet(watch("", None)).await.unwrap().into_inner();
+    let mut known = std::collections::BTreeMap::new();
+    let learn = |known: &mut std::collections::BTreeMap<_, _>, instance: pb::Instance| {
+        let of = instance.registration.unwrap();
+        known.insert((of.service, of.instance_id), (instance.incarnation, instance.revision));
+    };
+    let (mut number, mut complete, mut last) = (0, false, None);
+    loop {
+        // One removal and one arrival for each message that is read: behind and ahead of the reader.
+        if !complete {
+            let service = if number % 2 == 0 { "orders" } else { "payments" };
+            let instance_id =
+                if number % 2 == 0 { format!("i-{number:02}") } else { format!("i-{number:04}") };
+            let remove = pb::RemoveInstanceRequest {
+                service: service.into(),
+                instance_id,
+                allow_missing: true,
+                ..pb::RemoveInstanceRequest::default()
+            };
+            fleet.remove_instance(remove).await.unwrap();
+            register(&mut fleet, registration("invoices", &format!("i-{number}"))).await;
+            number += 1;
+        }
+        let response = next(&mut stream).await;
+        match response.message {
+            Some(Message::Snapshot(part)) => {
+                part.instances.into_iter().for_each(|instance| learn(&mut known, instance));
+                if part.complete {
+                    complete = true;
+                    register(&mut fleet, registration("zebra", "the-last")).await;
+                }
+            }
+            Some(Message::Change(change)) => match change.change.unwrap() {
+                Change::Instance(instance) => learn(&mut known, instance),
+                Change::Removed(grave) => {
+                    let of = grave.instance.unwrap();
+                    let was = known.remove(&(of.service, of.instance_id));
+                    assert!(was.is_some(), "only what was told before is taken back");
+                }
+                Change::Service(service) => last = Some(service.name),
+                Change::ServiceRemoved(_) => {}
+            },
+            _ => {}
+        }
+        if complete && last.as_deref() == Some("zebra") {
+            break;
+        }
+    }
+    assert!(number > 3, "full state came in several parts: {number}");
+    let mut listed = std::collections::BTreeMap::new();
+    let mut request = pb::ListInstancesRequest { page_size: 1000, ..pb::ListInstancesRequest::default() };
+    loop {
+        let page = fleet.list_instances(request.clone()).await.unwrap().into_inner();
+        page.instances.into_iter().for_each(|instance| learn(&mut listed, instance));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(known, listed);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn health_is_followed_from_before_it_is_known_until_after() {
     let server = TestServer::start().await;

@@ -127,7 +127,7 @@ pub fn component_health(
         reported_state: reported(*last).into(),
         cause: cause.clone(),
         message: message.clone(),
-        details: details.clone().into_iter().collect(),
+        details: details.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         consecutive_failures: *consecutive_failures,
         average_response_time: average_response_time.map(duration),
         last_response_time: last_response_time.map(duration),

@@ -4,20 +4,33 @@
 //! a restart included; lost ones stay for as long as they are registered, so that a scrape shows what
 //! a lease cannot. Who left or failed for good is not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use axum::{
-    Json,
+    body::Body,
     extract::{Query, State},
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
+use futures_util::{Stream, stream::unfold};
 use serde::{Deserialize, Serialize};
 
 use super::Refused;
 use crate::{
     api::overview::Overview,
     error::Error,
-    fleet::{lifecycle::Lifecycle, names::ServiceName, query::Filter, snapshot::Instance},
+    fleet::{
+        Handle,
+        lifecycle::Lifecycle,
+        names::ServiceName,
+        scan::{Filter, Place},
+        snapshot::Instance,
+    },
 };
+
+/// Instances that are read and written at a time.
+const PIECE: usize = 256;
 
 /// What may be asked for.
 #[derive(Debug, Deserialize)]
@@ -33,21 +46,62 @@ pub struct TargetGroup {
     labels: BTreeMap<String, String>,
 }
 
-/// The fleet, or one service of it.
+/// The fleet, or one service of it. Written as it is read, piece by piece, as fast as the caller takes it:
+/// a large fleet needs no more memory than a small one.
 ///
 /// # Errors
 /// The name of the service is malformed.
 pub async fn prometheus(
     State(overview): State<Overview>,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Vec<TargetGroup>>, Refused> {
+) -> Result<Response, Refused> {
     let service = wanted
         .service
         .map(|name| ServiceName::parse(&name).map_err(|invalid| Error::field("service", invalid.0)))
         .transpose()?;
     let filter = Filter { service, ..Filter::default() };
-    let (instances, _) = overview.fleet.instances(&filter, None, usize::MAX);
-    Ok(Json(instances.iter().filter(|instance| is_listed(instance)).map(group).collect()))
+    let body = Body::from_stream(pieces(overview.fleet, filter));
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, json)], body).into_response())
+}
+
+/// Where the next piece begins.
+enum At {
+    Start,
+    After(Place),
+    End,
+}
+
+/// A JSON array of all groups, cut anywhere.
+fn pieces(fleet: Handle, filter: Filter) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    unfold((At::Start, true), move |(at, mut first)| {
+        let piece = match &at {
+            At::Start => Some(fleet.piece(&filter, None, PIECE)),
+            At::After(place) => Some(fleet.piece(&filter, Some(place), PIECE)),
+            At::End => None,
+        };
+        async move {
+            let piece = piece?;
+            let mut text = String::from(if matches!(at, At::Start) { "[" } else { "" });
+            for instance in piece.instances.iter().filter(|instance| is_listed(instance)) {
+                // Strings alone: they cannot fail to be written.
+                let Ok(group) = serde_json::to_string(&group(instance)) else { continue };
+                if !first {
+                    text.push(',');
+                }
+                first = false;
+                text.push_str(&group);
+            }
+            let next = match piece.next {
+                Some(place) => At::After(place),
+                None => {
+                    text.push(']');
+                    At::End
+                }
+            };
+            Some((Ok(Bytes::from(text)), (next, first)))
+        }
+    })
 }
 
 fn is_listed(instance: &Instance) -> bool {

@@ -13,8 +13,8 @@ use crate::{
     error::Error,
     fleet::{
         names::{ComponentName, InstanceId, InstanceKey, ServiceName},
-        query::Filter,
         registration::Component,
+        scan::Filter,
         snapshot::{ComponentHealth, Instance},
     },
 };
@@ -32,7 +32,15 @@ pub async fn service(State(overview): State<Overview>, Path(name): Path<String>)
     let name = ServiceName::parse(&name).map_err(|invalid| Error::field("service", invalid.0))?;
     let found = overview.fleet.service(&name)?;
     let filter = Filter { service: Some(name), ..Filter::default() };
-    let (instances, more) = overview.fleet.instances(&filter, None, SHOWN);
+    let mut instances = Vec::new();
+    let take = |instance: Instance| {
+        let room = instances.len() < SHOWN;
+        if room {
+            instances.push(brief(&instance));
+        }
+        room
+    };
+    let all = overview.fleet.each_instance(&filter, None, SHOWN + 1, take).await;
     let body = json!({
         "service": found.name.as_str(),
         "status": found.health.state.as_str(),
@@ -40,8 +48,8 @@ pub async fn service(State(overview): State<Overview>, Path(name): Path<String>)
         "available": found.counts.available,
         "required_available": found.required_available,
         "total": found.counts.total,
-        "instances": instances.iter().map(brief).collect::<Vec<_>>(),
-        "more_instances": more,
+        "instances": instances,
+        "more_instances": !all,
     });
     Ok((probe_code(found.health.state.serves()), Json(body)))
 }
@@ -106,7 +114,7 @@ fn part(declared: &Component, health: &ComponentHealth) -> Value {
         "status": health.health.state.as_str(),
         "cause": health.health.cause,
         "message": health.message,
-        "details": health.details,
+        "details": &*health.details,
         "consecutive_failures": health.consecutive_failures,
         "average_response_seconds": health.average_response_time.map(|time| time.as_secs_f64()),
         "report_time": health.reported_at.map(rfc3339),

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// A service, one of its instances, or a component of that.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Target {
     pub(crate) service: String,
     /// Empty: the service itself.

@@ -73,7 +73,7 @@ impl Bed {
         let stored = self.store.list(record::TOMBSTONES, None, NonZeroUsize::MAX).await.unwrap();
         let stored: Vec<_> = stored.entries.iter().map(|entry| entry.key.clone()).collect();
         let graves = |state: &State| -> Vec<_> {
-            state.graves().map(|grave| record::tombstone_key(&grave.tombstone.key)).collect()
+            state.graves().iter().map(|grave| record::tombstone_key(&grave.tombstone.key)).collect()
         };
         assert_eq!(graves(&self.handle.shared.state.read()), stored, "{what}: tombstones");
     }
@@ -257,8 +257,8 @@ async fn registering_takes_a_forgotten_tombstone_away() {
     register(&bed.handle, "i-1").await.unwrap();
     bed.handle.remove(key("orders", "i-1"), None, String::new()).await.unwrap();
     let forgotten = bed.handle.shared.clock.now();
-    let much_later = crate::time::Now { wall: forgotten.wall + Duration::from_secs(90_000), ..forgotten };
-    bed.handle.shared.state.write().expire_graves(much_later);
+    let much_later = Now { wall: forgotten.wall + Duration::from_secs(90_000), ..forgotten };
+    bed.handle.shared.state.write().expire_graves(much_later, usize::MAX);
     register(&bed.handle, "i-1").await.unwrap();
     bed.assert_agreement("a tombstone was forgotten").await;
 }
@@ -271,8 +271,8 @@ async fn forgetting_old_tombstones_leaves_new_ones_alone() {
         bed.handle.remove(key("orders", id), None, String::new()).await.unwrap();
     }
     let now = bed.handle.shared.clock.now();
-    let much_later = crate::time::Now { wall: now.wall + Duration::from_secs(90_000), ..now };
-    let expired = bed.handle.shared.state.write().expire_graves(much_later);
+    let much_later = Now { wall: now.wall + Duration::from_secs(90_000), ..now };
+    let expired = bed.handle.shared.state.write().expire_graves(much_later, usize::MAX);
     assert_eq!(expired.len(), 2);
     // One of them is registered and removed again before the disk has forgotten the old one.
     register(&bed.handle, "i-1").await.unwrap();

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use super::{Due, State};
 use crate::{
     fleet::{lifecycle::Lifecycle, member::Member, names::InstanceKey},
-    time::Now,
+    time::{Mono, Now},
 };
 
 /// A removal that could not be written is tried again after this long.
@@ -13,18 +13,28 @@ const RETRY_REMOVAL: Duration = Duration::from_secs(5);
 /// Most tombstones that are kept, whatever their age.
 const MAX_TOMBSTONES: usize = 10_000;
 
+/// What a turn of time did.
+#[derive(Debug)]
+pub(in crate::fleet) struct Ticked {
+    /// Instances that have been lost for too long: to be removed, by whoever can make that durable.
+    pub(in crate::fleet) removals: Vec<(InstanceKey, u64)>,
+    /// Whether more is due.
+    pub(in crate::fleet) more: bool,
+}
+
 impl State {
     /// Takes note that the control plane itself was late.
     pub(in crate::fleet) fn record_stall(&mut self, now: Now, lateness: Duration) {
         self.stalls.record(now.mono, lateness);
     }
 
-    /// Does what is due, and answers the instances that have been lost for too long.
-    pub(in crate::fleet) fn tick(&mut self, now: Now) -> Vec<(InstanceKey, u64)> {
+    /// Does up to `limit` of what is due.
+    pub(in crate::fleet) fn tick(&mut self, now: Now, limit: usize) -> Ticked {
         let mut removals = Vec::new();
-        while let Some(Reverse((at, _))) = self.due.peek() {
-            if *at > now.mono {
-                break;
+        for _ in 0..limit {
+            match self.due.peek() {
+                Some(Reverse((at, _))) if *at <= now.mono => {}
+                _ => return Ticked { removals, more: false },
             }
             let Some(Reverse((_, due))) = self.due.pop() else { break };
             match due {
@@ -49,8 +59,7 @@ impl State {
                 }
             }
         }
-        self.changes.tidy();
-        removals
+        Ticked { removals, more: true }
     }
 
     fn lease_due(&mut self, now: Now, key: InstanceKey, incarnation: u64) {
@@ -58,8 +67,30 @@ impl State {
         if member.lifecycle() == Lifecycle::Lost {
             return;
         }
-        let ends = self.stalls.deadline(member.lease.last_heard(), member.lease.ttl());
+        if self.lease_ends(member) <= now.mono {
+            self.suspect(&key, incarnation);
+        }
+        self.judge_lease(now, key, incarnation);
+    }
+
+    fn lease_ends(&self, member: &Member) -> Mono {
+        self.stalls.deadline(member.lease.last_heard(), member.lease.ttl())
+    }
+
+    /// From here on a sign of life of this instance comes with a notice.
+    fn suspect(&self, key: &InstanceKey, incarnation: u64) {
+        if let Some(member) = self.member(key, incarnation) {
+            member.lease.want_notice(true);
+        }
+    }
+
+    /// Loses an instance whose lease has run out. Signs of life need no lock, and may come at any moment:
+    /// one from before the notice was wanted is seen here, a later one asks to be heard.
+    fn judge_lease(&mut self, now: Now, key: InstanceKey, incarnation: u64) {
+        let Some(member) = self.member(&key, incarnation) else { return };
+        let ends = self.lease_ends(member);
         if ends > now.mono {
+            member.lease.want_notice(!member.confirmed());
             self.due.push(Reverse((ends, Due::Lease(key, incarnation))));
             return;
         }
@@ -86,29 +117,59 @@ impl State {
         });
     }
 
-    /// Tombstones that are kept no longer, taken away here; their records are the caller's.
-    pub(in crate::fleet) fn expire_graves(&mut self, now: Now) -> Vec<InstanceKey> {
+    /// Up to `limit` tombstones that are kept no longer, taken away here; their records are the caller's.
+    pub(in crate::fleet) fn expire_graves(&mut self, now: Now, limit: usize) -> Vec<InstanceKey> {
         let oldest = now.wall.checked_sub(self.limits.tombstone_retention);
-        let mut expired: Vec<InstanceKey> = self
-            .graves
-            .iter()
-            .filter(|(_, grave)| oldest.is_some_and(|oldest| grave.tombstone.removed < oldest))
-            .map(|(key, _)| key.clone())
-            .collect();
-        let left = self.graves.len() - expired.len();
-        if left > MAX_TOMBSTONES {
-            let mut by_age: Vec<_> = self
-                .graves
-                .iter()
-                .filter(|(key, _)| !expired.contains(key))
-                .map(|(key, grave)| (grave.tombstone.removed, key.clone()))
-                .collect();
-            by_age.sort();
-            expired.extend(by_age.into_iter().take(left - MAX_TOMBSTONES).map(|(_, key)| key));
+        self.graves.expire(oldest, MAX_TOMBSTONES, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::testing::{Fleet, key};
+
+    #[test]
+    fn who_is_heard_while_it_is_being_judged_is_not_lost() {
+        for (beat, lost) in [("before", false), ("between", false), ("after", true)] {
+            let mut fleet = Fleet::default();
+            let key = key("orders", "i-1");
+            fleet.register(&key);
+            let session = fleet.state.open_session(fleet.now, &key, 1).unwrap();
+            fleet.pass(Duration::from_secs(60));
+            // The state is locked; a session touches its lease all the same, and waits with the rest.
+            let mut noticed = beat == "before" && session.lease.touch(fleet.now.mono);
+            fleet.state.suspect(&key, 1);
+            noticed |= beat == "between" && session.lease.touch(fleet.now.mono);
+            fleet.state.judge_lease(fleet.now, key.clone(), 1);
+            assert_eq!(fleet.state.member(&key, 1).unwrap().lost_since().is_some(), lost, "heard {beat}");
+            noticed |= beat == "after" && session.lease.touch(fleet.now.mono);
+            if noticed {
+                fleet.state.hear(fleet.now, &key, 1);
+            }
+            // Whatever was decided, the sign of life counted, and the next silence is noticed.
+            assert!(fleet.state.member(&key, 1).unwrap().lost_since().is_none(), "heard {beat}");
+            fleet.pass(Duration::from_secs(60));
+            while fleet.state.tick(fleet.now, 8).more {}
+            assert!(fleet.state.member(&key, 1).unwrap().lost_since().is_some());
         }
-        for key in &expired {
-            self.graves.remove(key);
+    }
+
+    #[test]
+    fn however_much_is_due_a_turn_does_a_bounded_part_of_it() {
+        let mut fleet = Fleet::default();
+        for number in 0..100 {
+            fleet.register(&key("orders", &format!("i-{number}")));
         }
-        expired
+        fleet.pass(Duration::from_secs(60));
+        let before = fleet.state.revision();
+        assert!(fleet.state.tick(fleet.now, 10).more);
+        // Each loss is a change of the instance and one of its service.
+        assert_eq!(fleet.state.revision() - before, 20);
+        let mut turns = 0;
+        while fleet.state.tick(fleet.now, 10).more {
+            turns += 1;
+        }
+        assert_eq!((turns, fleet.state.totals().lost), (9, 100));
     }
 }

@@ -12,8 +12,12 @@ use crate::{
     time::Now,
 };
 
-/// Most changes of health that wait to be written down; while the store is away the oldest go first.
-const MAX_UNSAVED: usize = 10_000;
+/// Most changes of health that wait to be written down: those of the largest fleet that is lost at once,
+/// about 60 MB. While the store is away for longer the oldest go first.
+const MAX_UNSAVED: usize = 250_000;
+/// Most records of changes that wait to be deleted. Past that they wait for the next start, which finds
+/// them again.
+const MAX_FORGOTTEN: usize = 250_000;
 
 impl State {
     /// Takes back a change of health from the store. Oldest first.
@@ -21,17 +25,19 @@ impl State {
         self.next_transition = self.next_transition.max(transition.sequence + 1);
         match self.groups.get_mut(transition.subject.service()) {
             Some(group) => {
-                let forgotten = group.remember(Arc::new(transition));
-                self.forgotten.extend(forgotten.map(|transition| record::transition_key(&transition)));
+                let transition = Arc::new(transition);
+                let forgotten = group.remember(Arc::clone(&transition));
+                self.keep(transition, forgotten);
             }
             // Its service is gone, and so is the interest in its past.
-            None => self.forgotten.push(record::transition_key(&transition)),
+            None => self.forget_record(&transition),
         }
     }
 
     /// What happened while taking back the store is no news.
     pub(in crate::fleet) fn restored(&mut self) {
         self.unsaved.clear();
+        self.history.clear();
         for group in self.groups.values_mut() {
             group.transitions.clear();
         }
@@ -63,10 +69,10 @@ impl State {
         self.forgotten.drain(..count).collect()
     }
 
-    /// They could not be deleted now. Past a bound they wait for the next start, which finds them again.
+    /// They could not be deleted now.
     pub(in crate::fleet) fn put_back_forgotten(&mut self, keys: Vec<String>) {
         self.forgotten.extend(keys);
-        self.forgotten.truncate(MAX_UNSAVED);
+        self.forgotten.truncate(MAX_FORGOTTEN);
     }
 
     pub(in crate::fleet) fn remember(&mut self, now: Now, subject: Subject, from: Health, to: Verdict) {
@@ -75,9 +81,59 @@ impl State {
         self.next_transition += 1;
         if let Some(group) = self.groups.get_mut(transition.subject.service()) {
             let forgotten = group.remember(Arc::clone(&transition));
-            self.forgotten.extend(forgotten.map(|transition| record::transition_key(&transition)));
-            self.unsaved.push_back(transition);
+            self.unsaved.push_back(Arc::clone(&transition));
             self.bound_unsaved();
+            self.keep(transition, forgotten);
         }
+    }
+
+    /// Takes a change of health into the fleet's history, and the one that it displaced out of it.
+    fn keep(&mut self, transition: Arc<Transition>, displaced: Option<Arc<Transition>>) {
+        self.history.insert(transition.sequence, transition);
+        if let Some(old) = displaced {
+            self.history.remove(&old.sequence);
+            self.forget_record(&old);
+        }
+    }
+
+    /// A record that is to be deleted.
+    pub(in crate::fleet) fn forget_record(&mut self, of: &Transition) {
+        if self.forgotten.len() < MAX_FORGOTTEN {
+            self.forgotten.push(record::transition_key(of));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{
+        fleet::testing::{Fleet, key, report},
+        health::component::Reported,
+    };
+
+    #[test]
+    fn a_whole_fleet_that_is_lost_at_once_waits_to_be_written_down_whole() {
+        const COUNT: usize = 12_000;
+        let mut fleet = Fleet::default();
+        for at in 0..COUNT {
+            let key = key(&format!("s-{at}"), "i-1");
+            fleet.register(&key);
+            fleet.state.report(fleet.now, &key, 1, report(Reported::Healthy), None).unwrap();
+        }
+        while !fleet.state.take_unsaved(1000).is_empty() {}
+        fleet.pass(Duration::from_secs(60));
+        while fleet.state.tick(fleet.now, 256).more {}
+        let mut sequences = Vec::new();
+        loop {
+            let taken = fleet.state.take_unsaved(400);
+            if taken.is_empty() {
+                break;
+            }
+            sequences.extend(taken.iter().map(|transition| transition.sequence));
+        }
+        assert_eq!(sequences.len(), 2 * COUNT, "each instance and its service");
+        assert!(sequences.is_sorted_by(|older, newer| *newer == older + 1));
     }
 }
