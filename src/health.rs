@@ -21,13 +21,13 @@ pub enum State {
 }
 
 impl State {
-    /// The name in messages: `HEALTHY`.
+    /// The word for people, wherever they read it: `healthy`.
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Healthy => "HEALTHY",
-            State::Degraded => "DEGRADED",
-            State::Unhealthy => "UNHEALTHY",
-            State::Unknown => "UNKNOWN",
+            State::Healthy => "healthy",
+            State::Degraded => "degraded",
+            State::Unhealthy => "unhealthy",
+            State::Unknown => "unknown",
         }
     }
 

@@ -116,7 +116,7 @@ fn fleet(overview: &Overview) -> Vec<Family> {
     let instances = states
         .iter()
         .map(|(lifecycle, health, count)| {
-            let labels = Labels::none().with("lifecycle", *lifecycle).with("health", *health);
+            let labels = Labels::none().with("lifecycle", lifecycle.to_lowercase()).with("health", *health);
             (labels, number(*count))
         })
         .collect::<Vec<_>>();

@@ -177,7 +177,7 @@ mod tests {
                         'D' => Reported::Degraded,
                         _ => Reported::Unhealthy,
                     };
-                    tracker.report(reported, None).as_str().chars().next().unwrap()
+                    tracker.report(reported, None).as_str().to_uppercase().chars().next().unwrap()
                 })
                 .collect();
             assert_eq!(got, states, "fail {fail}, pass {pass}, reports {reports}");

@@ -2,6 +2,7 @@
 //! tables in their tests.
 
 use super::{State, Verdict};
+use crate::text::counted;
 
 /// A component, as far as the roll-up needs it.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +133,8 @@ pub fn service(counts: &Counts, required: u32, worst: Option<(&str, &str)>) -> V
         return Verdict::new(State::Unknown, "no instances are registered");
     }
     if counts.available < required {
-        let short = format!("{} of {required} required instances available", counts.available);
+        let short =
+            format!("{} of {} available", counts.available, counted(required.into(), "required instance"));
         // Right after a restart nobody has been heard yet: that is no outage.
         if counts.available + counts.unconfirmed >= required {
             return Verdict::new(
@@ -155,7 +157,12 @@ pub fn service(counts: &Counts, required: u32, worst: Option<(&str, &str)>) -> V
     }
     Verdict::new(
         State::Degraded,
-        format!("{} of {} instances available{}", counts.available, counts.total, because()),
+        format!(
+            "{} of {} available{}",
+            counts.available,
+            counted(counts.total.into(), "instance"),
+            because()
+        ),
     )
 }
 
@@ -244,7 +251,7 @@ mod tests {
         let verdict = service(&counts, 1, Some(("i-1", "component database: file is gone")));
         assert_eq!(
             verdict.cause,
-            "0 of 1 required instances available; i-1: component database: file is gone"
+            "0 of 1 required instance available; i-1: component database: file is gone"
         );
     }
 }

@@ -71,7 +71,7 @@ async fn the_report_names_what_would_not_do_in_production() {
     let server = TestServer::start().await;
     let (code, body) = server.get("/production-readiness").await;
     let report = json(&body);
-    assert_eq!((code, report["outcome"].as_str()), (200, Some("WARN")), "{body}");
+    assert_eq!((code, report["outcome"].as_str()), (200, Some("warn")), "{body}");
     let checks = report["checks"].as_array().unwrap();
     let identity = checks.iter().find(|check| check["id"] == "identity.authenticated").unwrap();
     assert!(!identity["hint"].as_str().unwrap().is_empty());

@@ -92,7 +92,7 @@ fn brief(instance: &Instance) -> Value {
         "version": instance.registration.version,
         "status": instance.health.state.as_str(),
         "cause": instance.health.cause,
-        "lifecycle": instance.lifecycle.as_str(),
+        "lifecycle": instance.lifecycle.as_str().to_lowercase(),
         "confirmed": instance.confirmed,
         "last_heard_time": instance.last_heard.map(rfc3339),
     })
