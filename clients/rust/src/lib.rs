@@ -76,7 +76,7 @@
 //! | log | each cause of a lost session once aloud, repeats at debug |
 //!
 //! It needs a tokio runtime with I/O and time. The message types of the wire contract are in [`proto`], for
-//! what this library does not wrap.
+//! what this library does not wrap; the rules by which both ends judge health are in [`rules`].
 
 mod agent;
 mod builder;
@@ -93,6 +93,7 @@ mod lifecycle;
 pub mod proto;
 mod report;
 mod rt;
+pub mod rules;
 mod session;
 mod spec;
 mod status;
@@ -105,9 +106,10 @@ pub use self::{
     check::{Check, IntoCheck},
     component::Component,
     handle::{Handle, HasLeft, UnknownComponent},
-    health::{ComponentHealth, Health, Verdict},
+    health::{ComponentHealth, Health},
     lifecycle::Lifecycle,
-    report::{HealthState, IntoReport, Report},
+    report::{IntoReport, Report},
+    rules::{HealthState, Verdict},
     spec::ServiceSpec,
     status::{LeaveOutcome, Status},
 };
