@@ -2,61 +2,11 @@
 //! and a service.
 //!
 //! Pure: no clock, no store, no locks. `fleet` owns the state that these rules work on, and decides
-//! what a lost or unconfirmed instance is.
+//! what a lost or unconfirmed instance is. What a service can judge of itself as well, components and their
+//! roll-up, is the client library's ([`seaworthy_client::rules`]): an instance and its control plane never
+//! disagree about it.
 
 pub mod component;
 pub mod rollup;
 
-/// How well something works.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum State {
-    /// Works.
-    Healthy,
-    /// Works, less well than it should.
-    Degraded,
-    /// Does not work.
-    Unhealthy,
-    /// Nobody knows.
-    Unknown,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [State; 4] = [State::Healthy, State::Degraded, State::Unhealthy, State::Unknown];
-
-    /// The name in messages: `HEALTHY`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Healthy => "HEALTHY",
-            State::Degraded => "DEGRADED",
-            State::Unhealthy => "UNHEALTHY",
-            State::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// Whether work may be sent to it.
-    pub fn serves(self) -> bool {
-        matches!(self, State::Healthy | State::Degraded)
-    }
-}
-
-/// A state and why it is so; the cause is empty while it is healthy.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Verdict {
-    /// The state.
-    pub state: State,
-    /// Why, in one sentence for people.
-    pub cause: String,
-}
-
-impl Verdict {
-    /// Healthy, for no cause.
-    pub fn healthy() -> Self {
-        Self { state: State::Healthy, cause: String::new() }
-    }
-
-    /// This state for this cause.
-    pub fn new(state: State, cause: impl Into<String>) -> Self {
-        Self { state, cause: cause.into() }
-    }
-}
+pub use seaworthy_client::rules::{HealthState as State, Verdict};

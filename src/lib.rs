@@ -7,6 +7,7 @@
 pub mod error;
 pub mod id;
 pub mod task;
+pub mod text;
 pub mod time;
 
 // Floor 1: ports to the outside.

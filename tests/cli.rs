@@ -212,7 +212,11 @@ async fn an_invalid_configuration_ends_with_64_and_names_every_mistake() {
     assert_eq!((code(&ended), stdout(&ended)), (64, String::new()));
     let told = stderr(&ended);
     assert!(told.contains("flag --log-level") && told.contains("flag --grpc-listen"), "{told}");
-    assert_eq!(code(&run(&["config", "check"]).await), 0);
+    let fine = run(&["config", "check", "--log-level", "debug"]).await;
+    assert_eq!((code(&fine), stdout(&fine)), (0, "the configuration is valid; 1 value set\n".to_owned()));
+    let fine = run(&["config", "check", "-o", "json"]).await;
+    let document: serde_json::Value = serde_json::from_slice(&fine.stdout).unwrap();
+    assert_eq!(document["entries"][0]["key"], "data_dir");
 }
 
 #[tokio::test]

@@ -65,7 +65,8 @@ fn the_example_file_sets_every_key_to_its_default() {
     let config = load(&flags, &Environment::default()).unwrap();
     assert_eq!(values(&config), values(&Config::default()));
     for entry in config.entries() {
-        assert_eq!(entry.origin.to_string(), format!("file {}", path.display()), "{}", entry.key);
+        let place = format!("file {}:", path.display());
+        assert!(entry.origin.to_string().starts_with(&place), "{}", entry.key);
     }
 }
 

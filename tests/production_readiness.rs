@@ -269,7 +269,10 @@ async fn the_story_of_a_fleet() {
     process.wait().expect("it is dead");
     plane.until("payments/payments-2", ServingStatus::NotServing).await;
     let lost = plane.instance("payments", "payments-2").await.expect("lost, not gone");
-    assert_eq!((lost.lifecycle(), lost.cause.as_str()), (pb::Lifecycle::Lost, "lost: not heard for 3s"));
+    assert_eq!(
+        (lost.lifecycle(), lost.cause.as_str()),
+        (pb::Lifecycle::Lost, "lost: not heard within its lease of 3s")
+    );
     assert_eq!(plane.instance("orders", "orders-1").await.unwrap().lifecycle(), pb::Lifecycle::Ready);
 
     tell("its replacement is a new incarnation, and late messages of the old one are refused");

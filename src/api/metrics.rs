@@ -129,8 +129,7 @@ fn fleet(overview: &Overview) -> Vec<Family> {
     });
     let (shown, left_out) = service_states(overview, totals.services);
     vec![
-        Family::gauge("seaworthy_services", "Services that are known.", one(totals.services)),
-        Family::gauge("seaworthy_fleet_services", "Services that are known, by health.", services),
+        Family::gauge("seaworthy_services", "Services that are known, by health.", services),
         Family::gauge(
             "seaworthy_service_health",
             "1 for the health that the service is in; the first 1,000 services by name.",

@@ -11,7 +11,10 @@ use super::{
     output::{Text, table::Table},
     render::instance::dash,
 };
-use crate::config::{Config, Environment, load};
+use crate::{
+    config::{Config, Environment, Origin, load},
+    text::counted,
+};
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -44,8 +47,12 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
     match command {
         Command::Check(command) => {
             let config = read(command.flags)?;
-            let set = config.entries().iter().filter(|entry| entry.origin != Default::default()).count();
-            context.output.line(format_args!("the configuration is valid; {set} values are set"))?;
+            if context.output.is_json() {
+                show(&entries(&config), context)?;
+                return Ok(Exit::Done);
+            }
+            let set = config.entries().iter().filter(|entry| entry.origin != Origin::Default).count() as u64;
+            context.output.line(format_args!("the configuration is valid; {} set", counted(set, "value")))?;
         }
         Command::Show(command) if command.running => {
             let remote = context.connect().await?;

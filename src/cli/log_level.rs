@@ -8,7 +8,7 @@ use super::{Context, exit::Exit, failure::Failure};
 /// Its flags.
 #[derive(Args, Debug)]
 pub(crate) struct LogLevel {
-    /// error, warn, info, debug, trace, or a filter like info,seaworthy::fleet=debug
+    /// off, error, warn, info, debug, trace, or a filter like info,seaworthy::fleet=debug
     #[arg(value_name = "LEVEL")]
     level: String,
 }
@@ -26,4 +26,21 @@ pub(crate) async fn run(flags: LogLevel, context: &mut Context) -> Result<Exit, 
         context.output.line(format_args!("{} (was {})", flags.level, answer.previous_log_level))?;
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+    use crate::config::parse_filter;
+
+    #[test]
+    fn the_help_names_every_level() {
+        let help = LogLevel::augment_args(Command::new("log-level")).render_help().to_string();
+        for level in ["off", "error", "warn", "info", "debug", "trace"] {
+            assert!(parse_filter(level).is_ok(), "{level}");
+            assert!(help.split([' ', ',']).any(|word| word == level), "{level} is not in {help}");
+        }
+    }
 }

@@ -22,7 +22,8 @@ pub(crate) enum Format {
     Table,
     /// Aligned columns, all of them, and nothing cut short
     Wide,
-    /// One JSON document; watches write one object per line
+    /// One JSON document, in watches one object per line: the messages of the API as they are, with the
+    /// contract's names (HEALTH_STATE_UNHEALTHY), every field, times in RFC 3339
     Json,
 }
 

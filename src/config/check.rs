@@ -1,4 +1,4 @@
-//! Rules that concern several values at once, checked when each by itself is right.
+//! Rules between several values: what each says by itself is right, and together they cannot be.
 
 use super::{
     listener::{BEYOND_LOOPBACK, beyond_loopback, clashes, listeners},
@@ -6,23 +6,33 @@ use super::{
     settings::Config,
 };
 
-/// Every broken rule: the key at fault, and what is wrong.
-pub(super) fn broken_rules(config: &Config) -> Vec<(&'static str, String)> {
+/// A rule that does not hold.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// The key at fault, then those that the rule compares it with.
+    pub(super) keys: [&'static str; 2],
+    /// What is wrong, and what would be right.
+    pub(super) wrong: String,
+}
+
+/// Every rule that does not hold.
+pub(super) fn broken_rules(config: &Config) -> Vec<Broken> {
     let mut broken = Vec::new();
     if !config.insecure {
         let open = listeners(config).filter(|(_, address)| beyond_loopback(*address));
-        broken.extend(open.map(|(key, _)| (key, BEYOND_LOOPBACK.to_owned())));
+        broken.extend(
+            open.map(|(key, _)| Broken { keys: [key, "insecure"], wrong: BEYOND_LOOPBACK.to_owned() }),
+        );
     }
     for (earlier, later) in clashes(config) {
-        broken.push((later, format!("is also the address of {earlier}; give each listener its own")));
+        let origin = config.origin(earlier);
+        let wrong = format!("is also the address of {earlier} ({origin}); give each listener its own");
+        broken.push(Broken { keys: [later, earlier], wrong });
     }
     if config.shutdown.lame_duck >= config.shutdown.total {
-        let total = show_duration(config.shutdown.total);
-        let origin = config.origin("shutdown.total");
-        broken.push((
-            "shutdown.lame_duck",
-            format!("must be shorter than shutdown.total, which is {total} ({origin})"),
-        ));
+        let (total, origin) = (show_duration(config.shutdown.total), config.origin("shutdown.total"));
+        let wrong = format!("must be shorter than shutdown.total, which is {total} ({origin})");
+        broken.push(Broken { keys: ["shutdown.lame_duck", "shutdown.total"], wrong });
     }
     broken
 }

@@ -1,6 +1,8 @@
 //! A configuration in the making: sources write into it one after the other, and every mistake is kept
 //! until the end, so that all are told at once.
 
+use std::collections::BTreeSet;
+
 use super::{MASKED, check::broken_rules, key::Key, nearest::suggestion, origin::Origin, settings::Config};
 use crate::error::{Error, Kind, Reason, Result};
 
@@ -8,17 +10,42 @@ use crate::error::{Error, Kind, Reason, Result};
 pub(super) struct Draft {
     config: Config,
     problems: Vec<String>,
+    /// Keys whose newest value was refused: what they are meant to be is not known.
+    refused: BTreeSet<&'static str>,
+    /// Whether there is a file of which nothing could be read.
+    file_is_unreadable: bool,
 }
 
 impl Draft {
-    /// Sets a value, or keeps what is wrong with it. `line` is the line of the file, from 1.
-    pub(super) fn write(&mut self, key: &'static Key, text: &str, origin: Origin, line: Option<usize>) {
+    /// Sets a value, or keeps what is wrong with it.
+    pub(super) fn write(&mut self, key: &'static Key, text: &str, origin: Origin) {
         match (key.set)(&mut self.config, text) {
             Ok(()) => {
                 self.config.origins.insert(key.name, origin);
+                self.refused.remove(key.name);
             }
-            Err(wrong) => self.problems.push(describe(key, text, &origin, line, &wrong)),
+            Err(wrong) => {
+                self.problems.push(describe(key, text, &origin, &wrong));
+                self.refused.insert(key.name);
+            }
         }
+    }
+
+    /// Keeps what is wrong with a value that cannot be shown.
+    pub(super) fn refuse(&mut self, key: &'static Key, origin: &Origin, wrong: &str) {
+        self.problems.push(format!("{} ({origin}): {wrong}", key.name));
+        self.refused.insert(key.name);
+    }
+
+    /// Keeps that a value is no text.
+    pub(super) fn illegible(&mut self, key: &'static Key, origin: &Origin) {
+        self.refuse(key, origin, "is not UTF-8");
+    }
+
+    /// Keeps why nothing of the file could be read.
+    pub(super) fn unreadable(&mut self, problem: String) {
+        self.problem(problem);
+        self.file_is_unreadable = true;
     }
 
     /// Keeps a mistake that concerns no known key.
@@ -37,15 +64,17 @@ impl Draft {
         self.problems.push(format!("{name} ({place}): is not a known {what}{}", suggestion(name, known)));
     }
 
-    /// The configuration, or all mistakes.
+    /// The configuration, or all mistakes: those of single values, then those between values.
     pub(super) fn finish(mut self) -> Result<Config> {
-        // A rule between two values means something only when both are what somebody wrote.
-        if self.problems.is_empty() {
-            for (name, wrong) in broken_rules(&self.config) {
-                if let Some(key) = Key::find(name) {
-                    let (text, origin) = ((key.show)(&self.config), self.config.origin(name));
-                    self.problems.push(describe(key, &text, &origin, None, &wrong));
-                }
+        for broken in broken_rules(&self.config) {
+            // What a rule says of a value that nobody knows would be a guess.
+            if !broken.keys.iter().all(|key| self.is_known(key)) {
+                continue;
+            }
+            let [name, ..] = broken.keys;
+            if let Some(key) = Key::find(name) {
+                let (text, origin) = ((key.show)(&self.config), self.config.origin(name));
+                self.problems.push(describe(key, &text, &origin, &broken.wrong));
             }
         }
         match self.problems.as_slice() {
@@ -58,12 +87,17 @@ impl Draft {
             ))),
         }
     }
+
+    /// Whether the value of a key is what somebody wrote, or the default where nobody did.
+    fn is_known(&self, key: &str) -> bool {
+        let may_be_in_the_file = self.file_is_unreadable && self.config.origin(key) == Origin::Default;
+        !self.refused.contains(key) && !may_be_in_the_file
+    }
 }
 
-fn describe(key: &Key, text: &str, origin: &Origin, line: Option<usize>, wrong: &str) -> String {
+fn describe(key: &Key, text: &str, origin: &Origin, wrong: &str) -> String {
     let shown = if key.secret { MASKED.to_owned() } else { format!("{text:?}") };
-    let line = line.map_or_else(String::new, |line| format!(", line {line}"));
-    format!("{} = {shown} ({origin}{line}): {wrong}", key.name)
+    format!("{} = {shown} ({origin}): {wrong}", key.name)
 }
 
 fn invalid(message: String) -> Error {

@@ -11,7 +11,7 @@ pub(super) fn read(named: &NamedFile, draft: &mut Draft) {
     let path = named.path.as_path();
     match fs::read_to_string(path) {
         Ok(text) => write(path, &text, draft),
-        Err(cause) => draft.problem(format!(
+        Err(cause) => draft.unreadable(format!(
             "cannot read the configuration file {} (named by {}): {cause}",
             path.display(),
             named.origin
@@ -25,7 +25,7 @@ fn write(path: &Path, text: &str, draft: &mut Draft) {
         Err(error) => {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             let wrong = error.message().replace('\n', ", ");
-            draft.problem(format!("cannot read file {}, line {line}, as TOML: {wrong}", path.display()));
+            draft.unreadable(format!("cannot read file {}:{line} as TOML: {wrong}", path.display()));
         }
     }
 }
@@ -54,22 +54,19 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, name: &str, value: &DeValue<'_>, line: usize) {
-        let place = format!("file {}, line {line}", self.path.display());
+        let place = Origin::File { path: self.path.to_owned(), line };
         let Some(key) = Key::find(name) else {
             if is_section(name) {
                 return self.draft.problem(format!("{name} ({place}): is a section; write [{name}]"));
             }
-            return self.draft.unknown("key", name, &place, KEYS.iter().map(|key| key.name));
+            return self.draft.unknown("key", name, &place.to_string(), KEYS.iter().map(|key| key.name));
         };
         match scalar(value) {
-            Some(text) => {
-                self.draft.write(key, &text, Origin::File(self.path.to_owned()), Some(line));
+            Some(text) => self.draft.write(key, &text, place),
+            None => {
+                let wrong = format!("is of the type {}; write it like {}", value.type_str(), key.example());
+                self.draft.refuse(key, &place, &wrong);
             }
-            None => self.draft.problem(format!(
-                "{name} ({place}): is of the type {}; write it like {}",
-                value.type_str(),
-                key.example()
-            )),
         }
     }
 }

@@ -2,14 +2,19 @@
 
 use std::{fmt, path::PathBuf};
 
-/// Where a value came from. Shown as `default`, `file F`, `environment N` or `flag --x`.
+/// Where a value came from. Shown as `default`, `file F:LINE`, `environment N` or `flag --x`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Origin {
     /// Nobody wrote it.
     #[default]
     Default,
     /// The configuration file.
-    File(PathBuf),
+    File {
+        /// As it was named.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// The environment variable of this name.
     Environment(String),
     /// The flag of this name, without its dashes.
@@ -20,7 +25,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
-            Origin::File(path) => write!(f, "file {}", path.display()),
+            // Terminals and editors make a link of it.
+            Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
             Origin::Environment(name) => write!(f, "environment {name}"),
             Origin::Flag(name) => write!(f, "flag --{name}"),
         }

@@ -35,10 +35,10 @@ impl Environment {
             let key = KEYS.iter().find(|key| key.variable() == *name);
             match (key, value.to_str()) {
                 (Some(key), Some(text)) => {
-                    draft.write(key, text, Origin::Environment(name.clone()), None);
+                    draft.write(key, text, Origin::Environment(name.clone()));
                 }
                 (Some(key), None) => {
-                    draft.problem(format!("{} (environment {name}): is not UTF-8", key.name));
+                    draft.illegible(key, &Origin::Environment(name.clone()));
                 }
                 (None, _) if is_foreign(name, value) => {}
                 (None, _) => {
@@ -111,8 +111,8 @@ impl Flags {
                 continue;
             };
             match value.to_str() {
-                Some(text) => draft.write(key, text, Origin::Flag(flag), None),
-                None => draft.problem(format!("{} (flag --{flag}): is not UTF-8", key.name)),
+                Some(text) => draft.write(key, text, Origin::Flag(flag)),
+                None => draft.illegible(key, &Origin::Flag(flag)),
             }
         }
     }

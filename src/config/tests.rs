@@ -1,11 +1,13 @@
-//! The configuration as a whole: precedence, messages, and that every key of the table works.
+//! The configuration as a whole: precedence, and that every key of the table works. What is said of
+//! mistakes is in [`mistakes`].
+
+mod mistakes;
 
 use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::Reason;
 
 /// A configuration file in a folder of its own, and the flags that name it.
 struct File {
@@ -24,14 +26,6 @@ fn file(text: &str) -> File {
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
     variables.iter().map(|(name, value)| (*name, *value)).collect()
-}
-
-/// The message of the refusal, with the file's path replaced by FILE.
-fn refusal(text: &str, variables: &[(&str, &str)]) -> String {
-    let file = file(text);
-    let error = load(&file.flags, &environment(variables)).unwrap_err();
-    assert_eq!(error.reason(), Reason::ConfigInvalid);
-    error.message().replace(&file.path.display().to_string(), "FILE")
 }
 
 /// A value for a key that is right and not the default.
@@ -97,7 +91,9 @@ fn every_key_is_settable_in_the_file_and_the_environment() {
         };
         let file = file(&text);
         let config = load(&file.flags, &Environment::default()).unwrap();
-        let expected = Entry { key: key.name, value: value.clone(), origin: Origin::File(file.path) };
+        let line = if key.name.contains('.') { 2 } else { 1 };
+        let expected =
+            Entry { key: key.name, value: value.clone(), origin: Origin::File { path: file.path, line } };
         assert_eq!(entry(&config, key), expected);
 
         let variable = key.variable();
@@ -147,7 +143,7 @@ fn the_later_source_wins() {
     assert_eq!(config.log_level, "error");
     assert_eq!(config.grpc.listen.port(), 3);
     assert_eq!(config.http.listen.port(), 5);
-    assert_eq!(config.origin("log_level").to_string(), format!("file {}", file.path.display()));
+    assert_eq!(config.origin("log_level").to_string(), format!("file {}:1", file.path.display()));
     assert_eq!(config.origin("grpc.listen").to_string(), "environment SEAWORTHY_GRPC_LISTEN");
     assert_eq!(config.origin("http.listen").to_string(), "flag --http-listen");
     assert_eq!(config.origin("data_dir").to_string(), "default");
@@ -160,109 +156,6 @@ fn the_environment_names_the_file_unless_a_flag_does() {
     assert_eq!(load(&Flags::default(), &variables).unwrap().log_level, "warn");
     assert_eq!(load(&flagged.flags, &variables).unwrap().log_level, "error");
     assert_eq!(load(&Flags::default(), &environment(&[(CONFIG_VARIABLE, "")])).unwrap().log_level, "info");
-}
-
-#[test]
-fn each_mistake_is_named_with_its_place_and_its_cure() {
-    for (text, message) in [
-        (
-            "[fleet]\nlease_tll = \"15s\"",
-            "fleet.lease_tll (file FILE, line 2): is not a known key; did you mean fleet.lease_ttl?",
-        ),
-        ("colour = \"red\"", "colour (file FILE, line 1): is not a known key"),
-        ("[flet]", "flet (file FILE, line 1): is not a known key"),
-        ("grpc = 5", "grpc (file FILE, line 1): is a section; write [grpc]"),
-        (
-            "[fleet]\nlease_ttl = 15",
-            "fleet.lease_ttl = \"15\" (file FILE, line 2): is not a duration; write it like 250ms, 30s, 1m30s \
-             or 24h",
-        ),
-        (
-            "[fleet]\nlease_ttl = \"0s\"",
-            "fleet.lease_ttl = \"0s\" (file FILE, line 2): must be between 2s and 10m",
-        ),
-        (
-            "[grpc]\nmax_connections = 0",
-            "grpc.max_connections = \"0\" (file FILE, line 2): must be a whole number between 1 and 1000000",
-        ),
-        (
-            "[grpc]\nmax_message_bytes = \"4MB\"",
-            "grpc.max_message_bytes = \"4MB\" (file FILE, line 2): is not a size; write a whole number of bytes \
-             with or without KiB, MiB or GiB, like 64MiB",
-        ),
-        (
-            "[grpc]\nmax_header_bytes = 10",
-            "grpc.max_header_bytes = \"10\" (file FILE, line 2): must be between 1KiB and 1MiB",
-        ),
-        (
-            "[grpc]\nlisten = \"localhost:50051\"",
-            "grpc.listen = \"localhost:50051\" (file FILE, line 2): is not an address to listen on; write an IP \
-             address and a port, like 127.0.0.1:50051 or [::1]:50051 (port 0 takes a free one)",
-        ),
-        (
-            "[grpc]\nlisten = [\"127.0.0.1:1\"]",
-            "grpc.listen (file FILE, line 2): is of the type array; write it like listen = \"127.0.0.1:50051\"",
-        ),
-        ("insecure = \"yes\"", "insecure = \"yes\" (file FILE, line 1): must be true or false"),
-        (
-            "log_level = \"inf\"",
-            "log_level = \"inf\" (file FILE, line 1): \"inf\" is not a level; write off, error, warn, info, debug \
-             or trace, or a filter like info,seaworthy::fleet=debug",
-        ),
-        ("log_format = \"xml\"", "log_format = \"xml\" (file FILE, line 1): must be auto, json or human"),
-        ("data_dir = \"\"", "data_dir = \"\" (file FILE, line 1): must not be empty"),
-        (
-            "[shutdown]\ntotal = \"4s\"",
-            "shutdown.lame_duck = \"5s\" (default): must be shorter than shutdown.total, which is 4s (file FILE)",
-        ),
-        (
-            "[http]\nlisten = \"127.0.0.1:50051\"",
-            "http.listen = \"127.0.0.1:50051\" (file FILE): is also the address of grpc.listen; give each \
-             listener its own",
-        ),
-        (
-            "[http]\nmetrics_listen = \"0.0.0.0:9090\"",
-            "http.metrics_listen = \"0.0.0.0:9090\" (file FILE): reaches beyond this machine, and this version \
-             has neither TLS nor authentication: only loopback is safe; listen on 127.0.0.1 behind a proxy that \
-             terminates TLS and authenticates callers, or set insecure = true if everyone on the network is \
-             trusted",
-        ),
-    ] {
-        assert_eq!(refusal(text, &[]), format!("invalid configuration: {message}"), "{text}");
-    }
-}
-
-#[test]
-fn a_file_that_cannot_be_read_is_named() {
-    let broken = refusal("log_level = \"info\"\n[grpc\nlisten = 1", &[]);
-    assert!(
-        broken.starts_with("invalid configuration: cannot read file FILE, line 2, as TOML: "),
-        "{broken}"
-    );
-    let error =
-        load(&Flags { config: Some("/no/such/file".into()), ..Flags::default() }, &Environment::default());
-    assert_eq!(
-        error.unwrap_err().message(),
-        "invalid configuration: cannot read the configuration file /no/such/file (named by flag --config): No \
-         such file or directory (os error 2)"
-    );
-}
-
-#[test]
-fn all_mistakes_are_told_at_once() {
-    let message = refusal(
-        "log_level = \"loud\"\n[shutdown]\ntotal = \"soon\"",
-        &[("SEAWORTHY_INSECURE", "maybe"), ("SEAWORTHY_GRCP_LISTEN", "127.0.0.1:1")],
-    );
-    let lines: Vec<_> = message.lines().collect();
-    assert_eq!(lines.len(), 5, "{message}");
-    assert_eq!(lines[0], "invalid configuration, 4 mistakes:");
-    assert!(
-        message.contains("  insecure = \"maybe\" (environment SEAWORTHY_INSECURE): must be true or false")
-    );
-    assert!(message.contains(
-        "  SEAWORTHY_GRCP_LISTEN (environment): is not a known variable; did you mean SEAWORTHY_GRPC_LISTEN?"
-    ));
 }
 
 #[test]
@@ -335,7 +228,10 @@ fn a_reload_takes_live_values_and_names_the_rest() {
     assert_eq!(reloaded.needs_restart, ["grpc.listen", "fleet.lease_ttl"]);
     assert_eq!(reloaded.config.log_level, "debug");
     assert_eq!(reloaded.config.fleet.max_instances.get(), 5_000);
-    assert_eq!(reloaded.config.origin("fleet.max_instances"), Origin::File(file.path.clone()));
+    assert_eq!(
+        reloaded.config.origin("fleet.max_instances"),
+        Origin::File { path: file.path.clone(), line: 3 }
+    );
     assert_eq!(reloaded.config.grpc, current.grpc);
     assert_eq!(reloaded.config.fleet.lease_ttl, current.fleet.lease_ttl);
 

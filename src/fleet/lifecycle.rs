@@ -22,17 +22,17 @@ pub enum Lifecycle {
 }
 
 impl Lifecycle {
-    /// The name in messages: `LAME_DUCK`.
+    /// The word for people, wherever they read it: `lame_duck`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Lifecycle::Starting => "STARTING",
-            Lifecycle::Ready => "READY",
-            Lifecycle::LameDuck => "LAME_DUCK",
-            Lifecycle::Draining => "DRAINING",
-            Lifecycle::Stopping => "STOPPING",
-            Lifecycle::Stopped => "STOPPED",
-            Lifecycle::Failed => "FAILED",
-            Lifecycle::Lost => "LOST",
+            Lifecycle::Starting => "starting",
+            Lifecycle::Ready => "ready",
+            Lifecycle::LameDuck => "lame_duck",
+            Lifecycle::Draining => "draining",
+            Lifecycle::Stopping => "stopping",
+            Lifecycle::Stopped => "stopped",
+            Lifecycle::Failed => "failed",
+            Lifecycle::Lost => "lost",
         }
     }
 

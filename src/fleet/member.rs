@@ -240,7 +240,7 @@ impl Member {
             Lifecycle::Lost => {
                 return Verdict::new(
                     State::Unknown,
-                    format!("lost: not heard for {}", shown(self.lease.ttl())),
+                    format!("lost: not heard within its lease of {}", shown(self.lease.ttl())),
                 );
             }
             Lifecycle::Failed => return Verdict::new(State::Unhealthy, "the instance said that it failed"),

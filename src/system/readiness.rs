@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::text::counted;
+
 /// How a check came out. Worse is greater.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Outcome {
@@ -14,12 +16,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The name in messages.
+    /// The word for people, wherever they read it: `pass`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Outcome::Pass => "PASS",
-            Outcome::Warn => "WARN",
-            Outcome::Fail => "FAIL",
+            Outcome::Pass => "pass",
+            Outcome::Warn => "warn",
+            Outcome::Fail => "fail",
         }
     }
 }
@@ -182,13 +184,17 @@ fn capacity(facts: &Facts) -> Check {
     let Facts { instances, max_instances, .. } = facts;
     let full = instances * 100 >= max_instances * NEARLY_FULL;
     let outcome = if full { Outcome::Warn } else { Outcome::Pass };
-    let message = format!("{instances} of {max_instances} instances are registered");
+    let message = format!("{instances} of {} registered", counted(*max_instances, "instance"));
     check("fleet.capacity", "fleet has room", (outcome, message, "raise fleet.max_instances"))
 }
 
 fn lost(facts: &Facts) -> Check {
     let outcome = if facts.lost > 0 { Outcome::Warn } else { Outcome::Pass };
-    let message = format!("{} instances are lost", facts.lost);
+    let message = match facts.lost {
+        0 => "no instance is lost".to_owned(),
+        1 => "1 instance is lost".to_owned(),
+        many => format!("{many} instances are lost"),
+    };
     check(
         "fleet.heard",
         "every instance is heard",

@@ -95,7 +95,7 @@ async fn silence_is_lost_and_a_sign_of_life_brings_it_back() {
     let get = pb::GetInstanceRequest { service: "orders".into(), instance_id: "i-1".into() };
     let lost = fleet.get_instance(get.clone()).await.unwrap().into_inner().instance.unwrap();
     assert_eq!(lost.lifecycle(), pb::Lifecycle::Lost);
-    assert_eq!(lost.cause, "lost: not heard for 2s");
+    assert_eq!(lost.cause, "lost: not heard within its lease of 2s");
 
     assert_eq!(heartbeat(&mut fleet, &who).await.outcome(), pb::HeartbeatOutcome::Renewed);
     let back = fleet.get_instance(get).await.unwrap().into_inner().instance.unwrap();

@@ -22,7 +22,7 @@ async fn a_broken_database_makes_component_instance_and_service_unhealthy_with_t
     let target = pb::GetHealthRequest { service: "orders".into(), ..pb::GetHealthRequest::default() };
     let service = health.get_health(target).await.unwrap().into_inner().health.unwrap();
     assert_eq!(service.state(), pb::HealthState::Unhealthy);
-    assert_eq!(service.cause, "0 of 1 required instances available; i-1: component database: file is gone");
+    assert_eq!(service.cause, "0 of 1 required instance available; i-1: component database: file is gone");
     for name in ["orders", "orders/i-1", "orders/i-1/database", "orders:readiness"] {
         assert_eq!(server.check(name).await.unwrap(), ServingStatus::NotServing, "{name}");
     }

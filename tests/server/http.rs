@@ -94,7 +94,7 @@ async fn the_report_names_what_would_not_do_in_production() {
     let server = TestServer::start().await;
     let (code, body) = server.get("/production-readiness").await;
     let report = json(&body);
-    assert_eq!((code, report["outcome"].as_str()), (200, Some("WARN")), "{body}");
+    assert_eq!((code, report["outcome"].as_str()), (200, Some("warn")), "{body}");
     let checks = report["checks"].as_array().unwrap();
     let identity = checks.iter().find(|check| check["id"] == "identity.authenticated").unwrap();
     assert!(!identity["hint"].as_str().unwrap().is_empty());
@@ -144,14 +144,14 @@ async fn metrics_say_how_services_are_and_move_with_them() {
         text
     };
     has(&[
-        r#"seaworthy_fleet_services{health="HEALTHY"} 1"#,
-        r#"seaworthy_fleet_services{health="DEGRADED"} 0"#,
-        r#"seaworthy_fleet_services{health="UNHEALTHY"} 1"#,
-        r#"seaworthy_service_health{service="orders",health="UNHEALTHY"} 1"#,
-        r#"seaworthy_service_health{service="orders",health="HEALTHY"} 0"#,
-        r#"seaworthy_service_health{service="payments",health="HEALTHY"} 1"#,
-        r#"seaworthy_instances{lifecycle="READY",health="HEALTHY"} 1"#,
-        r#"seaworthy_instances{lifecycle="READY",health="UNHEALTHY"} 1"#,
+        r#"seaworthy_services{health="healthy"} 1"#,
+        r#"seaworthy_services{health="degraded"} 0"#,
+        r#"seaworthy_services{health="unhealthy"} 1"#,
+        r#"seaworthy_service_health{service="orders",health="unhealthy"} 1"#,
+        r#"seaworthy_service_health{service="orders",health="healthy"} 0"#,
+        r#"seaworthy_service_health{service="payments",health="healthy"} 1"#,
+        r#"seaworthy_instances{lifecycle="ready",health="healthy"} 1"#,
+        r#"seaworthy_instances{lifecycle="ready",health="unhealthy"} 1"#,
         "seaworthy_available_instances 1",
         "seaworthy_service_health_left_out 0",
     ])
@@ -164,14 +164,14 @@ async fn metrics_say_how_services_are_and_move_with_them() {
     };
     fleet.remove_instance(remove).await.unwrap();
     let text = has(&[
-        r#"seaworthy_fleet_services{health="HEALTHY"} 1"#,
-        r#"seaworthy_fleet_services{health="UNHEALTHY"} 0"#,
-        r#"seaworthy_service_health{service="orders",health="HEALTHY"} 1"#,
-        r#"seaworthy_instances{lifecycle="READY",health="HEALTHY"} 1"#,
+        r#"seaworthy_services{health="healthy"} 1"#,
+        r#"seaworthy_services{health="unhealthy"} 0"#,
+        r#"seaworthy_service_health{service="orders",health="healthy"} 1"#,
+        r#"seaworthy_instances{lifecycle="ready",health="healthy"} 1"#,
         "seaworthy_available_instances 1",
     ])
     .await;
-    assert!(!text.contains("payments") && !text.contains(r#"health="UNHEALTHY"} 1"#), "{text}");
+    assert!(!text.contains("payments") && !text.contains(r#"health="unhealthy"} 1"#), "{text}");
     server.stop().await;
 }
 
@@ -187,8 +187,7 @@ async fn no_more_than_a_thousand_services_have_a_figure_of_their_own() {
     let text = server.get("/metrics").await.1;
     let shown = text.lines().filter(|line| line.starts_with("seaworthy_service_health{")).count();
     assert_eq!(shown, 4 * 1000);
-    for line in ["seaworthy_service_health_left_out 3", r#"seaworthy_fleet_services{health="UNKNOWN"} 1003"#]
-    {
+    for line in ["seaworthy_service_health_left_out 3", r#"seaworthy_services{health="unknown"} 1003"#] {
         assert!(text.contains(line), "{line}");
     }
     server.stop().await;

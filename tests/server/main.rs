@@ -14,3 +14,4 @@ mod session;
 mod shutdown;
 mod standard_health;
 mod watch;
+mod words;

@@ -3,27 +3,31 @@
 //! `POST /orders` with a JSON body `{"item": "anchor", "quantity": 2}`, `GET /orders` and
 //! `GET /orders/{id}`; its own health at `/health`, `/health/live` and `/health/ready`. Its components
 //! tell the truth: move the database file away and `database` is unhealthy within one interval, put it
-//! back and it recovers.
+//! back and it recovers. It tells when the control plane goes away and comes back, and serves meanwhile.
 //!
 //! ```text
-//! cargo run -p seaworthy-client --features axum --example orders -- --database /var/tmp/orders.db
+//! cargo run -p seaworthy-client --features axum --example orders -- --database /tmp/orders.db --interval 1s
 //! ```
 
 #[path = "orders/api.rs"]
 mod api;
+#[path = "orders/args.rs"]
+mod args;
 #[path = "orders/store.rs"]
 mod store;
+#[path = "orders/tell.rs"]
+mod tell;
 
 use std::{
     error::Error,
-    io::{Write as _, stdout},
+    io::{IsTerminal as _, Write as _, stdout},
     net::SocketAddr,
-    path::PathBuf,
+    process::ExitCode,
     time::Duration,
 };
 
-use clap::Parser;
-use seaworthy_client::{Agent, Check, Component, Lifecycle, checks};
+use clap::Parser as _;
+use seaworthy_client::{Agent, Builder, Check, Component, Handle, Lifecycle, checks};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -32,7 +36,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::store::Store;
+use crate::{args::Args, store::Store, tell::say};
 
 /// Space that the database needs to go on.
 const MIN_FREE_BYTES: u64 = 64 << 20;
@@ -42,41 +46,63 @@ const MIN_MEMORY_BYTES: u64 = 32 << 20;
 const LAME_DUCK: Duration = Duration::from_millis(500);
 /// How long requests may take to end after that.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Exit code of a wrong command line (`EX_USAGE`).
+const USAGE: u8 = 64;
 
-/// A small order service that is attached to a Seaworthy control plane.
-#[derive(Debug, Parser)]
-struct Args {
-    /// Where the control plane is.
-    #[arg(long, default_value = "http://127.0.0.1:50051")]
-    control_plane: String,
-    /// Where to serve; port 0 picks one.
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-    /// The database file; made if it is not there at the start.
-    #[arg(long, default_value = "orders.db")]
-    database: PathBuf,
-    /// Id of this instance; by default one of its own.
-    #[arg(long)]
-    instance_id: Option<String>,
-    /// host:port of the payment service, where there is one.
-    #[arg(long)]
-    payments: Option<String>,
-    /// Seconds between two reports of each component.
-    #[arg(long, default_value_t = 5.0)]
-    interval: f64,
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(wrong) => {
+            // Nobody reads it where it cannot be written; the exit code stays.
+            drop(wrong.print());
+            return if wrong.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(format_args!("error: {why}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
-    let interval = Duration::try_from_secs_f64(args.interval)?;
-    let store = Store::open(&args.database)?;
-    let listener = TcpListener::bind(args.listen).await?;
+async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let store = Store::open(&args.database).map_err(|cause| {
+        let database = args.database.display();
+        format!("cannot open the database {database}: {cause}; hint: name a file in a folder that may be written, with --database")
+    })?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|cause| {
+        format!(
+            "cannot listen on {}: {cause}; hint: choose another port with --listen, 0 for a free one",
+            args.listen
+        )
+    })?;
     let address = listener.local_addr()?;
+    let seaworthy = describe(args, address, &store)
+        .attach()
+        .map_err(|cause| format!("{cause}; hint: `orders --help` says what each flag takes"))?;
 
-    let watched = store.clone();
-    let folder = store.folder();
-    let mut builder = Agent::builder(args.control_plane, "orders")
+    announce(&seaworthy, address)?;
+    tell::greet(&seaworthy, &args.control_plane, address, store.path(), args.interval);
+    let handle = seaworthy.handle();
+    let router = api::router(store).merge(handle.health_router());
+    let work = async {
+        let served = serve(listener, router, handle.clone()).await;
+        tell::left(seaworthy.leave("stopped by a signal").await);
+        served
+    };
+    // What is told ends by itself, once the agent has left.
+    let (served, ()) = tokio::join!(work, tell::attachment(handle.clone()));
+    Ok(served?)
+}
+
+/// This process, as the control plane is to know it.
+fn describe(args: &Args, address: SocketAddr, store: &Store) -> Builder {
+    let interval = args.interval;
+    let (watched, folder) = (store.clone(), store.folder());
+    let mut builder = Agent::builder(&args.control_plane, "orders")
         .version(env!("CARGO_PKG_VERSION"))
         .address(address.to_string())
         .label("example", "orders")
@@ -101,24 +127,31 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 .interval(interval)
                 .check(checks::memory_available(MIN_MEMORY_BYTES)),
         );
-    if let Some(payments) = args.payments {
+    if let Some(payments) = &args.payments {
         let payments = Component::new("payments").kind("tcp").interval(interval).check(checks::tcp(payments));
         builder = builder.depends_on("payments").component(payments.fail_threshold(1));
     }
-    if let Some(id) = args.instance_id {
+    if let Some(id) = &args.instance_id {
         builder = builder.instance_id(id);
     }
-    let seaworthy = builder.attach()?;
+    builder
+}
 
-    let router = api::router(store).merge(seaworthy.health_router());
+/// For scripts: where it serves, as a line of JSON. People are greeted instead.
+fn announce(handle: &Handle, address: SocketAddr) -> std::io::Result<()> {
+    if stdout().is_terminal() {
+        return Ok(());
+    }
     let ready = json!({
         "address": address.to_string(),
-        "instance_id": seaworthy.instance_id(),
+        "instance_id": handle.instance_id(),
         "pid": std::process::id(),
     });
-    writeln!(stdout(), "{ready}")?;
+    writeln!(stdout(), "{ready}")
+}
 
-    let handle = seaworthy.handle();
+/// Serves until it is asked to stop, and says to the control plane how that goes on.
+async fn serve(listener: TcpListener, router: axum::Router, handle: Handle) -> std::io::Result<()> {
     let (drain, draining) = oneshot::channel::<()>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         asked_to_stop().await;
@@ -128,11 +161,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         drop(drain);
     });
     tokio::select! {
-        served = serving => served?,
-        () = async { draining.await.ok(); sleep(DRAIN_TIMEOUT).await } => {}
+        served = serving => served,
+        () = async { draining.await.ok(); sleep(DRAIN_TIMEOUT).await } => Ok(()),
     }
-    seaworthy.leave("stopped by a signal").await;
-    Ok(())
 }
 
 /// Waits for SIGTERM or Ctrl-C. Where neither can be heard it waits for ever, and the process is killed

@@ -1,18 +1,16 @@
 //! A named part of an instance, as the service declares it: who answers for its health, how often, and
 //! how much it matters.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
     Check, IntoCheck,
-    health::Thresholds,
     proto::seaworthy::v1::{self as wire},
+    rules::Thresholds,
 };
 
 /// How often a component reports where nothing else was said.
 pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
-/// Bad reports in a row until a checked component counts as bad, where nothing else was said.
-const DEFAULT_FAIL_THRESHOLD: u32 = 3;
 /// Good reports in a row until it counts as good again, where nothing else was said.
 const DEFAULT_PASS_THRESHOLD: u32 = 1;
 
@@ -121,8 +119,10 @@ impl Component {
     }
 
     pub(crate) fn thresholds(&self) -> Thresholds {
-        let default = if self.check.is_some() { DEFAULT_FAIL_THRESHOLD } else { 1 };
-        Thresholds { fail: self.fail_threshold.unwrap_or(default), pass: self.pass_threshold }
+        // The builder refuses zero; before that it counts as one.
+        let reports = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let default = if self.check.is_some() { Thresholds::DEFAULT.fail } else { NonZeroU32::MIN };
+        Thresholds { fail: self.fail_threshold.map_or(default, reports), pass: reports(self.pass_threshold) }
     }
 
     pub(crate) fn to_wire(&self) -> wire::Component {
@@ -134,8 +134,8 @@ impl Component {
             depends_on: self.depends_on.clone(),
             capabilities: vec![wire::Capability::Health.into()],
             report_interval: self.interval.try_into().ok(),
-            fail_threshold: fail,
-            pass_threshold: pass,
+            fail_threshold: fail.get(),
+            pass_threshold: pass.get(),
         }
     }
 }

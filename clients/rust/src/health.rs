@@ -1,18 +1,18 @@
 //! The health of this process as it sees itself, without asking the control plane: each component
-//! after its thresholds, and the roll-up of them. The rules are those of the control plane, so that a
-//! platform that probes the service and an operator who asks the fleet see the same. What is missing
-//! here on purpose: staleness (the library itself repeats reports) and flapping.
+//! after its thresholds, and the roll-up of them. The rules are the control plane's too ([`rules`]), so
+//! that a platform that probes the service and an operator who asks the fleet see the same. What is
+//! missing here on purpose: staleness (the library itself repeats reports) and flapping.
 
 pub(crate) mod board;
-mod rollup;
-mod thresholds;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-pub(crate) use self::thresholds::{Thresholds, Tracker};
-use crate::{Lifecycle, Report, report::HealthState};
+use crate::{
+    HealthState, Lifecycle, Report, Verdict,
+    rules::{self, Part, Streaks},
+};
 
 /// Who this process is, the same for as long as it lives.
 #[derive(Debug)]
@@ -47,21 +47,14 @@ pub struct ComponentHealth {
     essential: bool,
     /// Positions of the components that this one needs.
     depends_on: Vec<usize>,
-    tracker: Tracker,
+    streaks: Streaks,
+    /// The message of the newest report that was not healthy.
+    bad_message: String,
     report: Option<Report>,
     /// When the service last pushed a report. `None`: never, or a check answers for it.
     pushed_at: Option<Instant>,
     /// Counts up at every report, so that a session knows what it has not sent yet.
     revision: u64,
-}
-
-/// A state and, unless it is healthy, why.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Verdict {
-    /// The state.
-    pub state: HealthState,
-    /// Why, in one sentence for people. Empty while it is healthy.
-    pub cause: String,
 }
 
 impl Health {
@@ -98,7 +91,8 @@ impl Health {
     /// Rolls the components up: an unhealthy essential component makes it unhealthy, an essential
     /// component of which nothing is known yet makes it unknown, any other problem makes it degraded.
     pub fn verdict(&self) -> Verdict {
-        rollup::verdict(&self.components)
+        let parts: Vec<_> = self.components.iter().map(ComponentHealth::part).collect();
+        rules::instance(&parts)
     }
 
     /// Whether the process may go on running: false once the service said that it has failed.
@@ -109,7 +103,7 @@ impl Health {
     /// Whether work may be sent here: it is ready, it is not leaving, and no essential component
     /// stands in the way.
     pub fn is_ready(&self) -> bool {
-        self.lifecycle == Lifecycle::Ready && self.presence == Presence::Here && self.verdict().state.works()
+        self.lifecycle == Lifecycle::Ready && self.presence == Presence::Here && self.verdict().state.serves()
     }
 
     #[cfg(feature = "server")]
@@ -136,7 +130,7 @@ impl ComponentHealth {
 
     /// Its state after thresholds.
     pub fn state(&self) -> HealthState {
-        self.tracker.state()
+        self.streaks.state()
     }
 
     /// Why it is not healthy. Empty while it is.
@@ -144,7 +138,7 @@ impl ComponentHealth {
         match (self.state(), &self.report) {
             (HealthState::Healthy, _) => "",
             (_, None) => "no report yet",
-            (_, Some(_)) => self.tracker.cause(),
+            (_, Some(_)) => &self.bad_message,
         }
     }
 
@@ -155,7 +149,7 @@ impl ComponentHealth {
 
     /// How many reports in a row were not healthy.
     pub fn consecutive_failures(&self) -> u32 {
-        self.tracker.consecutive_failures()
+        self.streaks.consecutive_failures()
     }
 
     /// Response time of the last report. `None`: not measured.
@@ -169,9 +163,22 @@ impl ComponentHealth {
     }
 
     fn take(&mut self, report: Report) {
-        self.tracker.report(&report);
+        self.streaks.report(report.reported());
+        if report.state() != HealthState::Healthy {
+            report.message().clone_into(&mut self.bad_message);
+        }
         self.report = Some(report);
         self.revision += 1;
+    }
+
+    fn part(&self) -> Part<'_> {
+        Part {
+            name: &self.name,
+            essential: self.essential,
+            state: self.state(),
+            cause: self.cause(),
+            depends_on: &self.depends_on,
+        }
     }
 
     pub(crate) fn revision(&self) -> u64 {

@@ -34,9 +34,9 @@ pub(crate) fn router(board: Board, status: watch::Receiver<Status>) -> Router {
 
 async fn health(State(shared): State<Shared>) -> Response {
     let health = shared.board.now();
-    let works = health.verdict().state.works();
+    let serves = health.verdict().state.serves();
     let attached = matches!(*shared.status.borrow(), Status::Attached { .. });
-    answer(works, full(&health, attached))
+    answer(serves, full(&health, attached))
 }
 
 async fn live(State(shared): State<Shared>) -> Response {

@@ -4,29 +4,79 @@
 //! service never waits for it: where the control plane is away, restarts or was never there, everything
 //! goes on, and the agent comes back by itself with what is newest.
 //!
-//! ```no_run
-//! use seaworthy_client::{Agent, Component, checks};
+//! # From nothing to attached
 //!
-//! # async fn serve() {}
+//! ```no_run
+//! use seaworthy_client::{Agent, Component, Report, checks};
+//!
 //! # async fn ping() -> Result<(), std::io::Error> { Ok(()) }
-//! # async fn run() -> Result<(), seaworthy_client::AttachError> {
-//! let seaworthy = Agent::builder("http://127.0.0.1:50051", "orders")
-//!     .version(env!("CARGO_PKG_VERSION"))
-//!     .address("127.0.0.1:7001")
-//!     .component(Component::new("database").essential().check(|| async { ping().await }))
-//!     .component(Component::new("disk").check(checks::disk_space("/var/lib/orders", 1 << 30)))
-//!     .attach()?;
-//! serve().await;
-//! seaworthy.leave("deploy").await;
-//! # Ok(())
-//! # }
+//! # async fn serve() {}
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let seaworthy = Agent::builder("http://127.0.0.1:50051", "orders")
+//!         .address("127.0.0.1:7001")
+//!         .component(Component::new("database").essential().check(|| async { ping().await }))
+//!         .component(Component::new("disk").check(checks::disk_space("/var/lib/orders", 1 << 30)))
+//!         .component(Component::new("cache"))
+//!         .attach()?; // returns at once: only what is wrong in these lines is an error
+//!     seaworthy.push("cache", Report::degraded("cold"))?;
+//!     serve().await;
+//!     seaworthy.leave("deploy").await; // two seconds at the most; dropping the agent leaves too
+//!     Ok(())
+//! }
 //! ```
 //!
-//! # Features
-//! - `axum`: the service's own `/health`, `/health/live` and `/health/ready`, as a router.
-//! - `server`: the service's own `grpc.health.v1`, as a tonic service.
+//! The control plane comes with the binary `seaworthy`: `seaworthy serve` runs one, and `seaworthy health
+//! orders` shows what these lines told it. Where to go on:
 //!
-//! The message types of the wire contract are in [`proto`], for what this library does not wrap.
+//! | to | see |
+//! |---|---|
+//! | describe the process: version, zone, labels, needs, lease | [`Builder`], [`ServiceSpec`] |
+//! | say how a part is, by a function that is asked or by pushing | [`Component`], [`Check`], [`checks`], [`Report`] |
+//! | say that it starts, drains, stops | [`Handle::set_lifecycle`], [`Lifecycle`] |
+//! | hand it to the rest of the service | [`Agent::handle`], [`Handle`] |
+//! | know whether it is attached, and why not | [`Handle::status`], [`Status`], [`Handle::attached`] |
+//! | answer a platform's probes from within the service | [`Handle::health`], and the features below |
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `axum` | `Handle::health_router`: the service's own `/health`, `/health/live` and `/health/ready` |
+//! | `server` | `Handle::health_service`: the service's own `grpc.health.v1`, as a tonic service |
+//!
+//! # When it reconnects
+//!
+//! By itself, always, until the agent leaves. What differs is when, and as whom:
+//!
+//! | what ended the session | the next try | as |
+//! |---|---|---|
+//! | the control plane is not there, breaks off, or acknowledges nothing for a whole lease | after up to 100 ms, doubling to 10 s, at random | the same incarnation, by its session token |
+//! | it drains | when it said, plus up to 20 % | the same incarnation |
+//! | it does not know the registration or its token any more | as above | a new incarnation |
+//! | an operator removed the instance | after 10 s, or when it said | a new incarnation |
+//! | another process holds the instance id | up to 10 s, or when its lease ends | a new incarnation, once the id is free |
+//! | another process took the id over: [`Status::Superseded`] | every 10 s | a new incarnation, once the id is free |
+//! | it refuses the registration itself | every 10 s | a new incarnation |
+//!
+//! After every reconnect the newest report of each component and the lifecycle are said again.
+//!
+//! # What is bounded
+//!
+//! | what | bound |
+//! |---|---|
+//! | reports that are kept while the control plane is away | the newest of each component; 64 components |
+//! | a report | 4 KiB of message, 16 details; what is longer is cut, never refused |
+//! | messages on their way | 8; reports of one moment travel together, 20 ms after the first |
+//! | runs of a check | one at a time, each within its timeout; a panic or a hang is a report |
+//! | connecting, opening a session, leaving | 3 s, 10 s, 2 s |
+//! | a connection on which nothing moves | asked after 10 s, given up 5 s later |
+//! | log | each cause of a lost session once aloud, repeats at debug |
+//!
+//! It needs a tokio runtime with I/O and time. The message types of the wire contract are in [`proto`], for
+//! what this library does not wrap; the rules by which both ends judge health are in [`rules`].
 
 mod agent;
 mod builder;
@@ -43,6 +93,7 @@ mod lifecycle;
 pub mod proto;
 mod report;
 mod rt;
+pub mod rules;
 mod session;
 mod spec;
 mod status;
@@ -55,9 +106,10 @@ pub use self::{
     check::{Check, IntoCheck},
     component::Component,
     handle::{Handle, HasLeft, UnknownComponent},
-    health::{ComponentHealth, Health, Verdict},
+    health::{ComponentHealth, Health},
     lifecycle::Lifecycle,
-    report::{HealthState, IntoReport, Report},
+    report::{IntoReport, Report},
+    rules::{HealthState, Verdict},
     spec::ServiceSpec,
     status::{LeaveOutcome, Status},
 };

@@ -4,58 +4,12 @@
 
 use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 
-use crate::{proto::seaworthy::v1 as wire, rt};
+use crate::{HealthState, proto::seaworthy::v1 as wire, rt, rules::Reported};
 
 const MAX_MESSAGE_BYTES: usize = 4096;
 const MAX_DETAILS: usize = 16;
 const MAX_KEY_BYTES: usize = 63;
 const MAX_VALUE_BYTES: usize = 256;
-
-/// How well something works.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum HealthState {
-    /// Nobody knows yet.
-    #[default]
-    Unknown,
-    /// Works.
-    Healthy,
-    /// Works, less well than it should.
-    Degraded,
-    /// Does not work.
-    Unhealthy,
-}
-
-impl HealthState {
-    /// The name in lower case, as it appears in JSON: `healthy`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            HealthState::Unknown => "unknown",
-            HealthState::Healthy => "healthy",
-            HealthState::Degraded => "degraded",
-            HealthState::Unhealthy => "unhealthy",
-        }
-    }
-
-    /// Whether it works, well or less well.
-    pub fn works(self) -> bool {
-        matches!(self, HealthState::Healthy | HealthState::Degraded)
-    }
-
-    pub(crate) fn to_wire(self) -> wire::HealthState {
-        match self {
-            HealthState::Unknown => wire::HealthState::Unknown,
-            HealthState::Healthy => wire::HealthState::Healthy,
-            HealthState::Degraded => wire::HealthState::Degraded,
-            HealthState::Unhealthy => wire::HealthState::Unhealthy,
-        }
-    }
-}
-
-impl fmt::Display for HealthState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// One statement of a component about itself: healthy, degraded or unhealthy, with a message and
 /// figures.
@@ -68,7 +22,7 @@ impl fmt::Display for HealthState {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "a report counts when a check answers it or it is pushed"]
 pub struct Report {
-    state: HealthState,
+    state: Reported,
     message: String,
     details: BTreeMap<String, String>,
     response_time: Option<Duration>,
@@ -77,17 +31,17 @@ pub struct Report {
 impl Report {
     /// It works.
     pub fn healthy() -> Self {
-        Self::new(HealthState::Healthy, String::new())
+        Self::new(Reported::Healthy, String::new())
     }
 
     /// It works less well than it should; the message says why, and is cut at 4096 bytes.
     pub fn degraded(message: impl Into<String>) -> Self {
-        Self::new(HealthState::Degraded, message.into())
+        Self::new(Reported::Degraded, message.into())
     }
 
     /// It does not work; the message says why, and is cut at 4096 bytes.
     pub fn unhealthy(message: impl Into<String>) -> Self {
-        Self::new(HealthState::Unhealthy, message.into())
+        Self::new(Reported::Unhealthy, message.into())
     }
 
     /// Adds a figure or fact: `detail("free_bytes", 12345)`. At most 16 are kept, the first ones; keys
@@ -110,6 +64,10 @@ impl Report {
 
     /// How it is: healthy, degraded or unhealthy, never unknown.
     pub fn state(&self) -> HealthState {
+        self.state.into()
+    }
+
+    pub(crate) fn reported(&self) -> Reported {
         self.state
     }
 
@@ -136,14 +94,14 @@ impl Report {
     pub(crate) fn to_wire(&self, component: &str) -> wire::ComponentReport {
         wire::ComponentReport {
             component: component.to_owned(),
-            state: self.state.to_wire().into(),
+            state: to_wire(self.state).into(),
             message: self.message.clone(),
             response_time: self.response_time.and_then(|taken| taken.try_into().ok()),
             details: self.details.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         }
     }
 
-    fn new(state: HealthState, message: String) -> Self {
+    fn new(state: Reported, message: String) -> Self {
         let message = cut(message, MAX_MESSAGE_BYTES);
         Self { state, message, details: BTreeMap::new(), response_time: None }
     }
@@ -178,6 +136,14 @@ where
             Ok(answer) => answer.into_report(),
             Err(error) => Report::unhealthy(rt::chain(&*error.into())),
         }
+    }
+}
+
+fn to_wire(reported: Reported) -> wire::HealthState {
+    match reported {
+        Reported::Healthy => wire::HealthState::Healthy,
+        Reported::Degraded => wire::HealthState::Degraded,
+        Reported::Unhealthy => wire::HealthState::Unhealthy,
     }
 }
 

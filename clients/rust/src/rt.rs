@@ -105,6 +105,15 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// The cause at the root of an error: what people can do something about.
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
 #[allow(clippy::disallowed_methods)] // the one place that draws random bytes
 fn fill(bytes: &mut [u8]) -> bool {
     getrandom::fill(bytes).is_ok()

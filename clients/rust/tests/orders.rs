@@ -10,7 +10,7 @@ mod peer;
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
-use peer::{PATIENCE, Peer, Session};
+use peer::{PATIENCE, Peer, Place, Session};
 use seaworthy_client::proto::seaworthy::v1::{
     CloseReason, ComponentReport, HealthState, Lifecycle, attach_request::Message as Said,
 };
@@ -31,11 +31,11 @@ fn example() -> PathBuf {
 async fn start(peer: &Peer, database: &str) -> (Child, SocketAddr) {
     let mut child = Command::new(example())
         .args(["--control-plane", &peer.url(), "--database", database])
-        .args(["--interval", "1", "--instance-id", "orders-1"])
+        .args(["--interval", "1s", "--instance-id", "orders-1"])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .expect("cargo has built the example");
+        .expect("built by a whole `cargo test`, or by `cargo build --example orders`");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let line =
         timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable").expect("a line");
@@ -69,6 +69,106 @@ async fn ask(address: SocketAddr, method: &str, path: &str, body: &Value) -> (u1
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     (status, serde_json::from_str(body).expect("JSON"))
+}
+
+/// Runs it to its end: the code, and what it said to people.
+async fn ended(args: &[&str]) -> (Option<i32>, String) {
+    let run = Command::new(example()).args(args).kill_on_drop(true).output();
+    let output = timeout(PATIENCE, run)
+        .await
+        .expect("it ends")
+        .expect("built by a whole `cargo test`, or by `cargo build --example orders`");
+    assert_eq!(output.stdout, b"", "{args:?}");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_64_and_says_what_would_be_right() {
+    for (args, told) in [
+        (&["--databse", "x"][..], "--database"),
+        (&["--interval", "soon"], "for example 5s, 1m30s or 5"),
+        (&["--interval", "5 parsecs"], "for example 5s, 1m30s or 5"),
+        (&["--interval", "100ms"], "between 1s and 1h"),
+        (&["--interval", "-5"], "between 1s and 1h"),
+        (&["--listen", "localhost"], "socket address"),
+    ] {
+        let (code, said) = ended(args).await;
+        assert_eq!(code, Some(64), "{args:?}: {said}");
+        assert!(said.contains(told), "{args:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_told_with_what_to_do() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("orders.db");
+    let database = database.to_str().expect("a plain path");
+    for (args, told) in [
+        (
+            &["--database", "/no/such/folder/orders.db"][..],
+            "error: cannot open the database /no/such/folder/orders.db: ",
+        ),
+        (&["--database", database, "--listen", &taken], "error: cannot listen on 127.0.0.1:"),
+        (
+            &["--database", database, "--control-plane", "ftp://nowhere"],
+            "error: cannot attach: control_plane is `ftp://nowhere`; it must be like http://host:port",
+        ),
+    ] {
+        let (code, said) = ended(args).await;
+        assert_eq!(code, Some(1), "{args:?}: {said}");
+        assert!(said.starts_with(told) && said.contains("; hint: "), "{args:?}: {said}");
+        assert!(!said.contains('{') && !said.contains("Some("), "for people, not for debuggers: {said}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_is_and_when_the_control_plane_goes_and_comes_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("orders.db");
+    let place = Place::reserve();
+    let mut child = Command::new(example())
+        .args(["--control-plane", &place.url(), "--database", database.to_str().expect("a plain path")])
+        .args(["--instance-id", "orders-1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("built by a whole `cargo test`, or by `cargo build --example orders`");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut until = async |wanted: &str| {
+        let mut said = Vec::new();
+        let found = async {
+            while let Some(line) = lines.next_line().await.expect("readable") {
+                said.push(line);
+                if said.last().is_some_and(|line| line.contains(wanted)) {
+                    return;
+                }
+            }
+            panic!("it ended");
+        };
+        let in_time = timeout(PATIENCE, found).await.is_ok();
+        assert!(in_time, "{wanted:?} was never said, but {said:#?}");
+        said.join("\n")
+    };
+    let start = until("Ctrl-C").await;
+    for told in
+        ["orders/orders-1", &place.url(), "http://127.0.0.1:", "orders.db", "try next", "/health", "mv "]
+    {
+        assert!(start.contains(told), "{told} is not in {start}");
+    }
+    until("not attached: cannot reach the control plane at ").await;
+    let mut peer = Peer::start_at(&place).await;
+    let (session, _) = peer.registered(1, "sws_1").await;
+    until("attached as orders/orders-1, incarnation 1").await;
+    drop((session, peer));
+    until("not attached: ").await;
+    let mut peer = Peer::start_at(&place).await;
+    let mut session = peer.session().await;
+    session.open().await;
+    session.opened(1, "").await;
+    until("attached again as orders/orders-1, incarnation 1").await;
 }
 
 #[tokio::test]

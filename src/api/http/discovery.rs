@@ -117,8 +117,8 @@ fn group(instance: &Instance) -> TargetGroup {
         ("incarnation", instance.incarnation.to_string()),
         ("version", registration.version.clone()),
         ("zone", registration.zone.clone()),
-        ("health", instance.health.state.as_str().to_lowercase()),
-        ("lifecycle", instance.lifecycle.as_str().to_lowercase()),
+        ("health", instance.health.state.as_str().to_owned()),
+        ("lifecycle", instance.lifecycle.as_str().to_owned()),
         ("confirmed", instance.confirmed.to_string()),
     ]
     .into_iter()

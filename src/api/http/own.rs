@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use super::probe_code;
 use crate::{
     api::overview::{Overview, Status},
+    health,
     system::{
         Phase,
         readiness::{self, Outcome},
     },
+    text::counted,
 };
 
 type Answer = (StatusCode, Json<Value>);
@@ -25,15 +27,15 @@ pub async fn health(State(overview): State<Overview>) -> Answer {
 pub async fn details(State(overview): State<Overview>) -> Answer {
     let status = overview.status();
     let (state, good) = state_of(&status);
-    let part = |healthy: bool, message: String| json!({"status": if healthy { "HEALTHY" } else { "DEGRADED" }, "message": message});
+    let part = |healthy: bool, message: String| json!({"status": if healthy { health::State::Healthy } else { health::State::Degraded }.as_str(), "message": message});
     let body = json!({
         "status": state,
         "version": status.version,
         "phase": status.phase.as_str(),
         "uptime_seconds": status.uptime.as_secs(),
         "components": {
-            "store": part(status.store.writable, format!("{} keys, {} bytes, {}", status.store.keys, status.store.size_bytes, if status.store.writable { "takes writes" } else { "takes no writes, reading goes on" })),
-            "fleet": part(true, format!("{} instances of {} services, {} sessions", status.totals.instances, status.totals.services, status.totals.sessions)),
+            "store": part(status.store.writable, format!("{}, {} bytes, {}", counted(status.store.keys, "key"), status.store.size_bytes, if status.store.writable { "takes writes" } else { "takes no writes, reading goes on" })),
+            "fleet": part(true, format!("{} of {}, {}", counted(status.totals.instances, "instance"), counted(status.totals.services, "service"), counted(status.totals.sessions, "session"))),
             "connections": part(true, format!("{} open, {} refused since the start", status.connections.open, status.connections.refused)),
         },
     });
@@ -42,14 +44,14 @@ pub async fn details(State(overview): State<Overview>) -> Answer {
 
 /// 200 while the process runs: whatever else is wrong, a restart would not mend it.
 pub async fn live() -> Answer {
-    (StatusCode::OK, Json(json!({"status": "ALIVE"})))
+    (StatusCode::OK, Json(json!({"status": "alive"})))
 }
 
 /// 200 while it wants new work.
 pub async fn ready(State(overview): State<Overview>) -> Answer {
     let phase = overview.vitals.phase();
     let good = phase == Phase::Running;
-    let status = if good { "READY" } else { "NOT_READY" };
+    let status = if good { "ready" } else { "not_ready" };
     (probe_code(good), Json(json!({"status": status, "phase": phase.as_str()})))
 }
 
@@ -115,10 +117,10 @@ pub async fn readiness(State(overview): State<Overview>) -> Answer {
 
 fn state_of(status: &Status) -> (&'static str, bool) {
     match (status.phase, status.store.writable) {
-        (Phase::Running, true) => ("HEALTHY", true),
+        (Phase::Running, true) => (health::State::Healthy.as_str(), true),
         // Reading goes on, and instances are heard: that is worth keeping alive.
-        (Phase::Running, false) => ("DEGRADED", true),
-        _ => ("UNHEALTHY", false),
+        (Phase::Running, false) => (health::State::Degraded.as_str(), true),
+        _ => (health::State::Unhealthy.as_str(), false),
     }
 }
 

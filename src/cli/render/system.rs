@@ -5,14 +5,17 @@ use std::time::SystemTime;
 use seaworthy_client::proto::seaworthy::v1::{CheckOutcome, GetReadinessResponse, GetStatusResponse};
 
 use super::{when, words};
-use crate::cli::output::{Looks, Text, clean, table::Table};
+use crate::{
+    cli::output::{Looks, Text, clean, table::Table},
+    text::counted,
+};
 
 /// The status, as names and values.
 pub(crate) fn status(status: &GetStatusResponse, wide: bool, now: SystemTime) -> Table {
     let mut table = Table::new([]);
     let mut fact = |name: &str, value: String| table.row([name.into(), Text::new(&value)]);
     fact("version", status.version.clone());
-    fact("phase", words::phase(status.phase()));
+    fact("phase", words::phase(status.phase()).to_owned());
     fact(
         "up",
         when::age(status.start_time.as_ref(), now).unwrap_or_else(|| when::span(status.uptime.as_ref())),
@@ -33,7 +36,12 @@ pub(crate) fn status(status: &GetStatusResponse, wide: bool, now: SystemTime) ->
         let writes = if store.writable { "takes writes" } else { "takes NO writes" };
         fact(
             "store",
-            format!("{}, {writes}, {} keys, {}", store.engine, store.keys, bytes(store.size_bytes)),
+            format!(
+                "{}, {writes}, {}, {}",
+                store.engine,
+                counted(store.keys, "key"),
+                bytes(store.size_bytes)
+            ),
         );
     }
     if wide {
@@ -85,7 +93,7 @@ fn bytes(size: u64) -> String {
     match UNITS.iter().find(|(unit, _)| size >= *unit) {
         // A tenth is enough, and whole numbers make it without floating point.
         Some((unit, name)) => format!("{}.{} {name}", size / unit, size % unit * 10 / unit),
-        None => format!("{size} bytes"),
+        None => counted(size, "byte").to_string(),
     }
 }
 
@@ -98,7 +106,7 @@ mod tests {
     #[test]
     fn sizes_have_a_tenth() {
         for (size, expected) in
-            [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB")]
+            [(0, "0 bytes"), (1, "1 byte"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB")]
         {
             assert_eq!(bytes(size), expected);
         }

@@ -1,4 +1,5 @@
-//! Short lower-case words for the enums of the contract, and what they say about health.
+//! Words for the enums of the contract, spelt as the HTTP side and the log spell them, and what they say
+//! about health.
 
 use seaworthy_client::proto::seaworthy::v1::{
     CheckOutcome, DependencyKind, HealthState, Lifecycle, Phase, RemovalReason, SpecSource,
@@ -10,7 +11,7 @@ use crate::cli::output::{Text, Tone};
 pub(crate) const LIFECYCLES: [(&str, Lifecycle); 8] = [
     ("starting", Lifecycle::Starting),
     ("ready", Lifecycle::Ready),
-    ("lame-duck", Lifecycle::LameDuck),
+    ("lame_duck", Lifecycle::LameDuck),
     ("draining", Lifecycle::Draining),
     ("stopping", Lifecycle::Stopping),
     ("stopped", Lifecycle::Stopped),
@@ -72,9 +73,18 @@ pub(crate) fn dependency(kind: DependencyKind) -> &'static str {
     }
 }
 
-/// A phase of the control plane.
-pub(crate) fn phase(phase: Phase) -> String {
-    word(phase.as_str_name(), "PHASE_")
+/// A phase of the control plane, by its name: `FinishActiveRequests`.
+pub(crate) fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Unspecified => "-",
+        Phase::Running => "Running",
+        Phase::InitiateShutdown => "InitiateShutdown",
+        Phase::StopAcceptingRequests => "StopAcceptingRequests",
+        Phase::FinishActiveRequests => "FinishActiveRequests",
+        Phase::SaveState => "SaveState",
+        Phase::CleanupResources => "CleanupResources",
+        Phase::Terminated => "Terminated",
+    }
 }
 
 /// What the outcome of a check sounds like.
@@ -87,17 +97,18 @@ pub(crate) fn outcome(outcome: CheckOutcome) -> Tone {
     }
 }
 
-/// `PREFIX_LAME_DUCK` → `lame-duck`; the unspecified value is a dash.
+/// `PREFIX_LAME_DUCK` → `lame_duck`; the unspecified value is a dash.
 fn word(name: &str, prefix: &str) -> String {
     match name.strip_prefix(prefix).unwrap_or(name) {
         "UNSPECIFIED" => "-".to_owned(),
-        rest => rest.to_lowercase().replace('_', "-"),
+        rest => rest.to_lowercase(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::State;
 
     #[test]
     fn the_words_that_can_be_typed_are_those_that_are_shown() {
@@ -117,6 +128,21 @@ mod tests {
     fn nothing_said_is_a_dash() {
         assert_eq!(health(HealthState::Unspecified).plain, "-");
         assert_eq!(lifecycle(Lifecycle::Unspecified), "-");
-        assert_eq!(phase(Phase::FinishActiveRequests), "finish-active-requests");
+        assert_eq!(phase(Phase::Unspecified), "-");
+    }
+
+    #[test]
+    fn words_are_spelt_as_the_http_side_and_the_log_spell_them() {
+        let phases = (1..=7).map(|number| phase(Phase::try_from(number).unwrap()));
+        assert!(phases.eq(crate::system::Phase::ALL.map(crate::system::Phase::as_str)));
+        for (state, wire) in [
+            (State::Healthy, HealthState::Healthy),
+            (State::Degraded, HealthState::Degraded),
+            (State::Unhealthy, HealthState::Unhealthy),
+            (State::Unknown, HealthState::Unknown),
+        ] {
+            assert_eq!(health(wire).plain, state.as_str());
+        }
+        assert_eq!(lifecycle(Lifecycle::LameDuck), "lame_duck");
     }
 }

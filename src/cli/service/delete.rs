@@ -50,7 +50,7 @@ fn loss(service: &Service) -> String {
     let instances = service.counts.unwrap_or_default().total;
     format!(
         "deleting service {} loses the operator's specification, revision {} (budget: {}; depends on: {}; \
-         objectives: {}); its {instances} instances stay registered",
+         objectives: {}); instances that stay registered: {instances}",
         service.name,
         service.spec_revision,
         spec::budget(&needs),

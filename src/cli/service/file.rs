@@ -44,6 +44,7 @@ mod tests {
     use seaworthy_client::proto::seaworthy::v1::{
         Budget, Dependency, DependencyKind, Objectives, Quantity, budget, quantity,
     };
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -82,6 +83,34 @@ mod tests {
         };
         assert_eq!(parse(JSON, Some("json")), Ok(expected.clone()));
         assert_eq!(parse(TOML, Some("toml")), Ok(expected));
+    }
+
+    #[test]
+    fn the_example_of_the_help_says_everything_that_can_be_said() {
+        let example = include_str!("../../../deploy/service.example.toml");
+        let spec = parse(example, Some("toml")).unwrap();
+        let document = Contract::load().unwrap().document("ServiceSpec", &spec).unwrap();
+        // JSON has every field that there is, said or not.
+        let shown = serde_json::to_value(&document).unwrap();
+        assert_eq!(left_unsaid(&shown), Vec::<String>::new());
+    }
+
+    fn left_unsaid(value: &Value) -> Vec<String> {
+        match value {
+            Value::Object(fields) => fields
+                .iter()
+                .flat_map(|(name, value)| {
+                    left_unsaid(value).into_iter().map(move |below| format!("{name}.{below}"))
+                })
+                .collect(),
+            Value::Array(items) if !items.is_empty() => items.iter().flat_map(left_unsaid).collect(),
+            said if [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!([])]
+                .contains(said) =>
+            {
+                vec![said.to_string()]
+            }
+            _ => Vec::new(),
+        }
     }
 
     #[test]

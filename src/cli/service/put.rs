@@ -12,27 +12,34 @@ use super::{
 };
 use crate::cli::{Context, exit::Exit, failure::Failure, remote::Remote};
 
-/// Its flags.
-#[derive(Args, Debug)]
-#[command(after_help = "\
+const HELP: &str = concat!(
+    "\
+SERVICE is a DNS label: 1 to 63 lower-case letters, digits and hyphens, beginning and ending with a
+letter or digit.
+
 With --file the file is the whole specification, and the other flags change it.
 Without, they change the specification that counts now, and the result is the operator's;
 if somebody else changes it at the same time, nothing is put.
 
-A file in TOML (JSON has the same names):
-  protected = true
-  depends_on = [{ service = \"payments\" }, { service = \"cache\", kind = \"DEPENDENCY_KIND_SOFT\" }]
-  [budget]
-  min_available = { percent = 50 }      # or { count = 2 }; or max_unavailable
-  [objectives]
-  availability_percent = 99.9
-  rpo = \"300s\"
-  rto = \"3600s\"")]
+A whole file in TOML:
+
+",
+    include_str!("../../../deploy/service.example.toml"),
+    "
+JSON has the same names:
+{\"depends_on\": [{\"service\": \"payments\"}], \"budget\": {\"min_available\": {\"count\": 2}}}
+
+What counts now, to begin with, stands below `spec` in: seaworthy service get SERVICE -o json"
+);
+
+/// Its flags.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct Put {
     /// Name of the service
     #[arg(value_name = "SERVICE")]
     name: String,
-    /// The whole specification: a .json or .toml file, or - for JSON from the standard input
+    /// The whole specification: a .json or .toml file, as below, or - for JSON from the standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Only if this is the revision of the operator's specification now; 0: only if there is none

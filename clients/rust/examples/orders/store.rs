@@ -45,6 +45,11 @@ impl Store {
         Ok(Self { path, file, connection: Arc::new(Mutex::new(connection)) })
     }
 
+    /// The file, by its whole name.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder that holds the file.
     pub(crate) fn folder(&self) -> PathBuf {
         self.path.parent().unwrap_or_else(|| Path::new("/")).to_owned()

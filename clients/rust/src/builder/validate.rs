@@ -133,8 +133,8 @@ fn components(problems: &mut Problems, components: &[Component]) {
         if let Some(timeout) = component.timeout {
             problems.between(&at("timeout"), timeout, Duration::from_millis(1), hour);
         }
-        let thresholds = component.thresholds();
-        for (field, reports) in [("fail_threshold", thresholds.fail), ("pass_threshold", thresholds.pass)] {
+        let (fail, pass) = (component.fail_threshold.unwrap_or(1), component.pass_threshold);
+        for (field, reports) in [("fail_threshold", fail), ("pass_threshold", pass)] {
             let right = (1..=MAX_THRESHOLD).contains(&reports);
             problems.unless(right, &at(field), "must be between 1 and 100");
         }

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{ComponentHealth, Health, Identity, Presence, Tracker};
-use crate::{Lifecycle, Report, component::Component, rt};
+use super::{ComponentHealth, Health, Identity, Presence};
+use crate::{Lifecycle, Report, component::Component, rt, rules::Streaks};
 
 /// The one writable copy of the health. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,7 +25,8 @@ impl Board {
                 kind: declared.kind.clone(),
                 essential: declared.essential,
                 depends_on: declared.depends_on.iter().filter_map(position).collect(),
-                tracker: Tracker::new(declared.thresholds()),
+                streaks: Streaks::new(declared.thresholds()),
+                bad_message: String::new(),
                 report: None,
                 pushed_at: None,
                 revision: 0,

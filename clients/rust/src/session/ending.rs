@@ -30,15 +30,17 @@ pub(super) fn of_status(status: &Status) -> End {
         _ => Why::Broken,
     };
     let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    End { why, message: words(status), retry_after }
+    let reason = info.map(|info| info.reason).unwrap_or_default();
+    End { why, message: words(status, &reason), retry_after }
 }
 
-/// For people: the code, the message, and the cause where the connection itself broke.
-fn words(status: &Status) -> String {
-    let said = format!("{:?}: {}", status.code(), status.message());
-    match status.source() {
-        Some(cause) => format!("{said}: {}", rt::chain(cause)),
-        None => said,
+/// For people: why the connection broke, or what the control plane said and the reason that can be looked
+/// up.
+fn words(status: &Status, reason: &str) -> String {
+    match (status.source(), reason) {
+        (Some(cause), _) => format!("the connection broke: {}", rt::innermost(cause)),
+        (None, "") => format!("the control plane answered {:?}: {}", status.code(), status.message()),
+        (None, reason) => format!("the control plane answered: {} [{reason}]", status.message()),
     }
 }
 
@@ -53,7 +55,10 @@ pub(super) fn of_closing(closing: &SessionClosing) -> Option<End> {
     };
     let retry_after =
         closing.retry_after.and_then(|after: prost_types::Duration| Duration::try_from(after).ok());
-    let message = format!("{}: {}", closing.reason().as_str_name(), closing.message);
+    let message = match closing.message.as_str() {
+        "" => format!("the control plane closed the session: {}", closing.reason().as_str_name()),
+        said => format!("the control plane closed the session: {said}"),
+    };
     Some(End { why, message, retry_after })
 }
 
@@ -101,6 +106,26 @@ mod tests {
         assert_eq!(end.why, Why::Broken);
         let damaged = Status::with_details(Code::NotFound, "words", vec![0xff; 40].into());
         assert_eq!(of_status(&damaged).why, Why::Gone);
+    }
+
+    #[test]
+    fn people_read_the_cause_and_no_layers_of_it() {
+        let refused = ErrorDetails::with_error_info("INSTANCE_ALIVE", DOMAIN, HashMap::new());
+        let refused = Status::with_error_details(Code::AlreadyExists, "orders/i-1 is held", refused);
+        assert_eq!(
+            of_status(&refused).message,
+            "the control plane answered: orders/i-1 is held [INSTANCE_ALIVE]"
+        );
+        let unnamed = Status::unavailable("busy");
+        assert_eq!(of_status(&unnamed).message, "the control plane answered Unavailable: busy");
+        let cause = std::io::Error::other(std::io::Error::other("broken pipe"));
+        assert_eq!(
+            of_status(&Status::from_error(Box::new(cause))).message,
+            "the connection broke: broken pipe"
+        );
+        let closing = SessionClosing { message: "it stops".to_owned(), ..SessionClosing::default() };
+        let closed = of_closing(&closing).map(|end| end.message);
+        assert_eq!(closed.as_deref(), Some("the control plane closed the session: it stops"));
     }
 
     #[test]

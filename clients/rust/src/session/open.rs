@@ -126,7 +126,11 @@ pub(super) fn cut_message(message: &str) -> String {
 
 async fn connect(endpoint: &Endpoint) -> Result<FleetServiceClient<Channel>, End> {
     let channel = endpoint.connect().await.map_err(|error| {
-        End::broken(format!("cannot reach the control plane at {}: {}", endpoint.uri(), rt::chain(&error)))
+        End::broken(format!(
+            "cannot reach the control plane at {}: {}",
+            endpoint.uri(),
+            rt::innermost(&error)
+        ))
     })?;
     Ok(FleetServiceClient::new(channel))
 }
