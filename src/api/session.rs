@@ -23,6 +23,7 @@ use super::{
     parse::{self, Fields},
     proto::v1 as pb,
     status::status,
+    watch::goodbye,
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -46,7 +47,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// Takes the first message and opens the session.
 ///
 /// # Errors
-/// The first message is missing, late or not `open`; or the fleet refuses.
+/// The first message is missing, late or not `open`; the connection has to end; or the fleet refuses.
 pub async fn open(
     enrolment: &Enrolment,
     mut inbound: Streaming<pb::AttachRequest>,
@@ -54,7 +55,21 @@ pub async fn open(
     clock: Clock,
     patience: Duration,
 ) -> Result<SessionStream> {
-    let first = match timeout(patience, inbound.message()).await {
+    let mut closing = caller.as_ref().map(|caller| caller.connection.closing.clone());
+    let first = tokio::select! {
+        biased;
+        first = timeout(patience, inbound.message()) => first,
+        // What it would register or resume here ends with the connection.
+        () = goodbye(&mut closing) => {
+            return Err(Error::new(
+                Kind::Unavailable,
+                Reason::ServerDraining,
+                "the control plane ends this connection; attach again",
+            )
+            .retry_after(COME_BACK));
+        }
+    };
+    let first = match first {
         Ok(Ok(first)) => first,
         Ok(Err(broken)) => {
             return Err(Error::field("message", format!("could not be read: {}", broken.message())));

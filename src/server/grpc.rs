@@ -32,7 +32,7 @@ use crate::{
     },
     config,
     error::{Error, Result},
-    guard::caller::Connection,
+    guard::{caller::Connection, closing::Ending},
     id::Entropy,
     time::Clock,
 };
@@ -51,7 +51,9 @@ const LOCAL_RESETS: usize = 1024;
 const AGE_JITTER_PERCENT: u64 = 10;
 
 type BoxFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-type BoxService = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+type BoxService = BoxCloneSyncService<Request<Inbound>, Response<Body>, Infallible>;
+/// A request as the guard hands it on.
+type Inbound = Ending<Incoming>;
 
 /// The way to each service.
 #[derive(Debug)]
@@ -111,7 +113,7 @@ impl Routes {
         })
     }
 
-    fn call(&self, request: Request<Incoming>) -> BoxFuture {
+    fn call(&self, request: Request<Inbound>) -> BoxFuture {
         let service = request.uri().path().rsplit_once('/').map(|(service, _)| service);
         match service {
             Some("/grpc.health.v1.Health") => self.standard_health.clone().call(request),
@@ -137,7 +139,7 @@ impl Routes {
 #[derive(Clone, Debug)]
 struct Router(Arc<Routes>);
 
-impl Service<Request<Incoming>> for Router {
+impl Service<Request<Inbound>> for Router {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture;
@@ -146,7 +148,7 @@ impl Service<Request<Incoming>> for Router {
         std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> BoxFuture {
+    fn call(&mut self, request: Request<Inbound>) -> BoxFuture {
         self.0.call(request)
     }
 }

@@ -5,6 +5,7 @@
 mod harness;
 
 mod bad_input;
+mod closing;
 mod fleet;
 mod health;
 mod http;
