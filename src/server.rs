@@ -7,6 +7,7 @@ mod accept;
 mod grpc;
 mod http;
 mod listen;
+mod places;
 mod preface;
 mod ready_file;
 pub mod reload;

@@ -1,6 +1,6 @@
 //! gRPC connections: HTTP/2 with every limit set, the guard, and the way to each service.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
@@ -224,7 +224,7 @@ pub(super) fn serve(
     routes: Arc<Routes>,
     overview: Overview,
     close: watch::Receiver<bool>,
-) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = IpAddr> + Send>> {
+) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |accepted| {
         let (settings, router) = (settings.clone(), Router(Arc::clone(&routes)));
         let (overview, close) = (overview.clone(), close.clone());
@@ -238,15 +238,14 @@ async fn connection(
     overview: Overview,
     mut close: watch::Receiver<bool>,
     accepted: Accepted,
-) -> IpAddr {
+) {
     let Accepted { stream, peer, counted } = accepted;
-    let ip = peer.ip().to_canonical();
     let begun = match timeout(settings.handshake_timeout, preface::read(stream)).await {
         Ok(Ok(begun)) => begun,
         failed => {
             overview.vitals.handshake_failed();
             debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
-            return ip;
+            return;
         }
     };
     let (closing, is_closing) = watch::channel(false);
@@ -256,7 +255,7 @@ async fn connection(
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
-            return ip;
+            return;
         }
         () = sleep(settings.age()) => false,
         // An error means that the server is gone.
@@ -272,5 +271,4 @@ async fn connection(
         debug!(component = "server", %peer, "connection cut at the end of its grace");
     }
     drop(counted);
-    ip
 }

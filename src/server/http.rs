@@ -1,6 +1,6 @@
 //! HTTP connections, for probes, scrapers and browsers.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
 
 use axum::{Router, response::IntoResponse as _};
 use http::{Request, StatusCode};
@@ -20,7 +20,7 @@ pub(super) fn serve(
     patience: Duration,
     router: Router,
     drain: drain::Watch,
-) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = IpAddr> + Send>> {
+) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD);
     move |accepted| Box::pin(connection(builder.clone(), patience, router.clone(), drain.clone(), accepted))
@@ -32,8 +32,8 @@ async fn connection(
     router: Router,
     mut drain: drain::Watch,
     accepted: Accepted,
-) -> IpAddr {
-    let Accepted { stream, peer, counted: _ } = accepted;
+) {
+    let Accepted { stream, peer: _, counted: _ } = accepted;
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         async move {
@@ -50,5 +50,4 @@ async fn connection(
             drop(timeout(patience, serving).await);
         }
     }
-    peer.ip().to_canonical()
 }

@@ -4,7 +4,7 @@
 //! goodbye, requests finish, state is saved, and everything is closed. Whoever does not let go in time
 //! is cut. A second request to stop skips every wait.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
@@ -31,10 +31,10 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) overview: Overview,
     pub(super) grpc_drain: drain::Signal,
-    pub(super) grpc: Task<Group<IpAddr>>,
+    pub(super) grpc: Task<Group<()>>,
     pub(super) closing: watch::Sender<bool>,
     pub(super) http_drain: drain::Signal,
-    pub(super) pages: Vec<Task<Group<IpAddr>>>,
+    pub(super) pages: Vec<Task<Group<()>>>,
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
     pub(super) engine: store::embedded::Engine,
