@@ -4,15 +4,18 @@
 //! stop, and then goes through the phases of `shutdown`. Nothing here is a rule of the domain.
 
 mod accept;
+mod age;
 mod grpc;
 mod http;
 mod listen;
+mod paced;
 mod places;
 mod preface;
 mod ready_file;
 pub mod reload;
 pub mod shutdown;
 pub mod signals;
+mod wrong_port;
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -211,20 +214,21 @@ impl Server {
             vitals: Some(overview.vitals.clone()),
             drain: grpc_watch,
         };
-        let settings = grpc::Settings::new(&config.grpc, clock, entropy);
+        let settings = grpc::Settings::new(&config.grpc, addresses.http, clock, entropy.clone());
         let serve_grpc = grpc::serve(settings, routes, overview.clone(), close.clone());
         let grpc = task::spawn("grpc", critical(), grpc.run(listeners.grpc, serve_grpc));
+        let settings = http::Settings::new(&config.http, addresses.grpc, entropy);
         let http = |listener, router| {
             let accept = Accept {
                 live: live.subscribe(),
-                caps: |config| {
-                    let total = config.http.max_connections.get();
-                    Caps { total, per_peer: total }
+                caps: |config| Caps {
+                    total: config.http.max_connections.get(),
+                    per_peer: config.http.max_connections_per_peer.get(),
                 },
                 vitals: None,
                 drain: http_watch.clone(),
             };
-            let serve = http::serve(config.http.request_timeout, router, http_watch.clone());
+            let serve = http::serve(settings.clone(), router, http_watch.clone());
             task::spawn("http", critical(), accept.run(listener, serve))
         };
         let mut pages = vec![http(listeners.http, crate::api::http::router(overview.clone()))];

@@ -140,7 +140,7 @@ mod tests {
                 if number > 1 {
                     panic!("on purpose");
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
         };
         let _running = crate::task::spawn("accept", crate::task::OnEnd::Fine, accept.run(listener, serve));

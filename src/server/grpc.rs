@@ -1,6 +1,6 @@
 //! gRPC connections: HTTP/2 with every limit set, the guard, and the way to each service.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
@@ -13,7 +13,7 @@ use tonic::{Status, body::Body, codec::CompressionEncoding};
 use tower::{Service, util::BoxCloneSyncService};
 use tracing::debug;
 
-use super::{accept::Accepted, preface};
+use super::{accept::Accepted, age, wrong_port};
 use crate::{
     api::{
         fleet::FleetApi,
@@ -47,8 +47,6 @@ const SEND_BUFFER: usize = 256 * 1024;
 const PENDING_RESETS: usize = 20;
 /// Streams that we may reset for a client's errors before we give up on the connection.
 const LOCAL_RESETS: usize = 1024;
-/// Connections of one age end spread over this share of it, either way.
-const AGE_JITTER_PERCENT: u64 = 10;
 
 type BoxFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 type BoxService = BoxCloneSyncService<Request<Inbound>, Response<Body>, Infallible>;
@@ -177,13 +175,15 @@ pub(super) struct Settings {
     handshake_timeout: Duration,
     age: Duration,
     age_grace: Duration,
+    http_port: u16,
     clock: Clock,
     entropy: Entropy,
 }
 
 impl Settings {
-    /// Every limit, set: what tonic and hyper leave open is set here.
-    pub(super) fn new(config: &config::Grpc, clock: Clock, entropy: Entropy) -> Self {
+    /// Every limit, set: what tonic and hyper leave open is set here. `http` is where those belong who
+    /// speak HTTP/1.
+    pub(super) fn new(config: &config::Grpc, http: SocketAddr, clock: Clock, entropy: Entropy) -> Self {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -201,20 +201,10 @@ impl Settings {
             handshake_timeout: config.handshake_timeout,
             age: config.max_connection_age,
             age_grace: config.max_connection_age_grace,
+            http_port: http.port(),
             clock,
             entropy,
         }
-    }
-
-    /// When a connection has to end: its age, and a little more or less, so that a fleet that came
-    /// together does not leave together.
-    fn age(&self) -> Duration {
-        let spread = 2 * AGE_JITTER_PERCENT + 1;
-        // Without randomness all end at the same age, which is no reason to refuse a connection.
-        let random =
-            self.entropy.bytes().map_or(AGE_JITTER_PERCENT, |bytes| u64::from_le_bytes(bytes) % spread);
-        let percent = 100 - AGE_JITTER_PERCENT + random;
-        self.age.mul_f64(f64::from(u32::try_from(percent).unwrap_or(100)) / 100.0)
     }
 }
 
@@ -240,14 +230,16 @@ async fn connection(
     accepted: Accepted,
 ) {
     let Accepted { stream, peer, counted } = accepted;
-    let begun = match timeout(settings.handshake_timeout, preface::read(stream)).await {
-        Ok(Ok(begun)) => begun,
-        failed => {
-            overview.vitals.handshake_failed();
-            debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
-            return;
-        }
-    };
+    let begun =
+        match timeout(settings.handshake_timeout, wrong_port::expect_http2(stream, settings.http_port)).await
+        {
+            Ok(Ok(begun)) => begun,
+            failed => {
+                overview.vitals.handshake_failed();
+                debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
+                return;
+            }
+        };
     let (closing, is_closing) = watch::channel(false);
     let service = Guarded(overview.guard.layers(Connection { peer, closing: is_closing }).service(router));
     let mut serving = std::pin::pin!(settings.http2.serve_connection(TokioIo::new(begun), service));
@@ -257,7 +249,7 @@ async fn connection(
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
             return;
         }
-        () = sleep(settings.age()) => false,
+        () = sleep(age::jittered(settings.age, &settings.entropy)) => false,
         // An error means that the server is gone.
         _ = close.wait_for(|close| *close) => true,
     };

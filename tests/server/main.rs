@@ -13,5 +13,7 @@ mod limits;
 mod restart;
 mod session;
 mod shutdown;
+mod slow;
 mod standard_health;
 mod watch;
+mod wrong_port;
