@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::signals::Stop;
 use crate::{
@@ -78,6 +78,8 @@ struct Course {
     began: Duration,
     total: Duration,
     stop: Stop,
+    /// Requests to stop that skip the waits: an end that nobody asked for needs one.
+    impatient: u32,
     aborted: bool,
     phases: Vec<PhaseReport>,
 }
@@ -105,7 +107,7 @@ impl Course {
         let outcome = tokio::select! {
             biased;
             done = work => Some(Some(done)),
-            cause = self.stop.asked_again(), if !self.aborted && phase < Phase::SaveState => {
+            cause = self.stop.times(self.impatient), if !self.aborted && phase < Phase::SaveState => {
                 warn!(component = "server", operation = "shutdown", cause, "asked again: stopping now");
                 self.aborted = true;
                 None
@@ -130,13 +132,17 @@ impl Course {
 impl Parts {
     /// Takes everything down. Bounded, whatever the other ends do.
     pub(super) async fn stop(mut self, (cause, failed): (String, bool), stop: Stop) -> Report {
-        info!(component = "server", operation = "shutdown", cause, "stopping");
+        match failed {
+            false => info!(component = "server", operation = "shutdown", cause, "stopping"),
+            true => error!(component = "server", operation = "shutdown", cause, "failed, stopping"),
+        }
         let began = self.clock.elapsed();
         let mut course = Course {
             clock: self.clock,
             began,
             total: self.config.total,
             stop,
+            impatient: if failed { 1 } else { 2 },
             aborted: false,
             phases: Vec::new(),
         };
@@ -209,6 +215,7 @@ fn log(report: &Report) {
         cause = report.cause,
         connections_cut = report.connections_cut,
         requests_cut = report.requests_cut,
+        failed = report.failed,
         aborted = report.aborted,
         state_saved = report.state_saved,
         duration = report.total.as_secs_f64(),
