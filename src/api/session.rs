@@ -72,7 +72,7 @@ pub async fn open(
     let first = match first {
         Ok(Ok(first)) => first,
         Ok(Err(broken)) => {
-            return Err(Error::field("message", format!("could not be read: {}", broken.message())));
+            return Err(parse::unreadable(&broken).unwrap_or_else(|| Error::field("open", "is missing")));
         }
         Err(_) => {
             return Err(Error::new(
@@ -203,7 +203,11 @@ impl SessionStream {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Some(Ok(message))) => self.accept(message)?,
                 // Closed or broken: the client is gone, and its lease runs on.
-                Poll::Ready(Some(Err(_)) | None) => return Err(Ended::Quietly),
+                Poll::Ready(None) => return Err(Ended::Quietly),
+                Poll::Ready(Some(Err(broken))) => {
+                    return Err(parse::unreadable(&broken)
+                        .map_or(Ended::Quietly, |wrong| Ended::With(status(&wrong))));
+                }
             }
             if self.leaving.is_some() {
                 return Ok(false);

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod bad_bytes;
 mod bad_input;
 mod closing;
 mod fleet;
