@@ -230,16 +230,19 @@ async fn connection(
     accepted: Accepted,
 ) {
     let Accepted { stream, peer, counted } = accepted;
-    let begun =
-        match timeout(settings.handshake_timeout, wrong_port::expect_http2(stream, settings.http_port)).await
-        {
+    let first = wrong_port::expect_http2(stream, settings.http_port);
+    let begun = tokio::select! {
+        begun = timeout(settings.handshake_timeout, first) => match begun {
             Ok(Ok(begun)) => begun,
             failed => {
                 overview.vitals.handshake_failed();
                 debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
                 return;
             }
-        };
+        },
+        // Who has not begun by then is not waited for.
+        _ = close.wait_for(|close| *close) => return,
+    };
     let (closing, is_closing) = watch::channel(false);
     let service = Guarded(overview.guard.layers(Connection { peer, closing: is_closing }).service(router));
     let mut serving = std::pin::pin!(settings.http2.serve_connection(TokioIo::new(begun), service));
