@@ -106,3 +106,61 @@ fn a_second_signal_ends_it_with_a_report_and_a_code_that_says_so() {
     assert_eq!(report["state_saved"], true, "{report}");
     assert_eq!(report["cause"], "SIGTERM", "{report}");
 }
+
+/// Runs it to its end, which comes before it serves: the code, and what it said.
+fn fails(change: impl FnOnce(&TempDir, &mut Command)) -> (i32, String) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seaworthy"));
+    command.args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]).env_clear();
+    command.arg("--data-dir").arg(dir.path().join("data"));
+    change(&dir, &mut command);
+    let ended = command.output().expect("it ends");
+    (ended.status.code().expect("by itself"), String::from_utf8(ended.stderr).expect("text"))
+}
+
+fn is_a_file(dir: &TempDir) {
+    fs::write(dir.path().join("data"), "a file").expect("written");
+}
+
+#[test]
+fn a_start_that_fails_is_one_line_of_json_where_the_log_is_json() {
+    let wrong_value = |_: &TempDir, command: &mut Command| {
+        command.args(["--log-format", "json", "--log-level", "loud"]).env("SEAWORTHY_HTTP_LISTEN", "nowhere");
+    };
+    let in_the_file = |dir: &TempDir, command: &mut Command| {
+        let file = dir.path().join("c.toml");
+        fs::write(&file, "log_format = \"json\"\nlog_levle = \"info\"\n").expect("written");
+        command.arg("--config").arg(file);
+    };
+    let no_folder = |dir: &TempDir, command: &mut Command| {
+        is_a_file(dir);
+        // A failure to start is told whatever the level.
+        command.args(["--log-format", "json", "--log-level", "off"]);
+    };
+    for (said, code, reason, names) in [
+        (fails(wrong_value), 64, "CONFIG_INVALID", "--log-level"),
+        (fails(in_the_file), 64, "CONFIG_INVALID", "log_levle"),
+        (fails(no_folder), 1, "DATA_DIR_UNUSABLE", "data"),
+    ] {
+        let (ended, text) = said;
+        assert_eq!((ended, text.lines().count()), (code, 1), "{text}");
+        let line: Value = serde_json::from_str(&text).unwrap_or_else(|wrong| panic!("{wrong}: {text}"));
+        assert_eq!(
+            (line["level"].as_str(), line["reason"].as_str()),
+            (Some("ERROR"), Some(reason)),
+            "{text}"
+        );
+        assert_eq!(line["message"], "could not start", "{text}");
+        assert!(line["error"].as_str().is_some_and(|error| error.contains(names)), "{text}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_is_told_to_people_in_words() {
+    let (code, text) = fails(|dir, command| {
+        is_a_file(dir);
+        command.args(["--log-format", "human"]);
+    });
+    assert_eq!(code, 1);
+    assert!(text.starts_with("error: "), "{text}");
+}

@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Start(crate::error::Error),
     /// Something on this machine went wrong.
     Internal(String),
+    /// It was told in the log, and the process ends so.
+    Told(Exit),
     /// Nobody reads the standard output any more.
     PipeClosed,
     /// Ctrl-C.
@@ -78,12 +80,13 @@ impl Failure {
             // `seaworthy fleet list | head` has done what it was asked.
             Failure::PipeClosed => Exit::Done,
             Failure::Interrupted => Exit::Interrupted,
+            Failure::Told(exit) => *exit,
         }
     }
 
     /// Whether there is nothing to say about it.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self, Failure::PipeClosed | Failure::Interrupted)
+        matches!(self, Failure::Told(_) | Failure::PipeClosed | Failure::Interrupted)
     }
 }
 
@@ -149,6 +152,7 @@ impl fmt::Display for Failure {
                 write!(f, "{}", crate::error::Chain(error))
             }
             Failure::Start(error) => f.write_str(error.message()),
+            Failure::Told(_) => f.write_str("see the log"),
             Failure::PipeClosed => f.write_str("nobody reads the output"),
             Failure::Interrupted => f.write_str("interrupted"),
         }

@@ -1,7 +1,10 @@
 //! A configuration in the making: sources write into it one after the other, and every mistake is kept
 //! until the end, so that all are told at once.
 
-use super::{MASKED, check::broken_rules, key::Key, nearest::suggestion, origin::Origin, settings::Config};
+use super::{
+    MASKED, check::broken_rules, key::Key, log::LogFormat, nearest::suggestion, origin::Origin,
+    settings::Config,
+};
 use crate::error::{Error, Kind, Reason, Result};
 
 #[derive(Debug, Default)]
@@ -35,6 +38,11 @@ impl Draft {
         known: impl Iterator<Item = &'a str> + Clone,
     ) {
         self.problems.push(format!("{name} ({place}): is not a known {what}{}", suggestion(name, known)));
+    }
+
+    /// The format of the log as far as it is known: the default where it is wrong itself.
+    pub(super) fn log_format(&self) -> LogFormat {
+        self.config.log_format
     }
 
     /// The configuration, or all mistakes.
