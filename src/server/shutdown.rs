@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::{error, info, warn};
 
 use super::signals::Stop;
@@ -21,6 +24,9 @@ use crate::{
 
 /// The lame-duck time ends early when no connection was open for this long: nobody has to be told.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long connections may take to say goodbye once nobody waits for an answer. A peer that is asleep, or
+/// gone without a word, never does.
+const GOODBYE: Duration = Duration::from_secs(3);
 /// What is left for saving and closing when everything else is skipped.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -112,7 +118,7 @@ impl Course {
                 self.aborted = true;
                 None
             }
-            () = tokio::time::sleep(bound) => Some(None),
+            () = sleep(bound) => Some(None),
         };
         let timed_out = matches!(outcome, Some(None));
         let took = self.clock.elapsed() - began;
@@ -161,7 +167,13 @@ impl Parts {
 
         enter(&self.overview, Phase::FinishActiveRequests);
         self.closing.send_replace(true);
-        let finish = async { while connections.next().await.is_some() {} };
+        let active = &self.overview.guard.active;
+        let finish = async {
+            tokio::select! {
+                () = async { while connections.next().await.is_some() {} } => {}
+                () = async { active.idle().await; sleep(GOODBYE).await } => {}
+            }
+        };
         course.phase(Phase::FinishActiveRequests, self.config.finish_requests, finish).await;
         let (connections_cut, requests_cut) = (connections.len(), self.overview.guard.active.count());
         // Stopping tasks is quick, but nothing here waits without a bound.

@@ -61,7 +61,7 @@ async fn a_session_that_never_opens_does_not_hold_the_end() {
     let silent = tokio_stream::pending::<pb::AttachRequest>();
     let waiting = tokio::spawn(async move { fleet.attach(silent).await.map(|_| ()) });
     // The stream is there once the server says so.
-    until_active(&server, 1).await;
+    server.until_active(1).await;
     stops_freely(server).await;
     told_to_go(&in_time(waiting).await.unwrap().unwrap_err());
 }
@@ -85,19 +85,4 @@ async fn a_watch_without_its_request_ends_with_its_connection() {
     };
     told_to_go(&ended);
     server.stop().await;
-}
-
-/// Waits until so many calls are being answered, this question aside.
-async fn until_active(server: &TestServer, calls: u64) {
-    let mut system = server.system().await;
-    let reached = async {
-        loop {
-            let status = system.get_status(pb::GetStatusRequest {}).await.unwrap().into_inner();
-            if status.active_requests > calls {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    in_time(reached).await;
 }
