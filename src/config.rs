@@ -61,13 +61,23 @@ pub const MASKED: &str = "(masked)";
 /// # Errors
 /// [`Reason::ConfigInvalid`](crate::error::Reason::ConfigInvalid), naming every mistake, one per line.
 pub fn load(flags: &Flags, environment: &Environment) -> Result<Config> {
+    draft(flags, environment).finish()
+}
+
+/// The format of the log, whatever else is wrong: in which form to tell that something is.
+pub fn log_format(flags: &Flags, environment: &Environment) -> LogFormat {
+    draft(flags, environment).log_format()
+}
+
+/// What all sources say, right and wrong.
+fn draft(flags: &Flags, environment: &Environment) -> Draft {
     let mut draft = Draft::default();
     if let Some(named) = sources::config_file(flags, environment) {
         file::read(&named, &mut draft);
     }
     environment.write(&mut draft);
     flags.write(&mut draft);
-    draft.finish()
+    draft
 }
 
 impl Config {

@@ -5,6 +5,7 @@
 
 pub mod active;
 pub mod caller;
+pub mod closing;
 pub mod deadline;
 pub mod drain;
 pub mod record;
@@ -20,6 +21,7 @@ use tower::{
 use self::{
     active::{Active, ActiveLayer},
     caller::{CallerLayer, Connection},
+    closing::ClosingLayer,
     deadline::DeadlineLayer,
     drain::{DrainLayer, Gate},
     record::{RecordLayer, Recorder},
@@ -47,7 +49,10 @@ pub struct Guard {
 /// The layers, outermost first.
 type Layers = Stack<
     DeadlineLayer,
-    Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+    Stack<
+        ClosingLayer,
+        Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+    >,
 >;
 
 impl Guard {
@@ -59,11 +64,13 @@ impl Guard {
             .layer(RecordLayer::new(Arc::clone(&self.recorder), self.clock))
             // Who calls comes before every decision about the call. Certificates and bearer tokens
             // join here; permission follows as a layer of its own, right after this one.
-            .layer(CallerLayer::new(connection))
+            .layer(CallerLayer::new(connection.clone()))
             // A draining server refuses before it spends anything on the call.
             .layer(DrainLayer::new(self.gate.clone()))
             // From here on shutdown waits for the call.
             .layer(ActiveLayer::new(self.active.clone()))
+            // Inside of what waits for the call, so that streams which do not listen end the wait.
+            .layer(ClosingLayer::new(connection))
             // Rate limits (global, operation, caller), permits and the circuit breaker stand here, in
             // this order: after the active-request guard, so that shutdown sees what waits for a
             // permit; before the deadline, so that waiting for a permit has a bound of its own.

@@ -4,19 +4,25 @@
 //! stop, and then goes through the phases of `shutdown`. Nothing here is a rule of the domain.
 
 mod accept;
+mod after_streams;
+mod age;
+mod exit;
 mod grpc;
 mod http;
 mod listen;
+mod paced;
+mod places;
 mod preface;
 mod ready_file;
 pub mod reload;
 pub mod shutdown;
 pub mod signals;
+mod wrong_port;
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
-use tracing::{error, info};
+use tracing::info;
 
 use self::{
     accept::{Accept, Caps},
@@ -65,6 +71,7 @@ pub struct Server {
     fleet: fleet::Service,
     routes: Arc<grpc::Routes>,
     overview: Overview,
+    fatal: Fatal,
 }
 
 #[derive(Debug)]
@@ -158,6 +165,7 @@ impl Server {
             fleet,
             routes,
             overview,
+            fatal: Fatal::new(),
         })
     }
 
@@ -184,8 +192,8 @@ impl Server {
             fleet,
             routes,
             overview,
+            fatal,
         } = self;
-        let fatal = Fatal::new();
         let (grpc_drain, grpc_watch) = drain::channel();
         let (http_drain, http_watch) = drain::channel();
         let (fleet_drain, fleet_watch) = drain::channel();
@@ -210,20 +218,21 @@ impl Server {
             vitals: Some(overview.vitals.clone()),
             drain: grpc_watch,
         };
-        let settings = grpc::Settings::new(&config.grpc, clock, entropy);
+        let settings = grpc::Settings::new(&config.grpc, addresses.http, clock, entropy.clone());
         let serve_grpc = grpc::serve(settings, routes, overview.clone(), close.clone());
         let grpc = task::spawn("grpc", critical(), grpc.run(listeners.grpc, serve_grpc));
+        let settings = http::Settings::new(&config.http, addresses.grpc, entropy);
         let http = |listener, router| {
             let accept = Accept {
                 live: live.subscribe(),
-                caps: |config| {
-                    let total = config.http.max_connections.get();
-                    Caps { total, per_peer: total }
+                caps: |config| Caps {
+                    total: config.http.max_connections.get(),
+                    per_peer: config.http.max_connections_per_peer.get(),
                 },
                 vitals: None,
                 drain: http_watch.clone(),
             };
-            let serve = http::serve(config.http.request_timeout, router, http_watch.clone());
+            let serve = http::serve(settings.clone(), router, http_watch.clone());
             task::spawn("http", critical(), accept.run(listener, serve))
         };
         let mut pages = vec![http(listeners.http, crate::api::http::router(overview.clone()))];
@@ -233,7 +242,8 @@ impl Server {
         drop((close, http_watch));
 
         if let Some(file) = &config.ready_file {
-            ready_file::write(file, &addresses)?;
+            // This is an end as well, and bounded like every other.
+            ready_file::write(file, &addresses).inspect_err(|_| fatal.raise("ready file"))?;
         }
         notify::ready();
         info!(component = "server", operation = "start", grpc = %addresses.grpc, http = %addresses.http, duration = clock.elapsed().as_secs_f64(), "serving");
@@ -294,32 +304,54 @@ pub async fn run(
     let mut server = Server::bind(Arc::clone(&config), log).await?;
     server.reload = Some(reload);
     started(&server.addresses(), &config.data_dir);
-    let bound = config.shutdown.total + EXIT_MARGIN;
-    let mut asked = stop.again();
-    let _bounded = task::spawn("exit bound", OnEnd::Fine, async move {
-        asked.asked().await;
-        exit_within(bound);
-    });
+    let _bounded = exit::bounded(stop.again(), server.fatal.clone(), config.shutdown.total + EXIT_MARGIN);
     server.run(stop).await
 }
 
 /// Time that the end may take beyond its total before the process is ended from outside the runtime.
 const EXIT_MARGIN: Duration = Duration::from_secs(3);
 
-/// Ends the process if it still runs after this long: the exit is bounded even if a task will not let go
-/// of its thread. The process that ends in time takes the thread with it.
-fn exit_within(bound: Duration) {
-    #[allow(clippy::disallowed_methods)] // the runtime may be what is stuck, so this cannot use it
-    let watch = move || {
-        std::thread::sleep(bound);
-        error!(
-            component = "server",
-            operation = "shutdown",
-            "still running after the last deadline; ending the process"
-        );
-        std::process::exit(70);
-    };
-    if let Err(cause) = task::thread("exit bound", watch) {
-        error!(component = "server", %cause, "no thread to bound the exit");
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+    use super::*;
+    use crate::telemetry::log;
+
+    async fn server(dir: &Path, change: impl FnOnce(&mut Config)) -> Server {
+        let mut config = Config::default();
+        config.data_dir = dir.join("data");
+        config.grpc.listen.set_port(0);
+        config.http.listen.set_port(0);
+        change(&mut config);
+        let (_dispatch, log) =
+            log::build("info", log::Shape::Json, BoxMakeWriter::new(std::io::sink)).unwrap();
+        Server::bind(Arc::new(config), log).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_dead_critical_task_ends_the_run_as_failed_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), |_| {}).await;
+        let fatal = server.fatal.clone();
+        let (_stopper, stop) = Stop::by_hand();
+        let running = task::spawn("server", OnEnd::Fine, server.run(stop));
+        task::spawn("fleet", OnEnd::Fatal(fatal), async {}).await.unwrap();
+        let report = running.await.unwrap().unwrap();
+        assert!(report.failed && report.state_saved, "{report:?}");
+        assert_eq!(report.cause, "task fleet ended");
+    }
+
+    #[tokio::test]
+    async fn a_ready_file_that_cannot_be_written_begins_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nowhere").join("ready.json");
+        let server = server(dir.path(), |config| config.ready_file = Some(file)).await;
+        let fatal = server.fatal.clone();
+        let (_stopper, stop) = Stop::by_hand();
+        assert!(server.run(stop).await.is_err());
+        // Whoever bounds the exit hears of it.
+        let heard = tokio::time::timeout(Duration::from_secs(20), fatal.raised()).await;
+        assert_eq!(heard, Ok("ready file"));
     }
 }

@@ -106,6 +106,29 @@ async fn a_server_that_never_answers_is_given_up_on() {
     assert!(stderr(&ended).contains("within 50ms"), "{}", stderr(&ended));
 }
 
+/// Any HTTP/1 server answers the beginning of HTTP/2 so.
+#[tokio::test]
+async fn a_server_that_speaks_http_is_no_control_plane() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let web = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 24]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    });
+    let ended = run(&["--server", &server, "status"]).await;
+    assert_eq!(code(&ended), 4);
+    assert_eq!(
+        stderr(&ended),
+        format!(
+            "error: {server} looks like the HTTP port, not the gRPC one; name the gRPC port with --server\n"
+        )
+    );
+    web.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_wrong_command_line_ends_with_2() {
     let wrong = [

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -56,18 +56,16 @@ fn write(file: &Path, text: &str) {
     fs::write(file, text).expect("written");
 }
 
-#[test]
-fn a_hangup_reads_the_configuration_again() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let (config, ready, log) = (dir.path().join("c.toml"), dir.path().join("r.json"), dir.path().join("log"));
-    write(&config, "[fleet]\nmax_instances = 100\n");
+/// A server with this configuration file; where it listens, and its log.
+fn serve(dir: &Path, config: &Path) -> (Serving, String, PathBuf) {
+    let (ready, log) = (dir.join("r.json"), dir.join("log"));
     let child =
         seaworthy(&["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--config"])
-            .arg(&config)
+            .arg(config)
             .arg("--ready-file")
             .arg(&ready)
             .arg("--data-dir")
-            .arg(dir.path().join("data"))
+            .arg(dir.join("data"))
             .stderr(fs::File::create(&log).expect("a log"))
             .stdout(Stdio::null())
             .spawn()
@@ -77,11 +75,23 @@ fn a_hangup_reads_the_configuration_again() {
         let ready: Value = serde_json::from_slice(&fs::read(&ready).ok()?).ok()?;
         Some(format!("http://{}", ready["grpc"].as_str()?))
     });
-    let hang_up = || kill_process(Pid::from_child(&serving.0), Signal::HUP).expect("our own child");
+    (serving, server, log)
+}
+
+fn hang_up(serving: &Serving) {
+    kill_process(Pid::from_child(&serving.0), Signal::HUP).expect("our own child");
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = dir.path().join("c.toml");
+    write(&config, "[fleet]\nmax_instances = 100\n");
+    let (serving, server, log) = serve(dir.path(), &config);
     assert_eq!(running(&server, "fleet.max_instances").expect("shown").0, "100");
 
     write(&config, "log_level = \"debug\"\n[fleet]\nmax_instances = 200\nlease_ttl = \"30s\"\n");
-    hang_up();
+    hang_up(&serving);
     until("the new limit counts", || {
         let (value, origin) = running(&server, "fleet.max_instances")?;
         (value == "200" && origin.contains("c.toml")).then_some(())
@@ -93,8 +103,32 @@ fn a_hangup_reads_the_configuration_again() {
     until("the log names what needs a restart", || logged("fleet.lease_ttl").then_some(()));
 
     write(&config, "[fleet]\nmax_instances = 0\nmax_instants = 7\n");
-    hang_up();
+    hang_up(&serving);
     until("the log says what is wrong", || logged("the last good one stays in force").then_some(()));
     assert!(logged("max_instants"), "the mistake is named");
     assert_eq!(running(&server, "fleet.max_instances").expect("shown").0, "200");
+}
+
+/// The level is what was said last: by hand, or by a configuration that says something else than before.
+#[test]
+fn a_level_set_by_hand_stays_until_the_configuration_names_another() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = dir.path().join("c.toml");
+    write(&config, "log_level = \"info\"\n");
+    let (serving, server, _) = serve(dir.path(), &config);
+    let set = |level: &str| {
+        let output = seaworthy(&["log-level", level, "--server", &server]).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    // Once a key is shown as it was written, all of the file counts.
+    let reload = |text: &str, key: &str, value: &str| {
+        write(&config, text);
+        hang_up(&serving);
+        until("the file counts", || (running(&server, key)?.0 == value).then_some(()));
+    };
+    assert_eq!(set("debug"), "debug (was info)\n");
+    reload("log_level = \"info\"\n[fleet]\nmax_instances = 200\n", "fleet.max_instances", "200");
+    assert_eq!(set("trace"), "trace (was debug)\n", "the file says what it said before");
+    reload("log_level = \"warn\"\n", "log_level", "warn");
+    assert_eq!(set("error"), "error (was warn)\n", "the file says something else");
 }

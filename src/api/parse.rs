@@ -5,10 +5,12 @@ pub mod registration;
 pub mod report;
 pub mod spec;
 
-use std::{fmt::Display, time::Duration};
+use std::{error::Error as _, fmt::Display, time::Duration};
+
+use tonic::{Code, Status};
 
 use crate::{
-    error::{Error, FieldViolation, Result},
+    error::{Error, FieldViolation, Kind, Reason, Result},
     fleet::{
         lifecycle::Lifecycle,
         names::{InstanceId, InstanceKey, Invalid, ServiceName},
@@ -60,6 +62,23 @@ impl Fields {
         self.check()?;
         value.ok_or_else(|| Error::internal("a value is missing although no field was wrong"))
     }
+}
+
+/// What is wrong with a message of a stream that could not be read. None: nothing is, but the stream is
+/// broken or its caller gone.
+pub fn unreadable(broken: &Status) -> Option<Error> {
+    // Whatever comes from the connection has its error as source; the decoder's own has none.
+    if broken.source().is_some() {
+        return None;
+    }
+    let message = format!("could not be read: {}", broken.message());
+    Some(match broken.code() {
+        // Before and after it was uncompressed.
+        Code::OutOfRange | Code::ResourceExhausted => {
+            Error::new(Kind::ResourceExhausted, Reason::MessageTooLarge, format!("message {message}"))
+        }
+        _ => Error::field("message", message),
+    })
 }
 
 /// A path within a request: `registration.components[2].name`.

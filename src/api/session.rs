@@ -25,6 +25,7 @@ use super::{
     parse::{self, Fields},
     proto::v1 as pb,
     status::status,
+    watch::goodbye,
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -48,7 +49,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// Takes the first message and opens the session.
 ///
 /// # Errors
-/// The first message is missing, late or not `open`; or the fleet refuses.
+/// The first message is missing, late or not `open`; the connection has to end; or the fleet refuses.
 pub async fn open(
     enrolment: &Enrolment,
     mut inbound: Streaming<pb::AttachRequest>,
@@ -56,10 +57,24 @@ pub async fn open(
     clock: Clock,
     patience: Duration,
 ) -> Result<SessionStream> {
-    let first = match timeout(patience, inbound.message()).await {
+    let mut closing = caller.as_ref().map(|caller| caller.connection.closing.clone());
+    let first = tokio::select! {
+        biased;
+        first = timeout(patience, inbound.message()) => first,
+        // What it would register or resume here ends with the connection.
+        () = goodbye(&mut closing) => {
+            return Err(Error::new(
+                Kind::Unavailable,
+                Reason::ServerDraining,
+                "the control plane ends this connection; attach again",
+            )
+            .retry_after(COME_BACK));
+        }
+    };
+    let first = match first {
         Ok(Ok(first)) => first,
         Ok(Err(broken)) => {
-            return Err(Error::field("message", format!("could not be read: {}", broken.message())));
+            return Err(parse::unreadable(&broken).unwrap_or_else(|| Error::field("open", "is missing")));
         }
         Err(_) => {
             return Err(Error::new(
@@ -188,7 +203,11 @@ impl SessionStream {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Some(Ok(message))) => self.accept(message)?,
                 // Closed or broken: the client is gone, and its lease runs on.
-                Poll::Ready(Some(Err(_)) | None) => return Err(Ended::Quietly),
+                Poll::Ready(None) => return Err(Ended::Quietly),
+                Poll::Ready(Some(Err(broken))) => {
+                    return Err(parse::unreadable(&broken)
+                        .map_or(Ended::Quietly, |wrong| Ended::With(status(&wrong))));
+                }
             }
             if self.leaving.is_some() {
                 return Ok(false);

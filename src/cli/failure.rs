@@ -23,6 +23,13 @@ pub(crate) enum Failure {
         /// Why, in a few words.
         cause: String,
     },
+    /// What answers there does not speak gRPC.
+    WrongPort {
+        /// Address of the server as the user gave it.
+        server: String,
+        /// What it says, if anything.
+        says: String,
+    },
     /// The server answered with an error.
     Refused {
         /// What was asked of it: `get instance orders/i-1`.
@@ -36,6 +43,8 @@ pub(crate) enum Failure {
     Start(crate::error::Error),
     /// Something on this machine went wrong.
     Internal(String),
+    /// It was told in the log, and the process ends so.
+    Told(Exit),
     /// Nobody reads the standard output any more.
     PipeClosed,
     /// Ctrl-C.
@@ -45,7 +54,9 @@ pub(crate) enum Failure {
 impl Failure {
     /// What a status means: an answer of the server, or a lost connection to it.
     pub(crate) fn from_status(server: &str, action: &str, status: Status) -> Self {
-        if is_transport(&status) {
+        if let Some(says) = wrong_port(&status) {
+            Failure::WrongPort { server: server.to_owned(), says }
+        } else if is_transport(&status) {
             let cause = innermost(&status);
             Failure::Unreachable { server: server.to_owned(), cause }
         } else {
@@ -58,7 +69,7 @@ impl Failure {
         match self {
             Failure::Usage(_) => Exit::Usage,
             Failure::NotConfirmed(_) | Failure::Start(_) => Exit::No,
-            Failure::Unreachable { .. } => Exit::Unreachable,
+            Failure::Unreachable { .. } | Failure::WrongPort { .. } => Exit::Unreachable,
             Failure::Refused { status, .. } => match status.code() {
                 Code::NotFound => Exit::NotFound,
                 Code::DeadlineExceeded => Exit::Unreachable,
@@ -69,18 +80,39 @@ impl Failure {
             // `seaworthy fleet list | head` has done what it was asked.
             Failure::PipeClosed => Exit::Done,
             Failure::Interrupted => Exit::Interrupted,
+            Failure::Told(exit) => *exit,
         }
     }
 
     /// Whether there is nothing to say about it.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self, Failure::PipeClosed | Failure::Interrupted)
+        matches!(self, Failure::Told(_) | Failure::PipeClosed | Failure::Interrupted)
     }
 }
 
 /// Whether a status was made on this side, because the connection failed.
 pub(crate) fn is_transport(status: &Status) -> bool {
     status.source().is_some()
+}
+
+/// Whether the other end asked for HTTP/1, as our own HTTP port does, or answered in it; and what it said.
+fn wrong_port(status: &Status) -> Option<String> {
+    let mut cause = status.source();
+    let broken = loop {
+        match cause?.downcast_ref::<h2::Error>() {
+            Some(broken) => break broken,
+            None => cause = cause?.source(),
+        }
+    };
+    if broken.is_remote() && broken.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED) {
+        // What a server says as it closes is shown only in brackets behind the reason.
+        let shown = broken.to_string();
+        let said = shown.split_once("(b\"").and_then(|(_, said)| said.strip_suffix("\")"));
+        return Some(said.map_or_else(String::new, clean));
+    }
+    // The letters HTTP, read as the head of a frame, announce one that is far too large.
+    let misread = broken.is_library() && broken.reason() == Some(h2::Reason::FRAME_SIZE_ERROR);
+    misread.then(String::new)
 }
 
 /// The cause at the end of a chain, in the operating system's words where it comes from there.
@@ -106,6 +138,13 @@ impl fmt::Display for Failure {
                 "cannot reach the control plane at {server}: {cause}; is it running? \
                  start one with `seaworthy serve`, or name it with --server"
             ),
+            Failure::WrongPort { server, says } => {
+                write!(f, "{server} looks like the HTTP port, not the gRPC one")?;
+                if !says.is_empty() {
+                    write!(f, ": {says:?}")?;
+                }
+                f.write_str("; name the gRPC port with --server")
+            }
             Failure::Refused { action, status } => refusal(f, action, status),
             Failure::Config(error) => f.write_str(error.message()),
             // What cannot be shown to callers can be shown to whoever starts it.
@@ -113,6 +152,7 @@ impl fmt::Display for Failure {
                 write!(f, "{}", crate::error::Chain(error))
             }
             Failure::Start(error) => f.write_str(error.message()),
+            Failure::Told(_) => f.write_str("see the log"),
             Failure::PipeClosed => f.write_str("nobody reads the output"),
             Failure::Interrupted => f.write_str("interrupted"),
         }
@@ -172,6 +212,7 @@ mod tests {
             (Failure::Usage(String::new()), 2),
             (Failure::NotConfirmed(String::new()), 1),
             (unreachable, 4),
+            (Failure::WrongPort { server: "http://h:1".into(), says: String::new() }, 4),
             (Failure::Config(crate::error::Error::field("grpc.listen", "is odd")), 64),
             (Failure::Start(crate::error::Error::field("data_dir", "is a file")), 1),
             (Failure::Internal(String::new()), 70),

@@ -1,14 +1,15 @@
 //! `seaworthy serve`: runs the control plane until it is told to stop.
 
-use std::{io::IsTerminal as _, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use clap::Args;
+use tracing::error;
 
 use super::{exit::Exit, failure::Failure, flags::Flags, output::note};
 use crate::{
-    config::{self, Config, Environment, LogFormat},
+    config::{self, Config, Environment},
     server::{self, Addresses, shutdown::Report},
-    telemetry::log,
+    telemetry::log::{self, Shape},
 };
 
 /// Flags of `serve`.
@@ -21,12 +22,18 @@ pub(crate) struct Serve {
 /// Runs it.
 pub(crate) async fn run(command: Serve) -> Result<Exit, Failure> {
     let flags = config::Flags::from(command.flags);
-    let config = config::load(&flags, &Environment::of_process()).map_err(Failure::Config)?;
+    let environment = Environment::of_process();
+    let shape = Shape::on_stderr(config::log_format(&flags, &environment));
+    Box::pin(serve(flags, &environment, shape)).await.map_err(|failure| told(failure, shape))
+}
+
+async fn serve(flags: config::Flags, environment: &Environment, shape: Shape) -> Result<Exit, Failure> {
+    let config = config::load(&flags, environment).map_err(Failure::Config)?;
     let log = log::install(&config.log_level, config.log_format).map_err(Failure::Start)?;
     let reload = move |current: &Config| config::reload(current, &flags, &Environment::of_process());
-    let greets = greets(&config);
     let started = |addresses: &Addresses, data_dir: &Path| {
-        if greets {
+        // Those who collect JSON get JSON and nothing else.
+        if matches!(shape, Shape::Human { .. }) {
             greet(addresses, data_dir);
         }
     };
@@ -35,12 +42,17 @@ pub(crate) async fn run(command: Serve) -> Result<Exit, Failure> {
     Ok(exit(&report))
 }
 
-/// Whether somebody reads along. Those who collect JSON get JSON and nothing else.
-fn greets(config: &Config) -> bool {
-    match config.log_format {
-        LogFormat::Json => false,
-        LogFormat::Human => true,
-        LogFormat::Auto => std::io::stderr().is_terminal(),
+/// Tells a failure to start as a line of the log, where lines of the log are for programs.
+fn told(failure: Failure, shape: Shape) -> Failure {
+    let (Shape::Json, Failure::Config(error) | Failure::Start(error)) = (shape, &failure) else {
+        return failure;
+    };
+    let reason = error.reason().as_str();
+    let say =
+        || error!(component = "server", operation = "start", reason, error = %failure, "could not start");
+    match log::once_as_json(say) {
+        Ok(()) => Failure::Told(failure.exit()),
+        Err(_) => failure,
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{MASKED, check::broken_rules, key::Key, nearest::suggestion, origin::Origin, settings::Config};
+use super::{
+    MASKED, check::broken_rules, key::Key, log::LogFormat, nearest::suggestion, origin::Origin,
+    settings::Config,
+};
 use crate::error::{Error, Kind, Reason, Result};
 
 #[derive(Debug, Default)]
@@ -62,6 +65,11 @@ impl Draft {
         known: impl Iterator<Item = &'a str> + Clone,
     ) {
         self.problems.push(format!("{name} ({place}): is not a known {what}{}", suggestion(name, known)));
+    }
+
+    /// The format of the log as far as it is known: the default where it is wrong itself.
+    pub(super) fn log_format(&self) -> LogFormat {
+        self.config.log_format
     }
 
     /// The configuration, or all mistakes: those of single values, then those between values.

@@ -167,6 +167,35 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "http.max_connections_per_peer",
+        live: true,
+        doc: "Connections of the HTTP side at once from one address.",
+        set: |c, v| put(&mut c.http.max_connections_per_peer, count(v, 1_000_000)),
+        show: |c| c.http.max_connections_per_peer.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "http.max_connection_age",
+        doc: "Age at which an HTTP connection ends after the request that it is at, give or take a tenth.",
+        set: |c, v| put(&mut c.http.max_connection_age, duration(v, SECOND, 30 * DAY)),
+        show: |c| show_duration(c.http.max_connection_age),
+        ..PLAIN
+    },
+    Key {
+        name: "http.idle_timeout",
+        doc: "How long an HTTP connection may take until the whole head of its next request is there.",
+        set: |c, v| put(&mut c.http.idle_timeout, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.http.idle_timeout),
+        ..PLAIN
+    },
+    Key {
+        name: "http.write_timeout",
+        doc: "How long the client of an HTTP connection may take nothing of an answer that waits for it.",
+        set: |c, v| put(&mut c.http.write_timeout, duration(v, TENTH, HOUR)),
+        show: |c| show_duration(c.http.write_timeout),
+        ..PLAIN
+    },
+    Key {
         name: "http.request_timeout",
         doc: "How long an HTTP request may take.",
         set: |c, v| put(&mut c.http.request_timeout, duration(v, TENTH, HOUR)),

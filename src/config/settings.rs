@@ -64,6 +64,10 @@ pub struct Http {
     pub listen: SocketAddr,
     pub metrics_listen: Option<SocketAddr>,
     pub max_connections: NonZeroUsize,
+    pub max_connections_per_peer: NonZeroUsize,
+    pub max_connection_age: Duration,
+    pub idle_timeout: Duration,
+    pub write_timeout: Duration,
     pub request_timeout: Duration,
 }
 
@@ -140,6 +144,10 @@ impl Default for Http {
             listen: loopback(8080),
             metrics_listen: None,
             max_connections: count(512),
+            max_connections_per_peer: count(128),
+            max_connection_age: minutes(10),
+            idle_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
         }
     }

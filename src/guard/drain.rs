@@ -24,6 +24,8 @@ use crate::error::Reason;
 
 /// When a refused caller should try again: by then another server answers, or this one is back.
 const COME_BACK: Duration = Duration::from_secs(1);
+/// What it is told.
+const REFUSAL: &str = "the control plane is stopping; retry on another one or later";
 
 /// Open until the server stops accepting requests. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -110,21 +112,18 @@ where
                 let Ok(response) = ready!(Pin::new(inner).poll(cx));
                 Poll::Ready(Ok(response.map(OrRefused::Passed)))
             }
-            DrainFuture::Refused => Poll::Ready(Ok(refusal().into_http())),
+            DrainFuture::Refused => Poll::Ready(Ok(status(REFUSAL).into_http())),
         }
     }
 }
 
-fn refusal() -> Status {
+/// What callers are told who have to go: where to is up to them.
+pub(super) fn status(message: &str) -> Status {
     let details =
         ErrorDetails::with_error_info(Reason::ServerDraining.as_str(), crate::guard::ERROR_DOMAIN, [])
             .set_retry_info(Some(COME_BACK))
             .clone();
-    Status::with_error_details(
-        Code::Unavailable,
-        "the control plane is stopping; retry on another one or later",
-        details,
-    )
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 /// A body that was let through, or the empty one of a refusal.

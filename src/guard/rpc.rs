@@ -22,6 +22,17 @@ pub enum WhileDraining {
     Answered,
 }
 
+/// What becomes of an RPC that is under way when its connection has to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AtTheEnd {
+    /// It finishes, within its deadline.
+    Finishes,
+    /// It is ended, unless its handler ends it first.
+    IsEnded,
+    /// Its handler ends it with a last message, and is left alone: what it has begun it finishes.
+    SaysGoodbye,
+}
+
 /// One RPC and what applies to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rpc {
@@ -31,10 +42,23 @@ pub struct Rpc {
     pub shape: Shape,
     /// Whether it is answered while the server drains.
     pub draining: WhileDraining,
+    /// What becomes of it when its connection has to end.
+    pub at_the_end: AtTheEnd,
 }
 
 const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining) -> Rpc {
-    Rpc { path, shape, draining }
+    let at_the_end = match shape {
+        Unary => AtTheEnd::Finishes,
+        Stream => AtTheEnd::IsEnded,
+    };
+    Rpc { path, shape, draining, at_the_end }
+}
+
+impl Rpc {
+    /// The same, of which the handler says goodbye.
+    const fn says_goodbye(self) -> Self {
+        Self { at_the_end: AtTheEnd::SaysGoodbye, ..self }
+    }
 }
 
 use Shape::{Stream, Unary};
@@ -50,7 +74,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.FleetService/Register", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered),
     rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered),
-    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered),
+    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered).says_goodbye(),
     rpc("/seaworthy.v1.FleetService/GetInstance", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/ListInstances", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/RemoveInstance", Unary, Refused),

@@ -1,12 +1,6 @@
 //! The accept loop: takes connections within bounds, owns them, and lets go of them at the end.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,6 +9,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+use super::places::Places;
 use crate::{
     config::Config,
     system::{ConnectionGuard, Vitals},
@@ -63,40 +58,40 @@ impl Accept {
         mut self,
         listener: TcpListener,
         mut serve: impl FnMut(Accepted) -> F,
-    ) -> Group<IpAddr>
+    ) -> Group<()>
     where
-        F: Future<Output = IpAddr> + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let mut connections = Group::new("connection");
-        let mut peers: HashMap<IpAddr, usize> = HashMap::new();
+        let places = Places::default();
         loop {
             tokio::select! {
                 biased;
                 () = self.drain.begun() => return connections,
-                Some(ended) = connections.next(), if !connections.is_empty() => match ended {
-                    Some(peer) => release(&mut peers, peer),
-                    // A connection that panicked cannot say whose it was: count anew when all is quiet.
-                    None => if connections.is_empty() { peers.clear() },
-                },
+                Some(_) = connections.next(), if !connections.is_empty() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let ip = peer.ip().to_canonical();
                         let caps = (self.caps)(&self.live.borrow());
-                        let held = peers.get(&ip).copied().unwrap_or_default();
-                        if connections.len() >= caps.total || held >= caps.per_peer {
+                        let place = (connections.len() < caps.total)
+                            .then(|| places.take(peer.ip().to_canonical(), caps.per_peer))
+                            .flatten();
+                        let Some(place) = place else {
                             debug!(component = "server", %peer, "too many connections, refused");
                             if let Some(vitals) = &self.vitals {
                                 vitals.connection_refused();
                             }
                             continue;
-                        }
-                        *peers.entry(ip).or_default() += 1;
+                        };
                         // Small messages must not wait for each other.
                         if let Err(cause) = stream.set_nodelay(true) {
                             debug!(component = "server", %peer, %cause, "could not set TCP_NODELAY");
                         }
                         let counted = self.vitals.as_ref().map(Vitals::connection_opened);
-                        connections.spawn(serve(Accepted { stream, peer, counted }));
+                        let serving = serve(Accepted { stream, peer, counted });
+                        connections.spawn(async move {
+                            let _place = place;
+                            serving.await;
+                        });
                     }
                     Err(cause) => {
                         warn!(component = "server", %cause, "could not accept a connection");
@@ -108,11 +103,52 @@ impl Accept {
     }
 }
 
-fn release(peers: &mut HashMap<IpAddr, usize>, peer: IpAddr) {
-    if let Some(held) = peers.get_mut(&peer) {
-        *held -= 1;
-        if *held == 0 {
-            peers.remove(&peer);
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    async fn connect(to: SocketAddr) -> TcpStream {
+        TcpStream::connect(to).await.unwrap()
+    }
+
+    async fn closes(mut stream: TcpStream) {
+        let mut byte = [0];
+        let wait = stream.read(&mut byte);
+        let read = tokio::time::timeout(Duration::from_secs(20), wait).await.expect("in time");
+        assert!(!matches!(read, Ok(1..)), "closed, not answered");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_panics_gives_its_place_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_live, live) = watch::channel(Arc::new(Config::default()));
+        let (_signal, drain) = drain::channel();
+        let caps = |_: &Config| Caps { total: 8, per_peer: 2 };
+        let accept = Accept { live, caps, vitals: None, drain };
+        // The first is held; every other one breaks off.
+        let (seen, mut served) = tokio::sync::mpsc::channel(8);
+        let mut count = 0;
+        let serve = move |accepted: Accepted| {
+            count += 1;
+            let (number, seen) = (count, seen.clone());
+            Box::pin(async move {
+                let _open = accepted;
+                seen.send(number).await.unwrap();
+                if number > 1 {
+                    panic!("on purpose");
+                }
+                std::future::pending::<()>().await;
+            }) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
+        };
+        let _running = crate::task::spawn("accept", crate::task::OnEnd::Fine, accept.run(listener, serve));
+        let _held = connect(address).await;
+        assert_eq!(served.recv().await, Some(1));
+        for number in 2..6 {
+            closes(connect(address).await).await;
+            assert_eq!(served.try_recv(), Ok(number), "served, not refused");
         }
     }
 }

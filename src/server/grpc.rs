@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::IpAddr,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -21,7 +21,7 @@ use tonic::{Status, body::Body, codec::CompressionEncoding};
 use tower::{Service, util::BoxCloneSyncService};
 use tracing::debug;
 
-use super::{accept::Accepted, preface};
+use super::{accept::Accepted, after_streams::AfterStreams, age, wrong_port};
 use crate::{
     api::{
         fleet::FleetApi,
@@ -40,7 +40,7 @@ use crate::{
     },
     config,
     error::{Error, Result},
-    guard::caller::Connection,
+    guard::{caller::Connection, closing::Ending},
     id::Entropy,
     time::Clock,
 };
@@ -55,11 +55,11 @@ const SEND_BUFFER: usize = 256 * 1024;
 const PENDING_RESETS: usize = 20;
 /// Streams that we may reset for a client's errors before we give up on the connection.
 const LOCAL_RESETS: usize = 1024;
-/// Connections of one age end spread over this share of it, either way.
-const AGE_JITTER_PERCENT: u64 = 10;
 
 type BoxFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-type BoxService = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+type BoxService = BoxCloneSyncService<Request<Inbound>, Response<Body>, Infallible>;
+/// A request as the guard hands it on.
+type Inbound = Ending<Incoming>;
 
 /// The way to each service.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Routes {
         })
     }
 
-    fn call(&self, request: Request<Incoming>) -> BoxFuture {
+    fn call(&self, request: Request<Inbound>) -> BoxFuture {
         let service = request.uri().path().rsplit_once('/').map(|(service, _)| service);
         match service {
             Some("/grpc.health.v1.Health") => self.standard_health.clone().call(request),
@@ -145,7 +145,7 @@ impl Routes {
 #[derive(Clone, Debug)]
 struct Router(Arc<Routes>);
 
-impl Service<Request<Incoming>> for Router {
+impl Service<Request<Inbound>> for Router {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture;
@@ -154,7 +154,7 @@ impl Service<Request<Incoming>> for Router {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> BoxFuture {
+    fn call(&mut self, request: Request<Inbound>) -> BoxFuture {
         self.0.call(request)
     }
 }
@@ -183,13 +183,15 @@ pub(super) struct Settings {
     handshake_timeout: Duration,
     age: Duration,
     age_grace: Duration,
+    http_port: u16,
     clock: Clock,
     entropy: Entropy,
 }
 
 impl Settings {
-    /// Every limit, set: what tonic and hyper leave open is set here.
-    pub(super) fn new(config: &config::Grpc, clock: Clock, entropy: Entropy) -> Self {
+    /// Every limit, set: what tonic and hyper leave open is set here. `http` is where those belong who
+    /// speak HTTP/1.
+    pub(super) fn new(config: &config::Grpc, http: SocketAddr, clock: Clock, entropy: Entropy) -> Self {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -207,20 +209,10 @@ impl Settings {
             handshake_timeout: config.handshake_timeout,
             age: config.max_connection_age,
             age_grace: config.max_connection_age_grace,
+            http_port: http.port(),
             clock,
             entropy,
         }
-    }
-
-    /// When a connection has to end: its age, and a little more or less, so that a fleet that came
-    /// together does not leave together.
-    fn age(&self) -> Duration {
-        let spread = 2 * AGE_JITTER_PERCENT + 1;
-        // Without randomness all end at the same age, which is no reason to refuse a connection.
-        let random =
-            self.entropy.bytes().map_or(AGE_JITTER_PERCENT, |bytes| u64::from_le_bytes(bytes) % spread);
-        let percent = 100 - AGE_JITTER_PERCENT + random;
-        self.age.mul_f64(f64::from(u32::try_from(percent).unwrap_or(100)) / 100.0)
     }
 }
 
@@ -230,36 +222,12 @@ pub(super) fn serve(
     routes: Arc<Routes>,
     overview: Overview,
     close: watch::Receiver<bool>,
-) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = IpAddr> + Send>> {
+) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |accepted| {
         let (settings, router) = (settings.clone(), Router(Arc::clone(&routes)));
         let (overview, close) = (overview.clone(), close.clone());
         let serving = Box::pin(connection(settings, router, overview, close, accepted));
-        Box::pin(AfterStreams { serving, yielded: false })
-    }
-}
-
-/// A connection that lets its streams go first.
-///
-/// A stream that has something to send wakes its connection, which the runtime would then run at once,
-/// before the next stream: every answer became a write of its own. Going once to the back of the queue
-/// lets all streams that are ready answer first, and one write takes all (at 10,000 heartbeats in
-/// flight a thirtieth of the writes, and half of the CPU). What waits is what was ready anyway.
-struct AfterStreams<F> {
-    serving: Pin<Box<F>>,
-    yielded: bool,
-}
-
-impl<F: Future> Future for AfterStreams<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.yielded = !self.yielded;
-        if self.yielded {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.serving.as_mut().poll(cx)
+        Box::pin(AfterStreams::new(serving))
     }
 }
 
@@ -269,16 +237,20 @@ async fn connection(
     overview: Overview,
     mut close: watch::Receiver<bool>,
     accepted: Accepted,
-) -> IpAddr {
+) {
     let Accepted { stream, peer, counted } = accepted;
-    let ip = peer.ip().to_canonical();
-    let begun = match timeout(settings.handshake_timeout, preface::read(stream)).await {
-        Ok(Ok(begun)) => begun,
-        failed => {
-            overview.vitals.handshake_failed();
-            debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
-            return ip;
-        }
+    let first = wrong_port::expect_http2(stream, settings.http_port);
+    let begun = tokio::select! {
+        begun = timeout(settings.handshake_timeout, first) => match begun {
+            Ok(Ok(begun)) => begun,
+            failed => {
+                overview.vitals.handshake_failed();
+                debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
+                return;
+            }
+        },
+        // Who has not begun by then is not waited for.
+        _ = close.wait_for(|close| *close) => return,
     };
     let (closing, is_closing) = watch::channel(false);
     let service = Guarded(overview.guard.layers(Connection { peer, closing: is_closing }).service(router));
@@ -287,9 +259,9 @@ async fn connection(
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
-            return ip;
+            return;
         }
-        () = sleep(settings.age()) => false,
+        () = sleep(age::jittered(settings.age, &settings.entropy)) => false,
         // An error means that the server is gone.
         _ = close.wait_for(|close| *close) => true,
     };
@@ -303,5 +275,4 @@ async fn connection(
         debug!(component = "server", %peer, "connection cut at the end of its grace");
     }
     drop(counted);
-    ip
 }

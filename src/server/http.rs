@@ -1,39 +1,83 @@
-//! HTTP connections, for probes, scrapers and browsers.
+//! HTTP connections, for probes, scrapers and browsers: every wait for the other end is bounded.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, time::Duration};
 
 use axum::{Router, response::IntoResponse as _};
 use http::{Request, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::Service as _;
+use tracing::debug;
 
-use super::accept::Accepted;
-use crate::task::drain;
+use super::{accept::Accepted, age, paced::Paced, wrong_port};
+use crate::{config, id::Entropy, task::drain};
 
 /// Bytes of a request's head; the rest of a request is not read at all.
 const HEAD: usize = 16 * 1024;
 
-/// Serves one connection after another. `patience`: for a request to arrive, and to be answered.
-pub(super) fn serve(
-    patience: Duration,
-    router: Router,
-    drain: drain::Watch,
-) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = IpAddr> + Send>> {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD);
-    move |accepted| Box::pin(connection(builder.clone(), patience, router.clone(), drain.clone(), accepted))
+/// How connections are held. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    http1: http1::Builder,
+    idle: Duration,
+    request: Duration,
+    write: Duration,
+    age: Duration,
+    grpc_port: u16,
+    entropy: Entropy,
 }
 
+impl Settings {
+    /// Every limit, set. `grpc` is where those belong who speak HTTP/2.
+    pub(super) fn new(config: &config::Http, grpc: SocketAddr, entropy: Entropy) -> Self {
+        let mut http1 = http1::Builder::new();
+        // hyper counts from the end of the request before, so that one bound is that of an idle
+        // connection and of a head that comes byte by byte.
+        http1.timer(TokioTimer::new()).header_read_timeout(config.idle_timeout).max_buf_size(HEAD);
+        Self {
+            http1,
+            idle: config.idle_timeout,
+            request: config.request_timeout,
+            write: config.write_timeout,
+            age: config.max_connection_age,
+            grpc_port: grpc.port(),
+            entropy,
+        }
+    }
+}
+
+/// Serves one connection after another.
+pub(super) fn serve(
+    settings: Settings,
+    router: Router,
+    drain: drain::Watch,
+) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    move |accepted| {
+        let peer = accepted.peer;
+        let connection = connection(settings.clone(), router.clone(), drain.clone(), accepted);
+        Box::pin(async move {
+            let ended = connection.await;
+            debug!(component = "server", %peer, ?ended, "HTTP connection ended");
+        })
+    }
+}
+
+/// What ended a connection that its client did not end.
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
 async fn connection(
-    builder: http1::Builder,
-    patience: Duration,
+    settings: Settings,
     router: Router,
     mut drain: drain::Watch,
     accepted: Accepted,
-) -> IpAddr {
-    let Accepted { stream, peer, counted: _ } = accepted;
+) -> Ended {
+    let Settings { http1, idle, request: patience, write, age, grpc_port, entropy } = settings;
+    let Accepted { stream, peer: _, counted: _ } = accepted;
+    let begun = tokio::select! {
+        begun = timeout(idle, wrong_port::expect_http1(stream, grpc_port)) => begun??,
+        () = drain.begun() => return Ok(()),
+    };
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         async move {
@@ -42,13 +86,17 @@ async fn connection(
             Ok::<_, Infallible>(answered.map_or_else(|_| late(), |Ok(answer)| answer))
         }
     });
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Paced::new(begun, write));
+    let mut serving = std::pin::pin!(http1.serve_connection(stream, service));
     tokio::select! {
-        ended = serving.as_mut() => drop(ended),
-        () = drain.begun() => {
-            serving.as_mut().graceful_shutdown();
-            drop(timeout(patience, serving).await);
-        }
+        ended = serving.as_mut() => return Ok(ended?),
+        () = drain.begun() => {}
+        () = sleep(age::jittered(age, &entropy)) => {}
     }
-    peer.ip().to_canonical()
+    // What is being answered is finished, and then the connection is over.
+    serving.as_mut().graceful_shutdown();
+    match timeout(patience, serving).await {
+        Ok(ended) => Ok(ended?),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "cut at the end of its time").into()),
+    }
 }

@@ -1,7 +1,7 @@
-//! The first 24 bytes of an HTTP/2 connection, read and checked before anything is spent on it.
+//! The first bytes of a connection, read before anything is spent on it: is it HTTP/2, or not?
 //!
 //! hyper has no bound on how long a client may take to begin. What is read here is given back in
-//! front of the rest.
+//! front of the rest. What is said to whoever came to the wrong port is `wrong_port`'s.
 
 use std::{
     io,
@@ -17,47 +17,65 @@ use tokio::{
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection whose client has begun to speak HTTP/2.
+/// A connection whose client has begun to speak.
 #[derive(Debug)]
 pub(super) struct Begun {
     stream: TcpStream,
+    read: [u8; PREFACE.len()],
+    filled: usize,
     given_back: usize,
 }
 
-/// Reads the preface. Bound it with a deadline.
+/// What it speaks.
+#[derive(Debug)]
+pub(super) enum Speaks {
+    /// HTTP/2, without encryption.
+    Http2(Begun),
+    /// Something else.
+    Other(Begun),
+}
+
+/// Reads until it is known. Bound it with a deadline.
 ///
 /// # Errors
-/// The client sent something else, or went away.
-pub(super) async fn read(mut stream: TcpStream) -> io::Result<Begun> {
-    let mut read = [0; PREFACE.len()];
-    let mut filled = 0;
-    while filled < read.len() {
-        let count = stream.read(&mut read[filled..]).await?;
+/// The client went away.
+pub(super) async fn read(stream: TcpStream) -> io::Result<Speaks> {
+    let mut begun = Begun { stream, read: [0; PREFACE.len()], filled: 0, given_back: 0 };
+    while begun.filled < PREFACE.len() {
+        let count = begun.stream.read(&mut begun.read[begun.filled..]).await?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        filled += count;
-        // Whoever speaks another protocol need not finish its first line.
-        if read[..filled] != PREFACE[..filled] {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not an HTTP/2 preface"));
+        begun.filled += count;
+        // Whoever speaks another protocol need not say that much.
+        if begun.said() != &PREFACE[..begun.filled] {
+            return Ok(Speaks::Other(begun));
         }
     }
-    Ok(Begun { stream, given_back: 0 })
+    Ok(Speaks::Http2(begun))
+}
+
+impl Begun {
+    /// What was read to know what it speaks.
+    pub(super) fn said(&self) -> &[u8] {
+        &self.read[..self.filled]
+    }
 }
 
 impl AsyncRead for Begun {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let left = &PREFACE[self.given_back..];
+        let this = self.get_mut();
+        let left = &this.read[this.given_back..this.filled];
         if left.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
         }
         let count = left.len().min(buffer.remaining());
         buffer.put_slice(&left[..count]);
-        self.given_back += count;
+        this.given_back += count;
         Poll::Ready(Ok(()))
     }
 }

@@ -4,10 +4,13 @@
 //! goodbye, requests finish, state is saved, and everything is closed. Whoever does not let go in time
 //! is cut. A second request to stop skips every wait.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
-use tokio::{sync::watch, time::timeout};
-use tracing::{info, warn};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{error, info, warn};
 
 use super::signals::Stop;
 use crate::{
@@ -21,6 +24,9 @@ use crate::{
 
 /// The lame-duck time ends early when no connection was open for this long: nobody has to be told.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long connections may take to say goodbye once nobody waits for an answer. A peer that is asleep, or
+/// gone without a word, never does.
+const GOODBYE: Duration = Duration::from_secs(3);
 /// What is left for saving and closing when everything else is skipped.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -31,10 +37,10 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) overview: Overview,
     pub(super) grpc_drain: drain::Signal,
-    pub(super) grpc: Task<Group<IpAddr>>,
+    pub(super) grpc: Task<Group<()>>,
     pub(super) closing: watch::Sender<bool>,
     pub(super) http_drain: drain::Signal,
-    pub(super) pages: Vec<Task<Group<IpAddr>>>,
+    pub(super) pages: Vec<Task<Group<()>>>,
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
     pub(super) engine: store::embedded::Engine,
@@ -78,6 +84,8 @@ struct Course {
     began: Duration,
     total: Duration,
     stop: Stop,
+    /// Requests to stop that skip the waits: an end that nobody asked for needs one.
+    impatient: u32,
     aborted: bool,
     phases: Vec<PhaseReport>,
 }
@@ -105,12 +113,12 @@ impl Course {
         let outcome = tokio::select! {
             biased;
             done = work => Some(Some(done)),
-            cause = self.stop.asked_again(), if !self.aborted && phase < Phase::SaveState => {
+            cause = self.stop.times(self.impatient), if !self.aborted && phase < Phase::SaveState => {
                 warn!(component = "server", operation = "shutdown", cause, "asked again: stopping now");
                 self.aborted = true;
                 None
             }
-            () = tokio::time::sleep(bound) => Some(None),
+            () = sleep(bound) => Some(None),
         };
         let timed_out = matches!(outcome, Some(None));
         let took = self.clock.elapsed() - began;
@@ -130,13 +138,17 @@ impl Course {
 impl Parts {
     /// Takes everything down. Bounded, whatever the other ends do.
     pub(super) async fn stop(mut self, (cause, failed): (String, bool), stop: Stop) -> Report {
-        info!(component = "server", operation = "shutdown", cause, "stopping");
+        match failed {
+            false => info!(component = "server", operation = "shutdown", cause, "stopping"),
+            true => error!(component = "server", operation = "shutdown", cause, "failed, stopping"),
+        }
         let began = self.clock.elapsed();
         let mut course = Course {
             clock: self.clock,
             began,
             total: self.config.total,
             stop,
+            impatient: if failed { 1 } else { 2 },
             aborted: false,
             phases: Vec::new(),
         };
@@ -155,7 +167,13 @@ impl Parts {
 
         enter(&self.overview, Phase::FinishActiveRequests);
         self.closing.send_replace(true);
-        let finish = async { while connections.next().await.is_some() {} };
+        let active = &self.overview.guard.active;
+        let finish = async {
+            tokio::select! {
+                () = async { while connections.next().await.is_some() {} } => {}
+                () = async { active.idle().await; sleep(GOODBYE).await } => {}
+            }
+        };
         course.phase(Phase::FinishActiveRequests, self.config.finish_requests, finish).await;
         let (connections_cut, requests_cut) = (connections.len(), self.overview.guard.active.count());
         // Stopping tasks is quick, but nothing here waits without a bound.
@@ -209,6 +227,7 @@ fn log(report: &Report) {
         cause = report.cause,
         connections_cut = report.connections_cut,
         requests_cut = report.requests_cut,
+        failed = report.failed,
         aborted = report.aborted,
         state_saved = report.state_saved,
         duration = report.total.as_secs_f64(),

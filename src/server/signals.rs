@@ -62,12 +62,8 @@ impl Stop {
         self.times(1).await
     }
 
-    /// Waits until it is told to stop now. Cancel safe.
-    pub async fn asked_again(&mut self) -> String {
-        self.times(2).await
-    }
-
-    async fn times(&mut self, times: u32) -> String {
+    /// Waits until it was told to stop so many times, and answers by what the last time. Cancel safe.
+    pub async fn times(&mut self, times: u32) -> String {
         let asked = self.asked.wait_for(|asked| asked.times >= times).await.map(|asked| asked.cause.clone());
         match asked {
             Ok(cause) => cause,

@@ -40,13 +40,7 @@ pub struct LogHandle {
 /// # Errors
 /// The level is wrong, or the process has a log already.
 pub fn install(level: &str, format: LogFormat) -> Result<LogHandle> {
-    let terminal = io::stderr().is_terminal();
-    let shape = match format {
-        LogFormat::Json => Shape::Json,
-        LogFormat::Auto if !terminal => Shape::Json,
-        LogFormat::Auto | LogFormat::Human => Shape::Human { colours: terminal },
-    };
-    let (dispatch, handle) = build(level, shape, BoxMakeWriter::new(io::stderr))?;
+    let (dispatch, handle) = build(level, Shape::on_stderr(format), BoxMakeWriter::new(io::stderr))?;
     dispatcher::set_global_default(dispatch).map_err(Error::internal)?;
     Ok(handle)
 }
@@ -61,6 +55,29 @@ pub enum Shape {
         /// Whether colours may be used; `NO_COLOR` still forbids them.
         colours: bool,
     },
+}
+
+impl Shape {
+    /// How lines look on the standard error of this process.
+    pub fn on_stderr(format: LogFormat) -> Self {
+        let terminal = io::stderr().is_terminal();
+        match format {
+            LogFormat::Json => Shape::Json,
+            LogFormat::Auto if !terminal => Shape::Json,
+            LogFormat::Auto | LogFormat::Human => Shape::Human { colours: terminal },
+        }
+    }
+}
+
+/// Says something on the standard error as one JSON line, whatever the log of the process leaves out, and
+/// where there is none yet.
+///
+/// # Errors
+/// None in practice: the level that is asked for is a level.
+pub fn once_as_json(say: impl FnOnce()) -> Result<()> {
+    let (dispatch, _handle) = build("error", Shape::Json, BoxMakeWriter::new(io::stderr))?;
+    dispatcher::with_default(&dispatch, say);
+    Ok(())
 }
 
 /// A log that writes to `writer` and is nobody's yet: for servers that run inside another program, as

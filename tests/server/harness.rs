@@ -155,6 +155,21 @@ impl TestServer {
             .unwrap_or_else(|_| panic!("{name:?} never became {wanted:?}"));
     }
 
+    /// Waits until so many calls are being answered, this question aside.
+    pub async fn until_active(&self, calls: u64) {
+        let mut system = self.system().await;
+        let reached = async {
+            loop {
+                let status = system.get_status(pb::GetStatusRequest {}).await.expect("answered").into_inner();
+                if status.active_requests > calls {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("in time");
+    }
+
     /// A plain GET: the code and the body.
     pub async fn get(&self, path: &str) -> (u16, String) {
         get(self.addresses.http, path, "*/*").await

@@ -4,14 +4,19 @@
 
 mod harness;
 
+mod bad_bytes;
 mod bad_input;
+mod closing;
 mod fleet;
 mod health;
 mod http;
 mod limits;
+mod proxy;
 mod restart;
 mod session;
 mod shutdown;
+mod slow;
 mod standard_health;
 mod watch;
 mod words;
+mod wrong_port;

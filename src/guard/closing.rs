@@ -1,0 +1,226 @@
+//! Ends streams when their connection has to end, so that none holds it to its deadline.
+//!
+//! A stream whose handler listens by itself says its own last words: here the handler is always asked
+//! first, and is ended only where it has nothing to say. That goes for the answer that has not begun
+//! (a first message that never came) and for the answer itself; once that is over, whoever still reads
+//! the request reads that it is. Unary RPCs finish; their deadline bounds them.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_core::Stream as _;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::WatchStream;
+use tonic::Status;
+use tower::{Layer, Service};
+
+use super::{
+    caller::Connection,
+    drain,
+    rpc::{AtTheEnd, RpcId},
+};
+
+/// What a body fails with, as whoever reads a request takes it.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Says when the connection has to end.
+type Closing = WatchStream<bool>;
+
+/// Whether it has to end now; otherwise the task is woken when it has to.
+fn is_due(closing: &mut Closing, cx: &mut Context<'_>) -> bool {
+    loop {
+        match Pin::new(&mut *closing).poll_next(cx) {
+            Poll::Ready(Some(false)) => {}
+            // Without a sender the connection is gone already.
+            Poll::Ready(Some(true) | None) => return true,
+            Poll::Pending => return false,
+        }
+    }
+}
+
+/// The last words to a stream that has none of its own.
+fn last_words() -> Status {
+    drain::status("the control plane ends this connection; call again")
+}
+
+/// Makes [`EndStreams`]s for one connection.
+#[derive(Clone, Debug)]
+pub struct ClosingLayer(Connection);
+
+impl ClosingLayer {
+    /// Ends the streams of this connection.
+    pub fn new(connection: Connection) -> Self {
+        Self(connection)
+    }
+}
+
+impl<S> Layer<S> for ClosingLayer {
+    type Service = EndStreams<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        EndStreams { inner, connection: self.0.clone() }
+    }
+}
+
+/// Ends streams when their connection has to end.
+#[derive(Clone, Debug)]
+pub struct EndStreams<S> {
+    inner: S,
+    connection: Connection,
+}
+
+impl<S, A, B> Service<Request<A>> for EndStreams<S>
+where
+    S: Service<Request<Ending<A>>, Response = Response<B>, Error = Infallible, Future: Unpin>,
+    B: Default,
+{
+    type Response = Response<Ended<B>>;
+    type Error = Infallible;
+    type Future = ClosingFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let rpc = request.extensions().get::<RpcId>();
+        let ended = rpc.is_some_and(|id| id.rpc().at_the_end == AtTheEnd::IsEnded);
+        let (held, answered) = ended
+            .then(|| {
+                let (answering, answered) = oneshot::channel();
+                (
+                    Held {
+                        closing: WatchStream::new(self.connection.closing.clone()),
+                        _answering: answering,
+                    },
+                    answered,
+                )
+            })
+            .unzip();
+        ClosingFuture { inner: self.inner.call(request.map(|inner| Ending { inner, answered })), held }
+    }
+}
+
+/// What ends a stream.
+#[derive(Debug)]
+struct Held {
+    closing: Closing,
+    // Nothing is ever sent: the request ends when this is dropped.
+    _answering: oneshot::Sender<()>,
+}
+
+/// The answer on its way, or the last words.
+#[derive(Debug)]
+pub struct ClosingFuture<F> {
+    inner: F,
+    held: Option<Held>,
+}
+
+impl<F, B> Future for ClosingFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+    B: Default,
+{
+    type Output = Result<Response<Ended<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(Ok(response)) = Pin::new(&mut self.inner).poll(cx) {
+            let held = self.held.take();
+            return Poll::Ready(Ok(response.map(|inner| Ended { inner, held, over: false })));
+        }
+        if !self.held.as_mut().is_some_and(|held| is_due(&mut held.closing, cx)) {
+            return Poll::Pending;
+        }
+        self.held = None;
+        let refused = last_words().into_http::<B>();
+        Poll::Ready(Ok(refused.map(|inner| Ended { inner, held: None, over: false })))
+    }
+}
+
+/// A request that ends with its answer.
+#[derive(Debug)]
+pub struct Ending<A> {
+    inner: A,
+    answered: Option<oneshot::Receiver<()>>,
+}
+
+impl<A> Body for Ending<A>
+where
+    A: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        if !self.answered.as_mut().is_some_and(|answered| Pin::new(answered).poll(cx).is_ready()) {
+            return Poll::Pending;
+        }
+        self.answered = None;
+        Poll::Ready(Some(Err(last_words().into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An answer that ends with its connection.
+#[derive(Debug)]
+pub struct Ended<B> {
+    inner: B,
+    held: Option<Held>,
+    over: bool,
+}
+
+impl<B> Body for Ended<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if !self.held.as_mut().is_some_and(|held| is_due(&mut held.closing, cx)) {
+            return Poll::Pending;
+        }
+        (self.held, self.over) = (None, true);
+        let mut trailers = HeaderMap::new();
+        // Only what cannot be a header is left out; all of this can.
+        drop(last_words().add_header(&mut trailers));
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,166 @@
+//! How the process ends that runs the server: by what, with which code, and what it says of it.
+
+#![cfg(unix)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The real binary, ended when dropped.
+struct Serving {
+    child: Child,
+    dir: TempDir,
+    grpc: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Waits for a condition, looking again every few milliseconds.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn serve(dir: &TempDir, words: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+        .args(["--log-format", "json", "--ready-file"])
+        .arg(dir.path().join("ready"))
+        .arg("--data-dir")
+        .arg(dir.path().join("data"))
+        .args(words)
+        .env_clear()
+        .env("SEAWORTHY_SHUTDOWN_LAME_DUCK", "30s")
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(dir.path().join("log")).expect("a log"))
+        .spawn()
+        .expect("it starts")
+}
+
+impl Serving {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let child = serve(&dir, &[]);
+        let ready = dir.path().join("ready");
+        let grpc = until("ready", || {
+            let ready: Value = serde_json::from_slice(&fs::read(&ready).ok()?).ok()?;
+            Some(ready["grpc"].as_str()?.to_owned())
+        });
+        Self { child, dir, grpc }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our own child");
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// The line of the log with this message.
+    fn logged(&self, message: &str) -> Option<Value> {
+        let text = fs::read_to_string(self.log_file()).ok()?;
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["message"] == message)
+    }
+
+    fn code(&mut self) -> i32 {
+        let status = until("its end", || self.child.try_wait().expect("our own child"));
+        status.code().expect("it ends by itself")
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_with_a_report_and_a_code_that_says_so() {
+    let mut serving = Serving::start();
+    // Whoever is connected is given the lame-duck time.
+    let _held = TcpStream::connect(&serving.grpc).expect("a connection");
+    serving.signal(Signal::TERM);
+    until("it stops", || serving.logged("stopping"));
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.code(), 130);
+    let report = serving.logged("stopped").expect("the report");
+    assert_eq!(report["aborted"], true, "{report}");
+    assert_eq!(report["state_saved"], true, "{report}");
+    assert_eq!(report["cause"], "SIGTERM", "{report}");
+}
+
+/// Runs it to its end, which comes before it serves: the code, and what it said.
+fn fails(change: impl FnOnce(&TempDir, &mut Command)) -> (i32, String) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seaworthy"));
+    command.args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]).env_clear();
+    command.arg("--data-dir").arg(dir.path().join("data"));
+    change(&dir, &mut command);
+    let ended = command.output().expect("it ends");
+    (ended.status.code().expect("by itself"), String::from_utf8(ended.stderr).expect("text"))
+}
+
+fn is_a_file(dir: &TempDir) {
+    fs::write(dir.path().join("data"), "a file").expect("written");
+}
+
+#[test]
+fn a_start_that_fails_is_one_line_of_json_where_the_log_is_json() {
+    let wrong_value = |_: &TempDir, command: &mut Command| {
+        command.args(["--log-format", "json", "--log-level", "loud"]).env("SEAWORTHY_HTTP_LISTEN", "nowhere");
+    };
+    let in_the_file = |dir: &TempDir, command: &mut Command| {
+        let file = dir.path().join("c.toml");
+        fs::write(&file, "log_format = \"json\"\nlog_levle = \"info\"\n").expect("written");
+        command.arg("--config").arg(file);
+    };
+    let no_folder = |dir: &TempDir, command: &mut Command| {
+        is_a_file(dir);
+        // A failure to start is told whatever the level.
+        command.args(["--log-format", "json", "--log-level", "off"]);
+    };
+    for (said, code, reason, names) in [
+        (fails(wrong_value), 64, "CONFIG_INVALID", "--log-level"),
+        (fails(in_the_file), 64, "CONFIG_INVALID", "log_levle"),
+        (fails(no_folder), 1, "DATA_DIR_UNUSABLE", "data"),
+    ] {
+        let (ended, text) = said;
+        assert_eq!((ended, text.lines().count()), (code, 1), "{text}");
+        let line: Value = serde_json::from_str(&text).unwrap_or_else(|wrong| panic!("{wrong}: {text}"));
+        assert_eq!(
+            (line["level"].as_str(), line["reason"].as_str()),
+            (Some("ERROR"), Some(reason)),
+            "{text}"
+        );
+        assert_eq!(line["message"], "could not start", "{text}");
+        assert!(line["error"].as_str().is_some_and(|error| error.contains(names)), "{text}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_is_told_to_people_in_words() {
+    let (code, text) = fails(|dir, command| {
+        is_a_file(dir);
+        command.args(["--log-format", "human"]);
+    });
+    assert_eq!(code, 1);
+    assert!(text.starts_with("error: "), "{text}");
+}
