@@ -59,6 +59,7 @@ pub struct Server {
     reload: Option<reload::Source>,
     clock: Clock,
     entropy: Entropy,
+    fatal: Fatal,
     listeners: Listeners,
     addresses: Addresses,
     engine: store::embedded::Engine,
@@ -99,10 +100,32 @@ impl Server {
         clock: Clock,
         entropy: Entropy,
     ) -> Result<Self> {
+        let fatal = Fatal::new();
         let (store, engine) = store::embedded::open(store::embedded::Options {
-            cache_bytes: config.store.cache_bytes,
+            on_end: OnEnd::Fatal(fatal.clone()),
             ..store::embedded::Options::new(&config.data_dir, clock)
         })?;
+        match Self::bind_on(config, log, clock, entropy, fatal, store).await {
+            Ok(build) => Ok(build(engine)),
+            Err(error) => {
+                // A start that failed leaves no folder behind that it made. Its own error matters more.
+                if let Err(cause) = engine.undo().await {
+                    error!(component = "server", operation = "start", %cause, "store did not close");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The same on a store that is open; answers what makes the server with the engine's owner.
+    async fn bind_on(
+        config: Arc<Config>,
+        log: LogHandle,
+        clock: Clock,
+        entropy: Entropy,
+        fatal: Fatal,
+        store: store::Store,
+    ) -> Result<impl FnOnce(store::embedded::Engine) -> Self> {
         let options = fleet::Options {
             limits: Limits {
                 max_instances: config.fleet.max_instances.get(),
@@ -146,12 +169,13 @@ impl Server {
         };
         let routes = Arc::new(routes(&overview, &entropy, clock)?);
         let fleet = service;
-        Ok(Self {
+        Ok(move |engine| Self {
             config,
             live,
             reload: None,
             clock,
             entropy,
+            fatal,
             listeners,
             addresses,
             engine,
@@ -178,6 +202,7 @@ impl Server {
             reload,
             clock,
             entropy,
+            fatal,
             listeners,
             addresses,
             engine,
@@ -185,7 +210,6 @@ impl Server {
             routes,
             overview,
         } = self;
-        let fatal = Fatal::new();
         let (grpc_drain, grpc_watch) = drain::channel();
         let (http_drain, http_watch) = drain::channel();
         let (fleet_drain, fleet_watch) = drain::channel();
@@ -319,7 +343,7 @@ fn exit_within(bound: Duration) {
         );
         std::process::exit(70);
     };
-    if let Err(cause) = task::thread("exit bound", watch) {
+    if let Err(cause) = task::thread("exit bound", OnEnd::Fine, watch) {
         error!(component = "server", %cause, "no thread to bound the exit");
     }
 }

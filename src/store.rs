@@ -32,6 +32,7 @@ pub use commit::{Commit, Compare};
 pub use counters::Counters;
 pub use election::Leadership;
 pub use lease::LeaseId;
+pub use problem::Trouble;
 pub use watch::{Event, Watch};
 
 /// Counts the commits that changed something, since the store was made.
@@ -72,6 +73,8 @@ pub struct Status {
     pub size_bytes: u64,
     /// Whether commits are taken; reads go on without.
     pub writable: bool,
+    /// Why none are taken, where the medium is the reason.
+    pub trouble: Option<Trouble>,
 }
 
 /// The way to the store. Cheap to clone; whoever opened it owns the engine behind it.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::probe_code;
 use crate::{
     api::overview::{Overview, Status},
+    store::Trouble,
     system::{
         Phase,
         readiness::{self, Outcome},
@@ -32,7 +33,7 @@ pub async fn details(State(overview): State<Overview>) -> Answer {
         "phase": status.phase.as_str(),
         "uptime_seconds": status.uptime.as_secs(),
         "components": {
-            "store": part(status.store.writable, format!("{} keys, {} bytes, {}", status.store.keys, status.store.size_bytes, if status.store.writable { "takes writes" } else { "takes no writes, reading goes on" })),
+            "store": part(status.store.writable, format!("{} keys, {} bytes, {}", status.store.keys, status.store.size_bytes, writes(&status))),
             "fleet": part(true, format!("{} instances of {} services, {} sessions", status.totals.instances, status.totals.services, status.totals.sessions)),
             "connections": part(true, format!("{} open, {} refused since the start", status.connections.open, status.connections.refused)),
         },
@@ -90,6 +91,7 @@ pub async fn status(State(overview): State<Overview>) -> Json<Value> {
             "keys": store.keys,
             "size_bytes": store.size_bytes,
             "writable": store.writable,
+            "trouble": store.trouble.map(Trouble::advice),
         },
     }))
 }
@@ -111,6 +113,15 @@ pub async fn readiness(State(overview): State<Overview>) -> Answer {
         })
         .collect();
     (probe_code(worst != Outcome::Fail), Json(json!({"outcome": worst.as_str(), "checks": checks})))
+}
+
+/// Whether the store takes writes, and if not why and what to do.
+fn writes(status: &Status) -> String {
+    match (status.store.writable, status.store.trouble) {
+        (true, _) => "takes writes".to_owned(),
+        (false, None) => "takes no writes, reading goes on".to_owned(),
+        (false, Some(trouble)) => format!("takes no writes, reading goes on; {}", trouble.advice()),
+    }
 }
 
 fn state_of(status: &Status) -> (&'static str, bool) {
