@@ -22,7 +22,7 @@ mod wrong_port;
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
-use tracing::info;
+use tracing::{error, info};
 
 use self::{
     accept::{Accept, Caps},
@@ -65,13 +65,13 @@ pub struct Server {
     reload: Option<reload::Source>,
     clock: Clock,
     entropy: Entropy,
+    fatal: Fatal,
     listeners: Listeners,
     addresses: Addresses,
     engine: store::embedded::Engine,
     fleet: fleet::Service,
     routes: Arc<grpc::Routes>,
     overview: Overview,
-    fatal: Fatal,
 }
 
 #[derive(Debug)]
@@ -106,10 +106,32 @@ impl Server {
         clock: Clock,
         entropy: Entropy,
     ) -> Result<Self> {
+        let fatal = Fatal::new();
         let (store, engine) = store::embedded::open(store::embedded::Options {
-            cache_bytes: config.store.cache_bytes,
+            on_end: OnEnd::Fatal(fatal.clone()),
             ..store::embedded::Options::new(&config.data_dir, clock)
         })?;
+        match Self::bind_on(config, log, clock, entropy, fatal, store).await {
+            Ok(build) => Ok(build(engine)),
+            Err(error) => {
+                // A start that failed leaves no folder behind that it made. Its own error matters more.
+                if let Err(cause) = engine.undo().await {
+                    error!(component = "server", operation = "start", %cause, "store did not close");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The same on a store that is open; answers what makes the server with the engine's owner.
+    async fn bind_on(
+        config: Arc<Config>,
+        log: LogHandle,
+        clock: Clock,
+        entropy: Entropy,
+        fatal: Fatal,
+        store: store::Store,
+    ) -> Result<impl FnOnce(store::embedded::Engine) -> Self> {
         let options = fleet::Options {
             limits: Limits {
                 max_instances: config.fleet.max_instances.get(),
@@ -153,19 +175,19 @@ impl Server {
         };
         let routes = Arc::new(routes(&overview, &entropy, clock)?);
         let fleet = service;
-        Ok(Self {
+        Ok(move |engine| Self {
             config,
             live,
             reload: None,
             clock,
             entropy,
+            fatal,
             listeners,
             addresses,
             engine,
             fleet,
             routes,
             overview,
-            fatal: Fatal::new(),
         })
     }
 
@@ -186,13 +208,13 @@ impl Server {
             reload,
             clock,
             entropy,
+            fatal,
             listeners,
             addresses,
             engine,
             fleet,
             routes,
             overview,
-            fatal,
         } = self;
         let (grpc_drain, grpc_watch) = drain::channel();
         let (http_drain, http_watch) = drain::channel();

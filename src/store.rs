@@ -32,7 +32,7 @@ pub use commit::{Commit, Compare};
 pub use counters::Counters;
 pub use election::Leadership;
 pub use lease::LeaseId;
-pub use problem::{outcome_is_open, refused};
+pub use problem::{Trouble, outcome_is_open, refused};
 pub use watch::{Event, Watch};
 
 /// Counts the commits that changed something, since the store was made.
@@ -75,6 +75,8 @@ pub struct Status {
     /// the fate of that commit is settled, and reading shows it; before that, what is read may be gone
     /// with the next opening of the medium.
     pub writable: bool,
+    /// Why none are taken, where the medium is the reason.
+    pub trouble: Option<Trouble>,
 }
 
 /// The way to the store. Cheap to clone; whoever opened it owns the engine behind it.

@@ -113,15 +113,22 @@ pub async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Runs a closure on a thread of its own, for work that blocks for as long as the server lives.
+/// Runs a closure on a thread of its own, for work that blocks for long. Its end means what `on_end` says,
+/// by a panic too.
 ///
 /// # Errors
 /// The operating system gives no thread.
 pub fn thread(
     name: &'static str,
+    on_end: OnEnd,
     work: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(work)
+    let guarded = move || {
+        let mut guard = EndGuard { name, on_end, done: false };
+        work();
+        guard.done = true;
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(guarded)
 }
 
 /// Tasks of one kind that belong together, such as connections. Dropping the group stops them all.

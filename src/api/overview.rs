@@ -94,7 +94,7 @@ impl Overview {
 
     /// The production-readiness report.
     pub fn readiness(&self) -> Vec<Check> {
-        let totals = self.fleet.totals();
+        let (totals, store) = (self.fleet.totals(), self.store.status());
         let config = self.config();
         let beyond = |listen: &std::net::SocketAddr| !listen.ip().is_loopback();
         let listens =
@@ -103,7 +103,8 @@ impl Overview {
             data_dir: config.data_dir.clone(),
             disk_free: free_bytes(&config.data_dir),
             disk_volatile: is_volatile(&config.data_dir),
-            store_writable: self.store.status().writable,
+            store_writable: store.writable,
+            store_trouble: store.trouble,
             beyond_loopback: listens.into_iter().flatten().any(beyond),
             instances: totals.instances,
             max_instances: config.fleet.max_instances.get() as u64,

@@ -7,7 +7,7 @@ use super::{
     log::parse_filter,
     quantity::{show_duration, show_size},
     value::{
-        DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, optional, path, put, size,
+        DAY, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, optional, path, put, size,
         small_count, truth,
     },
 };
@@ -244,13 +244,6 @@ pub const KEYS: &[Key] = &[
         doc: "Changes that are kept so that a watcher can resume without a full reset.",
         set: |c, v| put(&mut c.fleet.change_history, count(v, 10_000_000)),
         show: |c| c.fleet.change_history.to_string(),
-        ..PLAIN
-    },
-    Key {
-        name: "store.cache_bytes",
-        doc: "Memory that the embedded store may use for its cache.",
-        set: |c, v| put(&mut c.store.cache_bytes, size(v, MIB, 64 * GIB)),
-        show: |c| shown_bytes(c.store.cache_bytes),
         ..PLAIN
     },
     Key {

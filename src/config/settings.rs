@@ -31,8 +31,6 @@ pub struct Config {
     pub http: Http,
     /// The registry of instances.
     pub fleet: Fleet,
-    /// The embedded store.
-    pub store: Store,
     /// The phases of stopping.
     pub shutdown: Shutdown,
     /// Where the values came from that are not defaults.
@@ -83,13 +81,6 @@ pub struct Fleet {
     pub change_history: NonZeroUsize,
 }
 
-/// Settings of the embedded store.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[allow(missing_docs)] // KEYS says what each means
-pub struct Store {
-    pub cache_bytes: usize,
-}
-
 /// How long each phase of stopping may take; `total` cuts them all.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // KEYS says what each means
@@ -112,7 +103,6 @@ impl Default for Config {
             grpc: Grpc::default(),
             http: Http::default(),
             fleet: Fleet::default(),
-            store: Store::default(),
             shutdown: Shutdown::default(),
             origins: BTreeMap::new(),
         }
@@ -163,12 +153,6 @@ impl Default for Fleet {
             max_services: count(20_000),
             change_history: count(16_384),
         }
-    }
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self { cache_bytes: 8 << 20 }
     }
 }
 

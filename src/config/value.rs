@@ -19,7 +19,6 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 pub(super) const TENTH: Duration = Duration::from_millis(100);
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
-pub(super) const GIB: u64 = 1 << 30;
 
 /// Puts what was read in its place.
 pub(super) fn put<T>(place: &mut T, read: Read<T>) -> Read<()> {

@@ -34,7 +34,7 @@ fn within(bound: Duration) {
         );
         std::process::exit(STUCK);
     };
-    if let Err(cause) = task::thread("exit bound", watch) {
+    if let Err(cause) = task::thread("exit bound", OnEnd::Fine, watch) {
         error!(component = "server", %cause, "no thread to bound the exit");
     }
 }

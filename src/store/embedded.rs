@@ -1,20 +1,24 @@
-//! The embedded engine: one redb file, one thread that writes, readers that never wait for it.
+//! The embedded engine: a log of commits with an index in memory, and one thread that writes.
 //!
 //! Commits queue up for the writer (`writer`), which takes all that wait as one group, decides each on
-//! its own conditions, and makes the group durable by one redb commit: one `fdatasync`. Nothing waits
-//! for a timer, so a lonely commit costs one sync and a crowd shares it.
+//! its own conditions (`group`), and makes the group durable by one frame (`frame`) at the end of the log
+//! (`log`) and one `fdatasync`. Nothing waits for a timer, so a lonely commit costs one sync and a crowd
+//! shares it. Only then does the index (`index`) change and are the callers answered.
 //!
-//! **What "durable" rests on.** A redb commit with `Durability::Immediate` writes new pages beside the
-//! old ones, then the header with the other of its two commit slots, and syncs once. A power cut within
-//! leaves a header whose newest slot may name pages that never arrived; they fail their checksums, and
-//! redb goes back to the slot before, which is whole because its pages are not reused until the next
-//! commit stands. An acknowledged commit is therefore never lost. Two-phase commit and quick repair are
-//! off: they cost a second sync for each commit and save the check of all pages after a crash, which is
-//! short for a store of this size.
+//! **Why a log.** Of everything stored, a server reads all when it starts and little afterwards; what it
+//! does all day is write. A tree on the disk writes a page of 4 KiB and more for each small record, a log
+//! writes the record. The index costs about 130 bytes of memory for each key; values stay in the file.
 //!
-//! **When writing fails** the engine is read-only and tries again by itself (`keeper`). redb refuses all
-//! further work on a database after one I/O error, reads included, so it is opened again; while the
-//! medium takes no writes at all, through a copy-on-write view (`shadow`), so that reads go on.
+//! **What "durable" rests on.** One frame is on its way at any time. A power cut tears at most that one,
+//! which nobody was told of; its checksum fails, and it is cut off when the store is opened (`recover`).
+//! Whatever else does not fit is damage, and a damaged store does not open: it never starts as if less
+//! had been written. The mark (`mark`) beside the log notices what a checksum cannot: missing parts.
+//!
+//! **When writing fails** the engine is read-only, says why, and tries again by itself (`keeper`): what
+//! failed is cut off, room is made and synced, and work goes on. Reading goes on all the while.
+//!
+//! **What grows.** Overwritten and deleted records stay in the log until they are most of it; then the
+//! log is written anew beside the work (`compact`).
 
 use std::{
     path::{Path, PathBuf},
@@ -32,14 +36,23 @@ use crate::{
     time::Clock,
 };
 
+mod compact;
+#[cfg(test)]
+mod damage;
 mod disk;
 #[cfg(test)]
 pub(crate) mod faults;
+mod frame;
+mod frames;
+mod group;
+mod index;
 mod keeper;
+mod log;
+mod mark;
 mod reader;
-mod shadow;
+mod recover;
+mod renewal;
 mod shared;
-mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -47,28 +60,29 @@ mod writer;
 pub use reader::PAGE_BYTES;
 pub(super) use shared::Shared;
 
-/// Default of [`Options::cache_bytes`]: enough for the inner pages of a large fleet's tree.
-pub const CACHE_BYTES: usize = 8 << 20;
 /// Commits that may wait for the writer; further callers wait for a place.
 const QUEUE: usize = 4096;
-/// Name of the database in the data folder.
-const FILE: &str = "store.redb";
+/// So many bytes of the log may be dead before it is written anew.
+const DEAD_BYTES: u64 = 16 << 20;
+
+/// The files that it may leave in the data folder.
+pub(super) const FILES: &[&str] = &[log::FILE, log::NEW_FILE, mark::FILE, mark::NEW_FILE];
 
 /// How to open the engine.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The data folder; made if it is missing.
     pub dir: PathBuf,
-    /// Most memory for pages of the database, in bytes.
-    pub cache_bytes: usize,
     /// Tells the time.
     pub clock: Clock,
+    /// What it means if the engine's thread ends before the engine is closed.
+    pub on_end: OnEnd,
 }
 
 impl Options {
     /// The defaults for a data folder.
     pub fn new(dir: impl Into<PathBuf>, clock: Clock) -> Self {
-        Self { dir: dir.into(), cache_bytes: CACHE_BYTES, clock }
+        Self { dir: dir.into(), clock, on_end: OnEnd::Fine }
     }
 }
 
@@ -85,59 +99,82 @@ pub struct Engine {
 
 /// Opens the store of a data folder and holds the folder until the engine is closed.
 ///
-/// Must be called within a runtime. Blocks for as long as the file takes to open: milliseconds, or after
-/// a crash the time to read it once.
+/// Must be called within a runtime. Blocks for as long as it takes to read the store once. A folder that
+/// was made for this is removed again if the store cannot be made in it.
 ///
 /// # Errors
-/// `DataDirInUse` and `DataDirUnusable`, see [`DataDir::hold`]; `StoreUnavailable`: the file cannot be
-/// read or written; `RecordDamaged`: it is no store, or a damaged one; `RecordTooNew`: a newer release
-/// wrote it.
+/// `DataDirInUse` and `DataDirUnusable`, see [`DataDir::hold`]; `StoreUnavailable`: the files cannot be
+/// read or written; `RecordDamaged`: they are no store, a damaged one, or a part of one; `RecordTooNew`:
+/// a newer release wrote it.
 pub fn open(options: Options) -> Result<(Store, Engine)> {
-    let Options { dir, cache_bytes, clock } = options;
+    let Options { dir, clock, on_end } = options;
     let dir = DataDir::hold(&dir, &clock)?;
-    let path = dir.path().join(FILE);
-    let disk: disk::Opener = Box::new(move |access| disk::open_file(&path, access));
-    open_on(disk::Medium::new(disk, cache_bytes), dir, clock)
+    let folder = Arc::new(disk::Directory(dir.path().to_owned()));
+    open_on(folder, dir, clock, on_end, DEAD_BYTES)
 }
 
-fn open_on(medium: disk::Medium, dir: DataDir, clock: Clock) -> Result<(Store, Engine)> {
+fn open_on(
+    folder: Arc<dyn disk::Folder>,
+    dir: DataDir,
+    clock: Clock,
+    on_end: OnEnd,
+    dead_bytes: u64,
+) -> Result<(Store, Engine)> {
     let started = clock.elapsed();
-    let opened = medium.open().map_err(|cause| open_error(dir.path(), cause))?;
+    let opened = match recover::open(&folder) {
+        Ok(opened) => opened,
+        Err(cause) => {
+            let error = open_error(dir.path(), cause);
+            dir.undo();
+            return Err(error);
+        }
+    };
     let (sender, queue) = mpsc::channel(QUEUE);
-    let shared = Arc::new(Shared::new(opened, medium.size(), sender, clock));
-    let work = writer::Writer::new(Arc::clone(&shared), medium, queue, dir);
-    let writer = task::thread("store-writer", move || work.run())
+    let (shared, log) = Shared::new(opened, sender, clock);
+    let shared = Arc::new(shared);
+    let work = writer::Writer::new(Arc::clone(&shared), folder, log, queue, dir, dead_bytes);
+    let writer = task::thread("store-writer", on_end, move || work.run())
         .map_err(|cause| problem::medium("got no thread from the system", cause))?;
     let keeper = task::spawn("store keeper", OnEnd::Fine, keeper::run(Arc::clone(&shared)));
     let status = shared.status();
     let took = clock.elapsed().saturating_sub(started);
-    info!(revision = status.revision, keys = status.keys, bytes = status.size_bytes, ?took, "store opened");
+    info!(
+        component = "store",
+        revision = status.revision,
+        keys = status.keys,
+        bytes = status.size_bytes,
+        ?took,
+        "store opened"
+    );
     Ok((Store::embedded(Arc::clone(&shared)), Engine { shared, writer: Some(writer), _keeper: keeper }))
 }
 
 /// Says what a person can do about a store that does not open.
-fn open_error(dir: &Path, cause: disk::OpenError) -> Error {
-    let file = dir.join(FILE);
+fn open_error(dir: &Path, cause: recover::OpenError) -> Error {
     match cause {
-        disk::OpenError::TooNew { found } => Error::new(
+        recover::OpenError::TooNew { found } => Error::new(
             Kind::FailedPrecondition,
             Reason::RecordTooNew,
             format!(
                 "{} has format {found}, and this program knows formats up to {}; \
                  run the release that wrote it or a newer one",
-                file.display(),
-                tables::FORMAT
+                dir.join(log::FILE).display(),
+                frame::FORMAT
             ),
         ),
-        disk::OpenError::Redb(redb::Error::Io(cause)) if cause.kind() != std::io::ErrorKind::InvalidData => {
-            problem::medium(&format!("cannot read or write {} ({cause})", file.display()), cause)
+        recover::OpenError::Io(cause) => {
+            let tried = format!("cannot read or write its files in {} ({cause})", dir.display());
+            problem::medium(&tried, cause)
         }
-        disk::OpenError::Redb(cause) => Error::new(
+        recover::OpenError::Damaged { file, how } => Error::new(
             Kind::Internal,
             Reason::RecordDamaged,
-            format!("{} is not a store that can be read: {cause}; restore it from a backup", file.display()),
-        )
-        .because(cause),
+            format!(
+                "{} {how}; restore the whole data folder from a copy, or move it aside to start with an \
+                 empty fleet",
+                dir.join(file).display()
+            ),
+        ),
     }
 }
 
@@ -153,6 +190,15 @@ impl Engine {
             .await
             .map_err(Error::internal)?
             .map_err(|_| Error::internal("the store's writer panicked"))
+    }
+
+    /// Closes it, and removes a data folder that was made by opening it and that holds nothing yet.
+    ///
+    /// # Errors
+    /// As [`Engine::close`].
+    pub async fn undo(self) -> Result<()> {
+        self.shared.undone.store(true, Ordering::Release);
+        self.close().await
     }
 
     fn stop(&self) {

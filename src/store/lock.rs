@@ -12,6 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::embedded::FILES;
 use crate::{
     error::{Error, Kind, Reason, Result},
     time::Clock,
@@ -24,6 +25,8 @@ const LOCK_FILE: &str = "lock";
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    /// Folders that were made for it, the innermost first.
+    made: Vec<PathBuf>,
     /// Holds the lock for as long as it is open.
     _lock: File,
 }
@@ -43,20 +46,53 @@ impl DataDir {
     /// - `DataDirInUse`: another process holds it; the message says which.
     /// - `DataDirUnusable`: it cannot be made, entered or written to.
     pub fn hold(path: &Path, clock: &Clock) -> Result<Self> {
-        create(path).map_err(|cause| unusable(path, "make", cause))?;
-        let mut lock = open_lock(path).map_err(|cause| unusable(path, "write to", cause))?;
+        let made = missing(path);
+        let undo = |tried, cause| {
+            remove(path, &made);
+            unusable(path, tried, cause)
+        };
+        create(path).map_err(|cause| undo("make", cause))?;
+        let mut lock = open_lock(path).map_err(|cause| undo("write to", cause))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut lock)),
-            Err(TryLockError::Error(cause)) => return Err(unusable(path, "lock", cause)),
+            Err(TryLockError::Error(cause)) => return Err(undo("lock", cause)),
         }
-        write_holder(&mut lock, clock).map_err(|cause| unusable(path, "write to", cause))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        write_holder(&mut lock, clock).map_err(|cause| undo("write to", cause))?;
+        Ok(Self { path: path.to_owned(), made, _lock: lock })
+    }
+
+    /// Removes the folder again if it was made by [`DataDir::hold`], with the store's files in it. Only for
+    /// a folder that holds nothing of anybody: a start that failed leaves nothing behind.
+    pub(super) fn undo(self) {
+        remove(&self.path, &self.made);
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// The folders of a path that are not there, the innermost first.
+fn missing(path: &Path) -> Vec<PathBuf> {
+    let absent = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    path.ancestors().take_while(absent).map(Path::to_owned).collect()
+}
+
+/// Removes folders that were made, and from the innermost our own files. Whatever else is in one stays.
+fn remove(path: &Path, made: &[PathBuf]) {
+    if made.is_empty() {
+        return;
+    }
+    for file in [FILES, &[LOCK_FILE]].concat() {
+        // One that is not there is as good as removed, and one that stays keeps its folder.
+        drop(fs::remove_file(path.join(file)));
+    }
+    for folder in made {
+        if let Err(cause) = fs::remove_dir(folder) {
+            tracing::debug!(%cause, folder = %folder.display(), "a folder that was made stays");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The errors of the store, each worded in one place.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, fmt, io, time::Duration};
 
 use crate::error::{Error, Kind, Reason};
 
@@ -11,15 +11,72 @@ const OUTCOME: &str = "outcome";
 /// Its value where nothing happened and nothing will.
 const NOT_WRITTEN: &str = "not_written";
 
+/// Why the store takes no writes. It tries again by itself, and goes on when that succeeds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    /// There is no space left.
+    DiskFull,
+    /// The quota of the user or the project is used up.
+    QuotaUsedUp,
+    /// The system lets the file grow no further.
+    FileTooLarge,
+    /// The file system takes no writes.
+    ReadOnly,
+    /// Something else; the log has it.
+    DiskFails,
+}
+
+impl Trouble {
+    /// What is wrong and what to do, for a person.
+    pub fn advice(self) -> String {
+        format!("{self}: {}", self.remedy())
+    }
+
+    /// What to do about it, as a request.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Trouble::DiskFull => "free space on the disk of the data folder",
+            Trouble::QuotaUsedUp => "raise the quota, or free space within it",
+            Trouble::FileTooLarge => "raise the limit on the size of files (ulimit -f)",
+            Trouble::ReadOnly => "mount the file system of the data folder for writing",
+            Trouble::DiskFails => "look at the server's log, and at the disk of the data folder",
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Trouble::DiskFull => "the disk is full",
+            Trouble::QuotaUsedUp => "the disk quota is used up",
+            Trouble::FileTooLarge => "the file may grow no further",
+            Trouble::ReadOnly => "the file system is read-only",
+            Trouble::DiskFails => "the disk fails",
+        })
+    }
+}
+
+impl From<&io::Error> for Trouble {
+    fn from(cause: &io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::StorageFull => Trouble::DiskFull,
+            io::ErrorKind::QuotaExceeded => Trouble::QuotaUsedUp,
+            io::ErrorKind::FileTooLarge => Trouble::FileTooLarge,
+            io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly,
+            _ => Trouble::DiskFails,
+        }
+    }
+}
+
 /// The store cannot do it now; `tried` continues "the store ...".
-pub(super) fn unavailable(tried: impl std::fmt::Display) -> Error {
+pub(super) fn unavailable(tried: impl fmt::Display) -> Error {
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, format!("the store {tried}; try again later"))
         .retry_after(RETRY_AFTER)
 }
 
 /// The store takes no commit, so that nothing of it is written: it has not happened, and will not. `why`
 /// continues "the store ...".
-pub fn refused(why: impl std::fmt::Display) -> Error {
+pub fn refused(why: impl fmt::Display) -> Error {
     unavailable(why).with(OUTCOME, NOT_WRITTEN)
 }
 
@@ -33,6 +90,28 @@ pub fn outcome_is_open(error: &Error) -> bool {
 /// Reading or writing failed on the medium.
 pub(super) fn medium(tried: &str, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
     unavailable(tried).because(cause)
+}
+
+/// Nothing was written, and the store takes no writes.
+pub(super) fn read_only(trouble: Trouble) -> Error {
+    troubled("takes no writes now and has written nothing of this", trouble).with(OUTCOME, NOT_WRITTEN)
+}
+
+/// A write was begun, failed, and was taken back.
+pub(super) fn not_written(trouble: Trouble) -> Error {
+    troubled("could not write this and has taken it back", trouble).with(OUTCOME, NOT_WRITTEN)
+}
+
+/// A write was begun and failed, and the medium does not let it be taken back yet.
+pub(super) fn outcome_unknown(trouble: Trouble) -> Error {
+    troubled("could not finish writing this, and the outcome is unknown", trouble)
+}
+
+fn troubled(tried: &str, trouble: Trouble) -> Error {
+    let remedy = trouble.remedy();
+    let message =
+        format!("the store {tried}: {trouble}; {remedy}, then try again: writing resumes by itself");
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, message).retry_after(RETRY_AFTER)
 }
 
 /// A condition on a key does not hold.

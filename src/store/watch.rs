@@ -72,15 +72,9 @@ pub struct Watch {
     ring: Weak<Ring>,
     moved: watch::Receiver<Revision>,
     prefix: String,
-    seen: Seen,
+    /// Up to here it has seen everything.
+    seen: Revision,
     pending: VecDeque<Event>,
-}
-
-/// Up to where a watch has seen everything.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    revision: Revision,
-    epoch: u64,
 }
 
 impl Watch {
@@ -116,13 +110,11 @@ struct Recent {
     /// Changes up to here are no longer, or were never, in the ring.
     floor: Revision,
     head: Revision,
-    /// Counts the restarts: what was seen before one says nothing about the time after.
-    epoch: u64,
 }
 
 impl Ring {
     pub(super) fn new(revision: Revision) -> Self {
-        let recent = Recent { changes: VecDeque::new(), bytes: 0, floor: revision, head: revision, epoch: 0 };
+        let recent = Recent { changes: VecDeque::new(), bytes: 0, floor: revision, head: revision };
         Self { recent: Mutex::new(recent), moved: watch::Sender::new(revision) }
     }
 
@@ -149,44 +141,32 @@ impl Ring {
         self.moved.send_replace(head);
     }
 
-    /// Starts anew at a revision whose past is unknown: every watch is reset.
-    pub(super) fn restart(&self, revision: Revision) {
-        {
-            let mut recent = self.recent.lock();
-            let epoch = recent.epoch + 1;
-            *recent = Recent { changes: VecDeque::new(), bytes: 0, floor: revision, head: revision, epoch };
-        }
-        self.moved.send_modify(|_| {});
-    }
-
     pub(super) fn watch(self: &Arc<Self>, prefix: &str, from: Option<Revision>) -> Watch {
         let moved = self.moved.subscribe();
         let recent = self.recent.lock();
-        let seen = Seen { revision: from.unwrap_or(recent.head), epoch: recent.epoch };
+        let seen = from.unwrap_or(recent.head);
         Watch { ring: Arc::downgrade(self), moved, prefix: prefix.to_owned(), seen, pending: VecDeque::new() }
     }
 
     /// Hands a watch what comes after `seen`, and answers up to where it has then seen everything.
-    fn take(&self, prefix: &str, seen: Seen, into: &mut VecDeque<Event>) -> Seen {
+    fn take(&self, prefix: &str, seen: Revision, into: &mut VecDeque<Event>) -> Revision {
         let recent = self.recent.lock();
-        let upto = |revision| Seen { revision, epoch: recent.epoch };
-        let known = recent.floor..=recent.head;
-        if seen.epoch != recent.epoch || !known.contains(&seen.revision) {
+        if !(recent.floor..=recent.head).contains(&seen) {
             into.push_back(Event::Reset { revision: recent.head });
-            return upto(recent.head);
+            return recent.head;
         }
-        let start = recent.changes.partition_point(|change| change.revision() <= seen.revision);
-        let mut reached = seen.revision;
+        let start = recent.changes.partition_point(|change| change.revision() <= seen);
+        let mut reached = seen;
         for change in recent.changes.range(start..) {
             if into.len() >= TAKE && change.revision() > reached {
-                return upto(reached);
+                return reached;
             }
             reached = change.revision();
             if change.key().starts_with(prefix) {
                 into.push_back(change.clone());
             }
         }
-        upto(recent.head)
+        recent.head
     }
 }
 
@@ -231,16 +211,6 @@ mod tests {
         assert_eq!(ring.watch("", Some(oldest - 1)).next().await, put("k", oldest), "the oldest kept");
         assert!(matches!(ring.watch("", Some(oldest - 2)).next().await, Event::Reset { .. }));
         assert!(matches!(ring.watch("", Some(last + 9)).next().await, Event::Reset { .. }), "the future");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_restart_resets_every_watch_wherever_it_stands() {
-        for revision in [4, 5, 6] {
-            let ring = Arc::new(Ring::new(5));
-            let mut watch = ring.watch("", None);
-            ring.restart(revision);
-            assert_eq!(watch.next().await, Event::Reset { revision });
-        }
     }
 
     #[test]

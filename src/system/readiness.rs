@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::text::counted;
+use crate::{store::Trouble, text::counted};
 
 /// How a check came out. Worse is greater.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -52,6 +52,8 @@ pub struct Facts {
     pub disk_volatile: bool,
     /// Whether the store takes writes.
     pub store_writable: bool,
+    /// Why it takes none, where its medium is the reason.
+    pub store_trouble: Option<Trouble>,
     /// Whether any port is open beyond this machine.
     pub beyond_loopback: bool,
     /// Instances that are registered.
@@ -114,14 +116,18 @@ fn phase(facts: &Facts) -> Check {
 }
 
 fn writable(facts: &Facts) -> Check {
-    let judged = if facts.store_writable {
-        (Outcome::Pass, "the store takes writes".to_owned(), "")
-    } else {
-        (
+    let judged = match (facts.store_writable, facts.store_trouble) {
+        (true, _) => (Outcome::Pass, "the store takes writes".to_owned(), ""),
+        (false, None) => (
             Outcome::Fail,
             "the store takes no writes; reading goes on".to_owned(),
-            "look at the log for the cause; free space on the disk or repair it, writing resumes by itself",
-        )
+            "it is closing: start the control plane again",
+        ),
+        (false, Some(trouble)) => {
+            let message =
+                format!("the store takes no writes: {trouble}; reading goes on, writing resumes by itself");
+            (Outcome::Fail, message, trouble.remedy())
+        }
     };
     check("store.writable", "store takes writes", judged)
 }
@@ -225,6 +231,7 @@ mod tests {
             disk_free: Some(100 * DISK_WARN),
             disk_volatile: false,
             store_writable: true,
+            store_trouble: None,
             beyond_loopback: false,
             instances: 10,
             max_instances: 1000,
@@ -256,6 +263,14 @@ mod tests {
         ] {
             assert_eq!(outcome(&facts, id), expected, "{id}");
         }
+    }
+
+    #[test]
+    fn a_store_in_trouble_says_which_and_what_to_do() {
+        let facts = Facts { store_writable: false, store_trouble: Some(Trouble::DiskFull), ..good() };
+        let check = writable(&facts);
+        assert!(check.message.contains("the disk is full"), "{}", check.message);
+        assert_eq!(check.hint, "free space on the disk of the data folder");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{duration, timestamp};
 use crate::{
     api::{overview::Status, proto::v1 as pb},
     fleet::Totals,
-    store,
+    store::{self, Trouble},
     system::{
         Phase,
         readiness::{self, Check, Outcome},
@@ -26,7 +26,7 @@ pub fn status(value: Status) -> pb::GetStatusResponse {
         connections,
         active_requests,
         fleet_revision,
-        store: store::Status { engine, revision, keys, size_bytes, writable },
+        store: store::Status { engine, revision, keys, size_bytes, writable, trouble },
     } = value;
     pb::GetStatusResponse {
         version: version.to_owned(),
@@ -43,7 +43,14 @@ pub fn status(value: Status) -> pb::GetStatusResponse {
         connections: connections.open,
         active_requests,
         fleet_revision,
-        store: Some(pb::StoreStatus { engine: engine.to_owned(), revision, keys, size_bytes, writable }),
+        store: Some(pb::StoreStatus {
+            engine: engine.to_owned(),
+            revision,
+            keys,
+            size_bytes,
+            writable,
+            trouble: trouble.map(Trouble::advice).unwrap_or_default(),
+        }),
     }
 }
 

@@ -8,6 +8,7 @@ use super::probe_code;
 use crate::{
     api::overview::{Overview, Status},
     health,
+    store::Trouble,
     system::{
         Phase,
         readiness::{self, Outcome},
@@ -34,7 +35,7 @@ pub async fn details(State(overview): State<Overview>) -> Answer {
         "phase": status.phase.as_str(),
         "uptime_seconds": status.uptime.as_secs(),
         "components": {
-            "store": part(status.store.writable, format!("{}, {} bytes, {}", counted(status.store.keys, "key"), status.store.size_bytes, if status.store.writable { "takes writes" } else { "takes no writes, reading goes on" })),
+            "store": part(status.store.writable, format!("{}, {} bytes, {}", counted(status.store.keys, "key"), status.store.size_bytes, writes(&status))),
             "fleet": part(true, format!("{} of {}, {}", counted(status.totals.instances, "instance"), counted(status.totals.services, "service"), counted(status.totals.sessions, "session"))),
             "connections": part(true, format!("{} open, {} refused since the start", status.connections.open, status.connections.refused)),
         },
@@ -92,6 +93,7 @@ pub async fn status(State(overview): State<Overview>) -> Json<Value> {
             "keys": store.keys,
             "size_bytes": store.size_bytes,
             "writable": store.writable,
+            "trouble": store.trouble.map(Trouble::advice),
         },
     }))
 }
@@ -113,6 +115,15 @@ pub async fn readiness(State(overview): State<Overview>) -> Answer {
         })
         .collect();
     (probe_code(worst != Outcome::Fail), Json(json!({"outcome": worst.as_str(), "checks": checks})))
+}
+
+/// Whether the store takes writes, and if not why and what to do.
+fn writes(status: &Status) -> String {
+    match (status.store.writable, status.store.trouble) {
+        (true, _) => "takes writes".to_owned(),
+        (false, None) => "takes no writes, reading goes on".to_owned(),
+        (false, Some(trouble)) => format!("takes no writes, reading goes on; {}", trouble.advice()),
+    }
 }
 
 fn state_of(status: &Status) -> (&'static str, bool) {

@@ -43,6 +43,9 @@ pub(crate) fn status(status: &GetStatusResponse, wide: bool, now: SystemTime) ->
                 bytes(store.size_bytes)
             ),
         );
+        if !store.trouble.is_empty() {
+            fact("store trouble", store.trouble.clone());
+        }
     }
     if wide {
         fact("started", when::stamp(status.start_time.as_ref()));

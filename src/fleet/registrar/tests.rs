@@ -150,29 +150,31 @@ async fn a_disk_that_hangs_and_then_completes_leaves_registry_and_store_agreed()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_fails_after_its_work_has_done_it() {
+async fn what_a_disk_did_and_denied_is_taken_back_and_can_be_repeated() {
     let bed = Bed::new().await;
-    for (what, expected) in [("i-1", 1), ("i-1", 2)] {
-        bed.disk.set(Fault::SyncedAndFailed);
-        let claim = Claim { token: None, request: Some(TokenHash::of("the same attempt")) };
-        let (instance, _) = bed.handle.register(registration(what), claim, "peer").await.unwrap();
-        assert_eq!(instance.incarnation, expected);
-        bed.until_writable().await;
-        bed.assert_agreement("registered").await;
+    let handle = &bed.handle;
+    /// Fails once with the disk, and works when it is repeated.
+    macro_rules! repeat {
+        ($what:literal, $call:expr) => {{
+            bed.disk.set(Fault::SyncedAndFailed);
+            let error = $call.await.map(|_| ()).unwrap_err();
+            assert_eq!(error.reason(), Reason::StoreUnavailable, $what);
+            bed.until_writable().await;
+            bed.assert_agreement(concat!($what, " failed")).await;
+            let done = $call.await.unwrap();
+            bed.assert_agreement($what).await;
+            done
+        }};
     }
-    bed.disk.set(Fault::SyncedAndFailed);
-    bed.handle.put_service(name("orders"), Spec::default(), None).await.unwrap();
-    bed.until_writable().await;
-    bed.assert_agreement("put").await;
-    bed.disk.set(Fault::SyncedAndFailed);
-    bed.handle.remove(key("orders", "i-1"), None, String::new()).await.unwrap();
-    bed.until_writable().await;
-    bed.assert_agreement("removed").await;
-    bed.disk.set(Fault::SyncedAndFailed);
-    let deleted = bed.handle.delete_service(name("orders"), None).await.unwrap();
+    let claim = || Claim { token: None, request: Some(TokenHash::of("the same attempt")) };
+    for incarnation in [1, 2] {
+        let (instance, _) = repeat!("register", handle.register(registration("i-1"), claim(), "peer"));
+        assert_eq!(instance.incarnation, incarnation);
+    }
+    repeat!("put", handle.put_service(name("orders"), Spec::default(), None));
+    repeat!("remove", handle.remove(key("orders", "i-1"), None, String::new()));
+    let deleted = repeat!("delete", handle.delete_service(name("orders"), None));
     assert!(matches!(deleted, Deleted::Gone(None)));
-    bed.until_writable().await;
-    bed.assert_agreement("deleted").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +231,7 @@ async fn one_failure_anywhere_leaves_registry_and_store_agreed() {
         assert_eq!((one.is_ok(), two.is_ok()), (bed.knows("i-1"), bed.knows("i-2")), "at {moment}");
         bed.assert_agreement(&format!("operation {moment} failed")).await;
     }
-    assert!(failed > 3, "only {failed} failures hit a commit");
+    assert!(failed > 1, "only {failed} failures hit a commit");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,21 +1,23 @@
-//! A medium in memory that fails on demand, for the tests of the engine.
+//! A folder in memory that fails on demand, for the tests of the engine.
 //!
 //! It keeps apart what a disk keeps apart: what the cache shows, and what a power cut leaves. Written
-//! bytes become durable by a sync. A failed sync loses the writes before it for good although the cache
-//! still shows them, and the next sync succeeds: that is how Linux behaves.
+//! bytes become durable by a sync of their file, names by a sync of the folder. A failed sync loses the
+//! writes before it for good although the cache still shows them, and the next sync succeeds: that is how
+//! Linux behaves.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use parking_lot::{Condvar, Mutex};
-use redb::StorageBackend;
 use tempfile::TempDir;
 
 use super::{
-    CACHE_BYTES, Engine, Store,
-    disk::{Access, Medium, Opener},
-    open_on,
+    DEAD_BYTES, Engine, Store,
+    disk::{Folder, Medium},
+    frame::HEADER,
+    frames::{Frames, Tail},
+    log, open_on,
 };
-use crate::{store::lock::DataDir, time::Clock};
+use crate::{store::lock::DataDir, task::OnEnd, time::Clock};
 
 /// Unit in which a power cut tears writes apart.
 const SECTOR: usize = 512;
@@ -27,13 +29,15 @@ pub(crate) enum Fault {
     None,
     /// Writes fail, as on a full disk.
     Writes,
+    /// No file can grow.
+    NoSpace,
     /// Syncs fail.
     Syncs,
-    /// Everything fails but opening and reading what was read already.
+    /// Everything fails but opening.
     Everything,
-    /// The n-th write, sync or change of length from now fails, once.
+    /// The n-th change or sync from now fails, once.
     Once(usize),
-    /// The n-th write, sync or change of length from now is the last: the power is cut.
+    /// The n-th change or sync from now is the last: the power is cut.
     PowerCut(usize),
     /// The next sync does its work and says that it failed, once.
     SyncedAndFailed,
@@ -59,21 +63,59 @@ impl Op {
     }
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Clone, Debug)]
+enum NameOp {
+    Link(String, usize),
+    Rename(String, String),
+    Remove(String),
+}
+
+type Names = BTreeMap<String, usize>;
+
+impl NameOp {
+    fn apply(&self, names: &mut Names) {
+        match self {
+            NameOp::Link(name, file) => drop(names.insert(name.clone(), *file)),
+            NameOp::Rename(from, to) => {
+                if let Some(file) = names.remove(from) {
+                    names.insert(to.clone(), file);
+                }
+            }
+            NameOp::Remove(name) => drop(names.remove(name)),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Content {
     durable: Vec<u8>,
     /// What reads see.
     cached: Vec<u8>,
     /// What a sync will make durable.
     dirty: Vec<Op>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: Vec<Content>,
+    names: Names,
+    durable_names: Names,
+    dirty_names: Vec<NameOp>,
     fault: Fault,
     cut: bool,
     hanging: bool,
 }
 
-/// The medium. Clones are the same medium.
+/// The folder. Clones are the same folder.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faulty(Arc<(Mutex<State>, Condvar)>);
+
+/// A file in it.
+#[derive(Debug)]
+struct File {
+    folder: Faulty,
+    number: usize,
+}
 
 impl Faulty {
     /// Opens an engine on it, in a data folder of its own.
@@ -81,7 +123,7 @@ impl Faulty {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::start();
         let held = DataDir::hold(dir.path(), &clock).unwrap();
-        let (store, engine) = open_on(Medium::new(self.opener(), CACHE_BYTES), held, clock).unwrap();
+        let (store, engine) = open_on(Arc::new(self.clone()), held, clock, OnEnd::Fine, DEAD_BYTES).unwrap();
         (store, engine, dir)
     }
 
@@ -101,75 +143,67 @@ impl Faulty {
         state.cut || state.fault == Fault::None
     }
 
-    pub(super) fn opener(&self) -> Opener {
-        let medium = self.clone();
-        Box::new(move |access| {
-            let mut state = medium.0.0.lock();
-            if access == Access::Write && !state.cut {
-                // As `disk::open_file`: sync, then drop the cache.
-                sync(&mut state)?;
-                state.cached = state.durable.clone();
-            }
-            drop(state);
-            Ok(Arc::new(medium.clone()))
-        })
-    }
-
-    /// What is there after a power cut: each sector written since the last sync arrived or did not.
+    /// What is there after a power cut: each sector written since the last sync arrived or did not; of the
+    /// names that changed, those up to some moment.
     pub(super) fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.0.0.lock();
         let mut coins = Coins::new(seed);
-        let mut durable = state.durable.clone();
-        for op in &state.dirty {
-            match op {
-                Op::Write(offset, data) => {
-                    for (n, sector) in data.chunks(SECTOR).enumerate() {
-                        if coins.toss() {
-                            Op::Write(offset + n * SECTOR, sector.to_vec()).apply(&mut durable);
-                        }
-                    }
-                }
-                // A length that was not synced may be the old one, but not below what was written.
-                Op::SetLen(_) if coins.toss() => op.apply(&mut durable),
-                Op::SetLen(_) => {}
-            }
+        let mut names = state.durable_names.clone();
+        for op in state.dirty_names.iter().take_while(|_| coins.toss()) {
+            op.apply(&mut names);
         }
-        let state = State { cached: durable.clone(), durable, ..State::default() };
+        let files = state.files.iter().map(|file| survivor(file, &mut coins)).collect();
+        let durable_names = names.clone();
+        let state = State { files, names, durable_names, ..State::default() };
         Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
-    fn change(&self, op: Op) -> io::Result<()> {
+    /// Whether its log ends in a part of a frame.
+    pub(super) fn has_torn_end(&self) -> bool {
+        let Some(file) = Folder::open(self, log::FILE).unwrap() else { return false };
+        let mut frames = Frames::new(file.as_ref(), HEADER as u64, file.len().unwrap(), Some(1));
+        while frames.next().unwrap().is_some() {}
+        frames.tail().unwrap() == Tail::Torn
+    }
+
+    fn rename_op(&self, op: NameOp) -> io::Result<()> {
         let mut state = self.0.0.lock();
         count(&mut state)?;
-        if matches!(state.fault, Fault::Writes | Fault::Everything) {
+        if matches!(op, NameOp::Link(..)) && matches!(state.fault, Fault::Writes | Fault::Everything) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        op.apply(&mut state.cached);
-        state.dirty.push(op);
+        op.apply(&mut state.names);
+        state.dirty_names.push(op);
         Ok(())
     }
 }
 
-fn sync(state: &mut State) -> io::Result<()> {
-    count(state)
-        .and_then(|()| match state.fault {
-            Fault::Syncs | Fault::Everything => Err(io::Error::other("the sync failed on purpose")),
-            _ => Ok(()),
-        })
-        .inspect_err(|_| {
-            // Gone for good, though the cache still shows it. A power cut alone loses nothing for certain.
-            if !state.cut {
-                state.dirty.clear();
+fn survivor(file: &Content, coins: &mut Coins) -> Content {
+    let mut durable = file.durable.clone();
+    for op in &file.dirty {
+        match op {
+            Op::Write(offset, data) => {
+                for (n, sector) in data.chunks(SECTOR).enumerate() {
+                    if coins.toss() {
+                        Op::Write(offset + n * SECTOR, sector.to_vec()).apply(&mut durable);
+                    }
+                }
             }
-        })?;
-    for op in std::mem::take(&mut state.dirty) {
-        op.apply(&mut state.durable);
+            // A length that was not synced may be the old one, but not below what was written.
+            Op::SetLen(_) if coins.toss() => op.apply(&mut durable),
+            Op::SetLen(_) => {}
+        }
     }
-    if state.fault == Fault::SyncedAndFailed {
-        state.fault = Fault::None;
-        return Err(io::Error::other("the sync failed on purpose after its work"));
+    Content { cached: durable.clone(), durable, dirty: Vec::new() }
+}
+
+/// Fails if syncs do, or if it is the one operation that fails.
+fn may_sync(state: &mut State) -> io::Result<()> {
+    count(state)?;
+    match state.fault {
+        Fault::Syncs | Fault::Everything => Err(io::Error::other("the sync failed on purpose")),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Counts one operation down; fails if it is the one, or if the power is off.
@@ -186,39 +220,118 @@ fn count(state: &mut State) -> io::Result<()> {
     if state.cut { Err(io::Error::other("the power is off")) } else { Ok(()) }
 }
 
-impl StorageBackend for Faulty {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.0.lock().cached.len() as u64)
+impl Folder for Faulty {
+    fn open(&self, name: &str) -> io::Result<Option<Arc<dyn Medium>>> {
+        let number = self.0.0.lock().names.get(name).copied();
+        Ok(number.map(|number| Arc::new(File { folder: self.clone(), number }) as Arc<dyn Medium>))
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.0.0.lock();
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Medium>> {
+        let number = {
+            let mut state = self.0.0.lock();
+            state.files.push(Content::default());
+            state.files.len() - 1
+        };
+        self.rename_op(NameOp::Link(name.to_owned(), number))?;
+        Ok(Arc::new(File { folder: self.clone(), number }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.rename_op(NameOp::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.rename_op(NameOp::Remove(name.to_owned()))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.0.0.lock();
+        may_sync(&mut state)?;
+        state.dirty_names.clear();
+        state.durable_names = state.names.clone();
+        Ok(())
+    }
+}
+
+impl File {
+    fn change(&self, op: Op) -> io::Result<()> {
+        let mut state = self.folder.0.0.lock();
+        count(&mut state)?;
+        if matches!(state.fault, Fault::Writes | Fault::Everything) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let fault = state.fault;
+        let file = &mut state.files[self.number];
+        let length = match &op {
+            Op::Write(offset, data) => offset + data.len(),
+            Op::SetLen(length) => *length,
+        };
+        if fault == Fault::NoSpace && length > file.cached.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        op.apply(&mut file.cached);
+        file.dirty.push(op);
+        Ok(())
+    }
+}
+
+impl Medium for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.folder.0.0.lock().files[self.number].cached.len() as u64)
+    }
+
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        let state = self.folder.0.0.lock();
         if state.cut || state.fault == Fault::Everything {
             return Err(io::Error::other("the read failed on purpose"));
         }
         let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let bytes = state.cached.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
+        let cached = &state.files[self.number].cached;
+        out.copy_from_slice(cached.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.change(Op::Write(usize::try_from(offset).map_err(io::Error::other)?, data.to_vec()))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.change(Op::SetLen(usize::try_from(len).map_err(io::Error::other)?))
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        let (state, changed) = &*self.0;
+    fn sync(&self) -> io::Result<()> {
+        let (state, changed) = &*self.folder.0;
         let mut state = state.lock();
         while state.fault == Fault::Hang {
             state.hanging = true;
             changed.wait(&mut state);
         }
         state.hanging = false;
-        sync(&mut state)
+        let allowed = may_sync(&mut state);
+        let cut = state.cut;
+        let file = &mut state.files[self.number];
+        if allowed.is_err() && cut {
+            // A power cut alone loses nothing for certain.
+            return allowed;
+        }
+        let dirty = std::mem::take(&mut file.dirty);
+        // After a failed one they are gone for good, though the cache still shows them.
+        allowed?;
+        for op in dirty {
+            op.apply(&mut file.durable);
+        }
+        if state.fault == Fault::SyncedAndFailed {
+            state.fault = Fault::None;
+            return Err(io::Error::other("the sync failed on purpose after its work"));
+        }
+        Ok(())
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(Op::Write(usize::try_from(offset).map_err(io::Error::other)?, data.to_vec()))
+    fn settle(&self, _: u64) -> io::Result<()> {
+        self.sync()?;
+        let file = &mut self.folder.0.0.lock().files[self.number];
+        file.cached = file.durable.clone();
+        Ok(())
     }
 }
 

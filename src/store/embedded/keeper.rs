@@ -29,9 +29,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
             return;
         }
         let now = shared.clock.mono();
-        if !shared.writable.load(Ordering::Acquire) {
+        if shared.trouble.lock().is_some() {
             if retry.is_none_or(|at| at <= now) {
-                reopen(&shared).await;
+                mend(&shared).await;
                 retry = Some(shared.clock.mono() + RETRY);
             }
             continue;
@@ -47,8 +47,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn reopen(shared: &Shared) {
-    if let Err(cause) = shared.ask(Work::Reopen).await {
+async fn mend(shared: &Shared) {
+    if let Err(cause) = shared.ask(Work::Mend).await {
         debug!(%cause, "store is not writable yet");
     }
 }

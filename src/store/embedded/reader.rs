@@ -1,18 +1,23 @@
 //! Reading, beside the writer and never through it.
 //!
-//! redb's readers see the newest finished commit and wait for nobody: a read is a few page look-ups in
-//! memory, or on a cache miss reads of single pages that the system mostly has. A key or a small page is
-//! therefore read on the caller's own task. Long pages, and readings that meet the database just being
-//! opened anew, go to the threads that may block.
+//! Where a value is, is looked up in memory, under a lock that the writer takes for one short step in a
+//! group. The value itself is then read from the log without any lock: what is written there never
+//! changes. That is one system call into memory that the system mostly has, so a key or a small page is
+//! read on the caller's own task; long pages go to the threads that may block.
 
-use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
+use std::{io, num::NonZeroUsize, ops::Bound, sync::Arc};
 
-use redb::{Database, ReadableDatabase as _};
+use bytes::Bytes;
 
-use super::{Shared, tables};
+use super::{
+    Shared, compact,
+    disk::Medium,
+    index::{Index, Row},
+    log,
+};
 use crate::{
-    error::{Error, Result},
-    store::{Entry, Page, problem},
+    error::{Error, Kind, Reason, Result},
+    store::{Entry, Page, Revision, problem},
     task,
 };
 
@@ -24,15 +29,8 @@ const INLINE_ENTRIES: usize = 128;
 impl Shared {
     pub(in crate::store) async fn get(self: &Arc<Self>, key: &str) -> Result<Option<Entry>> {
         self.counting.read(1);
-        if let Some(database) = self.database.try_read() {
-            return self.answer(database.as_ref(), |database| read_key(database, key));
-        }
-        let (shared, key) = (Arc::clone(self), key.to_owned());
-        blocking(move || {
-            let database = shared.database.read();
-            shared.answer(database.as_ref(), |database| read_key(database, &key))
-        })
-        .await
+        let (row, file) = self.look(|index| index.rows.get(key).copied())?;
+        row.map(|row| entry(file.as_ref(), key, &row)).transpose()
     }
 
     pub(in crate::store) async fn list(
@@ -41,75 +39,73 @@ impl Shared {
         after: Option<&str>,
         limit: NonZeroUsize,
     ) -> Result<Page> {
-        let inline = (limit.get() <= INLINE_ENTRIES).then(|| self.database.try_read()).flatten();
-        let page = if let Some(database) = inline {
-            self.answer(database.as_ref(), |database| read_page(database, prefix, after, limit))
+        let (found, file) = self.look(|index| find(index, prefix, after, limit))?;
+        let page = if found.rows.len() <= INLINE_ENTRIES {
+            found.read(file.as_ref())
         } else {
-            let shared = Arc::clone(self);
-            let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-            blocking(move || {
-                let database = shared.database.read();
-                shared.answer(database.as_ref(), |database| {
-                    read_page(database, &prefix, after.as_deref(), limit)
-                })
-            })
-            .await
+            task::blocking("store read", move || found.read(file.as_ref())).await.map_err(Error::internal)?
         }?;
         self.counting.read(page.entries.len());
         Ok(page)
     }
 
-    /// Reads, and notes a failure of the medium: redb then needs to be opened anew to read on.
-    fn answer<T>(
-        &self,
-        database: Option<&Database>,
-        read: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T> {
-        let Some(database) = database else {
-            return Err(problem::unavailable("cannot be read"));
-        };
-        read(database).map_err(|cause| {
-            self.medium_failed();
-            problem::medium("could not be read", cause)
-        })
+    /// Looks something up; values are read from the file that comes with the answer.
+    fn look<T>(&self, what: impl FnOnce(&Index) -> T) -> Result<(T, Arc<dyn Medium>)> {
+        match self.table.read().as_ref() {
+            Some(table) => Ok((what(&table.index), Arc::clone(&table.file))),
+            None => Err(problem::unavailable("is closed")),
+        }
     }
 }
 
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    task::blocking("store read", read).await.map_err(Error::internal)?
+/// A page whose values are yet to be read.
+struct Found {
+    rows: Vec<(String, Row)>,
+    next: Option<String>,
+    revision: Revision,
 }
 
-fn read_key(database: &Database, key: &str) -> Result<Option<Entry>, redb::Error> {
-    let entries = database.begin_read()?.open_table(tables::ENTRIES)?;
-    Ok(entries.get(key)?.map(|row| tables::entry(key, row.value())))
-}
-
-fn read_page(
-    database: &Database,
-    prefix: &str,
-    after: Option<&str>,
-    limit: NonZeroUsize,
-) -> Result<Page, redb::Error> {
-    let transaction = database.begin_read()?;
-    let table = transaction.open_table(tables::ENTRIES)?;
+fn find(index: &Index, prefix: &str, after: Option<&str>, limit: NonZeroUsize) -> Found {
     let start = match after {
         Some(after) if after >= prefix => Bound::Excluded(after),
         _ => Bound::Included(prefix),
     };
-    let mut page = Page { entries: Vec::new(), next: None, revision: tables::read_revision(&transaction)? };
+    let mut found = Found { rows: Vec::new(), next: None, revision: index.revision };
     let mut bytes = 0;
-    for row in table.range::<&str>((start, Bound::Unbounded))? {
-        let (key, row) = row?;
-        let (key, row) = (key.value(), row.value());
+    for (key, row) in index.rows.range::<str, _>((start, Bound::Unbounded)) {
         if !key.starts_with(prefix) {
             break;
         }
-        bytes += key.len() + row.2.len();
-        if page.entries.len() == limit.get() || (bytes > PAGE_BYTES && !page.entries.is_empty()) {
-            page.next = page.entries.last().map(|entry| entry.key.clone());
+        bytes += key.len() + row.value.len as usize;
+        if found.rows.len() == limit.get() || (bytes > PAGE_BYTES && !found.rows.is_empty()) {
+            found.next = found.rows.last().map(|(key, _)| key.clone());
             break;
         }
-        page.entries.push(tables::entry(key, row));
+        found.rows.push((key.to_string(), *row));
     }
-    Ok(page)
+    found
+}
+
+impl Found {
+    fn read(self, file: &dyn Medium) -> Result<Page> {
+        let entries = self.rows.iter().map(|(key, row)| entry(file, key, row)).collect::<Result<_>>()?;
+        Ok(Page { entries, next: self.next, revision: self.revision })
+    }
+}
+
+fn entry(file: &dyn Medium, key: &str, row: &Row) -> Result<Entry> {
+    let value = compact::read_value(file, row).map_err(|cause| match cause.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => damaged(key, cause),
+        _ => problem::medium("could not be read", cause),
+    })?;
+    Ok(Entry { key: key.to_owned(), value: Bytes::from(value), revision: row.revision })
+}
+
+fn damaged(key: &str, cause: io::Error) -> Error {
+    let file = log::FILE;
+    let message = format!(
+        "the record at key {key:?} is damaged in {file} of the data folder; \
+         stop the server, then restore the data folder from a copy, or move it aside to start empty"
+    );
+    Error::new(Kind::Internal, Reason::RecordDamaged, message).with("key", key).because(cause)
 }

@@ -8,23 +8,24 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
-use redb::Database;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 
 use super::{
-    disk::Opened,
-    tables::State,
+    disk::Medium,
+    index::Index,
+    log::Log,
+    recover::Opened,
     writer::{Request, Work},
 };
 use crate::{
     error::Result,
     store::{
-        Commit, Counters, LeaseId, Revision, Status, Watch, counters::Counting, lease::Leases, problem,
-        watch::Ring,
+        Commit, Counters, LeaseId, Revision, Status, Trouble, Watch, counters::Counting, lease::Leases,
+        problem, watch::Ring,
     },
     time::{Clock, Mono},
 };
@@ -32,71 +33,86 @@ use crate::{
 /// How long a caller waits for a commit. A disk that needs longer is as good as away.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(10);
 
+/// What can be read: the index, and the file that its places are in.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) index: Index,
+    pub(super) file: Arc<dyn Medium>,
+}
+
 /// The engine, as its callers see it.
 #[derive(Debug)]
 pub(in crate::store) struct Shared {
-    /// None while it is opened anew and nothing can be read. Readers hold it for one short reading.
-    pub(super) database: RwLock<Option<Database>>,
+    /// Changed by the writer alone, in one step for each group. None when the engine has ended.
+    pub(super) table: RwLock<Option<Table>>,
     pub(super) queue: mpsc::Sender<Request>,
     pub(super) ring: Arc<Ring>,
     pub(super) leases: Leases,
     pub(super) counting: Counting,
-    pub(super) writable: AtomicBool,
+    /// Why no writes are taken, if none are.
+    pub(super) trouble: Mutex<Option<Trouble>>,
     pub(super) closing: AtomicBool,
+    /// Whether the folder is removed at the end if it was made for nothing.
+    pub(super) undone: AtomicBool,
     /// Wakes the keeper: a lease was granted, or something failed.
     pub(super) attention: Notify,
     pub(super) clock: Clock,
+    /// Up to here the log is durable.
+    pub(super) log_end: AtomicU64,
     keys: AtomicU64,
-    size: Arc<AtomicU64>,
+    size: AtomicU64,
     #[cfg(test)]
     still: still::Still,
 }
 
 impl Shared {
-    pub(super) fn new(
-        opened: Opened,
-        size: Arc<AtomicU64>,
-        queue: mpsc::Sender<Request>,
-        clock: Clock,
-    ) -> Self {
-        let Opened { database, state } = opened;
+    pub(super) fn new(opened: Opened, queue: mpsc::Sender<Request>, clock: Clock) -> (Self, Log) {
+        let Opened { log, index, trouble } = opened;
         let shared = Self {
-            database: RwLock::new(Some(database)),
             queue,
-            ring: Arc::new(Ring::new(state.revision)),
+            ring: Arc::new(Ring::new(index.revision)),
             leases: Leases::default(),
             counting: Counting::default(),
-            writable: AtomicBool::new(true),
+            trouble: Mutex::new(trouble.as_ref().map(Trouble::from)),
             closing: AtomicBool::new(false),
+            undone: AtomicBool::new(false),
             attention: Notify::new(),
             clock,
+            log_end: AtomicU64::new(0),
             keys: AtomicU64::new(0),
-            size,
+            size: AtomicU64::new(0),
             #[cfg(test)]
             still: still::Still::default(),
+            table: RwLock::new(Some(Table { index, file: Arc::clone(log.file()) })),
         };
-        shared.take_state(&state, clock.mono());
-        shared
-    }
-
-    /// Learns what a database says of itself when it is opened, again or for the first time.
-    pub(super) fn take_state(&self, state: &State, now: Mono) {
-        self.set_keys(state.keys);
-        for (id, ttl_millis) in &state.leases {
-            self.leases.insert(*id, Duration::from_millis(*ttl_millis), now);
+        shared.note_log(&log);
+        shared.start_leases(clock.mono());
+        if trouble.is_some() {
+            shared.attention.notify_one();
         }
-        if self.ring.head() != state.revision {
-            self.ring.restart(state.revision);
+        (shared, log)
+    }
+
+    /// Starts the time of every lease whose time does not run.
+    pub(super) fn start_leases(&self, now: Mono) {
+        if let Some(table) = self.table.read().as_ref() {
+            for (id, lease) in &table.index.leases {
+                self.leases.insert(LeaseId(*id), Duration::from_millis(lease.ttl_millis), now);
+            }
         }
     }
 
-    pub(super) fn set_keys(&self, keys: u64) {
-        self.keys.store(keys, Ordering::Relaxed);
+    /// Learns how long the log is and how much is in it.
+    pub(super) fn note_log(&self, log: &Log) {
+        let keys = self.table.read().as_ref().map_or(0, |table| table.index.rows.len());
+        self.keys.store(keys as u64, Ordering::Relaxed);
+        self.size.store(log.len(), Ordering::Relaxed);
+        self.log_end.store(log.end(), Ordering::Release);
     }
 
-    /// Notes that the medium failed: nothing is written until the keeper has had it opened anew.
-    pub(super) fn medium_failed(&self) {
-        self.writable.store(false, Ordering::Release);
+    /// Notes that nothing can be written until the keeper has had the log mended.
+    pub(super) fn troubled(&self, trouble: Trouble) {
+        *self.trouble.lock() = Some(trouble);
         self.attention.notify_one();
     }
 
@@ -138,12 +154,14 @@ impl Shared {
     }
 
     pub(in crate::store) fn status(&self) -> Status {
+        let trouble = *self.trouble.lock();
         Status {
             engine: "embedded",
             revision: self.ring.head(),
             keys: self.keys.load(Ordering::Relaxed),
             size_bytes: self.size.load(Ordering::Relaxed),
-            writable: self.writable.load(Ordering::Acquire) && !self.closing.load(Ordering::Acquire),
+            writable: trouble.is_none() && !self.closing.load(Ordering::Acquire),
+            trouble,
         }
     }
 
@@ -165,8 +183,10 @@ impl Shared {
         if self.closing.load(Ordering::Acquire) {
             return Err(problem::refused("is closed"));
         }
-        if !self.writable.load(Ordering::Acquire) && !matches!(work, Work::Reopen) {
-            return Err(problem::refused("is read-only, because writing failed"));
+        if !matches!(work, Work::Mend)
+            && let Some(trouble) = *self.trouble.lock()
+        {
+            return Err(problem::read_only(trouble));
         }
         #[cfg(test)]
         let _still = self.still.hold();

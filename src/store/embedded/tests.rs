@@ -1,20 +1,24 @@
 //! The engine against the laws, against failing media, and against the data folder.
 
-use std::{future::Future as _, task::Poll, time::Duration};
+use std::{future::Future as _, sync::Arc, task::Poll, time::Duration};
 
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Engine, Options, Store,
+    DEAD_BYTES, Engine, Options, Store,
     faults::{Fault, Faulty},
-    open,
+    open, open_on,
 };
 use crate::{
     error::{Kind, Reason},
-    store::{Commit, Event, conformance},
+    store::{Commit, Event, Trouble, conformance, lock::DataDir},
+    task::OnEnd,
     time::Clock,
 };
+
+/// So little may be dead that the log is written anew again and again.
+const DEAD_FEW: u64 = 10 << 10;
 
 fn options(dir: &TempDir) -> Options {
     Options::new(dir.path(), Clock::start())
@@ -27,7 +31,15 @@ fn open_fresh() -> (Store, (Engine, TempDir)) {
 }
 
 fn open_faulty(disk: &Faulty) -> (Store, Engine, TempDir) {
-    disk.open()
+    open_renewing(disk, DEAD_BYTES)
+}
+
+fn open_renewing(disk: &Faulty, dead_bytes: u64) -> (Store, Engine, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::start();
+    let held = DataDir::hold(dir.path(), &clock).unwrap();
+    let (store, engine) = open_on(Arc::new(disk.clone()), held, clock, OnEnd::Fine, dead_bytes).unwrap();
+    (store, engine, dir)
 }
 
 async fn put(store: &Store, key: &str, value: &str) -> crate::error::Result<u64> {
@@ -101,15 +113,6 @@ async fn closing_waits_for_what_was_handed_over() {
     assert_eq!(store.status().keys, 100);
 }
 
-#[tokio::test]
-async fn a_file_that_is_no_store_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join(super::FILE), "not a database, and long enough to look at").unwrap();
-    let error = open(options(&dir)).unwrap_err();
-    assert_eq!(error.reason(), Reason::RecordDamaged, "{error}");
-    assert!(error.message().contains("store.redb"), "{error}");
-}
-
 #[tokio::test(start_paused = true)]
 async fn reads_go_on_while_writing_fails_and_writing_comes_back() {
     for fault in [Fault::Writes, Fault::Syncs] {
@@ -121,7 +124,10 @@ async fn reads_go_on_while_writing_fails_and_writing_comes_back() {
         let error = put(&store, "during", "1").await.unwrap_err();
         assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
         assert_eq!(error.retry_pause(), Some(Duration::from_secs(1)));
-        assert!(!store.status().writable);
+        let trouble = if fault == Fault::Writes { Trouble::DiskFull } else { Trouble::DiskFails };
+        assert!(error.message().contains(&trouble.to_string()), "{error}");
+        let status = store.status();
+        assert_eq!((status.writable, status.trouble), (false, Some(trouble)));
         for _ in 0..5 {
             sleep(Duration::from_secs(1)).await;
             assert!(has(&store, "before").await, "reads go on under {fault:?}");
@@ -132,10 +138,68 @@ async fn reads_go_on_while_writing_fails_and_writing_comes_back() {
         let revision = put(&store, "after", "1").await.unwrap();
         assert!(has(&store, "before").await && has(&store, "after").await && !has(&store, "refused").await);
         let followed = async { while watch.next().await.revision() < revision {} };
-        timeout(Duration::from_secs(5), followed).await.expect("the watch goes on, or says that it cannot");
+        timeout(Duration::from_secs(5), followed).await.expect("the watch goes on");
         assert_eq!(store.counters().failed_commits, 6);
         engine.close().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_a_definite_failure_with_its_cause() {
+    let disk = Faulty::default();
+    let (store, _engine, _dir) = open_faulty(&disk);
+    let mut n = 0;
+    disk.set(Fault::NoSpace);
+    // There is some room yet: what fits is written, and what does not has changed nothing.
+    let error = loop {
+        match store.commit(Commit::new().put(format!("{n}"), vec![b'v'; 30_000])).await {
+            Ok(_) => n += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(n > 3, "{n}");
+    for error in [error, put(&store, "next", "1").await.unwrap_err()] {
+        assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
+        let said = error.message();
+        assert!(said.contains("the disk is full; free space on the disk of the data folder"), "{said}");
+        assert!(said.contains("has written nothing") && !said.contains("unknown"), "{said}");
+    }
+    disk.set(Fault::None);
+    wait_until_writable(&store).await;
+    assert!(!has(&store, &n.to_string()).await && !has(&store, "next").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_that_failed_once_is_taken_back_and_says_so() {
+    let disk = Faulty::default();
+    let (store, engine, _dir) = open_faulty(&disk);
+    put(&store, "before", "1").await.unwrap();
+    disk.set(Fault::Once(1));
+    let error = put(&store, "during", "1").await.unwrap_err();
+    assert!(error.message().contains("has taken it back"), "{error}");
+    assert!(store.status().writable && store.status().trouble.is_none());
+    engine.close().await.unwrap();
+    let survivor = disk.after_power_cut(1);
+    let (store, _engine, _dir) = open_faulty(&survivor);
+    assert!(has(&store, "before").await && !has(&store, "during").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_without_space_lets_a_torn_log_be_read() {
+    let disk = Faulty::default();
+    let (store, engine, _dir) = open_faulty(&disk);
+    put(&store, "before", "1").await.unwrap();
+    disk.set(Fault::PowerCut(1));
+    put(&store, "during", &"x".repeat(5000)).await.unwrap_err();
+    drop((store, engine));
+    let survivor = (0..).map(|seed| disk.after_power_cut(seed)).find(Faulty::has_torn_end).unwrap();
+    survivor.set(Fault::NoSpace);
+    let (store, _engine, _dir) = open_faulty(&survivor);
+    assert_eq!(store.status().trouble, Some(Trouble::DiskFull));
+    assert!(has(&store, "before").await);
+    survivor.set(Fault::None);
+    wait_until_writable(&store).await;
+    put(&store, "after", "1").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,41 +272,41 @@ async fn assert_whole(store: &Store, attempted: u32, acknowledged: &[u32], what:
 async fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
     const COMMITS: u32 = 12;
     let mut cut_at_work = 0;
-    for moment in (0..400).step_by(7) {
+    for (moment, dead_bytes) in (0..60).flat_map(|moment| [(moment, DEAD_BYTES), (moment, DEAD_FEW)]) {
         let disk = Faulty::default();
-        let (store, engine, _dir) = open_faulty(&disk);
+        let (store, engine, _dir) = open_renewing(&disk, dead_bytes);
         let mut acknowledged = commit_pairs(&store, 0, 4).await;
         assert_eq!(acknowledged.len(), 4);
         disk.set(Fault::PowerCut(moment));
         acknowledged.extend(commit_pairs(&store, 4, COMMITS).await);
         cut_at_work += usize::from(disk.is_spent());
         drop((store, engine));
-        for seed in 0..3 {
+        for seed in 0..5 {
             let survivor = disk.after_power_cut(seed * 1000 + moment as u64);
             let (store, engine, _dir) = open_faulty(&survivor);
-            let what = format!("power cut after {moment} operations, seed {seed}");
+            let what = format!("power cut after {moment} operations, {dead_bytes} dead, seed {seed}");
             assert_whole(&store, 4 + COMMITS, &acknowledged, &what).await;
             put(&store, "after", "1").await.unwrap();
             engine.close().await.unwrap();
         }
     }
-    assert!(cut_at_work > 15, "only {cut_at_work} cuts hit the work");
+    assert!(cut_at_work > 40, "only {cut_at_work} cuts hit the work");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_failed_operation_anywhere_is_survived_and_so_is_a_power_cut_later() {
     const COMMITS: u32 = 12;
     let mut failed = 0;
-    for moment in (0..300).step_by(7) {
+    for (moment, dead_bytes) in (0..50).flat_map(|moment| [(moment, DEAD_BYTES), (moment, DEAD_FEW)]) {
         let disk = Faulty::default();
-        let (store, engine, _dir) = open_faulty(&disk);
+        let (store, engine, _dir) = open_renewing(&disk, dead_bytes);
         let mut acknowledged = commit_pairs(&store, 0, 4).await;
         disk.set(Fault::Once(moment));
         acknowledged.extend(commit_pairs(&store, 4, COMMITS / 2).await);
         wait_until_writable(&store).await;
         acknowledged.extend(commit_pairs(&store, 4 + COMMITS / 2, COMMITS / 2).await);
         failed += usize::from(acknowledged.len() < (4 + COMMITS) as usize);
-        let what = format!("failure of operation {moment}");
+        let what = format!("failure of operation {moment}, {dead_bytes} dead");
         assert_whole(&store, 4 + COMMITS, &acknowledged, &what).await;
         let survivor = disk.after_power_cut(moment as u64);
         drop((store, engine));
