@@ -13,7 +13,7 @@ use super::{
     disk::{Folder, Medium},
     frame::HEADER,
     frames::{Frames, Tail},
-    log,
+    log, mark,
 };
 
 /// Unit in which a power cut tears writes apart.
@@ -32,6 +32,8 @@ pub(super) enum Fault {
     Syncs,
     /// Everything fails but opening.
     Everything,
+    /// Everything fails from the n-th change or sync on.
+    From(usize),
     /// The n-th change or sync from now fails, once.
     Once(usize),
     /// The n-th change or sync from now is the last: the power is cut.
@@ -142,6 +144,12 @@ impl Faulty {
         frames.tail().unwrap() == Tail::Torn
     }
 
+    /// How often its log was written anew, and whether that was going on.
+    pub(super) fn renewals(&self) -> (u64, bool) {
+        let generation = mark::read(self).unwrap().flatten().map_or(1, |mark| mark.generation);
+        (generation - 1, self.open(log::NEW_FILE).unwrap().is_some())
+    }
+
     fn rename_op(&self, op: NameOp) -> io::Result<()> {
         let mut state = self.0.lock();
         count(&mut state)?;
@@ -190,7 +198,8 @@ fn count(state: &mut State) -> io::Result<()> {
             return Err(io::Error::other("failed once on purpose"));
         }
         Fault::PowerCut(0) => state.cut = true,
-        Fault::Once(left) | Fault::PowerCut(left) => *left -= 1,
+        Fault::From(0) => return Err(io::Error::other("failed on purpose")),
+        Fault::Once(left) | Fault::From(left) | Fault::PowerCut(left) => *left -= 1,
         Fault::None | Fault::Writes | Fault::NoSpace | Fault::Syncs | Fault::Everything => {}
     }
     if state.cut { Err(io::Error::other("the power is off")) } else { Ok(()) }
