@@ -32,6 +32,8 @@ pub(super) enum Fault {
     Syncs,
     /// Everything fails but opening.
     Everything,
+    /// Writes panic, which no medium does: a bug stands for it.
+    Panic,
     /// Everything fails from the n-th change or sync on.
     From(usize),
     /// The n-th change or sync from now fails, once.
@@ -197,6 +199,7 @@ fn count(state: &mut State) -> io::Result<()> {
             state.fault = Fault::None;
             return Err(io::Error::other("failed once on purpose"));
         }
+        Fault::Panic => panic!("a bug on purpose"),
         Fault::PowerCut(0) => state.cut = true,
         Fault::From(0) => return Err(io::Error::other("failed on purpose")),
         Fault::Once(left) | Fault::From(left) | Fault::PowerCut(left) => *left -= 1,

@@ -166,7 +166,7 @@ impl Log {
             return Ok(());
         }
         let more = (self.end / 4).clamp(ROOM_LEAST, ROOM_MOST);
-        let len = (self.end + bytes + more).next_multiple_of(ROOM_LEAST);
+        let len = (self.end + bytes.max(more)).next_multiple_of(ROOM_LEAST);
         self.fill(len).inspect_err(|_| {
             // What was made of it goes back, if that is still possible; zeros do no harm.
             if let Err(cause) = self.file.set_len(self.len) {

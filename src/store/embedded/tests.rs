@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{Kind, Reason},
     store::{Commit, Event, Trouble, conformance, lock::DataDir},
-    task::OnEnd,
+    task::{Fatal, OnEnd},
     time::Clock,
 };
 
@@ -412,6 +412,53 @@ async fn what_a_failed_sync_left_in_the_cache_is_not_built_upon() {
     let survivor = disk.after_power_cut(3);
     let (store, _engine, _dir) = open_faulty(&survivor);
     assert!(has(&store, "before").await && has(&store, "after").await && !has(&store, "during").await);
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_ends_the_process_and_answers_everybody() {
+    let (disk, fatal) = (Faulty::default(), Fatal::new());
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::start();
+    let held = DataDir::hold(dir.path(), &clock).unwrap();
+    let on_end = OnEnd::Fatal(fatal.clone());
+    let (store, engine) = open_on(Arc::new(disk.clone()), held, clock, on_end, DEAD_BYTES).unwrap();
+    put(&store, "before", "1").await.unwrap();
+    disk.set(Fault::Panic);
+    let error = put(&store, "during", "1").await.unwrap_err();
+    assert!(error.message().contains("outcome is unknown"), "{error}");
+    assert_eq!(timeout(Duration::from_secs(30), fatal.raised()).await.unwrap(), "store-writer");
+    for error in [put(&store, "after", "1").await.unwrap_err(), store.get("before").await.unwrap_err()] {
+        assert_eq!(error.reason(), Reason::StoreUnavailable);
+    }
+    assert!(!store.status().writable);
+    assert_eq!(engine.close().await.unwrap_err().kind(), Kind::Internal);
+}
+
+#[tokio::test]
+async fn a_folder_that_was_made_for_nothing_is_removed_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let (made, clock) = (temp.path().join("deep/data"), Clock::start());
+    let full = Faulty::default();
+    full.set(Fault::NoSpace);
+    let held = DataDir::hold(&made, &clock).unwrap();
+    open_on(Arc::new(full), held, clock, OnEnd::Fine, DEAD_BYTES).unwrap_err();
+    assert!(!temp.path().join("deep").exists());
+
+    let (_, engine) = open(Options::new(&made, clock)).unwrap();
+    engine.undo().await.unwrap();
+    assert!(!temp.path().join("deep").exists());
+
+    // What holds something stays, and so does what was there before.
+    let (store, engine) = open(Options::new(&made, clock)).unwrap();
+    put(&store, "a", "1").await.unwrap();
+    engine.undo().await.unwrap();
+    let (store, engine) = open(Options::new(&made, clock)).unwrap();
+    assert!(has(&store, "a").await);
+    engine.undo().await.unwrap();
+    std::fs::create_dir(temp.path().join("empty")).unwrap();
+    let (_, engine) = open(Options::new(temp.path().join("empty"), clock)).unwrap();
+    engine.undo().await.unwrap();
+    assert!(temp.path().join("empty").exists());
 }
 
 #[tokio::test]
