@@ -114,10 +114,7 @@ impl Server {
         match Self::bind_on(config, log, clock, entropy, fatal, store).await {
             Ok(build) => Ok(build(engine)),
             Err(error) => {
-                // A start that failed leaves no folder behind that it made. Its own error matters more.
-                if let Err(cause) = engine.undo().await {
-                    error!(component = "server", operation = "start", %cause, "store did not close");
-                }
+                undo(engine).await;
                 Err(error)
             }
         }
@@ -263,9 +260,12 @@ impl Server {
         }
         drop((close, http_watch));
 
-        if let Some(file) = &config.ready_file {
+        let written = config.ready_file.as_ref().map_or(Ok(()), |file| ready_file::write(file, &addresses));
+        if let Err(error) = written {
             // This is an end as well, and bounded like every other.
-            ready_file::write(file, &addresses).inspect_err(|_| fatal.raise("ready file"))?;
+            fatal.raise("ready file");
+            undo(engine).await;
+            return Err(error);
         }
         notify::ready();
         info!(component = "server", operation = "start", grpc = %addresses.grpc, http = %addresses.http, duration = clock.elapsed().as_secs_f64(), "serving");
@@ -293,6 +293,14 @@ impl Server {
             ready_file::remove(file);
         }
         Ok(report)
+    }
+}
+
+/// Closes the store of a start that failed, which leaves no folder behind that it made.
+async fn undo(engine: store::embedded::Engine) {
+    // Why the start failed matters more than this.
+    if let Err(cause) = engine.undo().await {
+        error!(component = "server", operation = "start", %cause, "store did not close");
     }
 }
 

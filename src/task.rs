@@ -249,6 +249,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_thread_that_panics_is_raised_with_its_name() {
+        let fatal = Fatal::new();
+        let panicked = thread("third", OnEnd::Fatal(fatal.clone()), || panic!("on purpose")).unwrap();
+        assert_eq!(fatal.raised().await, "third");
+        assert!(panicked.join().is_err());
+    }
+
+    #[tokio::test]
     async fn the_end_of_a_fatal_task_is_raised_with_its_name() {
         let fatal = Fatal::new();
         let _first = spawn("first", OnEnd::Fatal(fatal.clone()), async {});

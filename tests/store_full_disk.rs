@@ -12,10 +12,14 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use seaworthy::{
     error::{Kind, Reason, Result},
     store::{
-        Commit, Store,
+        Commit, Store, Trouble,
         embedded::{self, Options},
     },
     time::Clock,
+};
+use seaworthy_client::proto::seaworthy::v1::{
+    GetReadinessRequest, GetStatusRequest, RegisterRequest, Registration,
+    fleet_service_client::FleetServiceClient, system_service_client::SystemServiceClient,
 };
 use tokio::time::{sleep, timeout};
 
@@ -57,6 +61,7 @@ async fn child() {
         assert!(acknowledged < 1000, "the limit does not hold");
     };
     assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
+    assert!(error.message().contains("has written nothing of this: the file may grow no further"), "{error}");
     assert!(acknowledged > 10, "{acknowledged}");
     assert_readable(&store, acknowledged).await;
     // The failed one may have been the only one too large; a full disk refuses all of them.
@@ -64,6 +69,7 @@ async fn child() {
         drop(put(&store, 999_999).await);
     }
     assert_readable(&store, acknowledged).await;
+    assert_eq!(store.status().trouble, Some(Trouble::FileTooLarge));
 
     let mut limit = getrlimit(Resource::Fsize);
     limit.current = limit.maximum;
@@ -82,6 +88,63 @@ async fn child() {
     let (store, engine) = embedded::open(options()).unwrap();
     assert_readable(&store, acknowledged + 20).await;
     engine.close().await.unwrap();
+}
+
+/// The server under the same limit: its callers are told why, and so is whoever asks how it is.
+#[tokio::test]
+async fn a_full_disk_is_named_to_callers_and_in_the_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = dir.path().join("ready.json");
+    let script = r#"trap "" XFSZ; ulimit -S -f 2048; exec "$0" serve --data-dir "$1/data" --ready-file "$1/ready.json" --grpc-listen 127.0.0.1:0 --http-listen 127.0.0.1:0"#;
+    let mut server = tokio::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_seaworthy")])
+        .arg(dir.path())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let address = async {
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&ready)
+                && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
+            {
+                break format!("http://{}", json["grpc"].as_str().unwrap());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let address = timeout(Duration::from_secs(60), address).await.expect("it serves");
+    let channel = tonic::transport::Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let mut fleet = FleetServiceClient::new(channel.clone());
+    let mut n = 0;
+    let refused = loop {
+        let labels = (0..16).map(|l| (format!("label-{l}"), "x".repeat(200))).collect();
+        let instance_id = format!("i-{n}");
+        let registration =
+            Registration { service: "orders".into(), instance_id, labels, ..Registration::default() };
+        let request = RegisterRequest { registration: Some(registration), ..RegisterRequest::default() };
+        match fleet.register(request).await {
+            Ok(_) => n += 1,
+            Err(status) => break status,
+        }
+        assert!(n < 10_000, "the limit does not hold");
+    };
+    assert!(n > 50, "{n}");
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    let said = refused.message();
+    assert!(
+        said.contains("has written nothing of this: the file may grow no further; raise the limit"),
+        "{said}"
+    );
+    let mut system = SystemServiceClient::new(channel);
+    let store = system.get_status(GetStatusRequest {}).await.unwrap().into_inner().store.unwrap();
+    assert!(!store.writable && store.trouble.starts_with("the file may grow no further: raise"), "{store:?}");
+    let checks = system.get_readiness(GetReadinessRequest {}).await.unwrap().into_inner().checks;
+    let check = checks.into_iter().find(|check| check.id == "store.writable").unwrap();
+    assert!(check.message.contains("the file may grow no further"), "{check:?}");
+    assert!(check.hint.contains("ulimit -f"), "{check:?}");
+    server.start_kill().unwrap();
+    server.wait().await.unwrap();
 }
 
 #[test]

@@ -162,10 +162,7 @@ fn open_error(dir: &Path, cause: recover::OpenError) -> Error {
                 frame::FORMAT
             ),
         ),
-        recover::OpenError::Io(cause) => {
-            let tried = format!("cannot read or write its files in {} ({cause})", dir.display());
-            problem::medium(&tried, cause)
-        }
+        recover::OpenError::Io(cause) => problem::not_opened(dir, cause),
         recover::OpenError::Damaged { file, how } => Error::new(
             Kind::Internal,
             Reason::RecordDamaged,

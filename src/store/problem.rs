@@ -1,6 +1,6 @@
 //! The errors of the store, each worded in one place.
 
-use std::{error::Error as StdError, fmt, io, time::Duration};
+use std::{error::Error as StdError, fmt, io, path::Path, time::Duration};
 
 use crate::error::{Error, Kind, Reason};
 
@@ -22,6 +22,8 @@ pub enum Trouble {
     FileTooLarge,
     /// The file system takes no writes.
     ReadOnly,
+    /// The files belong to somebody else.
+    NotPermitted,
     /// Something else; the log has it.
     DiskFails,
 }
@@ -39,6 +41,7 @@ impl Trouble {
             Trouble::QuotaUsedUp => "raise the quota, or free space within it",
             Trouble::FileTooLarge => "raise the limit on the size of files (ulimit -f)",
             Trouble::ReadOnly => "mount the file system of the data folder for writing",
+            Trouble::NotPermitted => "let the user of this process write to the data folder and its files",
             Trouble::DiskFails => "look at the server's log, and at the disk of the data folder",
         }
     }
@@ -51,6 +54,7 @@ impl fmt::Display for Trouble {
             Trouble::QuotaUsedUp => "the disk quota is used up",
             Trouble::FileTooLarge => "the file may grow no further",
             Trouble::ReadOnly => "the file system is read-only",
+            Trouble::NotPermitted => "the files may not be written to",
             Trouble::DiskFails => "the disk fails",
         })
     }
@@ -63,6 +67,7 @@ impl From<&io::Error> for Trouble {
             io::ErrorKind::QuotaExceeded => Trouble::QuotaUsedUp,
             io::ErrorKind::FileTooLarge => Trouble::FileTooLarge,
             io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly,
+            io::ErrorKind::PermissionDenied => Trouble::NotPermitted,
             _ => Trouble::DiskFails,
         }
     }
@@ -95,6 +100,14 @@ pub(super) fn medium(tried: &str, cause: impl Into<Box<dyn StdError + Send + Syn
 /// Nothing was written, and the store takes no writes.
 pub(super) fn read_only(trouble: Trouble) -> Error {
     troubled("takes no writes now and has written nothing of this", trouble).with(OUTCOME, NOT_WRITTEN)
+}
+
+/// The store's files cannot be opened; `cause` is shown, to whoever starts the process.
+pub(super) fn not_opened(dir: &Path, cause: io::Error) -> Error {
+    let remedy = Trouble::from(&cause).remedy();
+    let dir = dir.display();
+    let message = format!("cannot read or write the store in {dir}: {cause}; {remedy}, then start again");
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, message).because(cause)
 }
 
 /// A write was begun, failed, and was taken back.

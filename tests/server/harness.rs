@@ -84,6 +84,11 @@ impl TestServer {
         Self::run(config, dir).await
     }
 
+    /// Keeps the data folder beyond the server's end.
+    pub fn keep(&self) -> Arc<TempDir> {
+        Arc::clone(&self.dir)
+    }
+
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
@@ -177,7 +182,7 @@ impl TestServer {
 }
 
 /// A log that nobody reads, whose level can be changed all the same.
-fn log() -> LogHandle {
+pub fn log() -> LogHandle {
     let (dispatch, handle) =
         log::build("info", Shape::Json, BoxMakeWriter::new(std::io::sink)).expect("a level");
     // The handle works for as long as the dispatch lives: as long as the process.

@@ -2,7 +2,9 @@
 
 use seaworthy_client::proto::{grpc::health::v1::health_check_response::ServingStatus, seaworthy::v1 as pb};
 
-use crate::harness::{TestServer, heartbeat, reason, register, registration, report};
+use seaworthy::{error::Reason, server::Server};
+
+use crate::harness::{TestServer, heartbeat, log, reason, register, registration, report};
 
 #[tokio::test]
 async fn a_restart_brings_everything_back_and_shows_no_outage() {
@@ -43,6 +45,33 @@ async fn a_restart_brings_everything_back_and_shows_no_outage() {
     let newest_first = transitions.windows(2).all(|pair| pair[0].sequence > pair[1].sequence);
     assert!(newest_first, "{transitions:?}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_no_folder_behind() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = seaworthy::config::Config::default();
+    config.data_dir = temp.path().join("new/data");
+    config.grpc.listen.set_port(0);
+    config.http.listen = taken.local_addr().unwrap();
+    let config = std::sync::Arc::new(config);
+    let error = Server::bind(config, log()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::AddressUnusable, "{error}");
+    assert!(!temp.path().join("new").exists(), "made for nothing");
+}
+
+#[tokio::test]
+async fn a_folder_whose_store_is_gone_does_not_start_an_empty_fleet() {
+    let server = TestServer::start().await;
+    register(&mut server.fleet().await, registration("orders", "i-1")).await;
+    let (config, dir) = (server.config.clone(), server.keep());
+    server.stop().await;
+    std::fs::remove_file(config.data_dir.join("store.log")).unwrap();
+    let error = Server::bind(std::sync::Arc::new(config), log()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::RecordDamaged, "{error}");
+    assert!(error.message().contains("store.log is missing"), "{error}");
+    drop(dir);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::{
     disk::{Folder, Medium},
     frame::HEADER,
     frames::{Frames, Tail},
-    log, open_on,
+    log, mark, open_on,
 };
 use crate::{store::lock::DataDir, task::OnEnd, time::Clock};
 
@@ -35,6 +35,10 @@ pub(crate) enum Fault {
     Syncs,
     /// Everything fails but opening.
     Everything,
+    /// Writes panic, which no medium does: a bug stands for it.
+    Panic,
+    /// Everything fails from the n-th change or sync on.
+    From(usize),
     /// The n-th change or sync from now fails, once.
     Once(usize),
     /// The n-th change or sync from now is the last: the power is cut.
@@ -166,6 +170,12 @@ impl Faulty {
         frames.tail().unwrap() == Tail::Torn
     }
 
+    /// How often its log was written anew, and whether that was going on.
+    pub(super) fn renewals(&self) -> (u64, bool) {
+        let generation = mark::read(self).unwrap().flatten().map_or(1, |mark| mark.generation);
+        (generation - 1, Folder::open(self, log::NEW_FILE).unwrap().is_some())
+    }
+
     fn rename_op(&self, op: NameOp) -> io::Result<()> {
         let mut state = self.0.0.lock();
         count(&mut state)?;
@@ -213,8 +223,10 @@ fn count(state: &mut State) -> io::Result<()> {
             state.fault = Fault::None;
             return Err(io::Error::other("failed once on purpose"));
         }
+        Fault::Panic => panic!("a bug on purpose"),
         Fault::PowerCut(0) => state.cut = true,
-        Fault::Once(left) | Fault::PowerCut(left) => *left -= 1,
+        Fault::From(0) => return Err(io::Error::other("failed on purpose")),
+        Fault::Once(left) | Fault::From(left) | Fault::PowerCut(left) => *left -= 1,
         _ => {}
     }
     if state.cut { Err(io::Error::other("the power is off")) } else { Ok(()) }

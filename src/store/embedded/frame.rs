@@ -20,8 +20,9 @@ pub(super) const FORMAT: u32 = 1;
 pub(super) const HEADER: usize = 32;
 /// Bytes of a frame before its body.
 pub(super) const PREFIX: usize = 20;
-/// Longest body: a full group and one more commit, with room to spare.
-pub(super) const BODY_MOST: usize = 16 << 20;
+/// Longest body. A full group and one more commit are a few MiB; the end of a lease deletes all its keys
+/// in one frame, which may be millions.
+pub(super) const BODY_MOST: usize = 256 << 20;
 /// Where a frame begins.
 pub(super) const MARK: &[u8; 4] = b"SwFr";
 

@@ -8,7 +8,7 @@ use std::{io, sync::Arc};
 
 use super::{
     disk::{Folder, Medium},
-    frame::{self, Frame, HEADER},
+    frame::{self, BODY_MOST, Frame, HEADER},
     mark::Mark,
 };
 
@@ -95,7 +95,7 @@ impl Log {
 
     /// Writes a frame and makes it durable; answers where it begins.
     pub(super) fn append(&mut self, frame: &mut Frame) -> Result<u64, Failure> {
-        self.make_room(frame.len() as u64).map_err(Failure::NoRoom)?;
+        self.make_room(frame_length(frame).map_err(Failure::NoRoom)?).map_err(Failure::NoRoom)?;
         let written = self.file.write_at(frame.seal(self.sequence), self.end).and_then(|()| self.file.sync());
         if let Err(cause) = written {
             self.torn = true;
@@ -106,8 +106,9 @@ impl Log {
 
     /// Writes a frame of a log that is not finished, and does not wait for the disk.
     pub(super) fn draft(&mut self, frame: &mut Frame) -> io::Result<u64> {
+        let length = frame_length(frame)?;
         self.file.write_at(frame.seal(self.sequence), self.end)?;
-        self.len = self.len.max(self.end + frame.len() as u64);
+        self.len = self.len.max(self.end + length);
         Ok(self.advance(frame))
     }
 
@@ -166,7 +167,7 @@ impl Log {
             return Ok(());
         }
         let more = (self.end / 4).clamp(ROOM_LEAST, ROOM_MOST);
-        let len = (self.end + bytes + more).next_multiple_of(ROOM_LEAST);
+        let len = (self.end + bytes.max(more)).next_multiple_of(ROOM_LEAST);
         self.fill(len).inspect_err(|_| {
             // What was made of it goes back, if that is still possible; zeros do no harm.
             if let Err(cause) = self.file.set_len(self.len) {
@@ -187,4 +188,15 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// The length of a frame, if it is one that can be read again.
+fn frame_length(frame: &Frame) -> io::Result<u64> {
+    if frame.body().len() > BODY_MOST {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "one step would be larger than can be read back",
+        ));
+    }
+    Ok(frame.len() as u64)
 }
