@@ -17,7 +17,7 @@ use std::{
 
 use peer::{PATIENCE, Peer, Place, Session, opened};
 use seaworthy_client::{
-    Agent, Builder, Component, LeaveOutcome, Lifecycle, Report, Status,
+    Agent, Builder, Component, LeaveOutcome, Lifecycle, LifecycleOrder, Report, Status,
     proto::seaworthy::v1::{
         self as wire, AttachResponse, CloseReason, HealthState, OpenSession, SessionReportRefused,
         attach_request::Message as Said, attach_response::Message as Say, open_session::How,
@@ -145,7 +145,7 @@ async fn a_restart_of_the_control_plane_is_survived_by_resuming_and_saying_every
     agent.push("cache", Report::unhealthy("cold")).expect("a component");
     let (mut session, _) = peer.registered(4, "sws_4").await;
     first_reports(&mut session).await;
-    agent.set_lifecycle(Lifecycle::LameDuck);
+    agent.set_lifecycle(Lifecycle::LameDuck).expect("it may follow");
     assert_eq!(session.health().await.lifecycle(), wire::Lifecycle::LameDuck);
     let place = peer.place.clone();
     drop((session, peer));
@@ -279,7 +279,7 @@ async fn leaving_is_confirmed_and_everything_is_said_before() {
     let (mut session, _) = peer.registered(1, "sws_1").await;
     agent.attached().await.expect("attached");
     let handle = agent.handle();
-    agent.set_lifecycle(Lifecycle::Draining);
+    agent.set_lifecycle(Lifecycle::Draining).expect("it may follow");
     let leaving = tokio::spawn(agent.leave("deploy"));
     let mut lifecycle = wire::Lifecycle::Unspecified;
     let message = loop {
@@ -495,6 +495,27 @@ async fn what_is_due_together_travels_together() {
         messages += 1;
     }
     assert!(messages < 20, "{reports} reports in {messages} messages");
+}
+
+#[tokio::test]
+async fn what_cannot_follow_is_refused_at_once_and_changes_nothing() {
+    let mut peer = Peer::start().await;
+    let agent = builder(peer.url()).attach().expect("attach");
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    let refused = agent.set_lifecycle(Lifecycle::Starting).expect_err("it is ready");
+    assert_eq!(refused, LifecycleOrder { now: Lifecycle::Ready, wanted: Lifecycle::Starting });
+    assert_eq!(
+        refused.to_string(),
+        "cannot set the lifecycle: an instance that is ready cannot become starting"
+    );
+    agent.set_lifecycle(Lifecycle::Stopping).expect("from anywhere");
+    agent.set_lifecycle(Lifecycle::Ready).expect_err("too late");
+    assert_eq!(agent.health().lifecycle(), Lifecycle::Stopping);
+    let mut said = session.health().await.lifecycle();
+    if said == wire::Lifecycle::Ready {
+        said = session.health().await.lifecycle();
+    }
+    assert_eq!(said, wire::Lifecycle::Stopping);
 }
 
 #[tokio::test]
