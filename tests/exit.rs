@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -163,4 +163,46 @@ fn a_start_that_fails_is_told_to_people_in_words() {
     });
     assert_eq!(code, 1);
     assert!(text.starts_with("error: "), "{text}");
+}
+
+/// Starts that the operating system spoils, and what each has to name.
+type Spoiled = fn(&TempDir, &mut Command);
+const SPOILED: [(Spoiled, &str, &str); 4] = [
+    (is_taken, "cannot listen on 127.0.0.1:", "Address already in use (os error "),
+    (no_such_address, "cannot listen on 192.0.2.1:0", "assign requested address (os error "),
+    (no_place_for_the_ready_file, "cannot write the ready file", "No such file or directory (os error "),
+    (folder_is_a_file, "data", "(os error "),
+];
+
+fn is_taken(_: &TempDir, command: &mut Command) {
+    // It stays taken for as long as the test runs.
+    let taken = Box::leak(Box::new(TcpListener::bind("127.0.0.1:0").expect("a port")));
+    command.arg("--metrics-listen").arg(taken.local_addr().expect("an address").to_string());
+}
+
+fn no_such_address(_: &TempDir, command: &mut Command) {
+    command.args(["--metrics-listen", "192.0.2.1:0"]).env("SEAWORTHY_INSECURE", "true");
+}
+
+fn no_place_for_the_ready_file(dir: &TempDir, command: &mut Command) {
+    command.arg("--ready-file").arg(dir.path().join("nowhere").join("ready"));
+}
+
+fn folder_is_a_file(dir: &TempDir, _: &mut Command) {
+    is_a_file(dir);
+}
+
+#[test]
+fn a_start_that_fails_names_the_reason_of_the_operating_system_once() {
+    for (spoil, tried, cause) in SPOILED {
+        for format in ["human", "json"] {
+            let (code, text) = fails(|dir, command| {
+                spoil(dir, command);
+                command.args(["--log-format", format, "--log-level", "off"]);
+            });
+            assert_eq!(code, 1, "{text}");
+            assert!(text.contains(tried), "{text}");
+            assert_eq!(text.matches(cause).count(), 1, "{text}");
+        }
+    }
 }

@@ -158,12 +158,8 @@ impl fmt::Display for Failure {
                 f.write_str("; name the gRPC port with --server")
             }
             Failure::Refused { action, status } => refusal(f, action, status),
-            Failure::Config(error) => f.write_str(error.message()),
-            // What cannot be shown to callers can be shown to whoever starts it.
-            Failure::Start(error) if error.kind() == crate::error::Kind::Internal => {
-                write!(f, "{}", crate::error::Chain(error))
-            }
-            Failure::Start(error) => f.write_str(error.message()),
+            // What is not shown to callers is shown to whoever starts it, down to the operating system's words.
+            Failure::Config(error) | Failure::Start(error) => write!(f, "{}", crate::error::Chain(error)),
             Failure::Told(_) => f.write_str("see the log"),
             Failure::PipeClosed => f.write_str("nobody reads the output"),
             Failure::Interrupted => f.write_str("interrupted"),
