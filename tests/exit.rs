@@ -6,6 +6,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixDatagram,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -205,4 +206,34 @@ fn a_start_that_fails_names_the_reason_of_the_operating_system_once() {
             assert_eq!(text.matches(cause).count(), 1, "{text}");
         }
     }
+}
+
+#[test]
+fn systemd_is_asked_for_as_much_time_as_the_end_may_take() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a bound");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+        .args(["--log-format", "json", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .env_clear()
+        .env("NOTIFY_SOCKET", &path)
+        .env("SEAWORTHY_SHUTDOWN_TOTAL", "100s")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let hear = || {
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).expect("it speaks");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    while hear() != "READY=1\n" {}
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("our own child");
+    while hear() != "STOPPING=1\n" {}
+    // Its total, and the margin after which it ends itself whatever happens.
+    assert_eq!(hear(), "EXTEND_TIMEOUT_USEC=103000000\n");
+    let status = until("its end", || child.try_wait().expect("our own child"));
+    assert!(status.success(), "{status}");
 }
