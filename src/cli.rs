@@ -194,7 +194,7 @@ impl Invocation {
         let mut context = Context { server, timeout, output: Output::stdout(output), clock: Clock::start() };
         let ended = Box::pin(run(line.command, &mut context)).await;
         let flushed = context.output.flush();
-        match ended.and_then(|exit| flushed.map(|()| exit)) {
+        match ended.and_then(|exit| failure::told(exit, flushed)) {
             Ok(exit) => exit,
             Err(failure) => {
                 if !failure.is_quiet() {

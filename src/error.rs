@@ -288,19 +288,23 @@ impl StdError for Error {
     }
 }
 
-/// An error and all its causes in one line, for the log.
+/// An error and all its causes in one line, for the log. A cause that was said already is not said again.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut said = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let words = error.to_string();
+            if !said.contains(&words) {
+                said.push_str(": ");
+                said.push_str(&words);
+            }
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&said)
     }
 }
 
@@ -324,6 +328,17 @@ mod tests {
         let error = Error::internal("disk sector 7 is gone");
         assert!(!error.to_string().contains("sector"));
         assert!(Chain(&error).to_string().ends_with("disk sector 7 is gone"));
+    }
+
+    #[test]
+    fn a_cause_is_in_the_chain_once() {
+        let named = Error::new(Kind::Unavailable, Reason::StoreUnavailable, "cannot write: disk full, go on");
+        assert_eq!(Chain(&named.because("disk full")).to_string(), "cannot write: disk full, go on");
+        let inner = Error::new(Kind::Internal, Reason::Internal, "cannot sync").because("input/output error");
+        assert_eq!(
+            Chain(&Error::new(Kind::Internal, Reason::Internal, "cannot save").because(inner)).to_string(),
+            "cannot save: cannot sync: input/output error"
+        );
     }
 
     #[test]

@@ -275,6 +275,8 @@ impl Server {
             name = fatal.raised() => (format!("task {name} ended"), true),
         };
         notify::stopping();
+        // Whatever the unit says: systemd must not end it before its own deadlines have.
+        notify::extend_timeout(config.shutdown.total + EXIT_MARGIN);
         let parts = Parts {
             config: config.shutdown.clone(),
             clock,

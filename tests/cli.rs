@@ -194,6 +194,27 @@ async fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[tokio::test]
+async fn a_no_stays_a_no_where_nobody_reads_it() {
+    let peer = Peer::with(Vec::new()).await;
+    let asked: [&[&str]; 6] = [
+        &["readiness"],
+        &["readiness", "-o", "json"],
+        &["health"],
+        &["health", "-o", "json"],
+        &["health", "orders/i-1"],
+        &["health", "orders", "-o", "json"],
+    ];
+    for words in asked {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = seaworthy(&["--server", &peer.url]);
+        command.args(words).stdout(writer).stderr(Stdio::piped());
+        let ended = timeout(PATIENCE, command.spawn().unwrap().wait_with_output()).await.unwrap().unwrap();
+        assert_eq!((code(&ended), stderr(&ended)), (1, String::new()), "{words:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_server_refuses_is_told_in_full() {
     let peer = Peer::with(Vec::new()).await;
     let missing = run(&["--server", &peer.url, "fleet", "get", "orders/i-1"]).await;

@@ -208,7 +208,7 @@ async fn leaving_is_gone_at_once_with_the_reason_kept() {
     let server = TestServer::start().await;
     let agent = orders(server.url()).attach().expect("a good description");
     attached(&agent).await;
-    agent.set_lifecycle(Lifecycle::Draining);
+    agent.set_lifecycle(Lifecycle::Draining).expect("it may follow");
     assert_eq!(agent.leave("deploy").await, LeaveOutcome::Deregistered);
     let left = tombstone(&server).await;
     assert_eq!((left.reason(), left.message.as_str()), (pb::RemovalReason::Deregistered, "deploy"));

@@ -5,7 +5,8 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    os::unix::net::UnixDatagram,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -163,4 +164,76 @@ fn a_start_that_fails_is_told_to_people_in_words() {
     });
     assert_eq!(code, 1);
     assert!(text.starts_with("error: "), "{text}");
+}
+
+/// Starts that the operating system spoils, and what each has to name.
+type Spoiled = fn(&TempDir, &mut Command);
+const SPOILED: [(Spoiled, &str, &str); 4] = [
+    (is_taken, "cannot listen on 127.0.0.1:", "Address already in use (os error "),
+    (no_such_address, "cannot listen on 192.0.2.1:0", "assign requested address (os error "),
+    (no_place_for_the_ready_file, "cannot write the ready file", "No such file or directory (os error "),
+    (folder_is_a_file, "data", "(os error "),
+];
+
+fn is_taken(_: &TempDir, command: &mut Command) {
+    // It stays taken for as long as the test runs.
+    let taken = Box::leak(Box::new(TcpListener::bind("127.0.0.1:0").expect("a port")));
+    command.arg("--metrics-listen").arg(taken.local_addr().expect("an address").to_string());
+}
+
+fn no_such_address(_: &TempDir, command: &mut Command) {
+    command.args(["--metrics-listen", "192.0.2.1:0"]).env("SEAWORTHY_INSECURE", "true");
+}
+
+fn no_place_for_the_ready_file(dir: &TempDir, command: &mut Command) {
+    command.arg("--ready-file").arg(dir.path().join("nowhere").join("ready"));
+}
+
+fn folder_is_a_file(dir: &TempDir, _: &mut Command) {
+    is_a_file(dir);
+}
+
+#[test]
+fn a_start_that_fails_names_the_reason_of_the_operating_system_once() {
+    for (spoil, tried, cause) in SPOILED {
+        for format in ["human", "json"] {
+            let (code, text) = fails(|dir, command| {
+                spoil(dir, command);
+                command.args(["--log-format", format, "--log-level", "off"]);
+            });
+            assert_eq!(code, 1, "{text}");
+            assert!(text.contains(tried), "{text}");
+            assert_eq!(text.matches(cause).count(), 1, "{text}");
+        }
+    }
+}
+
+#[test]
+fn systemd_is_asked_for_as_much_time_as_the_end_may_take() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a bound");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+        .args(["--log-format", "json", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .env_clear()
+        .env("NOTIFY_SOCKET", &path)
+        .env("SEAWORTHY_SHUTDOWN_TOTAL", "100s")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let hear = || {
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).expect("it speaks");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    while hear() != "READY=1\n" {}
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("our own child");
+    while hear() != "STOPPING=1\n" {}
+    // Its total, and the margin after which it ends itself whatever happens.
+    assert_eq!(hear(), "EXTEND_TIMEOUT_USEC=103000000\n");
+    let status = until("its end", || child.try_wait().expect("our own child"));
+    assert!(status.success(), "{status}");
 }

@@ -328,7 +328,7 @@ async fn the_story_of_a_fleet() {
     plane.until("orders", ServingStatus::Serving).await;
 
     tell("a service leaves: it is gone at once, with a tombstone that says why");
-    payments_2.handle().set_lifecycle(Lifecycle::Draining);
+    payments_2.handle().set_lifecycle(Lifecycle::Draining).expect("it may follow");
     assert_eq!(payments_2.leave("deploy").await, LeaveOutcome::Deregistered);
     assert!(plane.instance("payments", "payments-2").await.is_err());
     let (code, _) = plane.cli(&["fleet", "list", "--removed"]);

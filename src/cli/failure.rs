@@ -90,6 +90,18 @@ impl Failure {
     }
 }
 
+/// The answer of a command, where telling it went well or nobody wanted to read on: the answer stays what it
+/// is.
+///
+/// # Errors
+/// It could not be told for another reason.
+pub(crate) fn told(answer: Exit, telling: Result<(), Failure>) -> Result<Exit, Failure> {
+    match telling {
+        Ok(()) | Err(Failure::PipeClosed) => Ok(answer),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Whether a status was made on this side, because the connection failed.
 pub(crate) fn is_transport(status: &Status) -> bool {
     status.source().is_some()
@@ -146,12 +158,8 @@ impl fmt::Display for Failure {
                 f.write_str("; name the gRPC port with --server")
             }
             Failure::Refused { action, status } => refusal(f, action, status),
-            Failure::Config(error) => f.write_str(error.message()),
-            // What cannot be shown to callers can be shown to whoever starts it.
-            Failure::Start(error) if error.kind() == crate::error::Kind::Internal => {
-                write!(f, "{}", crate::error::Chain(error))
-            }
-            Failure::Start(error) => f.write_str(error.message()),
+            // What is not shown to callers is shown to whoever starts it, down to the operating system's words.
+            Failure::Config(error) | Failure::Start(error) => write!(f, "{}", crate::error::Chain(error)),
             Failure::Told(_) => f.write_str("see the log"),
             Failure::PipeClosed => f.write_str("nobody reads the output"),
             Failure::Interrupted => f.write_str("interrupted"),
@@ -221,6 +229,15 @@ mod tests {
         ];
         for (failure, code) in table {
             assert_eq!(failure.exit().code(), code, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_does_not_change_the_answer_and_a_full_disk_does() {
+        for answer in [Exit::Done, Exit::No] {
+            assert_eq!(told(answer, Ok(())).ok(), Some(answer));
+            assert_eq!(told(answer, Err(Failure::PipeClosed)).ok(), Some(answer));
+            assert!(told(answer, Err(Failure::Internal("disk full".to_owned()))).is_err());
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
     Context,
     args::target::Target,
     exit::Exit,
-    failure::Failure,
+    failure::{self, Failure},
     fleet,
     remote::Remote,
     render::{
@@ -64,13 +64,9 @@ pub(crate) async fn run(flags: Health, context: &mut Context) -> Result<Exit, Fa
 
 async fn services(remote: &Remote, context: &mut Context) -> Result<Exit, Failure> {
     let found = service::all(remote).await?;
-    service::show(&found, context)?;
-    Ok(found
-        .services
-        .iter()
-        .map(|service| verdict(service.health()))
-        .find(|exit| *exit == Exit::No)
-        .unwrap_or(Exit::Done))
+    let mut verdicts = found.services.iter().map(|service| verdict(service.health()));
+    let exit = verdicts.find(|exit| *exit == Exit::No).unwrap_or(Exit::Done);
+    failure::told(exit, service::show(&found, context))
 }
 
 /// Whether something works, as an exit code: degraded still does.
@@ -97,18 +93,19 @@ async fn detail(remote: &Remote, target: &Target, context: &mut Context) -> Resu
     let answer = remote.call(&format!("get health of {target}"), client.get_health(request)).await?;
     let found = answer.health.unwrap_or_default();
     let exit = verdict(found.state());
-    let instances = if of_service { instances(remote, service).await? } else { Vec::new() };
+    let instances = if of_service { Some(instances(remote, service).await?) } else { None };
+    failure::told(exit, show(&found, instances, context))
+}
+
+fn show(found: &Found, instances: Option<Vec<Instance>>, context: &mut Context) -> Result<(), Failure> {
     if context.output.is_json() {
         let contract = Contract::load()?;
-        let health = contract.document("Health", &found)?;
-        let instances = of_service.then(|| contract.documents("Instance", &instances)).transpose()?;
-        context.output.document(&Detail { health, instances })?;
-    } else {
-        for line in tree(&found, instances, context) {
-            context.output.line(line)?;
-        }
+        let health = contract.document("Health", found)?;
+        let instances = instances.map(|instances| contract.documents("Instance", &instances)).transpose()?;
+        return context.output.document(&Detail { health, instances });
     }
-    Ok(exit)
+    let lines = tree(found, instances.unwrap_or_default(), context);
+    lines.into_iter().try_for_each(|line| context.output.line(line))
 }
 
 async fn instances(remote: &Remote, service: String) -> Result<Vec<Instance>, Failure> {

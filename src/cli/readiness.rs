@@ -1,9 +1,14 @@
 //! `seaworthy readiness`.
 
 use clap::Args;
-use seaworthy_client::proto::seaworthy::v1::{CheckOutcome, GetReadinessRequest};
+use seaworthy_client::proto::seaworthy::v1::{CheckOutcome, GetReadinessRequest, GetReadinessResponse};
 
-use super::{Context, exit::Exit, failure::Failure, render::system};
+use super::{
+    Context,
+    exit::Exit,
+    failure::{self, Failure},
+    render::system,
+};
 
 /// Its flags.
 #[derive(Args, Debug)]
@@ -15,15 +20,16 @@ pub(crate) async fn run(_: Readiness, context: &mut Context) -> Result<Exit, Fai
     let mut system = remote.system();
     let request = system.get_readiness(GetReadinessRequest {});
     let report = remote.call("get the readiness report", request).await?;
-    if context.output.is_json() {
-        context.document("GetReadinessResponse", &report)?;
-    } else {
-        for line in system::readiness(&report, context.output.looks) {
-            context.output.line(line)?;
-        }
-    }
     // The checks decide, so that a report which forgot to sum itself up cannot pass.
     let failed = report.outcome() == CheckOutcome::Fail
         || report.checks.iter().any(|check| check.outcome() == CheckOutcome::Fail);
-    Ok(if failed { Exit::No } else { Exit::Done })
+    failure::told(if failed { Exit::No } else { Exit::Done }, show(&report, context))
+}
+
+fn show(report: &GetReadinessResponse, context: &mut Context) -> Result<(), Failure> {
+    if context.output.is_json() {
+        return context.document("GetReadinessResponse", report);
+    }
+    let lines = system::readiness(report, context.output.looks);
+    lines.into_iter().try_for_each(|line| context.output.line(line))
 }

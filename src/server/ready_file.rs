@@ -23,7 +23,10 @@ pub(super) fn write(file: &Path, addresses: &Addresses) -> Result<()> {
         Error::new(
             Kind::FailedPrecondition,
             Reason::ConfigInvalid,
-            format!("cannot write the ready file {}; name another with --ready-file", file.display()),
+            format!(
+                "cannot write the ready file {}: {cause}; name another with --ready-file",
+                file.display()
+            ),
         )
         .because(cause)
     })

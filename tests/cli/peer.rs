@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use seaworthy::api::proto::server::{
     fleet_service_server::{FleetService, FleetServiceServer},
     health_service_server::{HealthService, HealthServiceServer},
+    system_service_server::{SystemService, SystemServiceServer},
 };
 use seaworthy_client::proto::seaworthy::v1::*;
 use tokio::{
@@ -107,10 +108,11 @@ impl Peer {
         let state = Arc::new(Mutex::new(state));
         let fleet = FleetServiceServer::new(Script(Arc::clone(&state)));
         let health = HealthServiceServer::new(Script(Arc::clone(&state)));
+        let system = SystemServiceServer::new(Script(Arc::clone(&state)));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
-            let server = Server::builder().add_service(fleet).add_service(health);
+            let server = Server::builder().add_service(fleet).add_service(health).add_service(system);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self { url: format!("http://{address}"), address, state, runtime: Some(runtime) }
@@ -215,7 +217,12 @@ impl FleetService for Script {
     }
 
     async fn list_services(&self, _: Request<ListServicesRequest>) -> Answer<ListServicesResponse> {
-        unscripted()
+        let sick = Service {
+            name: "orders".to_owned(),
+            health: HealthState::Unhealthy.into(),
+            ..Service::default()
+        };
+        Ok(Response::new(ListServicesResponse { services: vec![sick], ..ListServicesResponse::default() }))
     }
 
     async fn delete_service(&self, _: Request<DeleteServiceRequest>) -> Answer<DeleteServiceResponse> {
@@ -246,10 +253,32 @@ impl HealthService for Script {
     }
 
     async fn get_health(&self, _: Request<GetHealthRequest>) -> Answer<GetHealthResponse> {
-        unscripted()
+        let health = Health { state: HealthState::Unhealthy.into(), ..Health::default() };
+        Ok(Response::new(GetHealthResponse { health: Some(health) }))
     }
 
     async fn watch_health(&self, _: Request<WatchHealthRequest>) -> Answer<Self::WatchHealthStream> {
+        unscripted()
+    }
+}
+
+#[tonic::async_trait]
+impl SystemService for Script {
+    async fn get_readiness(&self, _: Request<GetReadinessRequest>) -> Answer<GetReadinessResponse> {
+        let report =
+            GetReadinessResponse { outcome: CheckOutcome::Fail.into(), ..GetReadinessResponse::default() };
+        Ok(Response::new(report))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+        unscripted()
+    }
+
+    async fn get_config(&self, _: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
+        unscripted()
+    }
+
+    async fn set_log_level(&self, _: Request<SetLogLevelRequest>) -> Answer<SetLogLevelResponse> {
         unscripted()
     }
 }

@@ -155,9 +155,10 @@ async fn serve(listener: TcpListener, router: axum::Router, handle: Handle) -> s
     let (drain, draining) = oneshot::channel::<()>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         asked_to_stop().await;
-        handle.set_lifecycle(Lifecycle::LameDuck);
+        // Neither is refused: nobody else speaks of its lifecycle, and it only goes forward.
+        handle.set_lifecycle(Lifecycle::LameDuck).ok();
         sleep(LAME_DUCK).await;
-        handle.set_lifecycle(Lifecycle::Draining);
+        handle.set_lifecycle(Lifecycle::Draining).ok();
         drop(drain);
     });
     tokio::select! {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::{Lifecycle, Report, Status, health::Health, health::board::Board};
+use crate::{Lifecycle, LifecycleOrder, Report, Status, health::Health, health::board::Board};
 
 /// A cheap copy of an [`Agent`](crate::Agent)'s eyes and mouth. The agent leaves when it is dropped,
 /// whatever handles there are; local health goes on being answered.
@@ -56,8 +56,13 @@ impl Handle {
 
     /// Says where the instance is in its life. Returns at once; the control plane and the local health
     /// endpoints learn of it.
-    pub fn set_lifecycle(&self, lifecycle: Lifecycle) {
-        self.board.set_lifecycle(lifecycle);
+    ///
+    /// # Errors
+    /// It cannot follow what it is now ([`rules::Lifecycle::allows`](crate::rules::Lifecycle::allows)), and
+    /// the control plane would refuse it: what is stopping does not become ready again, and what is ready
+    /// does not start. Nothing has changed then.
+    pub fn set_lifecycle(&self, lifecycle: Lifecycle) -> Result<(), LifecycleOrder> {
+        self.board.set_lifecycle(lifecycle)
     }
 
     /// The health of this process now, as it sees itself.

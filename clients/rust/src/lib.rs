@@ -76,7 +76,7 @@
 //! | log | each cause of a lost session once aloud, repeats at debug |
 //!
 //! It needs a tokio runtime with I/O and time. The message types of the wire contract are in [`proto`], for
-//! what this library does not wrap; the rules by which both ends judge health are in [`rules`].
+//! what this library does not wrap; the rules by which both ends judge are in [`rules`].
 
 mod agent;
 mod builder;
@@ -107,7 +107,7 @@ pub use self::{
     component::Component,
     handle::{Handle, HasLeft, UnknownComponent},
     health::{ComponentHealth, Health},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, LifecycleOrder},
     report::{IntoReport, Report},
     rules::{HealthState, Verdict},
     spec::ServiceSpec,

@@ -1,17 +1,21 @@
-//! The rules of health: how reports become the state of a component, and how components add up to the
-//! health of their instance.
+//! The rules of both ends: how reports become the state of a component, how components add up to the
+//! health of their instance, what may follow what in the life of it, and what may be promised.
 //!
 //! Pure: no clock, no network, no wire types. They exist once: this library judges the process by them for
 //! the platform that probes it, and the control plane judges the fleet by them for the people who ask it,
 //! so that both always see the same. What only a fleet has (silence, averages, services) is the control
 //! plane's own.
 
+mod lifecycle;
+mod objectives;
 mod rollup;
 mod streaks;
 
 use std::fmt;
 
 pub use self::{
+    lifecycle::Lifecycle,
+    objectives::availability,
     rollup::{Part, instance, severity},
     streaks::{Streaks, Thresholds},
 };

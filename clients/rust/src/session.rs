@@ -17,7 +17,10 @@ use tonic::Streaming;
 use tracing::{debug, warn};
 
 pub(crate) use self::open::{deregister, open};
-use self::{plan::End, timing::Timing};
+use self::{
+    plan::{End, Why},
+    timing::Timing,
+};
 use crate::{
     LeaveOutcome, Lifecycle,
     health::Health,
@@ -104,25 +107,29 @@ impl Session {
         }
     }
 
-    /// Sends what is new and leaves for good. Bounded by the caller.
-    pub(crate) async fn leave(&mut self, message: &str, health: &Health) -> LeaveOutcome {
+    /// Sends what is new and leaves for good. `None`: the session ended, and nobody said what became of
+    /// the registration. Bounded by the caller.
+    pub(crate) async fn leave(&mut self, message: &str, health: &Health) -> Option<LeaveOutcome> {
         self.flush(health);
         let leave = LeaveSession { message: open::cut_message(message) };
-        if self.requests.send(say(Say::Leave(leave))).await.is_err() {
-            return LeaveOutcome::Unconfirmed;
-        }
-        loop {
+        // Where it cannot be sent any more, the last word of the session may still be there to be read.
+        self.requests.send(say(Say::Leave(leave))).await.ok();
+        let end = loop {
             match self.inbound.message().await {
                 Ok(Some(AttachResponse { message: Some(Heard::Closing(closing)) })) => {
-                    return match ending::of_closing(&closing).map(|end| end.why) {
-                        None => LeaveOutcome::Deregistered,
-                        Some(plan::Why::Removed | plan::Why::Superseded) => LeaveOutcome::NotRegistered,
-                        Some(_) => LeaveOutcome::Unconfirmed,
+                    break match ending::of_closing(&closing) {
+                        None => return Some(LeaveOutcome::Deregistered),
+                        Some(end) => end,
                     };
                 }
                 Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return LeaveOutcome::Unconfirmed,
+                Ok(None) => return None,
+                Err(status) => break ending::of_status(&status),
             }
+        };
+        match end.why {
+            Why::Removed | Why::Superseded | Why::Gone => Some(LeaveOutcome::NotRegistered),
+            Why::Broken | Why::Unreachable | Why::Held | Why::Refused => None,
         }
     }
 
@@ -203,7 +210,7 @@ impl Session {
                 Some(Heard::Closing(closing)) => Some(ending::of_closing(&closing).unwrap_or_else(|| {
                     // We did not ask for it; whatever was meant, the registration is gone.
                     let message = "the control plane says that this instance left".to_owned();
-                    End { why: plan::Why::Gone, message, retry_after: None }
+                    End { why: Why::Gone, message, retry_after: None }
                 })),
                 // A second `opened` says nothing new, and unknown kinds are for newer libraries.
                 Some(Heard::Opened(_)) | None => None,

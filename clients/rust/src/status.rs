@@ -41,6 +41,8 @@ pub enum LeaveOutcome {
     Deregistered,
     /// There was nothing to take back: it never registered, or is no longer registered.
     NotRegistered,
-    /// The control plane could not be asked within two seconds; the lease runs out by itself.
+    /// Nobody can say: the control plane could not be asked within two seconds, or the answer to the
+    /// registration was lost before there was a token to take it back with. The lease, if there is one,
+    /// runs out by itself.
     Unconfirmed,
 }

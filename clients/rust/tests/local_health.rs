@@ -88,7 +88,7 @@ async fn http_follows_health_and_lifecycle() {
 
     let (status, body) = get(address, "/health/ready").await;
     assert_eq!((status, &body["lifecycle"]), (503, &Value::from("starting")));
-    agent.set_lifecycle(Lifecycle::Ready);
+    agent.set_lifecycle(Lifecycle::Ready).expect("it may follow");
     assert_eq!(get(address, "/health/ready").await.0, 200);
 
     agent.push("database", Report::unhealthy("file is gone")).expect("a component");
@@ -98,10 +98,10 @@ async fn http_follows_health_and_lifecycle() {
     assert_eq!(get(address, "/health/live").await.0, 200);
 
     agent.push("database", Report::healthy()).expect("a component");
-    agent.set_lifecycle(Lifecycle::LameDuck);
+    agent.set_lifecycle(Lifecycle::LameDuck).expect("it may follow");
     assert_eq!(get(address, "/health").await.0, 200);
     assert_eq!(get(address, "/health/ready").await.0, 503);
-    agent.set_lifecycle(Lifecycle::Failed);
+    agent.set_lifecycle(Lifecycle::Failed).expect("it may follow");
     assert_eq!(get(address, "/health/live").await.0, 503);
 }
 
@@ -111,7 +111,7 @@ async fn grpc_answers_check_and_list() {
     let mut client = Client::connect(&serve_grpc(&agent).await).await;
     agent.push("database", Report::healthy()).expect("a component");
     assert_eq!(client.ask("").await, Ok(ServingStatus::NotServing), "starting");
-    agent.set_lifecycle(Lifecycle::Ready);
+    agent.set_lifecycle(Lifecycle::Ready).expect("it may follow");
     for (name, status) in [
         ("", Ok(ServingStatus::Serving)),
         ("database", Ok(ServingStatus::Serving)),
@@ -148,7 +148,7 @@ async fn grpc_watch_follows_changes_and_ends_when_the_agent_left() {
     agent.push("database", Report::healthy()).expect("a component");
     agent.push("database", Report::unhealthy("gone")).expect("a component");
     assert_eq!(next(&mut database).await, Some(ServingStatus::NotServing));
-    agent.set_lifecycle(Lifecycle::Ready);
+    agent.set_lifecycle(Lifecycle::Ready).expect("it may follow");
     agent.push("database", Report::healthy()).expect("a component");
     let mut all = client.watch("").await;
     assert_eq!(next(&mut all).await, Some(ServingStatus::Serving));
@@ -186,7 +186,7 @@ async fn the_ready_made_grpc_check_understands_it() {
     assert_eq!(cause("broken"), "no");
 
     agent.push("database", Report::healthy()).expect("a component");
-    agent.set_lifecycle(Lifecycle::Ready);
+    agent.set_lifecycle(Lifecycle::Ready).expect("it may follow");
     let healthy = |health: &seaworthy_client::Health| {
         health.component("orders").is_some_and(|orders| orders.state() == HealthState::Healthy)
     };

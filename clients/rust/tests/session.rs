@@ -17,7 +17,7 @@ use std::{
 
 use peer::{PATIENCE, Peer, Place, Session, opened};
 use seaworthy_client::{
-    Agent, Builder, Component, LeaveOutcome, Lifecycle, Report, Status,
+    Agent, Builder, Component, LeaveOutcome, Lifecycle, LifecycleOrder, Report, Status,
     proto::seaworthy::v1::{
         self as wire, AttachResponse, CloseReason, HealthState, OpenSession, SessionReportRefused,
         attach_request::Message as Said, attach_response::Message as Say, open_session::How,
@@ -145,7 +145,7 @@ async fn a_restart_of_the_control_plane_is_survived_by_resuming_and_saying_every
     agent.push("cache", Report::unhealthy("cold")).expect("a component");
     let (mut session, _) = peer.registered(4, "sws_4").await;
     first_reports(&mut session).await;
-    agent.set_lifecycle(Lifecycle::LameDuck);
+    agent.set_lifecycle(Lifecycle::LameDuck).expect("it may follow");
     assert_eq!(session.health().await.lifecycle(), wire::Lifecycle::LameDuck);
     let place = peer.place.clone();
     drop((session, peer));
@@ -279,7 +279,7 @@ async fn leaving_is_confirmed_and_everything_is_said_before() {
     let (mut session, _) = peer.registered(1, "sws_1").await;
     agent.attached().await.expect("attached");
     let handle = agent.handle();
-    agent.set_lifecycle(Lifecycle::Draining);
+    agent.set_lifecycle(Lifecycle::Draining).expect("it may follow");
     let leaving = tokio::spawn(agent.leave("deploy"));
     let mut lifecycle = wire::Lifecycle::Unspecified;
     let message = loop {
@@ -319,6 +319,78 @@ async fn leaving_between_two_sessions_takes_the_registration_back() {
     assert_eq!(asked.instance.expect("who leaves").incarnation, 5);
     assert_eq!((asked.session_token.as_str(), asked.message.as_str()), ("sws_5", "deploy"));
     assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered);
+}
+
+#[tokio::test]
+async fn leaving_that_meets_the_end_of_the_session_goes_on_by_a_call() {
+    type Ending = fn(Session) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+    let endings: [(&str, Ending); 3] = [
+        ("draining", |session| Box::pin(session.close(CloseReason::Draining, None))),
+        ("refused", |session| Box::pin(session.refuse(tonic::Status::unavailable("aged")))),
+        ("broken", |session| Box::pin(async move { drop(session) })),
+    ];
+    for (what, end) in endings {
+        let mut peer = Peer::start().await;
+        // Once is nothing: there is time left to ask again.
+        peer.is_busy(1);
+        let agent = builder(peer.url()).attach().expect("attach");
+        let (mut session, _) = peer.registered(5, "sws_5").await;
+        agent.attached().await.expect("attached");
+        let leaving = tokio::spawn(agent.leave("deploy"));
+        assert_eq!(session.until_leave().await.as_deref(), Some("deploy"));
+        end(session).await;
+        assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered, "{what}");
+        let asked = peer.deregistered().await;
+        assert_eq!((asked.session_token.as_str(), asked.message.as_str()), ("sws_5", "deploy"), "{what}");
+        assert_eq!(asked.instance.expect("who leaves").incarnation, 5, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_opens_while_it_leaves_is_taken_back_even_when_it_breaks() {
+    let mut peer = Peer::start().await;
+    let agent = builder(peer.url()).attach().expect("attach");
+    let mut session = peer.session().await;
+    session.open().await;
+    let handle = agent.handle();
+    let mut health = handle.watch_health();
+    let leaving = tokio::spawn(agent.leave("deploy"));
+    health.changed().await.expect("it leaves");
+    session.opened(5, "sws_5").await;
+    assert_eq!(session.until_leave().await.as_deref(), Some("deploy"));
+    drop(session);
+    assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered);
+    assert_eq!(peer.deregistered().await.session_token, "sws_5");
+}
+
+#[tokio::test]
+async fn a_registration_whose_answer_was_lost_is_not_said_to_be_none() {
+    let mut peer = Peer::start().await;
+    let agent = builder(peer.url()).attach().expect("attach");
+    let mut session = peer.session().await;
+    session.open().await;
+    // It may have been written down before the control plane began to stop.
+    session.close(CloseReason::Draining, Some(Duration::from_secs(60))).await;
+    wait_for(&agent, |status| matches!(status, Status::Waiting { .. })).await;
+    assert_eq!(agent.leave("deploy").await, LeaveOutcome::Unconfirmed);
+
+    let agent = builder(peer.url()).attach().expect("attach");
+    let mut session = peer.session().await;
+    session.open().await;
+    let leaving = tokio::spawn(agent.leave("deploy"));
+    drop(session);
+    assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Unconfirmed);
+}
+
+#[tokio::test]
+async fn a_registration_that_was_refused_is_none() {
+    let mut peer = Peer::start().await;
+    let agent = builder(peer.url()).attach().expect("attach");
+    let mut session = peer.session().await;
+    session.open().await;
+    session.refuse(refusal(Code::InvalidArgument, "INVALID_FIELD")).await;
+    wait_for(&agent, |status| matches!(status, Status::Waiting { .. })).await;
+    assert_eq!(agent.leave("deploy").await, LeaveOutcome::NotRegistered);
 }
 
 #[tokio::test]
@@ -423,6 +495,27 @@ async fn what_is_due_together_travels_together() {
         messages += 1;
     }
     assert!(messages < 20, "{reports} reports in {messages} messages");
+}
+
+#[tokio::test]
+async fn what_cannot_follow_is_refused_at_once_and_changes_nothing() {
+    let mut peer = Peer::start().await;
+    let agent = builder(peer.url()).attach().expect("attach");
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    let refused = agent.set_lifecycle(Lifecycle::Starting).expect_err("it is ready");
+    assert_eq!(refused, LifecycleOrder { now: Lifecycle::Ready, wanted: Lifecycle::Starting });
+    assert_eq!(
+        refused.to_string(),
+        "cannot set the lifecycle: an instance that is ready cannot become starting"
+    );
+    agent.set_lifecycle(Lifecycle::Stopping).expect("from anywhere");
+    agent.set_lifecycle(Lifecycle::Ready).expect_err("too late");
+    assert_eq!(agent.health().lifecycle(), Lifecycle::Stopping);
+    let mut said = session.health().await.lifecycle();
+    if said == wire::Lifecycle::Ready {
+        said = session.health().await.lifecycle();
+    }
+    assert_eq!(said, wire::Lifecycle::Stopping);
 }
 
 #[tokio::test]

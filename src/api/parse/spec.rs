@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use seaworthy_client::rules;
+
 use super::{Fields, duration, within};
 use crate::{
     api::proto::v1 as pb,
@@ -92,18 +94,10 @@ fn quantity(fields: &mut Fields, path: &str, wire: pb::Quantity) -> Option<Quant
 
 fn objectives(fields: &mut Fields, path: &str, wire: pb::Objectives) -> Objectives {
     let pb::Objectives { availability_percent, rpo, rto } = wire;
-    // NaN fails both comparisons, and so is refused too.
-    let availability_percent = if availability_percent == 0.0 {
+    let availability_percent = rules::availability(availability_percent).unwrap_or_else(|wrong| {
+        fields.wrong(within(path, "availability_percent"), wrong);
         None
-    } else if availability_percent > 0.0 && availability_percent <= 100.0 {
-        Some(availability_percent)
-    } else {
-        fields.wrong(
-            within(path, "availability_percent"),
-            format!("is {availability_percent}; use more than 0, up to 100"),
-        );
-        None
-    };
+    });
     let mut span = |field: &str, wire: Option<prost_types::Duration>| -> Option<Duration> {
         wire.and_then(|wire| fields.take(within(path, field), duration(wire)))
     };

@@ -14,7 +14,7 @@ use crate::{
     LeaveOutcome, Status,
     health::{Presence, board::Board},
     proto::seaworthy::v1 as wire,
-    rt,
+    rt::{self, backoff::Backoff},
     session::{
         self, Session,
         plan::{End, Next, Opening, Plan},
@@ -23,6 +23,9 @@ use crate::{
 
 /// How long leaving may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest pause before a registration that could not be taken back is taken back again, at first and later.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// What the control plane is told when nobody said why.
 const DROPPED: &str = "the agent was dropped";
 
@@ -76,13 +79,13 @@ impl Keeper {
             if !plan.is_superseded() {
                 self.status.send_replace(Status::Connecting);
             }
-            let (lived, end) = match self.open(plan.opening(), stop).await {
+            let (lived, end) = match self.open(&mut plan, stop).await {
                 Err(left) => return left,
                 Ok(Err(end)) => (Duration::ZERO, end),
                 Ok(Ok(session)) => {
                     self.attached(&mut plan, &session);
                     let began = rt::now();
-                    match self.drive(session, stop).await {
+                    match self.drive(&plan, session, stop).await {
                         Err(left) => return left,
                         Ok(end) => (began.elapsed(), end),
                     }
@@ -92,7 +95,7 @@ impl Keeper {
             self.waiting(&end, &next, plan.is_superseded());
             tokio::select! {
                 biased;
-                leave = asked_to_leave(stop) => return self.leave_without_session(plan.opening(), leave).await,
+                leave = asked_to_leave(stop) => return self.leave_without_session(&plan, leave).await,
                 () = sleep(next.pause) => {}
             }
         }
@@ -101,11 +104,12 @@ impl Keeper {
     /// Opens a session, unless the owner leaves before it is open.
     async fn open(
         &self,
-        opening: &Opening,
+        plan: &mut Plan,
         stop: &mut oneshot::Receiver<Leave>,
     ) -> Result<Result<Session, End>, Left> {
         let lifecycle = self.board.now().lifecycle();
-        let mut opened = pin!(session::open(&self.endpoint, &self.registration, opening, lifecycle));
+        let opening = plan.opening().clone();
+        let mut opened = pin!(session::open(&self.endpoint, &self.registration, &opening, lifecycle));
         let leave = tokio::select! {
             biased;
             leave = asked_to_leave(stop) => leave,
@@ -114,42 +118,73 @@ impl Keeper {
         // A registration may be on its way: it is waited for, to be taken back.
         self.begin_leaving();
         match timeout_at(leave.by, opened).await {
-            Ok(Ok(session)) => Err(self.leave_session(session, leave).await),
-            Ok(Err(_)) => Err(self.leave_without_session(opening, leave).await),
+            Ok(Ok(session)) => {
+                plan.opened(session.incarnation(), session.token());
+                Err(self.leave_session(plan, session, leave).await)
+            }
+            Ok(Err(end)) => {
+                plan.after(&end, Duration::ZERO, rt::random());
+                Err(self.leave_without_session(plan, leave).await)
+            }
             Err(_) => Err(Left { outcome: LeaveOutcome::Unconfirmed, done: leave.done }),
         }
     }
 
     /// Drives a session to its end, unless the owner leaves before.
-    async fn drive(&self, mut session: Session, stop: &mut oneshot::Receiver<Leave>) -> Result<End, Left> {
+    async fn drive(
+        &self,
+        plan: &Plan,
+        mut session: Session,
+        stop: &mut oneshot::Receiver<Leave>,
+    ) -> Result<End, Left> {
         let mut health = self.board.watch();
         let leave = tokio::select! {
             biased;
             leave = asked_to_leave(stop) => leave,
             end = session.drive(&mut health) => return Ok(end),
         };
-        Err(self.leave_session(session, leave).await)
+        Err(self.leave_session(plan, session, leave).await)
     }
 
-    async fn leave_session(&self, mut session: Session, Leaving { message, done, by }: Leaving) -> Left {
+    /// Leaves by the session; where that ends on the way, by a call of its own.
+    async fn leave_session(&self, plan: &Plan, mut session: Session, leave: Leaving) -> Left {
         self.begin_leaving();
         let health = self.board.now();
-        let outcome = timeout_at(by, session.leave(&message, &health)).await;
-        Left { outcome: outcome.unwrap_or(LeaveOutcome::Unconfirmed), done }
+        match timeout_at(leave.by, session.leave(&leave.message, &health)).await {
+            Ok(Some(outcome)) => Left { outcome, done: leave.done },
+            Ok(None) => {
+                drop(session);
+                self.leave_without_session(plan, leave).await
+            }
+            Err(_) => Left { outcome: LeaveOutcome::Unconfirmed, done: leave.done },
+        }
     }
 
     /// Takes the registration back, if there is one, by a call of its own.
-    async fn leave_without_session(&self, opening: &Opening, Leaving { message, done, by }: Leaving) -> Left {
+    async fn leave_without_session(&self, plan: &Plan, Leaving { message, done, by }: Leaving) -> Left {
         self.begin_leaving();
-        let outcome = match opening {
+        let outcome = match plan.opening() {
+            Opening::Register { .. } if plan.is_open_ended() => LeaveOutcome::Unconfirmed,
             Opening::Register { .. } => LeaveOutcome::NotRegistered,
             Opening::Resume { incarnation, token } => {
-                let deregister =
-                    session::deregister(&self.endpoint, &self.registration, *incarnation, token, &message);
-                timeout_at(by, deregister).await.unwrap_or(LeaveOutcome::Unconfirmed)
+                let deregistered = timeout_at(by, self.deregister(*incarnation, token, &message)).await;
+                deregistered.unwrap_or(LeaveOutcome::Unconfirmed)
             }
         };
         Left { outcome, done }
+    }
+
+    /// Asks until there is an answer. Bounded by the caller.
+    async fn deregister(&self, incarnation: u64, token: &str, message: &str) -> LeaveOutcome {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            let asked =
+                session::deregister(&self.endpoint, &self.registration, incarnation, token, message).await;
+            match asked {
+                Some(outcome) => return outcome,
+                None => sleep(backoff.next(rt::random())).await,
+            }
+        }
     }
 
     /// Stops the checks, and turns probes away.

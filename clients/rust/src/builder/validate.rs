@@ -9,6 +9,7 @@ use super::{AttachError, Builder, Problem, names};
 use crate::{
     Component, ServiceSpec,
     proto::seaworthy::v1::{Budget, Objectives, Quantity, budget::Limit, quantity::Value},
+    rules,
 };
 
 const MAX_LABELS: usize = 32;
@@ -110,9 +111,10 @@ fn spec(problems: &mut Problems, service: &str, spec: &ServiceSpec) {
     if let Some(Quantity { value: Some(Value::Percent(percent)) }) = quantity {
         problems.unless(*percent <= 100, "spec.budget", "is more than 100 percent");
     }
-    if let Some(Objectives { availability_percent, .. }) = &spec.objectives {
-        let right = (0.0..100.0).contains(availability_percent);
-        problems.unless(right, "spec.availability_percent", "must be from 0 to below 100");
+    if let Some(Objectives { availability_percent, .. }) = &spec.objectives
+        && let Err(problem) = rules::availability(*availability_percent)
+    {
+        problems.add("spec.availability_percent", problem);
     }
 }
 
@@ -189,6 +191,7 @@ mod tests {
             .label("team", "checkout")
             .depends_on("payments")
             .lease_ttl(Duration::from_secs(2))
+            .spec(ServiceSpec::new().availability_percent(100.0))
             .component(database)
             .component(disk);
         assert_eq!(fields(&full), Vec::<String>::new());
@@ -214,7 +217,7 @@ mod tests {
             (builder().depends_on("orders"), &["spec.depends_on[orders]"]),
             (builder().depends_on("a").depends_on("a"), &["spec.depends_on[a]"]),
             (builder().spec(ServiceSpec::new().min_available_percent(101)), &["spec.budget"]),
-            (builder().spec(ServiceSpec::new().availability_percent(100.0)), &["spec.availability_percent"]),
+            (builder().spec(ServiceSpec::new().availability_percent(100.1)), &["spec.availability_percent"]),
             (component(Component::new("Data Base")), &["components[0].name"]),
             (component(one()).component(one()), &["components[1].name"]),
             (component(one().depends_on("two")), &["components[0].depends_on"]),

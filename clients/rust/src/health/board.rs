@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use super::{ComponentHealth, Health, Identity, Presence};
-use crate::{Lifecycle, Report, component::Component, rt, rules::Streaks};
+use crate::{Lifecycle, LifecycleOrder, Report, component::Component, rt, rules::Streaks};
 
 /// The one writable copy of the health. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -65,12 +65,21 @@ impl Board {
     }
 
     /// Takes a change of the lifecycle.
-    pub(crate) fn set_lifecycle(&self, lifecycle: Lifecycle) {
+    ///
+    /// # Errors
+    /// It cannot follow what it is; that stays.
+    pub(crate) fn set_lifecycle(&self, wanted: Lifecycle) -> Result<(), LifecycleOrder> {
+        let mut set = Ok(());
         self.0.send_if_modified(|health| {
-            let changed = health.lifecycle != lifecycle;
-            health.lifecycle = lifecycle;
-            changed
+            let now = health.lifecycle;
+            if !now.in_fleet().allows(wanted.in_fleet()) {
+                set = Err(LifecycleOrder { now, wanted });
+                return false;
+            }
+            health.lifecycle = wanted;
+            now != wanted
         });
+        set
     }
 
     /// Notes that the agent leaves, or has left.

@@ -9,7 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{
     QUEUE, Session, ending,
-    plan::{End, Opening},
+    plan::{End, Opening, Why},
     say,
     timing::Timing,
 };
@@ -96,25 +96,27 @@ async fn attach(
     })
 }
 
-/// Takes a registration back by a call of its own. Bounded by the caller.
+/// Takes a registration back by a call of its own. `None`: the control plane could not be asked, or could
+/// not say; asking again may help. Bounded by the caller.
 pub(crate) async fn deregister(
     endpoint: &Endpoint,
     registration: &Registration,
     incarnation: u64,
     token: &str,
     message: &str,
-) -> LeaveOutcome {
-    let Ok(mut client) = connect(endpoint).await else { return LeaveOutcome::Unconfirmed };
+) -> Option<LeaveOutcome> {
+    let mut client = connect(endpoint).await.ok()?;
     let request = DeregisterRequest {
         instance: Some(instance_ref(registration, incarnation)),
         session_token: token.to_owned(),
         message: cut_message(message),
     };
     match client.deregister(request).await {
-        Ok(_) => LeaveOutcome::Deregistered,
+        Ok(_) => Some(LeaveOutcome::Deregistered),
         Err(status) => match ending::of_status(&status).why {
-            super::plan::Why::Gone | super::plan::Why::Superseded => LeaveOutcome::NotRegistered,
-            _ => LeaveOutcome::Unconfirmed,
+            Why::Gone | Why::Removed | Why::Superseded => Some(LeaveOutcome::NotRegistered),
+            Why::Held | Why::Refused => Some(LeaveOutcome::Unconfirmed),
+            Why::Broken | Why::Unreachable => None,
         },
     }
 }
@@ -126,11 +128,9 @@ pub(super) fn cut_message(message: &str) -> String {
 
 async fn connect(endpoint: &Endpoint) -> Result<FleetServiceClient<Channel>, End> {
     let channel = endpoint.connect().await.map_err(|error| {
-        End::broken(format!(
-            "cannot reach the control plane at {}: {}",
-            endpoint.uri(),
-            rt::innermost(&error)
-        ))
+        let cause = rt::innermost(&error);
+        let message = format!("cannot reach the control plane at {}: {cause}", endpoint.uri());
+        End { why: Why::Unreachable, message, retry_after: None }
     })?;
     Ok(FleetServiceClient::new(channel))
 }

@@ -30,8 +30,11 @@ pub(crate) enum Opening {
 /// Why a session, or a try to open one, ended, as far as it decides what to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Why {
-    /// The connection or the control plane went away; a registration may well live on.
+    /// The connection or the control plane went away; a registration may well live on, be it one whose
+    /// answer was lost.
     Broken,
+    /// There was no connection: nothing was asked.
+    Unreachable,
     /// Another process took over the instance id.
     Superseded,
     /// The registration does not exist any more: register again.
@@ -75,6 +78,8 @@ pub(crate) struct Plan {
     opening: Opening,
     backoff: Backoff,
     superseded: bool,
+    /// A registration was asked for and nobody heard what became of it.
+    open_ended: bool,
     last: Option<(Why, String)>,
 }
 
@@ -84,6 +89,7 @@ impl Plan {
             opening: register(),
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             superseded: false,
+            open_ended: false,
             last: None,
         }
     }
@@ -98,12 +104,19 @@ impl Plan {
         self.superseded
     }
 
+    /// Whether something may be registered of which no token is known: somebody asked for it, and the
+    /// answer was lost. The lease of it runs out by itself.
+    pub(crate) fn is_open_ended(&self) -> bool {
+        self.open_ended
+    }
+
     /// Notes that a session is open. The token is given where it registered anew.
     pub(crate) fn opened(&mut self, incarnation: u64, token: Option<&str>) {
         if let Some(token) = token {
             self.opening = Opening::Resume { incarnation, token: token.to_owned() };
         }
         self.superseded = false;
+        self.open_ended = false;
         self.last = None;
     }
 
@@ -113,9 +126,11 @@ impl Plan {
         if lived >= HELD {
             self.backoff.reset();
         }
+        // Only an answer of its own closes it again: a later refusal says nothing about the one before.
+        self.open_ended |= matches!((&self.opening, end.why), (Opening::Register { .. }, Why::Broken));
         let backoff = self.backoff.next(random);
         let pause = match end.why {
-            Why::Broken => backoff,
+            Why::Broken | Why::Unreachable => backoff,
             Why::Gone => {
                 self.opening = register();
                 backoff
@@ -180,6 +195,7 @@ mod tests {
     fn what_follows_from_an_end_of_a_session_as_a_table() {
         for (why, resumes, slow, superseded) in [
             (Why::Broken, true, false, false),
+            (Why::Unreachable, true, false, false),
             (Why::Gone, false, false, false),
             (Why::Removed, false, true, false),
             (Why::Superseded, false, true, true),
@@ -204,6 +220,29 @@ mod tests {
         plan.after(&end(Why::Gone), Duration::ZERO, 0.5);
         assert!(matches!(plan.opening(), Opening::Register { .. }));
         assert_ne!(*plan.opening(), first);
+    }
+
+    #[test]
+    fn a_registration_stays_open_ended_until_a_session_opens_as_a_table() {
+        for (why, open_ended) in [
+            (Why::Broken, true),
+            (Why::Unreachable, false),
+            (Why::Gone, false),
+            (Why::Removed, false),
+            (Why::Superseded, false),
+            (Why::Held, false),
+            (Why::Refused, false),
+        ] {
+            let mut plan = Plan::new();
+            plan.after(&end(why), Duration::ZERO, 0.5);
+            assert_eq!(plan.is_open_ended(), open_ended, "{why:?}");
+            plan.after(&end(Why::Broken), Duration::ZERO, 0.5);
+            plan.after(&end(why), Duration::ZERO, 0.5);
+            assert!(plan.is_open_ended(), "{why:?}");
+            plan.opened(1, Some("token"));
+            plan.after(&end(why), Duration::ZERO, 0.5);
+            assert!(!plan.is_open_ended(), "{why:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -41,6 +44,7 @@ pub(crate) struct Peer {
     pub(crate) place: Place,
     sessions: mpsc::Receiver<Session>,
     deregistered: mpsc::Receiver<DeregisterRequest>,
+    busy: Arc<AtomicU32>,
     // A runtime of its own, so that its death takes every connection with it.
     runtime: Option<Runtime>,
 }
@@ -83,7 +87,9 @@ impl Peer {
         let runtime = runtime.expect("a runtime");
         let (session_sender, sessions) = mpsc::channel(16);
         let (deregister_sender, deregistered) = mpsc::channel(16);
-        let fleet = Fleet { sessions: session_sender, deregistered: deregister_sender };
+        let busy = Arc::new(AtomicU32::new(0));
+        let fleet =
+            Fleet { sessions: session_sender, deregistered: deregister_sender, busy: Arc::clone(&busy) };
         let address = place.address;
         let listening = runtime.spawn(async move {
             let listener = socket(address).listen(64).expect("it can listen");
@@ -93,7 +99,7 @@ impl Peer {
             );
         });
         listening.await.expect("it starts");
-        Self { place: place.clone(), sessions, deregistered, runtime: Some(runtime) }
+        Self { place: place.clone(), sessions, deregistered, busy, runtime: Some(runtime) }
     }
 
     /// Where clients find it.
@@ -112,6 +118,11 @@ impl Peer {
         let open = session.open().await;
         session.opened(incarnation, token).await;
         (session, open)
+    }
+
+    /// Answers so many calls of `Deregister` that it is busy, before it takes one.
+    pub(crate) fn is_busy(&self, calls: u32) {
+        self.busy.store(calls, Ordering::Relaxed);
     }
 
     /// Waits for the next `Deregister`.
@@ -218,6 +229,7 @@ pub(crate) fn opened(incarnation: u64, token: &str, ttl: i64) -> Say {
 struct Fleet {
     sessions: mpsc::Sender<Session>,
     deregistered: mpsc::Sender<DeregisterRequest>,
+    busy: Arc<AtomicU32>,
 }
 
 impl tonic::server::NamedService for Fleet {
@@ -274,8 +286,12 @@ impl tonic::server::UnaryService<DeregisterRequest> for Deregister {
     type Future = Answer<Result<Response<DeregisterResponse>, Status>>;
 
     fn call(&mut self, request: Request<DeregisterRequest>) -> Self::Future {
-        let deregistered = self.0.deregistered.clone();
+        let Fleet { deregistered, busy, .. } = self.0.clone();
         Box::pin(async move {
+            let one_less = |left: u32| left.checked_sub(1);
+            if busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+                return Err(Status::unavailable("busy, as the script says"));
+            }
             let sent = deregistered.send(request.into_inner()).await;
             sent.map_err(|_| Status::unavailable("the test is over"))?;
             Ok(Response::new(DeregisterResponse::default()))
