@@ -147,6 +147,11 @@ impl Member {
         self.lost_since
     }
 
+    /// When this incarnation registered.
+    pub(super) fn registered(&self) -> SystemTime {
+        self.registered
+    }
+
     pub(super) fn confirmed(&self) -> bool {
         self.confirmed
     }
