@@ -357,8 +357,8 @@ impl State {
     // === the one way in which a member changes ===
 
     /// Changes a member, keeps counts, health and history in step, and publishes it if anything that
-    /// others see is different. `how` answers the components whose health changed, and whether there
-    /// is anything else to see.
+    /// others see is different. `how` answers the components whose state or cause changed, and whether
+    /// there is anything else to see.
     fn change(
         &mut self,
         now: Now,
@@ -381,7 +381,9 @@ impl State {
             .filter_map(|change| {
                 let name = member.registration.components.get(change.component)?.name.clone();
                 let to = member.part(change.component)?.clone();
-                Some((Subject::Component(key.clone(), incarnation, name), change.from, to))
+                // Another cause of the same state is shown, and is no change of health to remember.
+                (change.from != to.state)
+                    .then(|| (Subject::Component(key.clone(), incarnation, name), change.from, to))
             })
             .collect();
         if let Some(from) = from {
