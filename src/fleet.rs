@@ -7,6 +7,7 @@
 
 pub mod changes;
 mod circles;
+mod declared;
 mod graves;
 mod group;
 mod journal;
@@ -31,6 +32,7 @@ mod tally;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::{
     num::NonZeroUsize,

@@ -137,6 +137,8 @@ pub struct SessionStream {
     second_chance: bool,
     turns: u32,
     clock: Clock,
+    /// Nothing more is taken: what was said before is still answered, and then it ends so.
+    ending: Option<Ended>,
     ended: bool,
 }
 
@@ -191,6 +193,7 @@ impl SessionStream {
             second_chance: true,
             turns: 0,
             clock,
+            ending: None,
             ended: false,
             held: Held { fleet, session },
         }
@@ -330,18 +333,11 @@ impl Stream for SessionStream {
         {
             return Poll::Ready(Some(last));
         }
-        if this.leaving.is_none() {
+        if this.leaving.is_none() && this.ending.is_none() {
             match this.take(cx) {
                 Ok(false) => {}
                 Ok(true) => cx.waker().wake_by_ref(),
-                Err(Ended::Quietly) => {
-                    this.ended = true;
-                    return Poll::Ready(None);
-                }
-                Err(Ended::With(status)) => {
-                    this.ended = true;
-                    return Poll::Ready(Some(Err(status)));
-                }
+                Err(ending) => this.ending = Some(ending),
             }
         }
         if let Some(sequence) = this.acknowledge.take() {
@@ -352,6 +348,13 @@ impl Stream for SessionStream {
         }
         if let Some(ready) = this.ready.pop_front() {
             return Poll::Ready(Some(Ok(ready)));
+        }
+        if let Some(ending) = this.ending.take() {
+            this.ended = true;
+            return Poll::Ready(match ending {
+                Ended::Quietly => None,
+                Ended::With(status) => Some(Err(status)),
+            });
         }
         if let Poll::Ready(left) = this.poll_leaving(cx) {
             return Poll::Ready(left);

@@ -338,8 +338,33 @@ struct HealthWatch {
     target: Target,
     changed: Receiver<Revision>,
     closing: Option<Receiver<bool>>,
-    said: Option<Option<pb::Health>>,
+    said: Option<Said>,
     _watching: Watching,
+}
+
+/// What was said last, as far as it tells whether there is news: figures that every report and every sign
+/// of life moves are none.
+#[derive(PartialEq)]
+enum Said {
+    Unknown,
+    Service(Box<pb::Service>),
+    /// Its revision, which rises with every change of it.
+    Instance(u64),
+    /// Its health, since when, and what was declared.
+    Component(i32, String, Option<prost_types::Timestamp>, Option<pb::Component>),
+}
+
+impl Said {
+    fn of(now: Option<&pb::Health>) -> Self {
+        match now {
+            Some(pb::Health { component: Some(part), .. }) => {
+                Self::Component(part.state, part.cause.clone(), part.change_time, part.component.clone())
+            }
+            Some(pb::Health { instance: Some(instance), .. }) => Self::Instance(instance.revision),
+            Some(pb::Health { service: Some(service), .. }) => Self::Service(Box::new(service.clone())),
+            Some(_) | None => Self::Unknown,
+        }
+    }
 }
 
 impl HealthWatch {
@@ -347,8 +372,9 @@ impl HealthWatch {
         loop {
             let revision = *self.changed.borrow_and_update();
             let now = target::of(&self.fleet, &self.target).ok();
-            if self.said.as_ref() != Some(&now) {
-                self.said = Some(now.clone());
+            let news = Said::of(now.as_ref());
+            if self.said.as_ref() != Some(&news) {
+                self.said = Some(news);
                 return Ok(pb::WatchHealthResponse { known: now.is_some(), health: now, revision });
             }
             tokio::select! {

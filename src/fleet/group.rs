@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    declared::Declarations,
     lifecycle::Lifecycle,
     member::Member,
     names::{InstanceId, ServiceName},
@@ -32,13 +33,6 @@ pub(super) struct OperatorSpec {
     pub(super) updated: SystemTime,
 }
 
-/// What the newest version declares.
-#[derive(Debug)]
-struct Declared {
-    version: String,
-    spec: Arc<Spec>,
-}
-
 /// A service that has instances, a specification, or both.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -50,7 +44,7 @@ pub(super) struct Group {
     pub(super) circle: Arc<[ServiceName]>,
     /// The health as which the whole fleet's counts have it; None while they do not.
     pub(super) tallied: Option<State>,
-    declared: Option<Declared>,
+    declared: Declarations,
     effective: (Arc<Spec>, SpecSource),
     counts: Counts,
     // Instances that are not healthy, by seriousness: the worst one names the service's cause.
@@ -115,7 +109,7 @@ impl Group {
             transitions: VecDeque::new(),
             circle: Arc::default(),
             tallied: None,
-            declared: None,
+            declared: Declarations::default(),
             effective: (Arc::default(), SpecSource::Default),
             counts: Counts::default(),
             troubled: BTreeSet::new(),
@@ -180,16 +174,22 @@ impl Group {
         &self.effective.0
     }
 
-    /// Takes what an instance declares, unless an older version than the known one says it.
-    pub(super) fn declare(&mut self, version: &str, spec: &Arc<Spec>) -> Needs {
-        if let Some(known) = &self.declared {
-            let same = known.version == version && known.spec == *spec;
-            if same || compare_versions(version, &known.version).is_lt() {
-                return Needs::Same;
-            }
-        }
-        self.declared = Some(Declared { version: version.to_owned(), spec: Arc::clone(spec) });
-        self.choose_spec()
+    /// Puts a member in its place, and what it declares with it; answers whom it replaces.
+    pub(super) fn put(&mut self, member: Member) -> (Option<Member>, Needs) {
+        let id = member.registration.key.id.clone();
+        let before = self.members.remove(&id);
+        // First out, then in: of one moment and one version they are the same to the order.
+        let mut moved = before.as_ref().is_some_and(|before| self.declared.remove(before));
+        moved |= self.declared.add(&member);
+        self.members.insert(id, member);
+        (before, if moved { self.choose_spec() } else { Needs::Same })
+    }
+
+    /// Takes a member out, and what it declares.
+    pub(super) fn take(&mut self, id: &InstanceId) -> Option<(Member, Needs)> {
+        let member = self.members.remove(id)?;
+        let needs = if self.declared.remove(&member) { self.choose_spec() } else { Needs::Same };
+        Some((member, needs))
     }
 
     /// Takes what the operator put, or that it was deleted.
@@ -200,9 +200,9 @@ impl Group {
 
     /// The operator's specification wins; without one the newest declaration counts.
     fn choose_spec(&mut self) -> Needs {
-        let chosen = match (&self.operator, &self.declared) {
+        let chosen = match (&self.operator, self.declared.newest()) {
             (Some(operator), _) => (Arc::clone(&operator.spec), SpecSource::Operator),
-            (None, Some(declared)) => (Arc::clone(&declared.spec), SpecSource::Declared),
+            (None, Some(declared)) => (Arc::clone(declared), SpecSource::Declared),
             (None, None) => (Arc::default(), SpecSource::Default),
         };
         let before = std::mem::replace(&mut self.effective, chosen);
@@ -216,15 +216,16 @@ impl Group {
     }
 
     pub(super) fn snapshot(&self) -> Service {
-        let disagreements = match (&self.operator, &self.declared) {
-            (Some(operator), Some(declared)) => operator.spec.disagreements(&declared.spec),
+        let declared = self.declared.newest();
+        let disagreements = match (&self.operator, declared) {
+            (Some(operator), Some(declared)) => operator.spec.disagreements(declared),
             _ => Vec::new(),
         };
         Service {
             name: self.name.clone(),
             spec: Arc::clone(&self.effective.0),
             spec_source: self.effective.1,
-            declared_spec: self.declared.as_ref().map(|declared| Arc::clone(&declared.spec)),
+            declared_spec: declared.cloned(),
             disagreements,
             circle: Arc::clone(&self.circle),
             health: self.health.clone(),
@@ -234,33 +235,5 @@ impl Group {
             spec_updated: self.operator.as_ref().map(|operator| operator.updated),
             health_changed: self.health_changed,
         }
-    }
-}
-
-/// Orders versions: runs of digits by value, everything else as text; `1.10.0` is newer than `1.9.3`.
-fn compare_versions(left: &str, right: &str) -> std::cmp::Ordering {
-    fn pieces(version: &str) -> Vec<(Option<u64>, &str)> {
-        version
-            .split(['.', '-', '+', '_'])
-            .map(|piece| (piece.trim_start_matches('v').parse().ok(), piece))
-            .map(|(number, piece)| (number, if number.is_some() { "" } else { piece }))
-            .collect()
-    }
-    pieces(left).cmp(&pieces(right))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::compare_versions;
-
-    #[test]
-    fn versions_are_ordered_by_number() {
-        for (older, newer) in
-            [("1.9.3", "1.10.0"), ("v1.2", "v1.3"), ("1.2", "1.2.1"), ("", "0.1"), ("9", "2026.01.02")]
-        {
-            assert!(compare_versions(older, newer).is_lt(), "{older} {newer}");
-            assert!(compare_versions(newer, older).is_gt(), "{newer} {older}");
-        }
-        assert!(compare_versions("1.0.0", "1.0.0").is_eq());
     }
 }

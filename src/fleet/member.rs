@@ -84,10 +84,11 @@ struct PartState {
     changed: SystemTime,
 }
 
-/// A change of one component's health.
+/// A change of one component's health: of its state, or of its cause alone.
 #[derive(Debug)]
 pub(super) struct PartChange {
     pub(super) component: usize,
+    /// The state before; where only the cause is another one, that is the state still.
     pub(super) from: State,
 }
 
@@ -147,6 +148,11 @@ impl Member {
         self.lost_since
     }
 
+    /// When this incarnation registered.
+    pub(super) fn registered(&self) -> SystemTime {
+        self.registered
+    }
+
     pub(super) fn confirmed(&self) -> bool {
         self.confirmed
     }
@@ -159,7 +165,7 @@ impl Member {
         self.parts.get(component).map(|part| &part.verdict)
     }
 
-    /// Takes reports of components, and answers those whose health changed.
+    /// Takes reports of components, and answers those whose state or cause changed.
     pub(super) fn report(&mut self, reports: Vec<Report>, now: Now) -> Vec<PartChange> {
         let mut changes = Vec::new();
         for report in reports {
@@ -306,19 +312,20 @@ impl PartState {
         }
     }
 
-    /// Takes over a state; true if that is a change of health.
+    /// Takes over a state; true if the state or its cause is another one than before.
     fn judge(&mut self, state: State, now: Now) -> bool {
-        let changed = self.verdict.state != state;
-        if changed {
+        let same_state = self.verdict.state == state;
+        if !same_state {
             self.changed = now.wall;
         }
-        match state {
-            State::Healthy if !changed => {}
-            State::Healthy => self.verdict = Verdict::healthy(),
+        let verdict = match state {
+            State::Healthy => Verdict::healthy(),
             // A state that holds against a better report keeps the cause that brought it about.
-            _ if !changed && self.tracker.last() == Some(Reported::Healthy) => {}
-            _ => self.verdict = Verdict::new(state, self.message.clone()),
-        }
+            _ if same_state && self.tracker.last() == Some(Reported::Healthy) => return false,
+            _ => Verdict::new(state, self.message.clone()),
+        };
+        let changed = verdict != self.verdict;
+        self.verdict = verdict;
         changed
     }
 

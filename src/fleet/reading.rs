@@ -102,7 +102,10 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::{
+        collections::BTreeMap,
+        time::{Duration, SystemTime},
+    };
 
     use proptest::prelude::*;
 
@@ -110,24 +113,50 @@ mod tests {
     use crate::{
         fleet::{
             lifecycle::Lifecycle,
-            names::InstanceKey,
-            testing::{Fleet, key, remove, report},
+            names::{ComponentName, InstanceKey},
+            registration::Component,
+            snapshot::ComponentHealth,
+            testing::{Fleet, key, register_as, registration, remove, report},
         },
-        health::{State as Health, component::Reported},
+        health::{State as Health, Verdict, component::Reported},
     };
+
+    /// What a watcher knows of an instance: all of it but figures that each report moves.
+    #[derive(Debug, PartialEq)]
+    struct Known {
+        incarnation: u64,
+        revision: Revision,
+        lifecycle: Lifecycle,
+        health: Verdict,
+        confirmed: bool,
+        attached: bool,
+        components: Vec<(Verdict, SystemTime)>,
+    }
 
     /// What a watcher knows: what it was told, applied in order.
     #[derive(Debug, Default, PartialEq)]
     struct Mirror {
-        instances: BTreeMap<InstanceKey, (u64, Revision, Lifecycle, Health, bool)>,
+        instances: BTreeMap<InstanceKey, Known>,
         services: BTreeMap<ServiceName, (Health, String, u32, u32)>,
     }
 
     impl Mirror {
         fn instance(&mut self, it: &Instance) {
-            let known = (it.incarnation, it.revision, it.lifecycle, it.health.state, it.attached);
+            let part = |part: &ComponentHealth| (part.health.clone(), part.changed);
+            let known = Known {
+                incarnation: it.incarnation,
+                revision: it.revision,
+                lifecycle: it.lifecycle,
+                health: it.health.clone(),
+                confirmed: it.confirmed,
+                attached: it.attached,
+                components: it.components.iter().map(part).collect(),
+            };
             let before = self.instances.insert(it.registration.key.clone(), known);
-            assert!(before.is_none_or(|before| before.1 <= it.revision), "went back: {before:?} {known:?}");
+            assert!(
+                before.as_ref().is_none_or(|before| before.revision <= it.revision),
+                "went back: {before:?} {it:?}"
+            );
         }
 
         fn service(&mut self, it: &Service) {
@@ -160,20 +189,37 @@ mod tests {
         }
     }
 
+    /// An instance with two components, the first of which is blamed where both have a problem.
+    fn register(fleet: &mut Fleet, key: &InstanceKey) {
+        let mut registration = registration(key);
+        let database = registration.components[0].clone();
+        registration.components.push(Component { name: ComponentName::parse("disk").unwrap(), ..database });
+        register_as(&mut fleet.state, fleet.now, registration);
+    }
+
+    /// A component says something, each time for another cause.
+    fn says(fleet: &mut Fleet, key: &InstanceKey, incarnation: u64, component: usize, what: Reported) {
+        fleet.pass(Duration::from_millis(1));
+        let mut reports = report(what);
+        reports[0].component = component;
+        reports[0].message = format!("as of {:?}", fleet.now.mono);
+        drop(fleet.state.report(fleet.now, key, incarnation, reports, None));
+    }
+
     /// Something happens to one of a few instances of a few services.
     fn happens(fleet: &mut Fleet, what: u8, service: u8, id: u8) {
         let key = key(["a", "b", "c"][usize::from(service % 3)], &format!("i-{}", id % 12));
         let group = fleet.state.groups().get(&key.service);
         let known = group.and_then(|group| group.members.get(&key.id)).map(|member| member.incarnation);
         let now = fleet.now;
-        match (what % 8, known) {
-            (0 | 1, _) | (_, None) => drop(fleet.register(&key)),
+        match (what % 10, known) {
+            (0 | 1, _) | (_, None) => register(fleet, &key),
             (2, Some(incarnation)) => remove(&mut fleet.state, now, &key, incarnation),
             (3, Some(incarnation)) => {
-                drop(fleet.state.report(now, &key, incarnation, report(Reported::Healthy), None));
+                says(fleet, &key, incarnation, usize::from(id % 2), Reported::Healthy);
             }
-            (4, Some(incarnation)) => {
-                drop(fleet.state.report(now, &key, incarnation, report(Reported::Unhealthy), None));
+            (4 | 8 | 9, Some(incarnation)) => {
+                says(fleet, &key, incarnation, usize::from(what % 2), Reported::Unhealthy);
             }
             (5, Some(incarnation)) => drop(fleet.state.open_session(now, &key, incarnation)),
             (6, Some(incarnation)) => {
@@ -233,6 +279,34 @@ mod tests {
             }
             prop_assert_eq!(&mirror, &Mirror::of(&fleet.state, fleet.now, only.as_ref()));
         }
+    }
+
+    #[test]
+    fn a_cause_that_changes_while_another_part_is_blamed_is_told() {
+        let mut fleet = Fleet::default();
+        let key = key("a", "i-0");
+        register(&mut fleet, &key);
+        says(&mut fleet, &key, 1, 0, Reported::Unhealthy);
+        says(&mut fleet, &key, 1, 1, Reported::Unhealthy);
+        let (before, remembered) = (fleet.state.revision(), fleet.state.history().len());
+        let causes = |state: &State| {
+            state.changes.after(before).unwrap().fold(Vec::new(), |mut causes, (_, change)| {
+                if let Change::Instance(it) = change {
+                    causes.push(it.components[1].health.cause.clone());
+                }
+                causes
+            })
+        };
+        says(&mut fleet, &key, 1, 1, Reported::Unhealthy);
+        let told = format!("as of {:?}", fleet.now.mono);
+        assert_eq!(causes(&fleet.state), [told], "the change of a cause");
+        assert_eq!(fleet.state.history().len(), remembered, "its health is the same as before");
+        // Said again, it is no news.
+        let now = fleet.state.revision();
+        let mut again = report(Reported::Unhealthy);
+        (again[0].component, again[0].message) = (1, format!("as of {:?}", fleet.now.mono));
+        fleet.state.report(fleet.now, &key, 1, again, None).unwrap();
+        assert_eq!(fleet.state.revision(), now);
     }
 
     #[test]

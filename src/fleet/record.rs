@@ -20,6 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    graves::Grave,
     group::OperatorSpec,
     lifecycle::Lifecycle,
     member::Birth,
@@ -27,7 +28,6 @@ use super::{
     registration::{Capability, Component, Registration},
     snapshot::{Removal, Subject, Tombstone, Transition},
     spec::{Budget, Limit, Need, Objectives, Quantity, Spec},
-    state::Grave,
 };
 use crate::{
     error::{Error, Kind, Reason, Result},

@@ -4,7 +4,8 @@
 //! else waits, and only when the commit is durable does the registry change and is the caller answered.
 //! Several commits are on their way at once, so that the disk always has the next one; what they do
 //! shows in the order in which they were begun, and two commands about the same thing are never on their
-//! way together: the second has to see what the first did.
+//! way together: the second has to see what the first did. It waits apart, so that commands about
+//! other things overtake it.
 //!
 //! **Registry and store agree.** The registrar waits for the store's final answer, however long that
 //! takes: callers have a deadline of their own, and hear that the outcome is unknown. When a commit
@@ -12,6 +13,7 @@
 //! A caller that goes away loses its answer, never that agreement.
 
 mod batch;
+mod blocked;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use self::{batch::Batch, step::Step};
+use self::{batch::Batch, blocked::Blocked, step::Step};
 use super::{
     Shared,
     names::{InstanceId, InstanceKey, ServiceName},
@@ -99,8 +101,8 @@ pub(super) async fn run(
     commands: mpsc::Receiver<Command>,
     drain: drain::Watch,
 ) {
-    let underway = Underway::default();
-    Registrar { shared, store, commands, drain, waiting: VecDeque::new(), underway }.run().await;
+    let (waiting, blocked, underway) = (VecDeque::new(), Blocked::default(), Underway::default());
+    Registrar { shared, store, commands, drain, waiting, blocked, underway }.run().await;
 }
 
 struct Registrar {
@@ -110,6 +112,8 @@ struct Registrar {
     drain: drain::Watch,
     /// Taken from the queue and not yet begun, in order.
     waiting: VecDeque<Command>,
+    /// Looked at, and about something that is underway.
+    blocked: Blocked,
     underway: Underway,
 }
 
@@ -129,7 +133,7 @@ impl Registrar {
         let mut flights = FuturesOrdered::new();
         let mut incoming = Vec::with_capacity(BATCH);
         let (mut open, mut draining) = (true, false);
-        while open || !self.waiting.is_empty() || !flights.is_empty() {
+        while open || !self.waiting.is_empty() || !self.blocked.is_empty() || !flights.is_empty() {
             while flights.len() < FLIGHTS
                 && let Some(batch) = self.next_batch()
             {
@@ -155,19 +159,18 @@ impl Registrar {
     /// The next commands that become one commit. None: all that wait have to wait for one underway.
     fn next_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::default();
-        let mut later = VecDeque::new();
         while !batch.is_full()
             && let Some(command) = self.waiting.pop_front()
         {
-            if self.underway.has(&command) {
-                later.push_back(command);
+            if command.is_given_up() {
+                continue;
+            }
+            let about = command.about();
+            if self.underway.has(&about) {
+                self.blocked.hold(about, command);
             } else {
                 batch.add(&self.shared, &mut self.underway, command);
             }
-        }
-        if !later.is_empty() {
-            later.append(&mut self.waiting);
-            self.waiting = later;
         }
         (!batch.steps.is_empty()).then_some(batch)
     }
@@ -177,6 +180,12 @@ impl Registrar {
         let Flight { steps, outcome } = flight;
         for step in &steps {
             self.underway.end(step);
+            let mut released = self.blocked.release(&step.about());
+            if !released.is_empty() {
+                // Before all that came later.
+                released.append(&mut self.waiting);
+                self.waiting = released;
+            }
         }
         match outcome {
             Ok(revision) => self.apply(steps.into_iter().map(|step| (step, revision))),
@@ -215,7 +224,8 @@ impl Registrar {
             if let Some(fates) = self.read_back(&steps).await {
                 break fates;
             }
-            self.waiting.drain(..).for_each(|command| command.refuse(&not_now()));
+            let blocked = self.blocked.release_all();
+            self.waiting.drain(..).chain(blocked).for_each(|command| command.refuse(&not_now()));
             let given_up = tokio::select! {
                 biased;
                 () = self.drain.begun() => true,
@@ -293,8 +303,8 @@ enum About {
 }
 
 impl Underway {
-    fn has(&self, command: &Command) -> bool {
-        self.subjects.contains(&command.about())
+    fn has(&self, about: &About) -> bool {
+        self.subjects.contains(about)
     }
 
     /// What a command about this service has to reckon with.
@@ -333,6 +343,18 @@ impl Command {
                 About::Instance(InstanceKey { service: service.clone(), id: id.clone() })
             }
             Command::PutSpec { .. } | Command::DeleteSpec { .. } => About::Specs,
+        }
+    }
+
+    /// Whether nobody waits for it any more, so that it need not be begun.
+    fn is_given_up(&self) -> bool {
+        match self {
+            // Nobody would have the token: the id would be held until the lease runs out.
+            Command::Register { answer, .. } => answer.is_closed(),
+            // Who is lost has nobody who waits, and who says goodbye need not stay to hear the answer.
+            Command::Remove { removal, answer } => removal.removal == Removal::Operator && answer.is_closed(),
+            Command::PutSpec { answer, .. } => answer.is_closed(),
+            Command::DeleteSpec { answer, .. } => answer.is_closed(),
         }
     }
 

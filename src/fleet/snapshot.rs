@@ -101,7 +101,7 @@ impl ComponentHealth {
 pub enum SpecSource {
     /// Nobody gave one.
     Default,
-    /// The newest version declared it.
+    /// The newest version that is registered declares it.
     Declared,
     /// An operator put it.
     Operator,
@@ -116,7 +116,7 @@ pub struct Service {
     pub spec: Arc<Spec>,
     /// Where that came from.
     pub spec_source: SpecSource,
-    /// What the newest version declared.
+    /// What the newest version that is registered declares.
     pub declared_spec: Option<Arc<Spec>>,
     /// Fields in which the declaration disagrees with the operator.
     pub disagreements: Vec<&'static str>,

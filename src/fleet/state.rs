@@ -207,14 +207,10 @@ impl State {
             .entry(key.service.clone())
             .or_insert_with(|| Group::new(key.service.clone(), now.wall));
         let circle = Arc::clone(&group.circle);
-        let needs = match &birth.registration.declared_spec {
-            Some(declared) => group.declare(&birth.registration.version, declared),
-            None => Needs::Same,
-        };
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
-        let before = group.members.insert(key.id.clone(), member);
+        let (before, needs) = group.put(member);
         if let Some(old) = &before {
             if let Some(session) = &old.session {
                 session.close.send_replace(Some(Closing::StaleIncarnation));
@@ -237,7 +233,8 @@ impl State {
     pub(super) fn bury(&mut self, now: Now, grave: Grave) {
         let key = grave.tombstone.key.clone();
         let Some(group) = self.groups.get_mut(&key.service) else { return };
-        let Some(member) = group.members.remove(&key.id) else { return };
+        let circle = Arc::clone(&group.circle);
+        let Some((member, needs)) = group.take(&key.id) else { return };
         let standing = Standing::of(&member);
         group.recount(&key.id, Some(standing), None);
         self.tally.instance(Some(standing), None);
@@ -248,6 +245,9 @@ impl State {
         }
         self.changes.push(Change::Removed(Arc::clone(&grave.tombstone)));
         self.graves.insert(grave);
+        if needs == Needs::Changed {
+            self.settle_circles(&key.service, &circle);
+        }
         self.settle_group(now, &key.service);
     }
 
@@ -357,8 +357,8 @@ impl State {
     // === the one way in which a member changes ===
 
     /// Changes a member, keeps counts, health and history in step, and publishes it if anything that
-    /// others see is different. `how` answers the components whose health changed, and whether there
-    /// is anything else to see.
+    /// others see is different. `how` answers the components whose state or cause changed, and whether
+    /// there is anything else to see.
     fn change(
         &mut self,
         now: Now,
@@ -381,7 +381,9 @@ impl State {
             .filter_map(|change| {
                 let name = member.registration.components.get(change.component)?.name.clone();
                 let to = member.part(change.component)?.clone();
-                Some((Subject::Component(key.clone(), incarnation, name), change.from, to))
+                // Another cause of the same state is shown, and is no change of health to remember.
+                (change.from != to.state)
+                    .then(|| (Subject::Component(key.clone(), incarnation, name), change.from, to))
             })
             .collect();
         if let Some(from) = from {

@@ -92,23 +92,29 @@ impl Fleet {
 
 /// Registers, as the registrar does, over whoever holds the id.
 pub(super) fn register(state: &mut State, now: Now, key: &InstanceKey) -> u64 {
-    let registration = registration(key);
+    register_as(state, now, registration(key))
+}
+
+/// Registers with this registration.
+pub(super) fn register_as(state: &mut State, now: Now, registration: Registration) -> u64 {
     let claim = Claim { token: Some(token()), request: None };
     let incarnation =
         state.check_register(now, &registration, claim, Pending::default()).unwrap().incarnation;
-    state.admit(
-        now,
-        Birth {
-            registration: Arc::new(registration),
-            incarnation,
-            token: token(),
-            request: None,
-            peer: "test".into(),
-            registered: now.wall,
-            confirmed: true,
-        },
-    );
+    state.admit(now, birth(registration, incarnation, now.wall));
     incarnation
+}
+
+/// What the registrar makes of a registration.
+pub(super) fn birth(registration: Registration, incarnation: u64, registered: SystemTime) -> Birth {
+    Birth {
+        registration: Arc::new(registration),
+        incarnation,
+        token: token(),
+        request: None,
+        peer: "test".into(),
+        registered,
+        confirmed: true,
+    }
 }
 
 /// Removes, as the registrar does.

@@ -33,7 +33,8 @@ pub struct Counts {
     pub unconfirmed: u32,
 }
 
-/// The health of a service, from its counts and the number of available instances it needs.
+/// The health of a service, from its counts and the number of available instances it needs; with nobody
+/// available it is never healthy, even if it needs nobody.
 /// `worst` names the instance with the worst problem and its cause.
 pub fn service(counts: &Counts, required: u32, worst: Option<(&str, &str)>) -> Verdict {
     let because = || match worst {
@@ -43,11 +44,17 @@ pub fn service(counts: &Counts, required: u32, worst: Option<(&str, &str)>) -> V
     if counts.total == 0 {
         return Verdict::new(State::Unknown, "no instances are registered");
     }
-    if counts.available < required {
-        let short =
-            format!("{} of {} available", counts.available, counted(required.into(), "required instance"));
+    // Whatever the budget puts up with: with nobody available there is no service.
+    let needed = required.max(1);
+    if counts.available < needed {
+        let short = match required {
+            0 => format!("none of {} available", counted(counts.total.into(), "instance")),
+            _ => {
+                format!("{} of {} available", counts.available, counted(required.into(), "required instance"))
+            }
+        };
         // Right after a restart nobody has been heard yet: that is no outage.
-        if counts.available + counts.unconfirmed >= required {
+        if counts.available + counts.unconfirmed >= needed {
             return Verdict::new(
                 State::Unknown,
                 format!("{short}, {} not yet heard since the control plane started", counts.unconfirmed),
@@ -106,6 +113,21 @@ mod tests {
             // Starting up and rolling over.
             (Counts { available: 0, healthy: 0, unknown: 3, starting: 3, ..base }, 1, Unknown),
             (Counts { available: 2, healthy: 3, leaving: 1, ..base }, 2, Healthy),
+            // A budget that asks for nobody: who has nobody available works for nobody all the same.
+            (Counts::default(), 0, Unknown),
+            (base, 0, Healthy),
+            (Counts { available: 1, healthy: 1, unhealthy: 2, ..base }, 0, Degraded),
+            (Counts { available: 0, healthy: 0, unhealthy: 3, ..base }, 0, Unhealthy),
+            (Counts { available: 0, healthy: 0, unknown: 3, lost: 3, ..base }, 0, Unhealthy),
+            (Counts { available: 0, healthy: 3, leaving: 3, ..base }, 0, Unhealthy),
+            (Counts { available: 0, healthy: 0, unknown: 3, unconfirmed: 3, ..base }, 0, Unknown),
+            (
+                Counts { available: 0, healthy: 0, unhealthy: 2, unknown: 1, unconfirmed: 1, ..base },
+                0,
+                Unknown,
+            ),
+            (Counts { available: 0, healthy: 0, unknown: 3, starting: 3, ..base }, 0, Unknown),
+            (Counts { available: 0, healthy: 0, unknown: 3, starting: 2, lost: 1, ..base }, 0, Unhealthy),
         ] {
             assert_eq!(service(&counts, required, None).state, state, "{counts:?}, required {required}");
         }
@@ -119,5 +141,7 @@ mod tests {
             verdict.cause,
             "0 of 1 required instance available; i-1: component database: file is gone"
         );
+        let verdict = service(&counts, 0, Some(("i-1", "component database: file is gone")));
+        assert_eq!(verdict.cause, "none of 1 instance available; i-1: component database: file is gone");
     }
 }

@@ -95,6 +95,61 @@ async fn a_session_registers_reports_and_leaves() {
     server.stop().await;
 }
 
+/// Closing one's side says that nothing more comes, not that nothing is listened to any more.
+#[tokio::test]
+async fn who_closes_its_side_hears_the_answers_to_what_it_said() {
+    let server = TestServer::start().await;
+    let undeclared = pb::SessionHealth {
+        reports: vec![pb::ComponentReport {
+            component: "cache".into(),
+            state: pb::HealthState::Healthy.into(),
+            ..pb::ComponentReport::default()
+        }],
+        lifecycle: 0,
+        sequence: 7,
+    };
+    let open = || Say::Open(pb::OpenSession { how: Some(anew("orders", "i-1")) });
+    let said = [
+        open(),
+        Say::Health(undeclared.clone()),
+        Say::Heartbeat(pb::SessionHeartbeat { sequence: 1 }),
+        Say::Health(undeclared.clone()),
+    ];
+    let hear = server.fleet().await.attach(tokio_stream::iter(said.map(message))).await.unwrap();
+    let mut session = Session { say: mpsc::channel(1).0, hear: hear.into_inner() };
+    let (mut refused, mut acknowledged) = (0, 0);
+    while let Some(heard) = session.next().await.expect("the stream ends with OK") {
+        match heard {
+            Hear::ReportRefused(report) => refused += report.sequence,
+            Hear::HeartbeatAck(ack) => acknowledged += ack.sequence,
+            Hear::Opened(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((refused, acknowledged), (14, 1));
+
+    // The same where it is we who end it.
+    let said = [
+        Say::Open(pb::OpenSession { how: Some(anew("orders", "i-2")) }),
+        Say::Heartbeat(pb::SessionHeartbeat { sequence: 3 }),
+        Say::Health(undeclared),
+        open(),
+    ];
+    let hear = server.fleet().await.attach(tokio_stream::iter(said.map(message))).await.unwrap();
+    let mut session = Session { say: mpsc::channel(1).0, hear: hear.into_inner() };
+    let mut heard = Vec::new();
+    let ended = loop {
+        match session.next().await {
+            Ok(next) => heard.push(next.expect("it ends with a status")),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::InvalidArgument);
+    assert!(heard.iter().any(|heard| matches!(heard, Hear::HeartbeatAck(_))), "{heard:?}");
+    assert!(heard.iter().any(|heard| matches!(heard, Hear::ReportRefused(_))), "{heard:?}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn many_heartbeats_are_acknowledged_cumulatively() {
     let server = TestServer::start().await;

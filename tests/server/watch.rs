@@ -3,7 +3,7 @@
 use seaworthy_client::proto::seaworthy::v1::{self as pb, watch_fleet_response::Message};
 use tonic::{Code, Streaming};
 
-use crate::harness::{PATIENCE, TestServer, register, registration, report};
+use crate::harness::{PATIENCE, TestServer, heartbeat, register, registration, report};
 
 async fn next<T>(stream: &mut Streaming<T>) -> T {
     tokio::time::timeout(PATIENCE, stream.message())
@@ -272,6 +272,51 @@ async fn health_is_followed_from_before_it_is_known_until_after() {
         last = next(&mut stream).await.health.unwrap();
     }
     assert!(last.cause.contains("gone"), "{}", last.cause);
+    server.stop().await;
+}
+
+/// Watchers of one instance would otherwise hear of every change of all others of its service.
+#[tokio::test]
+async fn a_watch_of_one_instance_says_nothing_of_its_siblings() {
+    let server = TestServer::start().await;
+    let (mut fleet, mut health) = (server.fleet().await, server.health().await);
+    let who = register(&mut fleet, registration("orders", "i-1")).await;
+    let sibling = register(&mut fleet, registration("orders", "i-2")).await;
+    report(&mut health, &who, pb::HealthState::Healthy, "").await.unwrap();
+    let target = |component: &str| pb::WatchHealthRequest {
+        service: "orders".into(),
+        instance_id: "i-1".into(),
+        component: component.into(),
+    };
+    let mut watches = Vec::new();
+    for component in ["", "database"] {
+        let mut watch = health.watch_health(target(component)).await.unwrap().into_inner();
+        assert_eq!(next(&mut watch).await.health.unwrap().state(), pb::HealthState::Healthy);
+        watches.push(watch);
+    }
+    for round in 0..20 {
+        // It is heard, and what it says is no news: only figures move.
+        heartbeat(&mut fleet, &who).await;
+        report(&mut health, &who, pb::HealthState::Healthy, &round.to_string()).await.unwrap();
+        let other = [pb::HealthState::Healthy, pb::HealthState::Unhealthy][round % 2];
+        report(&mut health, &sibling, other, "").await.unwrap();
+    }
+    report(&mut health, &who, pb::HealthState::Unhealthy, "disk is gone").await.unwrap();
+    for mut watch in watches {
+        let now = next(&mut watch).await.health.unwrap();
+        assert_eq!(now.state(), pb::HealthState::Unhealthy, "the next message is the next change");
+        assert!(now.cause.contains("disk is gone"), "{}", now.cause);
+    }
+    // A new life is news, also where the old one had not said anything either.
+    let mut watch = health.watch_health(target("")).await.unwrap().into_inner();
+    next(&mut watch).await;
+    let mut anew = pb::RegisterRequest {
+        registration: Some(registration("orders", "i-1")),
+        ..pb::RegisterRequest::default()
+    };
+    anew.session_token = who.token.clone();
+    fleet.register(anew).await.unwrap();
+    assert_eq!(next(&mut watch).await.health.unwrap().instance.unwrap().incarnation, 2);
     server.stop().await;
 }
 

@@ -69,10 +69,6 @@ impl Batch {
         peer: Arc<str>,
         answer: Answer<Registered>,
     ) -> Option<Step> {
-        if answer.is_closed() {
-            // Nobody would have the token: the id would be held until the lease runs out.
-            return None;
-        }
         let now = shared.clock.now();
         let pending = underway.pending(&registration.key.service);
         let admission = shared.state.read().check_register(now, &registration, claim, pending);

@@ -254,6 +254,65 @@ async fn a_registration_that_nobody_waits_for_any_more_is_not_begun() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn specifications_that_wait_for_each_other_stall_no_instance() {
+    const MANY: usize = 1200;
+    let bed = Bed::new().await;
+    bed.disk.set(Fault::Hang);
+    let mut puts = Vec::with_capacity(MANY);
+    puts.push(begin!(bed.handle.put_service(name("stock"), Spec::default(), None)));
+    bed.until_it_hangs().await;
+    for _ in 1..MANY {
+        puts.push(begin!(bed.handle.put_service(name("stock"), Spec::default(), None)));
+    }
+    let other = begin!(register(&bed.handle, "other"));
+    bed.disk.set(Fault::None);
+    other.await.unwrap();
+    let now = |put| futures_util::FutureExt::now_or_never(tokio::task::unconstrained(put));
+    let answered: Vec<_> = puts.into_iter().filter_map(now).collect();
+    let (done, refused): (Vec<_>, Vec<_>) = answered.into_iter().partition(Result::is_ok);
+    assert!(done.len() < 50, "{} were done before it", done.len());
+    // More than may wait for one thing are told so at once, and that nothing was changed.
+    assert!(refused.len() > MANY / 4, "{} were refused", refused.len());
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
+        assert!(error.message().contains("of the same thing"), "{error}");
+        assert!(error.retry_pause().is_some() && !store::outcome_is_open(&error), "{error}");
+    }
+    // Nobody waits for the others any more; what is on its way comes to its end before this one.
+    bed.handle.put_service(name("stock"), Spec::default(), None).await.unwrap();
+    bed.assert_agreement("many waited for one thing").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_any_more_is_not_begun_but_who_says_goodbye_is_gone() {
+    let bed = Bed::new().await;
+    let mut tokens = Vec::new();
+    for id in ["stays", "leaves"] {
+        let registered = bed.handle.register(registration(id), Claim::default(), "peer").await.unwrap();
+        tokens.push(registered.1.hash());
+    }
+    bed.handle.put_service(name("stock"), Spec::default(), None).await.unwrap();
+    bed.disk.set(Fault::Hang);
+    let first = begin!(bed.handle.put_service(name("orders"), Spec::default(), None));
+    bed.until_it_hangs().await;
+    drop(begin!(bed.handle.put_service(name("late"), Spec::default(), None)));
+    drop(begin!(bed.handle.delete_service(name("stock"), None)));
+    drop(begin!(bed.handle.remove(key("orders", "stays"), None, String::new())));
+    drop(begin!(bed.handle.deregister(key("orders", "leaves"), 1, tokens[1], String::new())));
+    bed.disk.set(Fault::None);
+    first.await.unwrap();
+    // Behind all of them, about specifications as about instances.
+    bed.handle.put_service(name("orders"), Spec::default(), None).await.unwrap();
+    register(&bed.handle, "after").await.unwrap();
+    assert!(bed.handle.service(&name("late")).is_err(), "put");
+    assert!(bed.handle.service(&name("stock")).is_ok(), "not deleted");
+    assert!(bed.knows("stays"), "not removed");
+    assert!(!bed.knows("leaves"), "it said that it leaves");
+    bed.assert_agreement("some were given up").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn registering_takes_a_forgotten_tombstone_away() {
     let bed = Bed::new().await;
     register(&bed.handle, "i-1").await.unwrap();

@@ -74,9 +74,7 @@ fn root(parts: &[Part<'_>], from: usize) -> usize {
             .depends_on
             .iter()
             .copied()
-            .filter(|next| {
-                parts.get(*next).is_some_and(|part| severity(part.state) >= severity(HealthState::Unknown))
-            })
+            .filter(|next| parts.get(*next).is_some_and(|part| part.state != HealthState::Healthy))
             .max_by_key(|next| (severity(parts[*next].state), Reverse(*next)));
         match deeper {
             Some(next) => at = next,
@@ -155,6 +153,19 @@ mod tests {
         let database = Part { depends_on: &[2], ..part("database", true, Unhealthy) };
         let disk = Part { cause: "no space left", ..part("disk", false, Unhealthy) };
         assert_eq!(instance(&[api, database, disk]).cause, "component api, which needs disk: no space left");
+        for (needed, cause) in [
+            (Healthy, "component api: broken"),
+            (Degraded, "component api, which needs disk: no space left"),
+            (Unknown, "component api, which needs disk: no space left"),
+            (Unhealthy, "component api, which needs disk: no space left"),
+        ] {
+            let api = Part { depends_on: &[1], ..api };
+            let disk = Part { state: needed, ..disk };
+            assert_eq!(instance(&[api, disk]).cause, cause, "it needs what is {needed}");
+        }
+        let both = Part { depends_on: &[1, 2], ..api };
+        let slow = Part { cause: "slow", ..part("cache", false, Degraded) };
+        assert_eq!(instance(&[both, slow, disk]).cause, "component api, which needs disk: no space left");
         let circle = [Part { depends_on: &[1], ..api }, Part { depends_on: &[0], ..database }];
         assert_eq!(instance(&circle).state, Unhealthy);
     }
