@@ -1,6 +1,6 @@
 //! The form of stored values: a JSON object that a person can read, with the version of its layout.
 //!
-//! `{"name":"orders","version":1}`: the field `version` belongs to the form. A version newer than the
+//! `{"version":1,"name":"orders"}`: the field `version` belongs to the form. A version newer than the
 //! program knows is refused and never guessed, so that going back to an older release damages nothing.
 
 use bytes::Bytes;
@@ -11,19 +11,28 @@ use crate::error::{Error, Kind, Reason, Result};
 
 const VERSION: &str = "version";
 
+/// A record as it is written, without building a tree of it first.
+#[derive(Serialize)]
+struct Versioned<'r, T> {
+    version: u32,
+    #[serde(flatten)]
+    record: &'r T,
+}
+
 /// Writes a record in layout `version`. Its type must become a JSON object without a field `version`.
 ///
 /// # Errors
 /// `Internal`: the type does not become such an object, which is a bug of the caller.
 pub fn encode<T: Serialize>(version: u32, record: &T) -> Result<Bytes> {
-    let mut value = serde_json::to_value(record).map_err(Error::internal)?;
-    let Value::Object(fields) = &mut value else {
-        return Err(Error::internal("a record must be a JSON object"));
-    };
-    if fields.insert(VERSION.to_owned(), version.into()).is_some() {
+    const FIELD: &[u8] = b"\"version\":";
+    let bytes = serde_json::to_vec(&Versioned { version, record }).map_err(Error::internal)?;
+    // Within a string its quotes would be escaped: what is found besides ours is a field, of the record
+    // itself or of something in it.
+    let again = bytes.windows(FIELD.len()).filter(|window| *window == FIELD).nth(1).is_some();
+    if again && serde_json::to_value(record).map_err(Error::internal)?.get(VERSION).is_some() {
         return Err(Error::internal("a record must not have a field of its own named version"));
     }
-    Ok(serde_json::to_vec(&value).map_err(Error::internal)?.into())
+    Ok(bytes.into())
 }
 
 /// Reads a record of layout `newest_known_version` or older.
@@ -91,7 +100,7 @@ mod tests {
         let sample = Sample { name: "orders".into(), count: u64::MAX, tags: vec![] };
         let bytes = encode(3, &sample).unwrap();
         let text = std::str::from_utf8(&bytes).unwrap();
-        assert_eq!(text, r#"{"count":18446744073709551615,"name":"orders","tags":[],"version":3}"#);
+        assert_eq!(text, r#"{"version":3,"name":"orders","count":18446744073709551615,"tags":[]}"#);
         assert_eq!(decode::<Sample>("k", 3, &bytes).unwrap(), sample);
     }
 
@@ -121,6 +130,17 @@ mod tests {
         }
         assert!(encode(1, &Clash { version: "1.2.3" }).is_err());
         assert!(encode(1, &"text").is_err());
+    }
+
+    #[test]
+    fn a_version_further_inside_is_the_records_own_affair() {
+        #[derive(Debug, Deserialize, PartialEq, Serialize)]
+        struct Outer {
+            labels: std::collections::BTreeMap<String, String>,
+        }
+        let outer = Outer { labels: [("version".to_owned(), "\"version\":".to_owned())].into() };
+        let bytes = encode(1, &outer).unwrap();
+        assert_eq!(decode::<Outer>("k", 1, &bytes).unwrap(), outer);
     }
 
     proptest! {
