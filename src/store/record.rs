@@ -134,6 +134,17 @@ mod tests {
         drop(encode(1, &Clash { version: "1.2.3" }));
     }
 
+    #[test]
+    fn a_version_further_inside_is_the_records_own_affair() {
+        #[derive(Debug, Deserialize, PartialEq, Serialize)]
+        struct Outer {
+            labels: std::collections::BTreeMap<String, String>,
+        }
+        let outer = Outer { labels: [("version".to_owned(), "\"version\":".to_owned())].into() };
+        let bytes = encode(1, &outer).unwrap();
+        assert_eq!(decode::<Outer>("k", 1, &bytes).unwrap(), outer);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
