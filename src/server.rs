@@ -38,7 +38,7 @@ use crate::{
     config::Config,
     error::Result,
     fleet::{self, Limits},
-    guard::{Guard, active::Active, drain::Gate, record::Recorder},
+    guard::{Guard, active::Active, answers::AllAnswers, drain::Gate, record::Recorder},
     id::Entropy,
     store,
     system::Vitals,
@@ -146,6 +146,7 @@ impl Server {
             recorder: Arc::new(Recorder::new()),
             gate: Gate::default(),
             active: Active::default(),
+            answers: AllAnswers::default(),
             request_timeout: config.grpc.request_timeout,
             clock,
         };

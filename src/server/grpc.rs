@@ -19,7 +19,7 @@ use tokio::{
 };
 use tonic::{Status, body::Body, codec::CompressionEncoding};
 use tower::{Service, util::BoxCloneSyncService};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{accept::Accepted, after_streams::AfterStreams, age, wrong_port};
 use crate::{
@@ -253,12 +253,19 @@ async fn connection(
         _ = close.wait_for(|close| *close) => return,
     };
     let (closing, is_closing) = watch::channel(false);
-    let service = Guarded(overview.guard.layers(Connection { peer, closing: is_closing }).service(router));
+    let answers = overview.guard.answers.connection();
+    let layers = overview.guard.layers(Connection { peer, closing: is_closing }, answers.clone());
+    let service = Guarded(layers.service(router));
     let mut serving = std::pin::pin!(settings.http2.serve_connection(TokioIo::new(begun), service));
     let since = settings.clock.elapsed();
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
+            return;
+        }
+        // Who does not read is not told anything either: there is no goodbye.
+        () = answers.unread(overview.guard.request_timeout) => {
+            warn!(component = "server", %peer, "connection ended: an answer was not read in time");
             return;
         }
         () = sleep(age::jittered(settings.age, &settings.entropy)) => false,
