@@ -51,6 +51,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes that may wait to be sent on one stream.
 const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes of a question to the reflection service: names of files, symbols and extensions.
+const REFLECTION_REQUEST: usize = 16 * 1024;
 /// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
 /// Streams that we may reset for a client's errors before we give up on the connection.
@@ -112,9 +114,17 @@ impl Routes {
                 .max_decoding_message_size(largest)
                 .accept_compressed(Gzip)
                 .send_compressed(Gzip),
-            reflection: BoxCloneSyncService::new(reflection().build_v1().map_err(Error::internal)?),
+            reflection: BoxCloneSyncService::new(
+                reflection()
+                    .build_v1()
+                    .map_err(Error::internal)?
+                    .max_decoding_message_size(REFLECTION_REQUEST),
+            ),
             reflection_alpha: BoxCloneSyncService::new(
-                reflection().build_v1alpha().map_err(Error::internal)?,
+                reflection()
+                    .build_v1alpha()
+                    .map_err(Error::internal)?
+                    .max_decoding_message_size(REFLECTION_REQUEST),
             ),
         })
     }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use h2::{RecvStream, client::SendRequest};
 use http::{HeaderMap, Request};
-use prost::Message as _;
 use seaworthy_client::proto::seaworthy::v1 as pb;
 use tokio::{
     net::TcpStream,
