@@ -36,7 +36,7 @@ use crate::{
         standard_health::StandardHealth, system::SystemApi, watch::Watchers,
     },
     config::Config,
-    error::Result,
+    error::{Error, Result},
     fleet::{self, Limits},
     guard::{Guard, active::Active, answers::AllAnswers, drain::Gate, record::Recorder},
     id::Entropy,
@@ -106,21 +106,49 @@ impl Server {
         clock: Clock,
         entropy: Entropy,
     ) -> Result<Self> {
-        let fatal = Fatal::new();
-        let (store, engine) = store::embedded::open(store::embedded::Options {
+        let (_stopper, stop) = Stop::by_hand();
+        let bound = Self::bind_until(config, log, clock, entropy, Fatal::new(), stop).await?;
+        bound.ok_or_else(|| Error::internal("the start was ended, and nobody asked for that"))
+    }
+
+    /// The same, unless it is told to stop before it is done: then None. What takes long is done elsewhere,
+    /// so that being told is heard at once.
+    ///
+    /// # Errors
+    /// As `bind`.
+    async fn bind_until(
+        config: Arc<Config>,
+        log: LogHandle,
+        clock: Clock,
+        entropy: Entropy,
+        fatal: Fatal,
+        mut stop: Stop,
+    ) -> Result<Option<Self>> {
+        let options = store::embedded::Options {
             on_end: OnEnd::Fatal(fatal.clone()),
             ..store::embedded::Options::new(&config.data_dir, clock)
-        })?;
-        match Self::bind_on(config, log, clock, entropy, fatal, store).await {
-            Ok(build) => Ok(build(engine)),
-            Err(error) => {
-                // A start that failed leaves no folder behind that it made. Its own error matters more.
-                if let Err(cause) = engine.undo().await {
-                    error!(component = "server", operation = "start", %cause, "store did not close");
-                }
-                Err(error)
-            }
+        };
+        // A store that is being opened is left to itself: it bears that as it bears a crash.
+        let opened = tokio::select! {
+            opened = task::blocking("store open", move || store::embedded::open(options)) => opened,
+            cause = stop.asked() => return Ok(ended_early(&cause)),
+        };
+        let (store, engine) = opened.map_err(Error::internal)??;
+        let building = Self::bind_on(config, log, clock, entropy, fatal, store);
+        let built = tokio::select! {
+            built = task::spawn("start", OnEnd::Fine, building) => Some(built.map_err(Error::internal)?),
+            cause = stop.asked() => ended_early(&cause),
+        };
+        let unbuilt = match built {
+            Some(Ok(build)) => return Ok(Some(build(engine))),
+            Some(Err(error)) => Err(error),
+            None => Ok(None),
+        };
+        // A start that failed leaves no folder behind that it made. Its own error matters more.
+        if let Err(cause) = engine.undo().await {
+            error!(component = "server", operation = "start", %cause, "store did not close");
         }
+        unbuilt
     }
 
     /// The same on a store that is open; answers what makes the server with the engine's owner.
@@ -297,6 +325,12 @@ impl Server {
     }
 }
 
+/// Says that a start was ended, of which there is nothing.
+fn ended_early<T>(cause: &str) -> Option<T> {
+    info!(component = "server", operation = "start", cause, "told to stop before it served");
+    None
+}
+
 fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::Routes> {
     let config = overview.config();
     let (fleet, watchers) = (overview.fleet.clone(), overview.watchers.clone());
@@ -312,7 +346,8 @@ fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::
 }
 
 /// Runs a server from its configuration to its end, stopped by the signals of the process. `reload` reads
-/// the configuration again when SIGHUP asks for it; `started` is told where it listens.
+/// the configuration again when SIGHUP asks for it; `started` is told where it listens. None: it was told to
+/// stop before it served.
 ///
 /// # Errors
 /// It could not start.
@@ -321,14 +356,22 @@ pub async fn run(
     log: LogHandle,
     reload: reload::Source,
     started: impl FnOnce(&Addresses, &Path),
-) -> Result<Report> {
-    let stop = Stop::on_signals()?;
+) -> Result<Option<Report>> {
+    let (stop, fatal) = (Stop::on_signals()?, Fatal::new());
+    // From here on a signal ends the process, whatever becomes of the start.
+    exit::bounded(stop.again(), fatal.clone(), config.shutdown.total + EXIT_MARGIN, log.clone())?;
     let config = Arc::new(config);
-    let mut server = Server::bind(Arc::clone(&config), log).await?;
+    let mut impatient = stop.again();
+    let (clock, entropy) = (Clock::start(), Entropy::system());
+    let binding = Server::bind_until(Arc::clone(&config), log, clock, entropy, fatal, stop.again());
+    let bound = tokio::select! {
+        bound = binding => bound?,
+        _ = impatient.times(2) => None,
+    };
+    let Some(mut server) = bound else { return Ok(None) };
     server.reload = Some(reload);
     started(&server.addresses(), &config.data_dir);
-    let _bounded = exit::bounded(stop.again(), server.fatal.clone(), config.shutdown.total + EXIT_MARGIN);
-    server.run(stop).await
+    server.run(stop).await.map(Some)
 }
 
 /// Time that the end may take beyond its total before the process is ended from outside the runtime.
