@@ -4,6 +4,7 @@
 //! what an RPC means; that is `api`'s.
 
 pub mod active;
+pub mod answers;
 pub mod caller;
 pub mod closing;
 pub mod deadline;
@@ -20,6 +21,7 @@ use tower::{
 
 use self::{
     active::{Active, ActiveLayer},
+    answers::{AllAnswers, Answers, AnswersLayer},
     caller::{CallerLayer, Connection},
     closing::ClosingLayer,
     deadline::DeadlineLayer,
@@ -40,6 +42,8 @@ pub struct Guard {
     pub gate: Gate,
     /// Knows how many requests are being answered.
     pub active: Active,
+    /// Bounds the bytes of answers that are under way.
+    pub answers: AllAnswers,
     /// How long a unary RPC may take.
     pub request_timeout: Duration,
     /// The time.
@@ -51,14 +55,17 @@ type Layers = Stack<
     DeadlineLayer,
     Stack<
         ClosingLayer,
-        Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+        Stack<
+            AnswersLayer,
+            Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+        >,
     >,
 >;
 
 impl Guard {
     /// Puts the chain together for one connection. The order is the design; each line says why it
     /// stands where it does.
-    pub fn layers(&self, connection: Connection) -> ServiceBuilder<Layers> {
+    pub fn layers(&self, connection: Connection, answers: Answers) -> ServiceBuilder<Layers> {
         ServiceBuilder::new()
             // Outermost, so that refusals of every layer below are counted and logged too.
             .layer(RecordLayer::new(Arc::clone(&self.recorder), self.clock))
@@ -69,6 +76,8 @@ impl Guard {
             .layer(DrainLayer::new(self.gate.clone()))
             // From here on shutdown waits for the call.
             .layer(ActiveLayer::new(self.active.clone()))
+            // Around everything that makes bytes, so that none are under way uncounted.
+            .layer(AnswersLayer::new(answers))
             // Inside of what waits for the call, so that streams which do not listen end the wait.
             .layer(ClosingLayer::new(connection))
             // Rate limits (global, operation, caller), permits and the circuit breaker stand here, in

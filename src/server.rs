@@ -36,9 +36,9 @@ use crate::{
         standard_health::StandardHealth, system::SystemApi, watch::Watchers,
     },
     config::Config,
-    error::Result,
+    error::{Error, Result},
     fleet::{self, Limits},
-    guard::{Guard, active::Active, drain::Gate, record::Recorder},
+    guard::{Guard, active::Active, answers::AllAnswers, drain::Gate, record::Recorder},
     id::Entropy,
     store,
     system::Vitals,
@@ -106,18 +106,46 @@ impl Server {
         clock: Clock,
         entropy: Entropy,
     ) -> Result<Self> {
-        let fatal = Fatal::new();
-        let (store, engine) = store::embedded::open(store::embedded::Options {
+        let (_stopper, stop) = Stop::by_hand();
+        let bound = Self::bind_until(config, log, clock, entropy, Fatal::new(), stop).await?;
+        bound.ok_or_else(|| Error::internal("the start was ended, and nobody asked for that"))
+    }
+
+    /// The same, unless it is told to stop before it is done: then None. What takes long is done elsewhere,
+    /// so that being told is heard at once.
+    ///
+    /// # Errors
+    /// As `bind`.
+    async fn bind_until(
+        config: Arc<Config>,
+        log: LogHandle,
+        clock: Clock,
+        entropy: Entropy,
+        fatal: Fatal,
+        mut stop: Stop,
+    ) -> Result<Option<Self>> {
+        let options = store::embedded::Options {
             on_end: OnEnd::Fatal(fatal.clone()),
             ..store::embedded::Options::new(&config.data_dir, clock)
-        })?;
-        match Self::bind_on(config, log, clock, entropy, fatal, store).await {
-            Ok(build) => Ok(build(engine)),
-            Err(error) => {
-                undo(engine).await;
-                Err(error)
-            }
-        }
+        };
+        // A store that is being opened is left to itself: it bears that as it bears a crash.
+        let opened = tokio::select! {
+            opened = task::blocking("store open", move || store::embedded::open(options)) => opened,
+            cause = stop.asked() => return Ok(ended_early(&cause)),
+        };
+        let (store, engine) = opened.map_err(Error::internal)??;
+        let building = Self::bind_on(config, log, clock, entropy, fatal, store);
+        let built = tokio::select! {
+            built = task::spawn("start", OnEnd::Fine, building) => Some(built.map_err(Error::internal)?),
+            cause = stop.asked() => ended_early(&cause),
+        };
+        let unbuilt = match built {
+            Some(Ok(build)) => return Ok(Some(build(engine))),
+            Some(Err(error)) => Err(error),
+            None => Ok(None),
+        };
+        undo(engine).await;
+        unbuilt
     }
 
     /// The same on a store that is open; answers what makes the server with the engine's owner.
@@ -143,6 +171,7 @@ impl Server {
             recorder: Arc::new(Recorder::new()),
             gate: Gate::default(),
             active: Active::default(),
+            answers: AllAnswers::default(),
             request_timeout: config.grpc.request_timeout,
             clock,
         };
@@ -306,6 +335,12 @@ async fn undo(engine: store::embedded::Engine) {
     }
 }
 
+/// Says that a start was ended, of which there is nothing.
+fn ended_early<T>(cause: &str) -> Option<T> {
+    info!(component = "server", operation = "start", cause, "told to stop before it served");
+    None
+}
+
 fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::Routes> {
     let config = overview.config();
     let (fleet, watchers) = (overview.fleet.clone(), overview.watchers.clone());
@@ -321,7 +356,8 @@ fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::
 }
 
 /// Runs a server from its configuration to its end, stopped by the signals of the process. `reload` reads
-/// the configuration again when SIGHUP asks for it; `started` is told where it listens.
+/// the configuration again when SIGHUP asks for it; `started` is told where it listens. None: it was told to
+/// stop before it served.
 ///
 /// # Errors
 /// It could not start.
@@ -330,14 +366,22 @@ pub async fn run(
     log: LogHandle,
     reload: reload::Source,
     started: impl FnOnce(&Addresses, &Path),
-) -> Result<Report> {
-    let stop = Stop::on_signals()?;
+) -> Result<Option<Report>> {
+    let (stop, fatal) = (Stop::on_signals()?, Fatal::new());
+    // From here on a signal ends the process, whatever becomes of the start.
+    exit::bounded(stop.again(), fatal.clone(), config.shutdown.total + EXIT_MARGIN, log.clone())?;
     let config = Arc::new(config);
-    let mut server = Server::bind(Arc::clone(&config), log).await?;
+    let mut impatient = stop.again();
+    let (clock, entropy) = (Clock::start(), Entropy::system());
+    let binding = Server::bind_until(Arc::clone(&config), log, clock, entropy, fatal, stop.again());
+    let bound = tokio::select! {
+        bound = binding => bound?,
+        _ = impatient.times(2) => None,
+    };
+    let Some(mut server) = bound else { return Ok(None) };
     server.reload = Some(reload);
     started(&server.addresses(), &config.data_dir);
-    let _bounded = exit::bounded(stop.again(), server.fatal.clone(), config.shutdown.total + EXIT_MARGIN);
-    server.run(stop).await
+    server.run(stop).await.map(Some)
 }
 
 /// Time that the end may take beyond its total before the process is ended from outside the runtime.

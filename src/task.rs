@@ -14,6 +14,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::{Builder, Runtime},
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
@@ -129,6 +130,14 @@ pub fn thread(
         guard.done = true;
     };
     thread::Builder::new().name(name.to_owned()).spawn(guarded)
+}
+
+/// A runtime for one thread that must go on when the runtime of the process is stuck.
+///
+/// # Errors
+/// The operating system gives no means to wait.
+pub fn small_runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Tasks of one kind that belong together, such as connections. Dropping the group stops them all.

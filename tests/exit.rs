@@ -5,14 +5,21 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixDatagram,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -23,6 +30,7 @@ struct Serving {
     child: Child,
     dir: TempDir,
     grpc: String,
+    http: String,
 }
 
 impl Drop for Serving {
@@ -45,6 +53,10 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn serve(dir: &TempDir, words: &[&str]) -> Child {
+    serve_with_log(dir, words, fs::File::create(dir.path().join("log")).expect("a log").into())
+}
+
+fn serve_with_log(dir: &TempDir, words: &[&str], log: Stdio) -> Child {
     Command::new(env!("CARGO_BIN_EXE_seaworthy"))
         .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
         .args(["--log-format", "json", "--ready-file"])
@@ -55,7 +67,7 @@ fn serve(dir: &TempDir, words: &[&str]) -> Child {
         .env_clear()
         .env("SEAWORTHY_SHUTDOWN_LAME_DUCK", "30s")
         .stdout(Stdio::null())
-        .stderr(fs::File::create(dir.path().join("log")).expect("a log"))
+        .stderr(log)
         .spawn()
         .expect("it starts")
 }
@@ -64,12 +76,17 @@ impl Serving {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let child = serve(&dir, &[]);
+        Self::ready(dir, child)
+    }
+
+    fn ready(dir: TempDir, child: Child) -> Self {
         let ready = dir.path().join("ready");
         let grpc = until("ready", || {
             let ready: Value = serde_json::from_slice(&fs::read(&ready).ok()?).ok()?;
-            Some(ready["grpc"].as_str()?.to_owned())
+            Some((ready["grpc"].as_str()?.to_owned(), ready["http"].as_str()?.to_owned()))
         });
-        Self { child, dir, grpc }
+        let (grpc, http) = grpc;
+        Self { child, dir, grpc, http }
     }
 
     fn signal(&self, signal: Signal) {
@@ -236,4 +253,54 @@ fn systemd_is_asked_for_as_much_time_as_the_end_may_take() {
     assert_eq!(hear(), "EXTEND_TIMEOUT_USEC=103000000\n");
     let status = until("its end", || child.try_wait().expect("our own child"));
     assert!(status.success(), "{status}");
+}
+
+/// A log that takes nothing: its other end, which nobody reads, is full.
+fn full() -> (Stdio, UnixStream) {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    near.set_nonblocking(true).expect("set");
+    while (&near).write(&[b'x'; 64 * 1024]).is_ok() {}
+    while (&near).write(b"x").is_ok() {}
+    near.set_nonblocking(false).expect("set");
+    (OwnedFd::from(near).into(), far)
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (log, _unread) = full();
+    let child = serve_with_log(&dir, &["--log-level", "debug"], log);
+    let mut serving = Serving::ready(dir, child);
+    let mut stream = TcpStream::connect(&serving.http).expect("a connection");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("seaworthy_log_lines_dropped_total 0"), "{answer}");
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.code(), 0);
+}
+
+/// The folder is in use by somebody whose name cannot be read: a start that takes for ever.
+#[test]
+fn a_signal_ends_a_start() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("a folder");
+    let lock = data.join("lock");
+    mknodat(CWD, &lock, FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+    let held = fs::OpenOptions::new().read(true).write(true).open(&lock).expect("open");
+    held.lock().expect("locked");
+    let child = serve(&dir, &[]);
+    let (grpc, http) = Default::default();
+    let mut starting = Serving { child, dir, grpc, http };
+    // It has the lock open before it reads, and its signals before that.
+    let open = PathBuf::from(format!("/proc/{}/fd", starting.child.id()));
+    until("it reads the lock", || {
+        let mut files = fs::read_dir(&open).ok()?.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        files.any(|file| file == lock).then_some(())
+    });
+    starting.signal(Signal::TERM);
+    assert_eq!(starting.code(), 130);
+    assert!(starting.logged("told to stop before it served").is_some());
 }

@@ -105,6 +105,11 @@ fn server(overview: &Overview) -> Vec<Family> {
             one(connections.accepted),
         ),
         Family::counter("seaworthy_connections_refused", "Connections that were refused.", closed),
+        Family::counter(
+            "seaworthy_log_lines_dropped",
+            "Lines of the log that were dropped, because whoever reads it did not take them in time.",
+            one(overview.log.dropped()),
+        ),
         Family::gauge(
             "seaworthy_active_requests",
             "Requests that are being answered, streams included.",

@@ -1,6 +1,6 @@
 //! `seaworthy serve`: runs the control plane until it is told to stop.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use clap::Args;
 use tracing::error;
@@ -11,6 +11,9 @@ use crate::{
     server::{self, Addresses, shutdown::Report},
     telemetry::log::{self, Shape},
 };
+
+/// How long the last lines of the log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Flags of `serve`.
 #[derive(Args, Debug)]
@@ -37,9 +40,13 @@ async fn serve(flags: config::Flags, environment: &Environment, shape: Shape) ->
             greet(addresses, data_dir);
         }
     };
-    let report =
-        Box::pin(server::run(config, log, Arc::new(reload), started)).await.map_err(Failure::Start)?;
-    Ok(exit(&report))
+    let ended = Box::pin(server::run(config, log.clone(), Arc::new(reload), started)).await;
+    // Nothing else runs any more that this could hold up.
+    log.flush(LAST_LINES);
+    match ended.map_err(Failure::Start)? {
+        Some(report) => Ok(exit(&report)),
+        None => Ok(Exit::Interrupted),
+    }
 }
 
 /// Tells a failure to start as a line of the log, where lines of the log are for programs.

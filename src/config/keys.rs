@@ -74,7 +74,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "grpc.max_connections_per_peer",
         live: true,
-        doc: "Connections at once from one address.",
+        doc: "Connections at once from one peer: an IPv4 address, or a /64 of IPv6.",
         set: |c, v| put(&mut c.grpc.max_connections_per_peer, count(v, 1_000_000)),
         show: |c| c.grpc.max_connections_per_peer.to_string(),
         ..PLAIN
@@ -169,7 +169,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "http.max_connections_per_peer",
         live: true,
-        doc: "Connections of the HTTP side at once from one address.",
+        doc: "Connections of the HTTP side at once from one peer: an IPv4 address, or a /64 of IPv6.",
         set: |c, v| put(&mut c.http.max_connections_per_peer, count(v, 1_000_000)),
         show: |c| c.http.max_connections_per_peer.to_string(),
         ..PLAIN

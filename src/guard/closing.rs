@@ -3,7 +3,8 @@
 //! A stream whose handler listens by itself says its own last words: here the handler is always asked
 //! first, and is ended only where it has nothing to say. That goes for the answer that has not begun
 //! (a first message that never came) and for the answer itself; once that is over, whoever still reads
-//! the request reads that it is. Unary RPCs finish; their deadline bounds them.
+//! the request reads that it is. A stream that always has more to say is asked now and then. Unary RPCs
+//! finish; their deadline bounds them.
 
 use std::{
     convert::Infallible,
@@ -26,6 +27,9 @@ use super::{
     drain,
     rpc::{AtTheEnd, RpcId},
 };
+
+/// Messages of a stream that is never pending, until somebody looks whether it has to end.
+const LOOK_EVERY: u32 = 16;
 
 /// What a body fails with, as whoever reads a request takes it.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -133,14 +137,14 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Poll::Ready(Ok(response)) = Pin::new(&mut self.inner).poll(cx) {
             let held = self.held.take();
-            return Poll::Ready(Ok(response.map(|inner| Ended { inner, held, over: false })));
+            return Poll::Ready(Ok(response.map(|inner| Ended { inner, held, over: false, in_a_row: 0 })));
         }
         if !self.held.as_mut().is_some_and(|held| is_due(&mut held.closing, cx)) {
             return Poll::Pending;
         }
         self.held = None;
         let refused = last_words().into_http::<B>();
-        Poll::Ready(Ok(refused.map(|inner| Ended { inner, held: None, over: false })))
+        Poll::Ready(Ok(refused.map(|inner| Ended { inner, held: None, over: false, in_a_row: 0 })))
     }
 }
 
@@ -187,6 +191,14 @@ pub struct Ended<B> {
     inner: B,
     held: Option<Held>,
     over: bool,
+    // Messages since it was last pending.
+    in_a_row: u32,
+}
+
+impl<B> Ended<B> {
+    fn has_to_end(&mut self, cx: &mut Context<'_>) -> bool {
+        self.held.as_mut().is_some_and(|held| is_due(&mut held.closing, cx))
+    }
 }
 
 impl<B> Body for Ended<B>
@@ -203,11 +215,16 @@ where
         if self.over {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        if !self.held.as_mut().is_some_and(|held| is_due(&mut held.closing, cx)) {
-            return Poll::Pending;
+        let look_first = self.in_a_row >= LOOK_EVERY;
+        if !(look_first && self.has_to_end(cx)) {
+            if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+                self.in_a_row = if look_first { 0 } else { self.in_a_row + 1 };
+                return Poll::Ready(frame);
+            }
+            self.in_a_row = 0;
+            if !self.has_to_end(cx) {
+                return Poll::Pending;
+            }
         }
         (self.held, self.over) = (None, true);
         let mut trailers = HeaderMap::new();
@@ -222,5 +239,48 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+
+    /// An answer that always has more to say.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_never_pending_ends_with_its_connection() {
+        let (close, closing) = watch::channel(false);
+        let (answering, _answered) = oneshot::channel();
+        let held = Some(Held { closing: WatchStream::new(closing), _answering: answering });
+        let mut endless = Ended { inner: Endless, held, over: false, in_a_row: 0 };
+        let mut next = || {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            match Pin::new(&mut endless).poll_frame(&mut cx) {
+                Poll::Ready(frame) => frame.map(Result::unwrap),
+                Poll::Pending => panic!("never pending"),
+            }
+        };
+        assert!((0..10 * LOOK_EVERY).all(|_| next().unwrap().is_data()), "it goes on while it may");
+        close.send_replace(true);
+        let goodbye = (0..=LOOK_EVERY).find_map(|_| next().unwrap().into_trailers().ok());
+        let status = Status::from_header_map(&goodbye.expect("ended")).unwrap();
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+        assert!(next().is_none());
     }
 }

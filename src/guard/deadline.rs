@@ -1,5 +1,6 @@
 //! Bounds how long a unary RPC may take: by its own `grpc-timeout`, and by the server's request
-//! timeout. Streams have idle timeouts of their own.
+//! timeout. The answer of a stream has to begin within the same request timeout, or whoever never sends
+//! the message that asks for it would hold it open; once it has begun, it has idle timeouts of its own.
 
 use std::{
     convert::Infallible,
@@ -26,7 +27,7 @@ const MAX_DIGITS: usize = 8;
 pub struct DeadlineLayer(Duration);
 
 impl DeadlineLayer {
-    /// Lets unary RPCs take this long at the most.
+    /// Lets unary RPCs take this long at the most, and streams until their answer begins.
     pub fn new(longest: Duration) -> Self {
         Self(longest)
     }
@@ -40,7 +41,7 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-/// Ends unary RPCs that take too long with DEADLINE_EXCEEDED.
+/// Ends RPCs that take too long with DEADLINE_EXCEEDED.
 #[derive(Clone, Debug)]
 pub struct Deadline<S> {
     inner: S,
@@ -61,10 +62,9 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let unary = request.extensions().get::<RpcId>().is_none_or(|id| id.rpc().shape == Shape::Unary);
-        let patience = unary.then(|| match grpc_timeout(request.headers()) {
-            Some(asked) => asked.min(self.longest),
-            None => self.longest,
-        });
+        // What a caller says of a stream is how long all of it may take, which is the caller's to keep.
+        let asked = unary.then(|| grpc_timeout(request.headers())).flatten();
+        let patience = asked.map_or(self.longest, |asked| asked.min(self.longest));
         DeadlineFuture { inner: self.inner.call(request), patience, timer: None }
     }
 }
@@ -92,7 +92,7 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 #[derive(Debug)]
 pub struct DeadlineFuture<F> {
     inner: F,
-    patience: Option<Duration>,
+    patience: Duration,
     // Made only when the answer is not there at once: most are, and a timer costs more than they do.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -108,7 +108,7 @@ where
         if let Poll::Ready(answer) = Pin::new(&mut this.inner).poll(cx) {
             return Poll::Ready(answer);
         }
-        let Some(patience) = this.patience else { return Poll::Pending };
+        let patience = this.patience;
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
         timer.as_mut().poll(cx).map(|()| {
             let message = format!("no answer within {}ms", patience.as_millis());

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Caps {
     /// In all.
     pub(super) total: usize,
-    /// From one address.
+    /// From one peer: an IPv4 address, or a /64 of IPv6.
     pub(super) per_peer: usize,
 }
 
@@ -73,7 +73,7 @@ impl Accept {
                     Ok((stream, peer)) => {
                         let caps = (self.caps)(&self.live.borrow());
                         let place = (connections.len() < caps.total)
-                            .then(|| places.take(peer.ip().to_canonical(), caps.per_peer))
+                            .then(|| places.take(peer.ip(), caps.per_peer))
                             .flatten();
                         let Some(place) = place else {
                             debug!(component = "server", %peer, "too many connections, refused");

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tonic::{Status, body::Body, codec::CompressionEncoding};
 use tower::{Service, util::BoxCloneSyncService};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{accept::Accepted, after_streams::AfterStreams, age, wrong_port};
 use crate::{
@@ -51,6 +51,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes that may wait to be sent on one stream.
 const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes of a question to the reflection service: names of files, symbols and extensions.
+const REFLECTION_REQUEST: usize = 16 * 1024;
 /// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
 /// Streams that we may reset for a client's errors before we give up on the connection.
@@ -112,9 +114,17 @@ impl Routes {
                 .max_decoding_message_size(largest)
                 .accept_compressed(Gzip)
                 .send_compressed(Gzip),
-            reflection: BoxCloneSyncService::new(reflection().build_v1().map_err(Error::internal)?),
+            reflection: BoxCloneSyncService::new(
+                reflection()
+                    .build_v1()
+                    .map_err(Error::internal)?
+                    .max_decoding_message_size(REFLECTION_REQUEST),
+            ),
             reflection_alpha: BoxCloneSyncService::new(
-                reflection().build_v1alpha().map_err(Error::internal)?,
+                reflection()
+                    .build_v1alpha()
+                    .map_err(Error::internal)?
+                    .max_decoding_message_size(REFLECTION_REQUEST),
             ),
         })
     }
@@ -253,12 +263,19 @@ async fn connection(
         _ = close.wait_for(|close| *close) => return,
     };
     let (closing, is_closing) = watch::channel(false);
-    let service = Guarded(overview.guard.layers(Connection { peer, closing: is_closing }).service(router));
+    let answers = overview.guard.answers.connection();
+    let layers = overview.guard.layers(Connection { peer, closing: is_closing }, answers.clone());
+    let service = Guarded(layers.service(router));
     let mut serving = std::pin::pin!(settings.http2.serve_connection(TokioIo::new(begun), service));
     let since = settings.clock.elapsed();
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
+            return;
+        }
+        // Who does not read is not told anything either: there is no goodbye.
+        () = answers.unread(overview.guard.request_timeout) => {
+            warn!(component = "server", %peer, "connection ended: an answer was not read in time");
             return;
         }
         () = sleep(age::jittered(settings.age, &settings.entropy)) => false,

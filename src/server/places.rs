@@ -1,15 +1,19 @@
-//! How many connections each address holds. A place is given back when it is dropped, however the
+//! How many connections each peer holds: an IPv4 address, or a /64 of IPv6, of which one machine is free to
+//! use every address. A place is given back when it is dropped, however the
 //! connection ended.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 
-/// The places of all addresses. Cheap to clone.
+/// The part of an IPv6 address that names the network, which is what a provider gives away: a /64.
+const NETWORK: u128 = !0 << 64;
+
+/// The places of all peers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
@@ -20,9 +24,18 @@ pub(super) struct Place {
     of: IpAddr,
 }
 
+/// The address that stands for all that are its peer's.
+fn peer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 impl Places {
-    /// One more place for this address, unless it holds `most` already.
-    pub(super) fn take(&self, of: IpAddr, most: usize) -> Option<Place> {
+    /// One more place for the peer of this address, unless it holds `most` already.
+    pub(super) fn take(&self, address: IpAddr, most: usize) -> Option<Place> {
+        let of = peer(address);
         let mut held = self.0.lock();
         match held.entry(of) {
             Entry::Occupied(held) if *held.get() >= most => return None,
@@ -40,7 +53,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Entry::Occupied(mut held) = self.places.0.lock().entry(self.of) {
             *held.get_mut() -= 1;
-            // An address that holds nothing takes no room.
+            // A peer that holds nothing takes no room.
             if *held.get() == 0 {
                 held.remove();
             }
@@ -51,6 +64,23 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_as_a_table() {
+        for (one, other, same) in [
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("::ffff:10.0.0.1", "::ffff:10.0.0.2", false),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            ("::1", "127.0.0.1", false),
+        ] {
+            let places = Places::default();
+            let _held = places.take(one.parse().unwrap(), 1).unwrap();
+            assert_eq!(places.take(other.parse().unwrap(), 1).is_none(), same, "{one} and {other}");
+        }
+    }
 
     #[test]
     fn places_are_bounded_and_come_back_even_from_a_panic() {

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::{Error, Result},
-    task::{self, OnEnd, Task},
+    task::{self, OnEnd},
 };
 
 /// How often, and by what, the server was told to stop.
@@ -18,7 +18,6 @@ struct Asked {
 #[derive(Debug)]
 pub struct Stop {
     asked: watch::Receiver<Asked>,
-    _listening: Option<Task<()>>,
 }
 
 /// Tells a server to stop.
@@ -39,22 +38,36 @@ impl Stop {
     /// Told by whoever holds the other end.
     pub fn by_hand() -> (Stopper, Stop) {
         let (sender, asked) = watch::channel(Asked::default());
-        (Stopper(sender), Stop { asked, _listening: None })
+        (Stopper(sender), Stop { asked })
     }
 
-    /// Told by SIGTERM, SIGINT and Ctrl-C.
+    /// Told by SIGTERM, SIGINT and Ctrl-C, for as long as anybody listens. They are heard on a thread of its
+    /// own, whatever becomes of the runtime of the process.
     ///
     /// # Errors
     /// The operating system does not let us listen.
     pub fn on_signals() -> Result<Stop> {
-        let (stopper, mut stop) = Self::by_hand();
-        stop._listening = Some(task::spawn("signals", OnEnd::Fine, listen(stopper)?));
+        let (stopper, stop) = Self::by_hand();
+        let runtime = task::small_runtime().map_err(Error::internal)?;
+        let listening = {
+            let _entered = runtime.enter();
+            listen(stopper.clone())?
+        };
+        let hear = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = listening => {}
+                    () = stopper.0.closed() => {}
+                }
+            });
+        };
+        drop(task::thread("signals", OnEnd::Fine, hear).map_err(Error::internal)?);
         Ok(stop)
     }
 
     /// Another one that is told by the same.
     pub fn again(&self) -> Stop {
-        Stop { asked: self.asked.clone(), _listening: None }
+        Stop { asked: self.asked.clone() }
     }
 
     /// Waits until it is told to stop, and answers by what. Cancel safe.

@@ -1,12 +1,14 @@
 //! The log: lines on standard error, as JSON for machines or in a form for people, with a level that can
-//! be changed while the server runs.
+//! be changed while the server runs. Whoever logs never waits for whoever reads.
 
 mod json;
+mod lines;
 
 use std::{
     fmt,
     io::{self, IsTerminal as _},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -18,6 +20,7 @@ use tracing_subscriber::{
     reload,
 };
 
+use self::lines::Lines;
 use crate::{
     config::{LogFormat, parse_filter},
     error::{Error, Result},
@@ -31,6 +34,8 @@ const LIBRARIES: &str = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=inf
 pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
     level: Arc<Mutex<String>>,
+    // None where somebody else does the writing.
+    lines: Option<Lines>,
 }
 
 /// Makes the log of this process. Call it once, before anything is logged.
@@ -38,9 +43,11 @@ pub struct LogHandle {
 /// `level` is a level or a filter as [`parse_filter`] reads it.
 ///
 /// # Errors
-/// The level is wrong, or the process has a log already.
+/// The level is wrong, the process has a log already, or the operating system gives no thread to write it.
 pub fn install(level: &str, format: LogFormat) -> Result<LogHandle> {
-    let (dispatch, handle) = build(level, Shape::on_stderr(format), BoxMakeWriter::new(io::stderr))?;
+    let lines = Lines::to(io::stderr()).map_err(Error::internal)?;
+    let (dispatch, mut handle) = build(level, Shape::on_stderr(format), lines.writer())?;
+    handle.lines = Some(lines);
     dispatcher::set_global_default(dispatch).map_err(Error::internal)?;
     Ok(handle)
 }
@@ -94,7 +101,7 @@ pub fn build(level: &str, shape: Shape, writer: BoxMakeWriter) -> Result<(Dispat
         Shape::Human { colours: false } => human::layer().with_writer(writer).with_ansi(false).boxed(),
     };
     let dispatch = Dispatch::new(Registry::default().with(filter).with(lines));
-    Ok((dispatch, LogHandle { filter: reload, level: Arc::new(Mutex::new(level.to_owned())) }))
+    Ok((dispatch, LogHandle { filter: reload, level: Arc::new(Mutex::new(level.to_owned())), lines: None }))
 }
 
 fn read(level: &str) -> Result<EnvFilter> {
@@ -116,6 +123,19 @@ impl LogHandle {
         let mut current = self.level.lock();
         self.filter.reload(filter).map_err(Error::internal)?;
         Ok(std::mem::replace(&mut current, level.to_owned()))
+    }
+
+    /// Lines that were dropped, because nobody took them in time.
+    pub fn dropped(&self) -> u64 {
+        self.lines.as_ref().map_or(0, Lines::dropped)
+    }
+
+    /// Waits until what was logged is written, for `longest` at the most. Blocks its thread: for the end of
+    /// the process.
+    pub fn flush(&self, longest: Duration) {
+        if let Some(lines) = &self.lines {
+            lines.flush(longest);
+        }
     }
 
     /// The level or filter that counts.

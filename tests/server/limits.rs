@@ -126,3 +126,43 @@ async fn a_connection_ends_at_its_age_and_its_streams_say_goodbye() {
     assert_eq!(ended.code(), Code::Unavailable, "{ended:?}");
     server.stop().await;
 }
+
+/// Opens an RPC, and never sends the message that it waits for.
+#[tokio::test]
+async fn a_stream_whose_question_never_comes_is_not_waited_for() {
+    let short = Duration::from_millis(300);
+    let server = TestServer::start_with(|config| config.grpc.request_timeout = short).await;
+    let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
+    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for path in ["/seaworthy.v1.FleetService/WatchFleet", "/grpc.health.v1.Health/Watch"] {
+        let mut send = send.clone().ready().await.unwrap();
+        let request = http::Request::post(format!("http://server{path}"));
+        let request = request.header("content-type", "application/grpc").header("te", "trailers");
+        let (answer, _open) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("in time").unwrap();
+        let status = tonic::Status::from_header_map(answer.headers()).expect("refused");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{path}: {status:?}");
+    }
+    connection.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_to_reflection_is_small() {
+    use tonic_reflection::pb::{
+        v1::{self, server_reflection_client::ServerReflectionClient},
+        v1alpha::{self, server_reflection_client::ServerReflectionClient as AlphaClient},
+    };
+    let server = TestServer::start().await;
+    let host = "x".repeat(64 * 1024);
+    let asked = tokio_stream::once(v1::ServerReflectionRequest { host: host.clone(), ..Default::default() });
+    let mut client = ServerReflectionClient::new(server.channel().await);
+    let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
+    assert!(!matches!(answers.message().await, Ok(Some(_))), "not answered");
+    let asked = tokio_stream::once(v1alpha::ServerReflectionRequest { host, ..Default::default() });
+    let mut client = AlphaClient::new(server.channel().await);
+    let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
+    assert!(!matches!(answers.message().await, Ok(Some(_))), "not answered");
+    server.stop().await;
+}

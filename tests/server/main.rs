@@ -17,6 +17,7 @@ mod session;
 mod shutdown;
 mod slow;
 mod standard_health;
+mod unread;
 mod watch;
 mod words;
 mod wrong_port;

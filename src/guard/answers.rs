@@ -1,0 +1,320 @@
+//! Bounds the bytes of answers that are under way: what a peer asks for and does not read, the server
+//! holds.
+//!
+//! HTTP/2 lets a peer ask for much and take nothing, on a connection that is alive by every other sign.
+//! Each piece of an answer is counted from the moment it is encoded until the transport has written it:
+//! the count goes with the bytes, wherever they wait. A large piece that no longer fits is not sent, and
+//! its RPC ends with RESOURCE_EXHAUSTED. Whether an answer waits for too long is seen from outside
+//! ([`Answers::unread`]), because nobody asks a body that waits.
+//!
+//! Streams are counted and not timed: a watcher may be slow.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::sleep;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::{Layer, Service};
+
+use super::rpc::{RpcId, Shape};
+use crate::error::Reason;
+
+/// Bytes of answers that may be under way on one connection: a dozen of the largest pages.
+const PER_CONNECTION: usize = 16 * 1024 * 1024;
+/// Bytes of answers that may be under way on all connections.
+const IN_ALL: usize = 256 * 1024 * 1024;
+/// Smaller pieces are not counted: all streams of a connection hold half a MiB of them, and most answers
+/// are spared the work.
+const COUNTED: usize = 4 * 1024;
+/// Smaller pieces are never refused, so that no load takes signs of life and questions for health along.
+const REFUSED: usize = 64 * 1024;
+/// When it is worth to call again.
+const COME_BACK: Duration = Duration::from_secs(5);
+/// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// The answers of all connections. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct AllAnswers(Arc<AtomicUsize>);
+
+impl AllAnswers {
+    /// Those of one more connection.
+    pub fn connection(&self) -> Answers {
+        Answers(Arc::new(Inner { in_all: self.clone(), ..Inner::default() }))
+    }
+}
+
+/// The answers of one connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Answers(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    in_all: AllAnswers,
+    bytes: AtomicUsize,
+    // Pieces of unary answers that began in this period and in the one before; which is which says the turn.
+    waiting: [AtomicUsize; 2],
+    turn: AtomicUsize,
+}
+
+impl Answers {
+    /// Waits until a piece of a unary answer is found that was not taken for at least `patience`, and for
+    /// less than twice that. Streams may wait. Cancel safe, but begins anew.
+    pub async fn unread(&self, patience: Duration) {
+        loop {
+            sleep(patience).await;
+            let inner = &self.0;
+            let before = 1 - inner.turn.load(Ordering::Acquire);
+            if inner.waiting[before].load(Ordering::Acquire) > 0 {
+                return;
+            }
+            inner.turn.store(before, Ordering::Release);
+        }
+    }
+
+    /// Counts a piece until its bytes are dropped; None if it does not fit.
+    fn count(&self, bytes: Bytes, shape: Shape) -> Option<Bytes> {
+        if bytes.len() < COUNTED {
+            return Some(bytes);
+        }
+        let may_be_refused = bytes.len() >= REFUSED;
+        let (here, everywhere) = (&self.0.bytes, &self.0.in_all.0);
+        take(here, bytes.len(), PER_CONNECTION, may_be_refused)?;
+        if take(everywhere, bytes.len(), IN_ALL, may_be_refused).is_none() {
+            here.fetch_sub(bytes.len(), Ordering::AcqRel);
+            return None;
+        }
+        let period = (shape == Shape::Unary).then(|| self.0.turn.load(Ordering::Acquire));
+        if let Some(period) = period {
+            self.0.waiting[period].fetch_add(1, Ordering::AcqRel);
+        }
+        Some(Bytes::from_owner(Piece { bytes, answers: self.clone(), period }))
+    }
+}
+
+fn take(held: &AtomicUsize, bytes: usize, most: usize, may_be_refused: bool) -> Option<()> {
+    let more = |held: usize| Some(held + bytes).filter(|sum| !may_be_refused || *sum <= most);
+    held.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(drop)
+}
+
+/// A piece of an answer, counted until it is dropped.
+struct Piece {
+    bytes: Bytes,
+    answers: Answers,
+    period: Option<usize>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let inner = &self.answers.0;
+        inner.bytes.fetch_sub(self.bytes.len(), Ordering::AcqRel);
+        inner.in_all.0.fetch_sub(self.bytes.len(), Ordering::AcqRel);
+        if let Some(period) = self.period {
+            inner.waiting[period].fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// What callers are told whose answers do not fit.
+fn refusal() -> HeaderMap {
+    let mut details =
+        ErrorDetails::with_error_info(Reason::AnswersUnread.as_str(), crate::guard::ERROR_DOMAIN, []);
+    details.set_retry_info(Some(COME_BACK));
+    let message = "too many bytes of answers wait to be read; read them, then call again";
+    details.add_quota_failure_violation("answers", message);
+    let status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    let mut trailers = HeaderMap::new();
+    // Only what cannot be a header is left out; all of this can.
+    drop(status.add_header(&mut trailers));
+    trailers.insert(PUSHBACK, http::HeaderValue::from(COME_BACK.as_secs() * 1000));
+    trailers
+}
+
+/// Makes [`CountAnswers`]s for one connection.
+#[derive(Clone, Debug)]
+pub struct AnswersLayer(Answers);
+
+impl AnswersLayer {
+    /// Counts the answers of this connection.
+    pub fn new(answers: Answers) -> Self {
+        Self(answers)
+    }
+}
+
+impl<S> Layer<S> for AnswersLayer {
+    type Service = CountAnswers<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CountAnswers { inner, answers: self.0.clone() }
+    }
+}
+
+/// Counts the bytes of answers.
+#[derive(Clone, Debug)]
+pub struct CountAnswers<S> {
+    inner: S,
+    answers: Answers,
+}
+
+impl<S, A, B> Service<Request<A>> for CountAnswers<S>
+where
+    S: Service<Request<A>, Response = Response<B>, Error = Infallible, Future: Unpin>,
+{
+    type Response = Response<Counted<B>>;
+    type Error = Infallible;
+    type Future = AnswersFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let shape = request.extensions().get::<RpcId>().map_or(Shape::Unary, |id| id.rpc().shape);
+        AnswersFuture { inner: self.inner.call(request), shape, answers: self.answers.clone() }
+    }
+}
+
+/// The answer on its way.
+#[derive(Debug)]
+pub struct AnswersFuture<F> {
+    inner: F,
+    shape: Shape,
+    answers: Answers,
+}
+
+impl<F, B> Future for AnswersFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+{
+    type Output = Result<Response<Counted<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Ok(response) = ready!(Pin::new(&mut self.inner).poll(cx));
+        let (shape, answers) = (self.shape, self.answers.clone());
+        Poll::Ready(Ok(response.map(|inner| Counted { inner: Some(inner), shape, answers })))
+    }
+}
+
+/// A body whose bytes are counted.
+#[derive(Debug)]
+pub struct Counted<B> {
+    // None once it was refused: what made it is let go at once.
+    inner: Option<B>,
+    shape: Shape,
+    answers: Answers,
+}
+
+impl<B> Body for Counted<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let frame = match ready!(Pin::new(inner).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            over => return Poll::Ready(over),
+        };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+        };
+        let frame = self.answers.count(data, self.shape).map(Frame::data);
+        Poll::Ready(Some(Ok(frame.unwrap_or_else(|| {
+            self.inner = None;
+            Frame::trailers(refusal())
+        }))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::*;
+
+    fn piece(bytes: usize) -> Bytes {
+        vec![0; bytes].into()
+    }
+
+    #[test]
+    fn large_pieces_are_refused_where_they_do_not_fit_and_small_ones_never() {
+        let all = AllAnswers::default();
+        let answers = all.connection();
+        let held = answers.count(piece(PER_CONNECTION), Shape::Unary).unwrap();
+        assert!(answers.count(piece(REFUSED), Shape::Unary).is_none());
+        assert!(answers.count(piece(REFUSED - 1), Shape::Unary).is_some());
+        assert!(all.connection().count(piece(REFUSED), Shape::Unary).is_some(), "another has its own");
+        // Whoever keeps a part of it keeps all of it.
+        let part = held.slice(..1);
+        drop(held);
+        assert!(answers.count(piece(REFUSED), Shape::Stream).is_none());
+        drop(part);
+        assert!(answers.count(piece(REFUSED), Shape::Stream).is_some());
+        assert_eq!((answers.0.bytes.load(Ordering::Acquire), all.0.load(Ordering::Acquire)), (0, 0));
+    }
+
+    #[test]
+    fn all_connections_have_one_bound_together() {
+        let all = AllAnswers::default();
+        let full = (0..IN_ALL / PER_CONNECTION)
+            .map(|_| all.connection().count(piece(PER_CONNECTION), Shape::Unary).unwrap());
+        let full: Vec<_> = full.collect();
+        let late = all.connection();
+        assert!(late.count(piece(REFUSED), Shape::Unary).is_none());
+        assert_eq!(late.0.bytes.load(Ordering::Acquire), 0, "what was refused is not counted");
+        drop(full);
+        assert!(late.count(piece(REFUSED), Shape::Unary).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_unread_after_one_whole_period() {
+        let patience = Duration::from_secs(30);
+        let answers = AllAnswers::default().connection();
+        let mut unread = task::spawn(answers.unread(patience));
+        assert_pending!(unread.poll());
+        let stream = answers.count(piece(COUNTED), Shape::Stream).unwrap();
+        let read = answers.count(piece(COUNTED), Shape::Unary).unwrap();
+        tokio::time::advance(patience).await;
+        assert_pending!(unread.poll());
+        drop(read);
+        let held = answers.count(piece(COUNTED), Shape::Unary).unwrap();
+        tokio::time::advance(patience).await;
+        assert_pending!(unread.poll());
+        tokio::time::advance(patience).await;
+        assert_ready!(unread.poll());
+        drop((stream, held));
+    }
+}

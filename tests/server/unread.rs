@@ -1,0 +1,106 @@
+//! gRPC peers that ask for much and read nothing, on a connection that is alive otherwise.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use h2::{RecvStream, client::SendRequest};
+use http::{HeaderMap, Request};
+use seaworthy_client::proto::seaworthy::v1 as pb;
+use tokio::{
+    net::TcpStream,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::harness::{PATIENCE, TestServer, register, registration};
+
+/// A peer that lets the server send one byte on each stream, and answers PINGs.
+async fn miser(server: &TestServer) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+    let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
+    let (send, connection) = h2::client::Builder::new().initial_window_size(1).handshake(tcp).await.unwrap();
+    (send, tokio::spawn(connection))
+}
+
+/// Asks, and answers the stream of the answer.
+async fn ask(send: &SendRequest<Bytes>, path: &str, message: &impl prost::Message) -> RecvStream {
+    let mut send = send.clone().ready().await.unwrap();
+    let request = Request::post(format!("http://server{path}"));
+    let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    let (answer, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    let encoded = message.encode_to_vec();
+    let mut framed = vec![0];
+    framed.extend(u32::try_from(encoded.len()).unwrap().to_be_bytes());
+    framed.extend(encoded);
+    body.send_data(framed.into(), true).unwrap();
+    timeout(PATIENCE, answer).await.expect("in time").unwrap().into_body()
+}
+
+/// The trailers of an answer that has no data; pending as long as its data is not read.
+async fn trailers(mut answer: RecvStream) -> HeaderMap {
+    match answer.trailers().await {
+        Ok(Some(trailers)) => trailers,
+        other => panic!("no trailers: {other:?}"),
+    }
+}
+
+/// Registers instances of more than 120 KiB each: every component depends on all before it.
+async fn with_large_instances(server: &TestServer, count: usize) {
+    let mut fleet = server.fleet().await;
+    let names: Vec<_> = (0..64).map(|at| format!("{at:0>60}")).collect();
+    let components = names.iter().enumerate().map(|(at, name)| pb::Component {
+        name: name.clone(),
+        depends_on: names[..at].to_vec(),
+        ..pb::Component::default()
+    });
+    let components: Vec<_> = components.collect();
+    for number in 0..count {
+        let id = format!("i-{number}");
+        let components = components.clone();
+        register(&mut fleet, pb::Registration { components, ..registration("orders", &id) }).await;
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_reads_is_bounded() {
+    let server = TestServer::start().await;
+    with_large_instances(&server, 16).await;
+    let (send, _connection) = miser(&server).await;
+    let mut refused = FuturesUnordered::new();
+    for _ in 0..40 {
+        let page = pb::ListInstancesRequest::default();
+        refused.push(trailers(ask(&send, "/seaworthy.v1.FleetService/ListInstances", &page).await));
+    }
+    // 16 MiB are held, and a page has about one.
+    for _ in 0..40 - 17 {
+        let trailers = timeout(PATIENCE, refused.next()).await.expect("in time").unwrap();
+        let status = tonic::Status::from_header_map(&trailers).unwrap();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status:?}");
+        assert_eq!(crate::harness::reason(&status), "ANSWERS_UNREAD");
+        assert_eq!(trailers["grpc-retry-pushback-ms"], "5000");
+    }
+    // Others have their answers, and so has this one what is small.
+    let page = server.fleet().await.list_instances(pb::ListInstancesRequest::default()).await;
+    assert!(!page.unwrap().into_inner().instances.is_empty());
+    let small = pb::HeartbeatRequest::default();
+    drop(ask(&send, "/seaworthy.v1.FleetService/Heartbeat", &small).await);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_whose_answers_are_not_read() {
+    let short = Duration::from_millis(500);
+    let server = TestServer::start_with(|config| config.grpc.request_timeout = short).await;
+    with_large_instances(&server, 1).await;
+    // Who reads stays, and so does who has asked for a stream only.
+    let (watching, watched) = miser(&server).await;
+    let watch = pb::WatchFleetRequest::default();
+    let _watch = ask(&watching, "/seaworthy.v1.FleetService/WatchFleet", &watch).await;
+    let (send, connection) = miser(&server).await;
+    let page = pb::ListInstancesRequest::default();
+    let _held = ask(&send, "/seaworthy.v1.FleetService/ListInstances", &page).await;
+    drop(timeout(PATIENCE, connection).await.expect("the connection ends"));
+    sleep(short).await;
+    assert!(!watched.is_finished(), "a watcher may be slow");
+    server.stop().await;
+}
