@@ -72,7 +72,7 @@ use crate::{
     id::{Entropy, SessionToken, TokenHash},
     store::{self, Entry, Store},
     task::drain,
-    time::{Clock, Now},
+    time::{Clock, Mono, Now},
 };
 
 /// Records that are read from the store at once while opening.
@@ -97,6 +97,8 @@ pub struct Service {
     handle: Handle,
     store: Store,
     commands: mpsc::Receiver<Command>,
+    /// When it began to be read from the store: from then on leases run.
+    opened: Mono,
 }
 
 /// The fleet, for whoever asks or tells. Cheap to clone.
@@ -135,6 +137,8 @@ pub async fn open(
     entropy: Entropy,
     store: Store,
 ) -> Result<(Handle, Service)> {
+    // One time for all that is read: their leases begin together, and nobody is heard before `run`.
+    let now = clock.now();
     let mut state = State::new(options.limits);
     load(&store, record::TOMBSTONES, |entry| {
         state.restore_grave(record::decode_grave(entry)?);
@@ -143,12 +147,12 @@ pub async fn open(
     .await?;
     load(&store, record::SERVICES, |entry| {
         let (name, operator) = record::decode_operator_spec(entry)?;
-        state.set_spec(clock.now(), &name, Some(operator));
+        state.set_spec(now, &name, Some(operator));
         Ok(())
     })
     .await?;
     load(&store, record::INSTANCES, |entry| {
-        state.admit(clock.now(), record::decode_instance(entry)?);
+        state.admit(now, record::decode_instance(entry)?);
         Ok(())
     })
     .await?;
@@ -168,7 +172,7 @@ pub async fn open(
         reports: AtomicU64::new(0),
     };
     let handle = Handle { shared: Arc::new(shared), commands: sender };
-    Ok((handle.clone(), Service { handle, store, commands }))
+    Ok((handle.clone(), Service { handle, store, commands, opened: now.mono }))
 }
 
 async fn load(store: &Store, prefix: &str, mut take: impl FnMut(&Entry) -> Result<()>) -> Result<()> {
@@ -189,12 +193,12 @@ async fn load(store: &Store, prefix: &str, mut take: impl FnMut(&Entry) -> Resul
 
 impl Service {
     /// Runs until the drain begins; then finishes what was queued and writes down what is left. False:
-    /// some of it could not be written.
+    /// some of it could not be written. Whoever may be heard can be from here on: leases are judged.
     pub async fn run(self, drain: drain::Watch) -> bool {
-        let Self { handle, store, commands } = self;
+        let Self { handle, store, commands, opened } = self;
         let registrar = registrar::run(Arc::clone(&handle.shared), store.clone(), commands, drain.clone());
         let journal = journal::run(Arc::clone(&handle.shared), store, drain.clone());
-        let ((), (), written) = tokio::join!(registrar, reconciler::run(handle, drain), journal);
+        let ((), (), written) = tokio::join!(registrar, reconciler::run(handle, drain, opened), journal);
         written
     }
 }

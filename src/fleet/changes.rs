@@ -22,6 +22,8 @@ use super::{
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Interests that are looked at in one turn.
 const TIDIED: usize = 256;
+/// Interests that are looked at for each that comes: those that nobody wants go faster than they come.
+const TIDIED_FOR_ONE: usize = 4;
 
 /// One change of the fleet.
 #[derive(Clone, Debug)]
@@ -145,21 +147,28 @@ impl Changes {
 
     /// Wakes at every change of one service, whether or not it exists yet.
     pub(super) fn subscribe_service(&mut self, service: &ServiceName) -> watch::Receiver<Revision> {
+        if !self.interests.contains_key(service) {
+            self.tidy_some(TIDIED_FOR_ONE);
+        }
         let newest = self.revision();
         self.interests.entry(service.clone()).or_insert_with(|| watch::Sender::new(newest)).subscribe()
     }
 
     /// Lets go of some services that nobody is interested in any more; of all, turn by turn.
     pub(super) fn tidy(&mut self) {
+        self.tidy_some(TIDIED);
+    }
+
+    fn tidy_some(&mut self, limit: usize) {
         let from = self.tidied.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let looked: Vec<(ServiceName, bool)> = self
             .interests
             .range::<ServiceName, _>((from, Bound::Unbounded))
-            .take(TIDIED)
+            .take(limit)
             .map(|(name, interest)| (name.clone(), interest.receiver_count() == 0))
             .collect();
         // The end was reached: the next turn begins anew.
-        self.tidied = if looked.len() < TIDIED { None } else { looked.last().map(|(name, _)| name.clone()) };
+        self.tidied = if looked.len() < limit { None } else { looked.last().map(|(name, _)| name.clone()) };
         for (name, unwanted) in looked {
             if unwanted {
                 self.interests.remove(&name);
@@ -262,5 +271,20 @@ mod tests {
         }
         assert_eq!(changes.interests.len(), 1);
         drop(kept);
+    }
+
+    #[test]
+    fn interests_that_come_and_go_fast_do_not_pile_up() {
+        let mut changes = Changes::new(3);
+        let name = |number: usize| ServiceName::parse(&format!("s-{number:06}")).unwrap();
+        let kept: Vec<_> = (0..100).map(|number| changes.subscribe_service(&name(number * 50))).collect();
+        let mut most = 0;
+        for number in 0..20_000 {
+            // Ascending, then descending: neither way runs past what is looked at.
+            let number = if number < 10_000 { number } else { 30_000 - number };
+            drop(changes.subscribe_service(&name(number)));
+            most = most.max(changes.interests.len());
+        }
+        assert!(most <= 2 * kept.len() + TIDIED, "{most} interests, {} of them wanted", kept.len());
     }
 }

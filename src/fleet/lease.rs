@@ -54,8 +54,11 @@ impl Lease {
 
 /// Remembers when the control plane itself was late, so that silence during that time is not held
 /// against anyone.
-#[derive(Debug, Default)]
-pub struct Stalls(Vec<Stall>);
+#[derive(Debug)]
+pub struct Stalls {
+    stalls: Vec<Stall>,
+    keep: Duration,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Stall {
@@ -68,21 +71,36 @@ struct Stall {
 const MAX_STALLS: usize = 64;
 
 impl Stalls {
+    /// An empty ledger that serves patience up to `patience`, and any lease.
+    pub fn new(patience: Duration) -> Self {
+        Self { stalls: Vec::new(), keep: patience.max(MAX_LEASE_TTL) }
+    }
+
     /// Takes note that the control plane was late by `lateness` until `now`.
     pub fn record(&mut self, now: Mono, lateness: Duration) {
-        self.0.retain(|stall| now.since(stall.ended) <= MAX_LEASE_TTL + stall.lateness);
-        if self.0.len() >= MAX_STALLS {
-            let oldest = self.0.remove(0);
-            self.0[0].lateness += oldest.lateness;
+        if lateness.is_zero() {
+            return;
         }
-        self.0.push(Stall { ended: now, lateness });
+        // Who was waiting during the oldest may have been waiting during all of them.
+        let credit: Duration = self.stalls.iter().map(|stall| stall.lateness).sum();
+        let keep = self.keep + credit;
+        self.stalls.retain(|stall| now.since(stall.ended) <= keep);
+        if self.stalls.len() >= MAX_STALLS {
+            let oldest = self.stalls.remove(0);
+            self.stalls[0].lateness += oldest.lateness;
+        }
+        self.stalls.push(Stall { ended: now, lateness });
     }
 
     /// When a promise to be heard within `patience` of `since` is broken: later by every stall that
     /// ended after `since`.
     pub fn deadline(&self, since: Mono, patience: Duration) -> Mono {
-        let credit =
-            self.0.iter().filter(|stall| stall.ended > since).map(|stall| stall.lateness).sum::<Duration>();
+        let credit = self
+            .stalls
+            .iter()
+            .filter(|stall| stall.ended > since)
+            .map(|stall| stall.lateness)
+            .sum::<Duration>();
         since + patience + credit
     }
 }
@@ -99,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_stall_extends_only_what_was_waiting_then() {
-        let mut stalls = Stalls::default();
+        let mut stalls = Stalls::new(MAX_LEASE_TTL);
         assert_eq!(stalls.deadline(at(0), 15 * SECOND), at(15));
         stalls.record(at(40), 30 * SECOND);
         assert_eq!(stalls.deadline(at(5), 15 * SECOND), at(50));
@@ -111,11 +129,11 @@ mod tests {
 
     #[test]
     fn the_ledger_is_bounded_and_never_less_patient() {
-        let mut stalls = Stalls::default();
+        let mut stalls = Stalls::new(MAX_LEASE_TTL);
         for second in 0..1000 {
             stalls.record(at(100 + second), SECOND / 2);
         }
-        assert!(stalls.0.len() <= MAX_STALLS);
+        assert!(stalls.stalls.len() <= MAX_STALLS);
         assert!(stalls.deadline(at(99), SECOND) >= at(100) + SECOND / 2 * 500);
     }
 

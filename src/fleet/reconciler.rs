@@ -13,7 +13,10 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Handle, registrar::RemoveCommand, snapshot::Removal, state::expiry::Ticked};
-use crate::task::drain;
+use crate::{
+    task::drain,
+    time::{Mono, Now},
+};
 
 /// How often it looks. The price of an expiry that is noticed late by this much at the most.
 pub const TICK: Duration = Duration::from_millis(500);
@@ -22,30 +25,34 @@ const HOLD: usize = 256;
 /// Being later than this is a stall of the control plane.
 const TOLERANCE: Duration = Duration::from_millis(500);
 
-/// Runs until the drain begins. Never waits for the store.
-pub(super) async fn run(handle: Handle, mut drain: drain::Watch) {
+/// Runs until the drain begins. Never waits for the store. `opened`: since when leases run; until now nobody
+/// could be heard, and nobody is judged by that time.
+pub(super) async fn run(handle: Handle, mut drain: drain::Watch, opened: Mono) {
     let shared = Arc::clone(&handle.shared);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = shared.clock.mono();
+    let started = shared.clock.now();
+    shared.state.write().record_stall(started, started.mono.since(opened));
+    let mut last = started.mono;
     loop {
         tokio::select! {
             biased;
             () = drain.begun() => return,
             _ = ticks.tick() => {}
         }
-        let now = shared.clock.mono();
-        let lateness = now.since(last).saturating_sub(TICK);
-        last = now;
+        // The whole turn is judged as of its top: a pause within it is the lateness of the next one.
+        let now = shared.clock.now();
+        let lateness = now.mono.since(last).saturating_sub(TICK);
+        last = now.mono;
         if lateness > TOLERANCE {
             warn!(
                 component = "fleet",
                 late = ?lateness,
                 "the control plane stalled; every lease is extended by the lateness"
             );
-            shared.state.write().record_stall(shared.clock.now(), lateness);
+            shared.state.write().record_stall(now, lateness);
         }
-        while expire(&handle) {
+        while expire(&handle, now) {
             // Somebody else's turn: many may wait for the state while a large part of a fleet is lost.
             yield_now().await;
         }
@@ -55,9 +62,9 @@ pub(super) async fn run(handle: Handle, mut drain: drain::Watch) {
 
 /// Judges some of the leases and silences that are due, and asks the registrar to remove who was lost
 /// for too long. True: more is due.
-fn expire(handle: &Handle) -> bool {
+fn expire(handle: &Handle, now: Now) -> bool {
     let mut state = handle.shared.state.write();
-    let Ticked { removals, more } = state.tick(handle.shared.clock.now(), HOLD);
+    let Ticked { removals, more } = state.tick(now, HOLD);
     // Handed on to whoever waits: without that this loop would take it again and again before they wake.
     RwLockWriteGuard::unlock_fair(state);
     for (key, incarnation) in removals {

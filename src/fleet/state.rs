@@ -102,7 +102,8 @@ pub struct Totals {
 enum Due {
     Lease(InstanceKey, u64),
     Silence(InstanceKey, u64, usize),
-    Removal(InstanceKey, u64),
+    /// With the time at which it was lost: found and lost again, it has another entry.
+    Removal(InstanceKey, u64, Mono),
 }
 
 /// The registry.
@@ -134,7 +135,7 @@ impl State {
             tally: Tally::default(),
             history: BTreeMap::new(),
             due: BinaryHeap::new(),
-            stalls: Stalls::default(),
+            stalls: Stalls::new(limits.lost_removal),
             instances: 0,
             sessions: 0,
             next_session: 1,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{advance, sleep};
 
 use super::{
     Claim, Handle, Options, Service,
@@ -142,4 +142,52 @@ async fn a_watch_of_one_service_is_not_left_behind_by_the_changes_of_others() {
     assert_eq!((looked, changes.len()), (fleet.revision(), 0));
     register(&fleet, &key("orders", "i-2")).await;
     assert_eq!(fleet.changes_after(looked, only, 10).unwrap().1.len(), 2, "the instance and its service");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_before_anybody_can_be_heard_counts_for_no_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = key("orders", "i-1");
+    {
+        let (fleet, service, engine) = open_in(&dir).await;
+        let (signal, watch) = drain::channel();
+        let running = task::spawn("fleet", OnEnd::Fine, service.run(watch));
+        register(&fleet, &key).await;
+        signal.begin();
+        assert!(running.await.unwrap());
+        engine.close().await.unwrap();
+    }
+    let (fleet, service, _engine) = open_in(&dir).await;
+    // Several leases long: what a large store takes to load, and the ports to be bound.
+    sleep(Duration::from_secs(60)).await;
+    let (_signal, watch) = drain::channel();
+    let _running = task::spawn("fleet", OnEnd::Fine, service.run(watch));
+    sleep(Duration::from_secs(14)).await;
+    assert_eq!(fleet.totals().lost, 0, "a whole lease begins when it can be heard");
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(fleet.totals().lost, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_in_the_middle_of_a_turn_is_nobodys_death() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fleet, service, _engine) = open_in(&dir).await;
+    let (_signal, watch) = drain::channel();
+    let _running = task::spawn("fleet", OnEnd::Fine, service.run(watch));
+    // More than one piece of a turn.
+    let silent: Vec<InstanceKey> = (0..1000).map(|at| key("silent", &format!("i-{at}"))).collect();
+    join_all(silent.iter().map(|key| register(&fleet, key))).await;
+    sleep(Duration::from_secs(10)).await;
+    register(&fleet, &key("orders", "i-1")).await;
+    while fleet.totals().lost == 0 {
+        // Unlike a sleep it comes back before the turn is over.
+        advance(Duration::from_millis(100)).await;
+    }
+    // Between two pieces of the turn that loses the silent, everything stands still.
+    assert!(fleet.totals().lost < 1000);
+    advance(Duration::from_secs(12)).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(fleet.totals().lost, 1000, "the one that could not be heard is not lost");
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(fleet.totals().lost, 1001);
 }

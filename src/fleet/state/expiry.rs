@@ -42,20 +42,19 @@ impl State {
                 Due::Silence(key, incarnation, component) => {
                     self.silence_due(now, &key, incarnation, component);
                 }
-                Due::Removal(key, incarnation) => {
+                Due::Removal(key, incarnation, lost_at) => {
+                    let lost = self.member(&key, incarnation).and_then(Member::lost_since);
                     // It may have been found, and lost again since: then a later entry counts.
-                    let patience = self.limits.lost_removal;
-                    let overdue = |member: &Member| {
-                        member.lost_since().is_some_and(|since| since + patience <= now.mono)
-                    };
-                    if self.member(&key, incarnation).is_some_and(overdue) {
+                    let Some(since) = lost.filter(|since| *since == lost_at) else { continue };
+                    let ends = self.stalls.deadline(since, self.limits.lost_removal);
+                    let next = if ends > now.mono {
+                        ends
+                    } else {
+                        removals.push((key.clone(), incarnation));
                         // Until the removal is durable, it is looked at again.
-                        self.due.push(Reverse((
-                            now.mono + RETRY_REMOVAL,
-                            Due::Removal(key.clone(), incarnation),
-                        )));
-                        removals.push((key, incarnation));
-                    }
+                        now.mono + RETRY_REMOVAL
+                    };
+                    self.due.push(Reverse((next, Due::Removal(key, incarnation, since))));
                 }
             }
         }
@@ -98,7 +97,8 @@ impl State {
             member.lose(now);
             (vec![], true)
         });
-        self.due.push(Reverse((now.mono + self.limits.lost_removal, Due::Removal(key, incarnation))));
+        self.due
+            .push(Reverse((now.mono + self.limits.lost_removal, Due::Removal(key, incarnation, now.mono))));
     }
 
     fn silence_due(&mut self, now: Now, key: &InstanceKey, incarnation: u64, component: usize) {
@@ -171,5 +171,25 @@ mod tests {
             turns += 1;
         }
         assert_eq!((turns, fleet.state.totals().lost), (9, 100));
+    }
+
+    #[test]
+    fn a_stall_is_credited_to_the_lost_before_they_are_removed() {
+        let mut fleet = Fleet::default();
+        fleet.register(&key("orders", "i-1"));
+        fleet.pass(Duration::from_secs(60));
+        assert!(fleet.state.tick(fleet.now, 8).removals.is_empty());
+        assert_eq!(fleet.state.totals().lost, 1);
+        // Four of the five minutes nobody could be heard.
+        fleet.pass(Duration::from_secs(250));
+        fleet.state.record_stall(fleet.now, Duration::from_secs(240));
+        // Whatever is forgotten of it, later stalls may not bring that about.
+        fleet.pass(Duration::from_secs(60));
+        fleet.state.record_stall(fleet.now, Duration::from_secs(1));
+        assert!(fleet.state.tick(fleet.now, 8).removals.is_empty(), "310 s of which 241 do not count");
+        fleet.pass(Duration::from_secs(230));
+        assert!(fleet.state.tick(fleet.now, 8).removals.is_empty(), "540 s of which 241 do not count");
+        fleet.pass(Duration::from_secs(2));
+        assert_eq!(fleet.state.tick(fleet.now, 8).removals.len(), 1);
     }
 }
