@@ -41,7 +41,7 @@ use crate::{
     guard::{Guard, active::Active, answers::AllAnswers, drain::Gate, record::Recorder},
     id::Entropy,
     store,
-    system::Vitals,
+    system::{Listener, Vitals},
     task::{self, Fatal, OnEnd, drain},
     telemetry::{log::LogHandle, notify},
     time::Clock,
@@ -263,29 +263,32 @@ impl Server {
                 total: config.grpc.max_connections.get(),
                 per_peer: config.grpc.max_connections_per_peer.get(),
             },
-            vitals: Some(overview.vitals.clone()),
+            listener: Listener::Grpc,
+            vitals: overview.vitals.clone(),
             drain: grpc_watch,
         };
         let settings = grpc::Settings::new(&config.grpc, addresses.http, clock, entropy.clone());
         let serve_grpc = grpc::serve(settings, routes, overview.clone(), close.clone());
         let grpc = task::spawn("grpc", critical(), grpc.run(listeners.grpc, serve_grpc));
         let settings = http::Settings::new(&config.http, addresses.grpc, entropy);
-        let http = |listener, router| {
+        let http = |by, listener, router| {
             let accept = Accept {
                 live: live.subscribe(),
                 caps: |config| Caps {
                     total: config.http.max_connections.get(),
                     per_peer: config.http.max_connections_per_peer.get(),
                 },
-                vitals: None,
+                listener: by,
+                vitals: overview.vitals.clone(),
                 drain: http_watch.clone(),
             };
             let serve = http::serve(settings.clone(), router, http_watch.clone());
             task::spawn("http", critical(), accept.run(listener, serve))
         };
-        let mut pages = vec![http(listeners.http, crate::api::http::router(overview.clone()))];
+        let mut pages =
+            vec![http(Listener::Http, listeners.http, crate::api::http::router(overview.clone()))];
         if let Some(listener) = listeners.metrics {
-            pages.push(http(listener, crate::api::http::metrics_router(overview.clone())));
+            pages.push(http(Listener::Metrics, listener, crate::api::http::metrics_router(overview.clone())));
         }
         drop((close, http_watch));
 

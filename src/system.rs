@@ -66,6 +66,31 @@ impl Phase {
     }
 }
 
+/// Who takes connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listener {
+    /// gRPC.
+    Grpc,
+    /// Pages and probes.
+    Http,
+    /// Metrics, where they have a listener of their own.
+    Metrics,
+}
+
+impl Listener {
+    /// Every one.
+    pub const ALL: [Listener; 3] = [Listener::Grpc, Listener::Http, Listener::Metrics];
+
+    /// The word for people, wherever they read it: `grpc`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Listener::Grpc => "grpc",
+            Listener::Http => "http",
+            Listener::Metrics => "metrics",
+        }
+    }
+}
+
 /// What the control plane counts of itself. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Vitals(Arc<Inner>);
@@ -77,7 +102,7 @@ struct Inner {
     phase: watch::Sender<Phase>,
     connections: AtomicU64,
     accepted: AtomicU64,
-    refused: AtomicU64,
+    refused: [AtomicU64; Listener::ALL.len()],
     handshakes_failed: AtomicU64,
     empty: Notify,
 }
@@ -94,7 +119,7 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// Connections, counted.
+/// Connections of the gRPC side, counted; those that were refused are of every listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
     /// Open now.
@@ -116,7 +141,7 @@ impl Vitals {
             phase: watch::Sender::new(Phase::Running),
             connections: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            refused: std::array::from_fn(|_| AtomicU64::new(0)),
             handshakes_failed: AtomicU64::new(0),
             empty: Notify::new(),
         }))
@@ -161,8 +186,13 @@ impl Vitals {
     }
 
     /// Counts a connection that was refused.
-    pub fn connection_refused(&self) {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
+    pub fn connection_refused(&self, by: Listener) {
+        self.0.refused[by as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were refused since the start, because there were too many.
+    pub fn refused(&self, by: Listener) -> u64 {
+        self.0.refused[by as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a connection that did not speak HTTP/2 in time.
@@ -193,7 +223,7 @@ impl Vitals {
         Connections {
             open: read(&self.0.connections),
             accepted: read(&self.0.accepted),
-            refused: read(&self.0.refused),
+            refused: self.0.refused.iter().map(read).sum(),
             handshakes_failed: read(&self.0.handshakes_failed),
         }
     }

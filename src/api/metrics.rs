@@ -12,7 +12,7 @@ use super::overview::Overview;
 use crate::{
     health::State,
     store::counters::COMMIT_SECONDS,
-    system::Phase,
+    system::{Listener, Phase},
     telemetry::{
         exposition::{Family, Format, Labels, render},
         histogram::Snapshot,
@@ -83,10 +83,12 @@ fn server(overview: &Overview) -> Vec<Family> {
     let phase = Phase::ALL.iter().map(|phase| {
         (Labels::none().with("phase", phase.as_str()), number(u64::from(*phase == status.phase)))
     });
-    let closed = [
-        (Labels::none().with("why", "too_many"), number(connections.refused)),
-        (Labels::none().with("why", "handshake"), number(connections.handshakes_failed)),
-    ];
+    let why = |why: &'static str, by: Listener| Labels::none().with("why", why).with("listener", by.as_str());
+    let too_many = |by| (why("too_many", by), number(overview.vitals.refused(by)));
+    let closed = Listener::ALL
+        .map(too_many)
+        .into_iter()
+        .chain([(why("handshake", Listener::Grpc), number(connections.handshakes_failed))]);
     vec![
         Family::gauge("seaworthy_build_info", "Always 1; the labels say what runs.", [(version, 1.0)]),
         Family::gauge(
@@ -104,7 +106,11 @@ fn server(overview: &Overview) -> Vec<Family> {
             "Connections that were taken.",
             one(connections.accepted),
         ),
-        Family::counter("seaworthy_connections_refused", "Connections that were refused.", closed),
+        Family::counter(
+            "seaworthy_connections_refused",
+            "Connections that were refused, by listener.",
+            closed.collect::<Vec<_>>(),
+        ),
         Family::counter(
             "seaworthy_log_lines_dropped",
             "Lines of the log that were dropped, because whoever reads it did not take them in time.",

@@ -99,6 +99,8 @@ impl Overview {
         let beyond = |listen: &std::net::SocketAddr| !listen.ip().is_loopback();
         let listens =
             [Some(&config.grpc.listen), Some(&config.http.listen), config.http.metrics_listen.as_ref()];
+        let pages = 1 + usize::from(config.http.metrics_listen.is_some());
+        let connections = config.grpc.max_connections.get() + pages * config.http.max_connections.get();
         readiness::report(&Facts {
             data_dir: config.data_dir.clone(),
             disk_free: free_bytes(&config.data_dir),
@@ -110,7 +112,7 @@ impl Overview {
             max_instances: config.fleet.max_instances.get() as u64,
             lost: totals.lost,
             open_files: open_files(),
-            max_connections: config.grpc.max_connections.get() as u64,
+            max_connections: connections as u64,
             stopping: self.vitals.phase() > Phase::Running,
         })
     }

@@ -12,12 +12,15 @@ use tracing::{debug, warn};
 use super::places::Places;
 use crate::{
     config::Config,
-    system::{ConnectionGuard, Vitals},
+    system::{ConnectionGuard, Listener, Vitals},
     task::{Group, drain},
 };
 
 /// Pause after the operating system would not give us a connection (too many open files, mostly).
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Time between two lines about connections that were refused.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How many connections are taken.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +37,10 @@ pub(super) struct Accept {
     /// The configuration in force, and what it says of how many.
     pub(super) live: watch::Receiver<Arc<Config>>,
     pub(super) caps: fn(&Config) -> Caps,
-    /// Where they are counted; None where they are not.
-    pub(super) vitals: Option<Vitals>,
+    /// Who takes them.
+    pub(super) listener: Listener,
+    /// Where those that are refused are counted, and those of the gRPC side that are open.
+    pub(super) vitals: Vitals,
     /// When to stop.
     pub(super) drain: drain::Watch,
 }
@@ -64,6 +69,7 @@ impl Accept {
     {
         let mut connections = Group::new("connection");
         let places = Places::default();
+        let mut told = None;
         loop {
             tokio::select! {
                 biased;
@@ -76,17 +82,16 @@ impl Accept {
                             .then(|| places.take(peer.ip(), caps.per_peer))
                             .flatten();
                         let Some(place) = place else {
-                            debug!(component = "server", %peer, "too many connections, refused");
-                            if let Some(vitals) = &self.vitals {
-                                vitals.connection_refused();
-                            }
+                            self.vitals.connection_refused(self.listener);
+                            self.tell(peer, connections.len(), &mut told);
                             continue;
                         };
                         // Small messages must not wait for each other.
                         if let Err(cause) = stream.set_nodelay(true) {
                             debug!(component = "server", %peer, %cause, "could not set TCP_NODELAY");
                         }
-                        let counted = self.vitals.as_ref().map(Vitals::connection_opened);
+                        let counted =
+                            (self.listener == Listener::Grpc).then(|| self.vitals.connection_opened());
                         let serving = serve(Accepted { stream, peer, counted });
                         connections.spawn(async move {
                             let _place = place;
@@ -101,6 +106,17 @@ impl Accept {
             }
         }
     }
+
+    /// Says that a connection was refused, now and then: whoever is refused comes back at once.
+    fn tell(&self, peer: SocketAddr, open: usize, told: &mut Option<Duration>) {
+        let now = self.vitals.uptime();
+        if told.is_some_and(|told| now.saturating_sub(told) < TELL_EVERY) {
+            return;
+        }
+        *told = Some(now);
+        let (listener, refused) = (self.listener.as_str(), self.vitals.refused(self.listener));
+        warn!(component = "server", listener, %peer, open, refused, "too many connections, refused");
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +124,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::time::Clock;
 
     async fn connect(to: SocketAddr) -> TcpStream {
         TcpStream::connect(to).await.unwrap()
@@ -127,7 +144,8 @@ mod tests {
         let (_live, live) = watch::channel(Arc::new(Config::default()));
         let (_signal, drain) = drain::channel();
         let caps = |_: &Config| Caps { total: 8, per_peer: 2 };
-        let accept = Accept { live, caps, vitals: None, drain };
+        let accept =
+            Accept { live, caps, listener: Listener::Http, vitals: Vitals::start(Clock::start()), drain };
         // The first is held; every other one breaks off.
         let (seen, mut served) = tokio::sync::mpsc::channel(8);
         let mut count = 0;

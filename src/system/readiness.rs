@@ -64,7 +64,7 @@ pub struct Facts {
     pub lost: u64,
     /// Files that the process may have open; None if that cannot be read.
     pub open_files: Option<u64>,
-    /// Connections that the configuration allows.
+    /// Connections that the configuration allows on all listeners.
     pub max_connections: u64,
     /// Whether the control plane is on its way down.
     pub stopping: bool,
@@ -210,7 +210,7 @@ fn lost(facts: &Facts) -> Check {
 
 fn files(facts: &Facts) -> Check {
     let wanted = facts.max_connections + OTHER_FILES;
-    let hint = "raise the limit of open files (LimitNOFILE=, ulimit -n), or lower grpc.max_connections";
+    let hint = "raise the limit of open files (LimitNOFILE=, ulimit -n), or lower grpc.max_connections or http.max_connections";
     let judged = match facts.open_files {
         None => (Outcome::Warn, "cannot tell how many files may be open".to_owned(), hint),
         Some(allowed) => {

@@ -166,3 +166,17 @@ async fn a_question_to_reflection_is_small() {
     assert!(!matches!(answers.message().await, Ok(Some(_))), "not answered");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_report_counts_the_files_of_every_listener() {
+    let server = TestServer::start_with(|config| {
+        config.grpc.max_connections = 10.try_into().unwrap();
+        config.http.max_connections = 20.try_into().unwrap();
+        config.http.metrics_listen = Some("127.0.0.1:0".parse().unwrap());
+    })
+    .await;
+    let (_, report) = server.get("/production-readiness").await;
+    // And 64 for everything else.
+    assert!(report.contains(&format!("{} are wanted", 10 + 2 * 20 + 64)), "{report}");
+    server.stop().await;
+}

@@ -133,8 +133,15 @@ async fn one_peer_does_not_get_every_place() {
     let other = TcpSocket::new_v4().unwrap();
     other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut other = other.connect(server.addresses.http).await.unwrap();
-    let ask = b"GET /health/live HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    let ask = b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
     other.write_all(ask).await.unwrap();
-    assert!(closed(&mut other).await.starts_with(b"HTTP/1.1 200"));
+    let metrics = String::from_utf8(closed(&mut other).await).unwrap();
+    assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+    // And what was refused leaves a trace.
+    for (by, count) in [("http", 1), ("grpc", 0)] {
+        let name = "seaworthy_connections_refused_total";
+        let line = format!("{name}{{why=\"too_many\",listener=\"{by}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
     server.stop().await;
 }
