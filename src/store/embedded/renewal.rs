@@ -75,7 +75,8 @@ impl Writer {
         drop(task::thread("store-renewal", OnEnd::Fine, move || drop(old)));
     }
 
-    fn forget_renewed(&self) {
+    /// Removes what was written of a log that is not taken over.
+    pub(super) fn forget_renewed(&self) {
         if let Err(cause) = self.folder.remove(log::NEW_FILE) {
             warn!(component = "store", %cause, "could not remove an unfinished log");
         }

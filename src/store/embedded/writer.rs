@@ -123,6 +123,7 @@ impl Writer {
         if let Some(renewal) = self.renewal.take() {
             // It sees that the store closes, and its panic is in the log already.
             drop(renewal.join());
+            self.forget_renewed();
         }
         if self.shared.undone.load(Ordering::Acquire) && self.shared.ring.head() == 0 {
             self.dir.undo();
