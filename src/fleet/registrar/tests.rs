@@ -270,7 +270,8 @@ async fn specifications_that_wait_for_each_other_stall_no_instance() {
     let now = |put| futures_util::FutureExt::now_or_never(tokio::task::unconstrained(put));
     let answered: Vec<_> = puts.into_iter().filter_map(now).collect();
     let (done, refused): (Vec<_>, Vec<_>) = answered.into_iter().partition(Result::is_ok);
-    assert!(done.len() < 50, "{} were done before it", done.len());
+    // How many depends on how fast the disk is; if it had to wait for its turn, it would be more than half.
+    assert!(done.len() < MANY / 3, "{} were done before it", done.len());
     // More than may wait for one thing are told so at once, and that nothing was changed.
     assert!(refused.len() > MANY / 4, "{} were refused", refused.len());
     for refused in refused {
