@@ -8,6 +8,7 @@ mod args;
 mod completions;
 mod config;
 mod confirm;
+mod doctor;
 mod exit;
 mod failure;
 mod flags;
@@ -114,6 +115,8 @@ enum Command {
     LogLevel(log_level::LogLevel),
     /// Print a script that completes commands and flags in a shell
     Completions(completions::Completions),
+    /// Say what is wrong with this set-up and how to mend it, from the way to the control plane to the fleet
+    Doctor(doctor::Doctor),
 }
 
 /// What a command works with.
@@ -218,6 +221,7 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Config(command) => config::run(command, context).await,
         Command::LogLevel(command) => log_level::run(command, context).await,
         Command::Completions(command) => completions::run(&command, context),
+        Command::Doctor(command) => doctor::run(command, context).await,
     }
 }
 

@@ -7,6 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // every function here belongs to a test
 #![allow(clippy::disallowed_methods)] // tests spawn what they own
 
+#[path = "cli/doctor.rs"]
+mod doctor;
+#[path = "server/harness.rs"]
+mod harness;
 #[path = "cli/history.rs"]
 mod history;
 #[path = "cli/peer.rs"]
