@@ -52,6 +52,11 @@ impl Remote {
         }
     }
 
+    /// Address of the server as the user gave it.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     /// Waits for an answer. `action` says what is asked, for messages: `list instances`.
     pub(crate) async fn call<T>(
         &self,
