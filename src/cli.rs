@@ -8,12 +8,15 @@ mod args;
 mod completions;
 mod config;
 mod confirm;
+mod demo;
+mod doctor;
 mod exit;
 mod failure;
 mod flags;
 mod fleet;
 mod follow;
 mod health;
+mod live;
 mod log_level;
 mod output;
 mod probe;
@@ -114,6 +117,10 @@ enum Command {
     LogLevel(log_level::LogLevel),
     /// Print a script that completes commands and flags in a shell
     Completions(completions::Completions),
+    /// Say what is wrong with this set-up and how to mend it, from the way to the control plane to the fleet
+    Doctor(doctor::Doctor),
+    /// Run a control plane with a small simulated fleet whose parts fail and recover, to look at
+    Demo(demo::Demo),
 }
 
 /// What a command works with.
@@ -179,7 +186,9 @@ impl Invocation {
     /// How many threads it needs.
     pub fn threads(&self) -> Threads {
         match &self.0 {
-            Parsed::Line(line) if matches!(line.command, Command::Serve(_)) => Threads::Many,
+            Parsed::Line(line) if matches!(line.command, Command::Serve(_) | Command::Demo(_)) => {
+                Threads::Many
+            }
             Parsed::Line(_) | Parsed::Probe(_) => Threads::One,
         }
     }
@@ -218,6 +227,8 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Config(command) => config::run(command, context).await,
         Command::LogLevel(command) => log_level::run(command, context).await,
         Command::Completions(command) => completions::run(&command, context),
+        Command::Doctor(command) => doctor::run(command, context).await,
+        Command::Demo(command) => demo::run(command, context).await,
     }
 }
 

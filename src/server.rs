@@ -176,15 +176,6 @@ impl Server {
             clock,
         };
         let live = watch::Sender::new(Arc::clone(&config));
-        let overview = Overview {
-            live: live.subscribe(),
-            fleet,
-            vitals: Vitals::start(clock),
-            store,
-            guard,
-            watchers: Watchers::default(),
-            log,
-        };
         let listeners = Listeners {
             grpc: listen::bind("grpc.listen", config.grpc.listen)?,
             http: listen::bind("http.listen", config.http.listen)?,
@@ -198,6 +189,16 @@ impl Server {
             grpc: listen::address(&listeners.grpc)?,
             http: listen::address(&listeners.http)?,
             metrics: listeners.metrics.as_ref().map(listen::address).transpose()?,
+        };
+        let overview = Overview {
+            live: live.subscribe(),
+            fleet,
+            vitals: Vitals::start(clock),
+            store,
+            guard,
+            watchers: Watchers::default(),
+            log,
+            http: addresses.http,
         };
         let routes = Arc::new(routes(&overview, &entropy, clock)?);
         let fleet = service;

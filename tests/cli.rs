@@ -7,8 +7,18 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // every function here belongs to a test
 #![allow(clippy::disallowed_methods)] // tests spawn what they own
 
+#[path = "cli/completions.rs"]
+mod completions;
+#[path = "cli/demo.rs"]
+mod demo;
+#[path = "cli/doctor.rs"]
+mod doctor;
+#[path = "server/harness.rs"]
+mod harness;
 #[path = "cli/history.rs"]
 mod history;
+#[path = "cli/live.rs"]
+mod live;
 #[path = "cli/peer.rs"]
 mod peer;
 #[path = "cli/probe.rs"]

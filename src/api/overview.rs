@@ -2,6 +2,7 @@
 //! metrics page alike.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -18,7 +19,7 @@ use crate::{
         Connections, Phase, Vitals,
         readiness::{self, Check, Facts},
     },
-    telemetry::log::LogHandle,
+    telemetry::{log::LogHandle, process},
 };
 
 use super::watch::Watchers;
@@ -40,6 +41,8 @@ pub struct Overview {
     pub watchers: Watchers,
     /// The log's level.
     pub log: LogHandle,
+    /// Where the HTTP side listens.
+    pub http: SocketAddr,
 }
 
 /// How the control plane is at one moment.
@@ -67,6 +70,21 @@ pub struct Status {
     pub fleet_revision: Revision,
     /// The store.
     pub store: store::Status,
+    /// The wall clock.
+    pub now: SystemTime,
+    /// Where the HTTP side listens.
+    pub http: SocketAddr,
+    /// Connections that the gRPC port takes at the most.
+    pub max_connections: u64,
+}
+
+/// Files and sockets of this process. None is what cannot be read, or has no bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Files {
+    /// Open now.
+    pub open: Option<u64>,
+    /// So many may be.
+    pub most: Option<u64>,
 }
 
 impl Overview {
@@ -89,14 +107,22 @@ impl Overview {
             active_requests: self.guard.active.count(),
             fleet_revision: self.fleet.revision(),
             store: self.store.status(),
+            now: self.fleet.wall(),
+            http: self.http,
+            max_connections: self.config().grpc.max_connections.get() as u64,
         }
+    }
+
+    /// Files and sockets, counted: one by one, which is not for probes.
+    pub fn files(&self) -> Files {
+        Files { open: process::open_files(), most: max_open_files() }
     }
 
     /// The production-readiness report.
     pub fn readiness(&self) -> Vec<Check> {
         let (totals, store) = (self.fleet.totals(), self.store.status());
         let config = self.config();
-        let beyond = |listen: &std::net::SocketAddr| !listen.ip().is_loopback();
+        let beyond = |listen: &SocketAddr| !listen.ip().is_loopback();
         let listens =
             [Some(&config.grpc.listen), Some(&config.http.listen), config.http.metrics_listen.as_ref()];
         let pages = 1 + usize::from(config.http.metrics_listen.is_some());
@@ -111,7 +137,7 @@ impl Overview {
             instances: totals.instances,
             max_instances: config.fleet.max_instances.get() as u64,
             lost: totals.lost,
-            open_files: open_files(),
+            open_files: max_open_files(),
             max_connections: connections as u64,
             stopping: self.vitals.phase() > Phase::Running,
         })
@@ -136,6 +162,6 @@ fn is_volatile(_: &Path) -> bool {
     false
 }
 
-fn open_files() -> Option<u64> {
+fn max_open_files() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }

@@ -46,7 +46,7 @@ impl SystemService for SystemApi {
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         let pb::GetStatusRequest {} = request.into_inner();
-        Ok(Response::new(convert::status(self.0.status())))
+        Ok(Response::new(convert::status(self.0.status(), self.0.files())))
     }
 
     async fn get_readiness(

@@ -7,7 +7,7 @@ mod watch;
 
 use clap::Subcommand;
 
-pub(crate) use self::list::all;
+pub(crate) use self::{list::all, watch::board};
 use super::{Context, exit::Exit, failure::Failure};
 
 /// The subcommands.
@@ -17,7 +17,8 @@ pub(crate) enum Command {
     List(list::List),
     /// Show one instance and its components
     Get(get::Get),
-    /// Print every instance, and then every change, until Ctrl-C; survives lost connections
+    /// Follow instances until Ctrl-C: redrawn in place on a terminal, elsewhere a line for each change;
+    /// survives lost connections
     Watch(watch::Watch),
     /// Remove an instance, whatever it does; asks for its name first
     Remove(remove::Remove),

@@ -29,17 +29,52 @@ pub(crate) async fn until_interrupted<T>(
     }
 }
 
-/// Calls `open` for a stream and hands every message to `take`; when the stream ends, opens another.
-/// `open` is called anew each time, so that it can say where to go on.
-///
-/// # Errors
-/// The server refuses for good, or does not answer the very first time; or `take` fails.
+/// How a watch stands with its server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Link {
+    /// It is open.
+    Up,
+    /// It is lost, and taken up again after a pause.
+    Down {
+        /// Why, in a few words.
+        why: String,
+        pause: Duration,
+    },
+}
+
+/// Follows as [`follow_telling`] does, and says on the standard error when the connection is lost.
 pub(crate) async fn follow<M, S, O, F>(
     remote: &Remote,
     action: &str,
     state: &mut S,
     open: impl Fn(&S) -> O,
+    take: F,
+) -> Result<(), Failure>
+where
+    O: Future<Output = Result<Response<Streaming<M>>, Status>>,
+    F: FnMut(&mut S, M) -> Result<(), Failure>,
+{
+    let tell = |_: &mut S, link: Link| match link {
+        Link::Up => {}
+        Link::Down { why, pause } => {
+            note(format_args!("lost the connection: {why}; trying again in {pause:?}"));
+        }
+    };
+    follow_telling(remote, action, state, open, take, tell).await
+}
+
+/// Calls `open` for a stream and hands every message to `take`; when the stream ends, opens another.
+/// `open` is called anew each time, so that it can say where to go on. `tell` hears how the connection stands.
+///
+/// # Errors
+/// The server refuses for good, or does not answer the very first time; or `take` fails.
+pub(crate) async fn follow_telling<M, S, O, F>(
+    remote: &Remote,
+    action: &str,
+    state: &mut S,
+    open: impl Fn(&S) -> O,
     mut take: F,
+    mut tell: impl FnMut(&mut S, Link),
 ) -> Result<(), Failure>
 where
     O: Future<Output = Result<Response<Streaming<M>>, Status>>,
@@ -60,11 +95,14 @@ where
             },
             None => "still away".to_owned(),
         };
-        note(format_args!("lost the connection: {lost}; trying again in {pause:?}"));
+        tell(state, Link::Down { why: lost, pause });
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         stream = match remote.call(action, open(state)).await {
-            Ok(stream) => Some(stream),
+            Ok(stream) => {
+                tell(state, Link::Up);
+                Some(stream)
+            }
             Err(Failure::Refused { status, .. }) => {
                 reason(remote, action, *status)?;
                 None

@@ -15,6 +15,7 @@ use super::{
     exit::Exit,
     failure::{self, Failure},
     fleet,
+    live::board::Shows,
     remote::Remote,
     render::{
         document::{Contract, Document},
@@ -36,9 +37,13 @@ pub(crate) struct Health {
     /// What to look at: orders, orders/i-1 or orders/i-1/database [default: all services]
     #[arg(value_name = "SERVICE[/INSTANCE[/COMPONENT]]")]
     target: Option<Target>,
-    /// Print a line now and after every change, until Ctrl-C; survives lost connections
+    /// Follow it until Ctrl-C: redrawn in place on a terminal, elsewhere a line now and after every change;
+    /// survives lost connections
     #[arg(short, long)]
     watch: bool,
+    /// With --watch: print lines, on a terminal too
+    #[arg(long, requires = "watch")]
+    lines: bool,
 }
 
 /// What else there is to see.
@@ -54,6 +59,15 @@ pub(crate) async fn run(flags: Health, context: &mut Context) -> Result<Exit, Fa
         return history::run(flags, context).await;
     }
     let remote = context.connect().await?;
+    if let Some(screen) = context.output.screen().filter(|_| flags.watch && !flags.lines) {
+        return match &flags.target {
+            None => fleet::board(&remote, Shows::Services, "", screen, context).await,
+            Some(Target { service, instance, .. }) if instance.is_empty() => {
+                fleet::board(&remote, Shows::Instances, service, screen, context).await
+            }
+            Some(target) => watch::picture(&remote, target, screen, context).await,
+        };
+    }
     match flags.target {
         None if flags.watch => watch::services(&remote, context).await,
         None => services(&remote, context).await,

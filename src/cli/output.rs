@@ -3,6 +3,7 @@
 //! Knows the format that was asked for and what the terminal can show. Text that came over the wire is
 //! cleaned of control characters before it is shown, so that no instance can paint a terminal.
 
+mod screen;
 pub(crate) mod table;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub(crate) use self::screen::Screen;
 use super::failure::Failure;
 
 /// How results are written.
@@ -149,6 +151,12 @@ impl Output {
     /// Whether programs read it.
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// The terminal, to be drawn on as a whole; None where there is none, or programs read what is written.
+    pub(crate) fn screen(&self) -> Option<Screen> {
+        let terminal = io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        (terminal && !self.is_json()).then(Screen::new)
     }
 
     /// Writes a line.

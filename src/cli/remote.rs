@@ -20,6 +20,9 @@ use super::failure::{Failure, innermost};
 /// Pages hold up to 1,000 instances with all their components.
 const LARGEST_ANSWER: usize = 64 << 20;
 
+/// Where no port is named.
+const HTTP_PORT: u16 = 80;
+
 /// A watch notices a silent peer after this and [`ANSWER_TO_PING`].
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const ANSWER_TO_PING: Duration = Duration::from_secs(10);
@@ -47,6 +50,11 @@ impl Remote {
             Ok(Err(cause)) => Err(unreachable(innermost(&cause))),
             Err(_) => Err(unreachable(format!("no connection within {wait:?}"))),
         }
+    }
+
+    /// Address of the server as the user gave it.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
     }
 
     /// Waits for an answer. `action` says what is asked, for messages: `list instances`.
@@ -110,9 +118,33 @@ fn endpoint(server: &str) -> Result<Endpoint, Failure> {
     }
 }
 
+/// Host and port of a server, as a connection is made to it.
+///
+/// # Errors
+/// It is no address of a server.
+pub(crate) fn place(server: &str) -> Result<(String, u16), Failure> {
+    let endpoint = endpoint(server)?;
+    let host = endpoint.uri().host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok((host, endpoint.uri().port_u16().unwrap_or(HTTP_PORT)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_and_ports_are_those_of_the_connection() {
+        for (server, host, port) in [
+            ("http://127.0.0.1:50051", "127.0.0.1", 50051),
+            ("localhost:1", "localhost", 1),
+            ("http://[::1]:50051/", "::1", 50051),
+            ("seaworthy.internal", "seaworthy.internal", 80),
+        ] {
+            assert_eq!(place(server).unwrap(), (host.to_owned(), port), "{server}");
+        }
+        assert!(matches!(place("ftp://h:1"), Err(Failure::Usage(_))));
+    }
 
     #[test]
     fn servers_are_urls_or_host_and_port() {

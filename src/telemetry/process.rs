@@ -56,8 +56,8 @@ impl Process {
             let help = "When the process was started, in seconds since 1970.";
             families.push(gauge("process_start_time", help, started).unit("seconds"));
         }
-        if let Some(open) = open_descriptors() {
-            families.push(gauge("process_open_fds", "Open file descriptors.", open));
+        if let Some(open) = open_files() {
+            families.push(gauge("process_open_fds", "Open file descriptors.", precise(open)));
         }
         let most = getrlimit(Resource::Nofile).current.map_or(f64::INFINITY, precise);
         families.push(gauge("process_max_fds", "How many file descriptors may be open.", most));
@@ -71,10 +71,10 @@ impl Default for Process {
     }
 }
 
-fn open_descriptors() -> Option<f64> {
+/// Files and sockets that this process has open; None where there is no `/proc`.
+pub fn open_files() -> Option<u64> {
     // The listing itself holds one open.
-    let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
-    Some(precise(open as u64))
+    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64)
 }
 
 #[allow(clippy::cast_precision_loss)] // exact to 2^53

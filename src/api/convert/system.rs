@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use super::{duration, timestamp};
 use crate::{
-    api::{overview::Status, proto::v1 as pb},
+    api::{
+        overview::{Files, Status},
+        proto::v1 as pb,
+    },
     fleet::Totals,
     store::{self, Trouble},
     system::{
@@ -14,7 +17,7 @@ use crate::{
 };
 
 /// How the control plane is.
-pub fn status(value: Status) -> pb::GetStatusResponse {
+pub fn status(value: Status, files: Files) -> pb::GetStatusResponse {
     let Status {
         version,
         boot_epoch,
@@ -27,7 +30,11 @@ pub fn status(value: Status) -> pb::GetStatusResponse {
         active_requests,
         fleet_revision,
         store: store::Status { engine, revision, keys, size_bytes, writable, trouble },
+        now: wall,
+        http,
+        max_connections,
     } = value;
+    let Files { open: open_files, most: max_open_files } = files;
     pb::GetStatusResponse {
         version: version.to_owned(),
         boot_epoch,
@@ -51,6 +58,11 @@ pub fn status(value: Status) -> pb::GetStatusResponse {
             writable,
             trouble: trouble.map(Trouble::advice).unwrap_or_default(),
         }),
+        server_time: Some(timestamp(wall)),
+        http_address: http.to_string(),
+        max_connections,
+        open_files: open_files.unwrap_or_default(),
+        max_open_files: max_open_files.unwrap_or_default(),
     }
 }
 

@@ -70,7 +70,11 @@ pub async fn status(State(overview): State<Overview>) -> Json<Value> {
         active_requests,
         fleet_revision,
         store,
+        now,
+        http,
+        max_connections,
     } = overview.status();
+    let files = overview.files();
     Json(json!({
         "version": version,
         "boot_epoch": boot_epoch,
@@ -95,6 +99,11 @@ pub async fn status(State(overview): State<Overview>) -> Json<Value> {
             "writable": store.writable,
             "trouble": store.trouble.map(Trouble::advice),
         },
+        "server_time": rfc3339(now),
+        "http_address": http.to_string(),
+        "max_connections": max_connections,
+        "open_files": files.open,
+        "max_open_files": files.most,
     }))
 }
 

@@ -1,4 +1,4 @@
-//! `seaworthy fleet watch`.
+//! `seaworthy fleet watch`: on a terminal a picture that is redrawn, elsewhere a line for each change.
 
 use clap::Args;
 use seaworthy_client::proto::seaworthy::v1::{
@@ -10,7 +10,12 @@ use crate::cli::{
     exit::Exit,
     failure::Failure,
     follow::{Place, follow, until_interrupted},
-    output::{Output, Text, clean, note},
+    live::{
+        self,
+        board::{Board, Shows},
+    },
+    output::{Output, Screen, Text, clean, note},
+    remote::Remote,
     render::{document::Contract, instance, when, words},
 };
 use crate::time::Clock;
@@ -21,14 +26,21 @@ pub(crate) struct Watch {
     /// Only this service [default: all]
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
+    /// Print a line for each instance and each change, on a terminal too
+    #[arg(long)]
+    lines: bool,
 }
 
 /// Runs it.
 pub(crate) async fn run(flags: Watch, context: &mut Context) -> Result<Exit, Failure> {
     let remote = context.connect().await?;
+    let service = flags.service.as_deref().unwrap_or_default();
+    if let Some(screen) = context.output.screen().filter(|_| !flags.lines) {
+        return board(&remote, Shows::Instances, service, screen, context).await;
+    }
     let contract = if context.output.is_json() { Some(Contract::load()?) } else { None };
     let (output, clock) = (&mut context.output, context.clock);
-    let mut place = Place::start(flags.service.as_deref().unwrap_or_default());
+    let mut place = Place::start(service);
     let open = |place: &Place| {
         let (mut fleet, request) = (remote.fleet(), place.request());
         async move { fleet.watch_fleet(request).await }
@@ -41,6 +53,24 @@ pub(crate) async fn run(flags: Watch, context: &mut Context) -> Result<Exit, Fai
         }
     };
     until_interrupted(follow(&remote, "watch the fleet", &mut place, open, take)).await?;
+    Ok(Exit::Done)
+}
+
+/// Shows the fleet, or a service of it, in place.
+pub(crate) async fn board(
+    remote: &Remote,
+    shows: Shows,
+    service: &str,
+    screen: Screen,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let open = |board: &Board| {
+        let (mut fleet, request) = (remote.fleet(), board.place.request());
+        async move { fleet.watch_fleet(request).await }
+    };
+    let (screen, board) = ((screen, context.output.looks), Board::new(shows, service));
+    live::watch(remote, "watch the fleet", screen, context.clock, board, open, Board::take, Board::lines)
+        .await?;
     Ok(Exit::Done)
 }
 

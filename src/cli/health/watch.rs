@@ -1,4 +1,4 @@
-//! `seaworthy health --watch`: a line now, and after every change.
+//! `seaworthy health --watch`: a line now, and after every change; or a picture that is redrawn.
 
 use std::collections::HashMap;
 
@@ -6,6 +6,7 @@ use seaworthy_client::proto::seaworthy::v1::{
     HealthState, Service, WatchFleetResponse, WatchHealthRequest, WatchHealthResponse, fleet_change::Change,
     watch_fleet_response::Message,
 };
+use tonic::{Response, Status, Streaming};
 
 use crate::cli::{
     Context,
@@ -13,28 +14,58 @@ use crate::cli::{
     exit::Exit,
     failure::Failure,
     follow::{Place, follow, until_interrupted},
-    output::{Output, Text, clean},
+    live::{self, Frame},
+    output::{Output, Screen, Text, clean},
     remote::Remote,
-    render::{document::Contract, instance::short, when, words},
+    render::{document::Contract, health::Tree, instance::short, when, words},
 };
-use crate::time::Clock;
+use crate::time::{Clock, Now};
 
 /// What was printed last, so that only changes are printed again.
 type Printed = (HealthState, String);
+
+/// Shows one instance or component in place.
+pub(super) async fn picture(
+    remote: &Remote,
+    target: &Target,
+    screen: Screen,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let open = |_: &Option<WatchHealthResponse>| question(remote, target);
+    let take = |last: &mut Option<_>, response: WatchHealthResponse, _: Now| *last = Some(response);
+    let lines = |last: &Option<WatchHealthResponse>, frame: &Frame| {
+        let found = last.as_ref().filter(|last| last.known).and_then(|last| last.health.as_ref());
+        let tree = Tree { looks: frame.looks, wide: context.output.is_wide(), now: frame.now.wall };
+        match found.map(|found| (&found.instance, &found.component)) {
+            Some((Some(instance), _)) => tree.instance_in_full(instance),
+            Some((None, Some(component))) => tree.component(component),
+            _ => vec![format!("nobody is known as {}", clean(&target.to_string()))],
+        }
+    };
+    let (action, screen) = (format!("watch health of {target}"), (screen, context.output.looks));
+    live::watch(remote, &action, screen, context.clock, None, open, take, lines).await?;
+    Ok(Exit::Done)
+}
+
+/// Asks to follow one service, instance or component.
+fn question(
+    remote: &Remote,
+    target: &Target,
+) -> impl Future<Output = Result<Response<Streaming<WatchHealthResponse>>, Status>> + use<> {
+    let mut client = remote.health();
+    let request = WatchHealthRequest {
+        service: target.service.clone(),
+        instance_id: target.instance.clone(),
+        component: target.component.clone(),
+    };
+    async move { client.watch_health(request).await }
+}
 
 /// Follows one service, instance or component.
 pub(super) async fn target(remote: &Remote, target: &Target, context: &mut Context) -> Result<Exit, Failure> {
     let contract = if context.output.is_json() { Some(Contract::load()?) } else { None };
     let (output, clock) = (&mut context.output, context.clock);
-    let open = |_: &Option<Printed>| {
-        let mut client = remote.health();
-        let request = WatchHealthRequest {
-            service: target.service.clone(),
-            instance_id: target.instance.clone(),
-            component: target.component.clone(),
-        };
-        async move { client.watch_health(request).await }
-    };
+    let open = |_: &Option<Printed>| question(remote, target);
     let name = target.to_string();
     let take = |last: &mut Option<Printed>, response: WatchHealthResponse| {
         if let Some(contract) = &contract {

@@ -1,0 +1,57 @@
+//! What a terminal program is told by signals while it draws, Ctrl-C aside.
+
+use rustix::process::{Signal as Number, getpid, kill_process};
+use tokio::signal::unix::{self, SignalKind, signal};
+
+use crate::cli::failure::Failure;
+
+/// What it was told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Signal {
+    /// The terminal has another size.
+    Resized,
+    /// End: SIGTERM, or the terminal is gone.
+    Stop,
+    /// Ctrl-Z.
+    Suspend,
+}
+
+/// Hears them for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Signals {
+    resized: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
+    suspend: unix::Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|cause| Failure::Internal(format!("cannot listen to signals: {cause}")))
+        };
+        Ok(Self {
+            resized: listen(SignalKind::window_change())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            suspend: listen(SignalKind::from_raw(Number::TSTP.as_raw()))?,
+        })
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub(super) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.resized.recv() => Signal::Resized,
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.hangup.recv() => Signal::Stop,
+            _ = self.suspend.recv() => Signal::Suspend,
+        }
+    }
+}
+
+/// Stops this process as Ctrl-Z would have, until the shell lets it go on.
+pub(super) fn suspend() {
+    // A process may always stop itself.
+    kill_process(getpid(), Number::STOP).ok();
+}
