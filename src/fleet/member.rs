@@ -15,6 +15,7 @@ use super::{
     registration::Registration,
     session::Closing,
     snapshot::{ComponentHealth, Instance, Revision},
+    state::Place,
 };
 use crate::{
     health::{
@@ -51,6 +52,8 @@ pub(super) struct Member {
     pub(super) lease: Arc<Lease>,
     pub(super) session: Option<OpenSession>,
     pub(super) revision: Revision,
+    /// When it is due on the agenda.
+    pub(super) due: Place,
     lifecycle: Lifecycle,
     lost_since: Option<Mono>,
     confirmed: bool,
@@ -81,6 +84,8 @@ struct PartState {
     reported: Option<Now>,
     /// Nothing was heard of it for too long; the next report ends that.
     silent: bool,
+    /// When its silence is due on the agenda.
+    due: Place,
     changed: SystemTime,
 }
 
@@ -124,6 +129,7 @@ impl Member {
             request,
             session: None,
             revision: 0,
+            due: None,
             lifecycle,
             lost_since: None,
             confirmed,
@@ -191,6 +197,11 @@ impl Member {
         let reported = self.parts.get(component).filter(|part| !part.silent)?.reported?;
         let declared = self.registration.components.get(component)?;
         Some((reported.mono, declared.report_interval * SILENT_INTERVALS))
+    }
+
+    /// Where a component's silence is on the agenda.
+    pub(super) fn silence_due(&mut self, component: usize) -> Option<&mut Place> {
+        self.parts.get_mut(component).map(|part| &mut part.due)
     }
 
     /// Nothing was heard of a component for too long.
@@ -308,6 +319,7 @@ impl PartState {
             last_response_time: None,
             reported: None,
             silent: false,
+            due: None,
             changed: now.wall,
         }
     }

@@ -4,6 +4,7 @@
 //! What has to be durable first is split in two: a check that answers what to write, and the change
 //! itself once it is written. `registry` holds this behind a lock and joins it to the store.
 
+mod agenda;
 mod circles;
 pub(super) mod expiry;
 mod history;
@@ -11,12 +12,13 @@ mod presence;
 mod specs;
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
+pub(super) use self::agenda::Place;
+use self::agenda::{Agenda, Due};
 pub use self::specs::NEEDED;
 pub(super) use super::graves::Grave;
 use super::{
@@ -97,15 +99,6 @@ pub struct Totals {
     pub sessions: u64,
 }
 
-/// When something has to be looked at again.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Due {
-    Lease(InstanceKey, u64),
-    Silence(InstanceKey, u64, usize),
-    /// With the time at which it was lost: found and lost again, it has another entry.
-    Removal(InstanceKey, u64, Mono),
-}
-
 /// The registry.
 #[derive(Debug)]
 pub(super) struct State {
@@ -115,7 +108,7 @@ pub(super) struct State {
     tally: Tally,
     // Every change of health that its service remembers, in the order in which they happened.
     history: BTreeMap<u64, Arc<Transition>>,
-    due: BinaryHeap<Reverse<(Mono, Due)>>,
+    agenda: Agenda,
     stalls: Stalls,
     instances: usize,
     sessions: u64,
@@ -134,7 +127,7 @@ impl State {
             graves: Graves::default(),
             tally: Tally::default(),
             history: BTreeMap::new(),
-            due: BinaryHeap::new(),
+            agenda: Agenda::default(),
             stalls: Stalls::new(limits.lost_removal),
             instances: 0,
             sessions: 0,
@@ -201,7 +194,6 @@ impl State {
     /// Takes in a registration that is durable.
     pub(super) fn admit(&mut self, now: Now, birth: Birth) -> Arc<Instance> {
         let key = birth.registration.key.clone();
-        let incarnation = birth.incarnation;
         self.graves.remove(&key);
         let group = self
             .groups
@@ -211,8 +203,9 @@ impl State {
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
-        let (before, needs) = group.put(member);
-        if let Some(old) = &before {
+        let (mut before, needs) = group.put(member);
+        if let Some(old) = &mut before {
+            forget_due(&mut self.agenda, old);
             if let Some(session) = &old.session {
                 session.close.send_replace(Some(Closing::StaleIncarnation));
                 self.sessions -= 1;
@@ -226,7 +219,7 @@ impl State {
         if needs == Needs::Changed {
             self.settle_circles(&key.service, &circle);
         }
-        self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
+        self.schedule(ends, Due::Instance(key.clone()));
         self.publish(now, &key)
     }
 
@@ -235,7 +228,8 @@ impl State {
         let key = grave.tombstone.key.clone();
         let Some(group) = self.groups.get_mut(&key.service) else { return };
         let circle = Arc::clone(&group.circle);
-        let Some((member, needs)) = group.take(&key.id) else { return };
+        let Some((mut member, needs)) = group.take(&key.id) else { return };
+        forget_due(&mut self.agenda, &mut member);
         let standing = Standing::of(&member);
         group.recount(&key.id, Some(standing), None);
         self.tally.instance(Some(standing), None);
@@ -355,6 +349,28 @@ impl State {
         (member.incarnation == incarnation).then_some(member)
     }
 
+    // === what is due ===
+
+    /// Puts on the agenda when a member or a component of it has to be looked at again.
+    fn schedule(&mut self, at: Mono, due: Due) {
+        let key = due.key();
+        let member = self.groups.get_mut(&key.service).and_then(|group| group.members.get_mut(&key.id));
+        if let Some(place) = member.and_then(|member| place_of(member, &due)) {
+            self.agenda.put(place, at, due);
+        }
+    }
+
+    /// Takes the next thing that is due by now off the agenda.
+    fn next_due(&mut self, now: Mono) -> Option<Due> {
+        let due = self.agenda.next(now)?;
+        let key = due.key();
+        let member = self.groups.get_mut(&key.service).and_then(|group| group.members.get_mut(&key.id));
+        if let Some(place) = member.and_then(|member| place_of(member, &due)) {
+            *place = None;
+        }
+        Some(due)
+    }
+
     // === the one way in which a member changes ===
 
     /// Changes a member, keeps counts, health and history in step, and publishes it if anything that
@@ -434,6 +450,25 @@ impl State {
         self.changes.push(Change::Service(Arc::new(group.snapshot())));
         if let Some(from) = from {
             self.remember(now, Subject::Service(name.clone()), from, to);
+        }
+    }
+}
+
+/// Where a member remembers when this is due of it.
+fn place_of<'a>(member: &'a mut Member, due: &Due) -> Option<&'a mut Place> {
+    match due {
+        Due::Instance(_) => Some(&mut member.due),
+        Due::Silence(_, component) => member.silence_due(*component),
+    }
+}
+
+/// Nothing is due any more of a member that is no more.
+fn forget_due(agenda: &mut Agenda, member: &mut Member) {
+    let key = member.registration.key.clone();
+    agenda.take_away(&mut member.due, Due::Instance(key.clone()));
+    for component in 0..member.registration.components.len() {
+        if let Some(place) = member.silence_due(component) {
+            agenda.take_away(place, Due::Silence(key.clone(), component));
         }
     }
 }
