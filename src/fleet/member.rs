@@ -56,6 +56,7 @@ pub(super) struct Member {
     pub(super) due: Place,
     lifecycle: Lifecycle,
     lost_since: Option<Mono>,
+    protection: Option<Protection>,
     confirmed: bool,
     health: Verdict,
     parts: Vec<PartState>,
@@ -63,6 +64,15 @@ pub(super) struct Member {
     registered: SystemTime,
     lifecycle_changed: SystemTime,
     health_changed: SystemTime,
+}
+
+/// That an instance was lost together with many others: it is not removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Protection {
+    pub(super) since: Mono,
+    pub(super) began: SystemTime,
+    /// When it ends by itself, as far as is known; stalls of the control plane put that off.
+    pub(super) until: SystemTime,
 }
 
 /// The session that an instance has open.
@@ -132,6 +142,7 @@ impl Member {
             due: None,
             lifecycle,
             lost_since: None,
+            protection: None,
             confirmed,
             health: Verdict::new(State::Unknown, ""),
             parts,
@@ -152,6 +163,21 @@ impl Member {
     /// Since when it has been lost.
     pub(super) fn lost_since(&self) -> Option<Mono> {
         self.lost_since
+    }
+
+    /// Set while it is lost and under protection.
+    pub(super) fn protection(&self) -> Option<&Protection> {
+        self.protection.as_ref()
+    }
+
+    /// Whether it is lost and may be removed for that.
+    pub(super) fn may_be_removed(&self) -> bool {
+        self.lost_since.is_some() && self.protection.is_none()
+    }
+
+    /// Whether its silence would be a surprise: it has not said that it leaves, or that it failed.
+    pub(super) fn is_expected(&self) -> bool {
+        self.lifecycle.is_alive() && !self.lifecycle.is_leaving()
     }
 
     /// When this incarnation registered.
@@ -220,6 +246,7 @@ impl Member {
     pub(super) fn hear(&mut self, now: Now) -> bool {
         self.confirmed = true;
         self.lease.want_notice(false);
+        self.protection = None;
         let was_lost = self.lost_since.take().is_some();
         if was_lost {
             self.lifecycle_changed = now.wall;
@@ -231,6 +258,18 @@ impl Member {
     pub(super) fn lose(&mut self, now: Now) {
         self.lost_since = Some(now.mono);
         self.lifecycle_changed = now.wall;
+    }
+
+    /// It was lost with many others: it is not removed before `until`, unless that is put off.
+    pub(super) fn protect(&mut self, now: Now, until: SystemTime) {
+        let Protection { since, began, .. } =
+            self.protection.unwrap_or(Protection { since: now.mono, began: now.wall, until });
+        self.protection = Some(Protection { since, began, until });
+    }
+
+    /// It was under protection for long enough.
+    pub(super) fn unprotect(&mut self) {
+        self.protection = None;
     }
 
     pub(super) fn set_lifecycle(&mut self, lifecycle: Lifecycle, now: Now) {
@@ -255,9 +294,10 @@ impl Member {
     fn judge(&self) -> Verdict {
         match self.lifecycle() {
             Lifecycle::Lost => {
+                let with = if self.protection.is_some() { "; protected: many were lost at once" } else { "" };
                 return Verdict::new(
                     State::Unknown,
-                    format!("lost: not heard within its lease of {}", shown(self.lease.ttl())),
+                    format!("lost: not heard within its lease of {}{with}", shown(self.lease.ttl())),
                 );
             }
             Lifecycle::Failed => return Verdict::new(State::Unhealthy, "the instance said that it failed"),
@@ -305,6 +345,7 @@ impl Member {
             health_changed: self.health_changed,
             peer: Arc::clone(&self.peer),
             revision: self.revision,
+            protected_until: self.protection.map(|protection| protection.until),
         }
     }
 }

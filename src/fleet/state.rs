@@ -9,6 +9,7 @@ mod circles;
 pub(super) mod expiry;
 mod history;
 mod presence;
+mod protection;
 mod specs;
 
 use std::{
@@ -33,6 +34,7 @@ use super::{
     session::Closing,
     snapshot::{Instance, Revision, Subject, Transition},
     tally::Tally,
+    waves::{PROTECTION_LIMIT, Waves},
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -95,6 +97,8 @@ pub struct Totals {
     pub available: u64,
     /// Instances that are lost.
     pub lost: u64,
+    /// Of the lost: under protection, because many were lost at once.
+    pub protected: u64,
     /// Sessions that are open.
     pub sessions: u64,
 }
@@ -110,6 +114,7 @@ pub(super) struct State {
     history: BTreeMap<u64, Arc<Transition>>,
     agenda: Agenda,
     stalls: Stalls,
+    waves: Waves,
     instances: usize,
     sessions: u64,
     next_session: u64,
@@ -128,7 +133,8 @@ impl State {
             tally: Tally::default(),
             history: BTreeMap::new(),
             agenda: Agenda::default(),
-            stalls: Stalls::new(limits.lost_removal),
+            stalls: Stalls::new(limits.lost_removal.max(PROTECTION_LIMIT)),
+            waves: Waves::default(),
             instances: 0,
             sessions: 0,
             next_session: 1,
@@ -216,6 +222,8 @@ impl State {
         let old = before.as_ref().map(Standing::of);
         group.recount(&key.id, old, Some(standing));
         self.tally.instance(old, Some(standing));
+        self.waves.forget(&key);
+        self.settle_protection(&key);
         if needs == Needs::Changed {
             self.settle_circles(&key.service, &circle);
         }
@@ -233,6 +241,8 @@ impl State {
         let standing = Standing::of(&member);
         group.recount(&key.id, Some(standing), None);
         self.tally.instance(Some(standing), None);
+        self.waves.forget(&key);
+        self.settle_protection(&key);
         self.instances -= 1;
         if let Some(session) = &member.session {
             session.close.send_replace(Some(Closing::Removed(Arc::clone(&grave.tombstone))));
@@ -326,6 +336,10 @@ impl State {
         &self.tally
     }
 
+    pub(super) fn waves(&self) -> &Waves {
+        &self.waves
+    }
+
     pub(super) fn history(&self) -> &BTreeMap<u64, Arc<Transition>> {
         &self.history
     }
@@ -340,6 +354,7 @@ impl State {
             instances: self.instances as u64,
             available: u64::from(self.tally.counts().available),
             lost: u64::from(self.tally.counts().lost),
+            protected: u64::from(self.tally.counts().protected),
             sessions: self.sessions,
         }
     }
@@ -386,6 +401,7 @@ impl State {
         let group = self.groups.get_mut(&key.service)?;
         let member = group.members.get_mut(&key.id).filter(|member| member.incarnation == incarnation)?;
         let before = (Standing::of(member), member.health().clone());
+        let was_lost = member.lost_since().is_some();
         let (parts, mut seen) = how(member);
         let from = member.settle(now);
         let after = (Standing::of(member), member.health().clone());
@@ -406,8 +422,15 @@ impl State {
         if let Some(from) = from {
             history.push((Subject::Instance(key.clone(), incarnation), from, after.1));
         }
+        let is_lost = member.lost_since().is_some();
         group.recount(&key.id, Some(before.0), Some(after.0));
         self.tally.instance(Some(before.0), Some(after.0));
+        if was_lost && !is_lost {
+            self.waves.forget(key);
+        }
+        if was_lost || is_lost {
+            self.settle_protection(key);
+        }
         for (subject, from, to) in history {
             self.remember(now, subject, from, to);
         }

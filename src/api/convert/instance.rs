@@ -28,6 +28,7 @@ pub fn instance(value: &Instance) -> pb::Instance {
         health_changed,
         peer,
         revision,
+        protected_until,
     } = value;
     pb::Instance {
         registration: Some(registration(registered)),
@@ -47,6 +48,7 @@ pub fn instance(value: &Instance) -> pb::Instance {
         health_change_time: Some(timestamp(*health_changed)),
         peer: peer.to_string(),
         revision: *revision,
+        protected_until: protected_until.map(timestamp),
     }
 }
 

@@ -40,6 +40,9 @@ impl Tree {
             service::counts(service),
             service.required_available
         ));
+        if let Some(protection) = &service.protection {
+            lines.push(format!("  lost at once: {}", service::lost_at_once(protection, self.now)));
+        }
         instances.sort_by_key(|instance| Reverse(severity(instance.health())));
         let mut before_was_brief = false;
         for instance in instances.iter().take(shown) {

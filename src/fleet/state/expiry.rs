@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A removal that could not be written is tried again after this long.
-const RETRY_REMOVAL: Duration = Duration::from_secs(5);
+pub(super) const RETRY_REMOVAL: Duration = Duration::from_secs(5);
 /// Most tombstones that are kept, whatever their age.
 const MAX_TOMBSTONES: usize = 10_000;
 
@@ -32,6 +32,10 @@ impl State {
     pub(in crate::fleet) fn tick(&mut self, now: Now, limit: usize) -> Ticked {
         let mut removals = Vec::new();
         for _ in 0..limit {
+            // Before a loss that is part of a wave becomes too old to be.
+            if self.protect_next(now) {
+                continue;
+            }
             match self.next_due(now.mono) {
                 None => return Ticked { removals, more: false },
                 Some(Due::Instance(key)) => {
@@ -49,24 +53,14 @@ impl State {
     fn instance_due(&mut self, now: Now, key: &InstanceKey) -> Option<u64> {
         let member = self.groups.get(&key.service)?.members.get(&key.id)?;
         let incarnation = member.incarnation;
-        if let Some(since) = member.lost_since() {
-            return self.lost_due(now, key, since).then_some(incarnation);
+        if member.lost_since().is_some() {
+            return self.lost_due(now, key).then_some(incarnation);
         }
         if self.lease_ends(member) <= now.mono {
             self.suspect(key, incarnation);
         }
         self.judge_lease(now, key.clone(), incarnation);
         None
-    }
-
-    /// Looks at an instance that has been lost since then. True: it is to be removed.
-    fn lost_due(&mut self, now: Now, key: &InstanceKey, since: Mono) -> bool {
-        let ends = self.stalls.deadline(since, self.limits.lost_removal);
-        let over = ends <= now.mono;
-        // Until the removal is durable, it is looked at again.
-        let next = if over { now.mono + RETRY_REMOVAL } else { ends };
-        self.schedule(next, Due::Instance(key.clone()));
-        over
     }
 
     fn lease_ends(&self, member: &Member) -> Mono {
@@ -90,11 +84,7 @@ impl State {
             self.schedule(ends, Due::Instance(key));
             return;
         }
-        let _ = self.change(now, &key, incarnation, |member| {
-            member.lose(now);
-            (vec![], true)
-        });
-        self.schedule(now.mono + self.limits.lost_removal, Due::Instance(key));
+        self.lose(now, &key, incarnation);
     }
 
     fn silence_due(&mut self, now: Now, key: &InstanceKey, component: usize) {
@@ -209,7 +199,8 @@ mod tests {
         while fleet.state.tick(fleet.now, 10).more {
             turns += 1;
         }
-        assert_eq!((turns, fleet.state.totals().lost), (9, 100));
+        // The first two are changed twice: they were lost before it turned out to be a wave.
+        assert_eq!((turns, fleet.state.totals().lost), (10, 100));
     }
 
     #[test]
