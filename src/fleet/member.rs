@@ -88,6 +88,8 @@ struct PartState {
     tracker: Tracker,
     verdict: Verdict,
     message: String,
+    /// What was said when it became, or stayed, as it is. Empty while it is healthy.
+    reason: String,
     /// Shared with every snapshot that was taken of it: copying them would be most of the price of one.
     details: Arc<BTreeMap<String, String>>,
     last_response_time: Option<Duration>,
@@ -99,11 +101,11 @@ struct PartState {
     changed: SystemTime,
 }
 
-/// A change of one component's health: of its state, or of its cause alone.
+/// A change of one component's health: of its state, or of its cause or whether it is flapping alone.
 #[derive(Debug)]
 pub(super) struct PartChange {
     pub(super) component: usize,
-    /// The state before; where only the cause is another one, that is the state still.
+    /// The state before; where only something else is different, that is the state still.
     pub(super) from: State,
 }
 
@@ -203,14 +205,14 @@ impl Member {
         for report in reports {
             let Report { component, state, message, response_time, details } = report;
             let Some(part) = self.parts.get_mut(component) else { continue };
-            let from = part.verdict.state;
+            let (from, flapped) = (part.verdict.state, part.tracker.is_flapping());
             let to = part.tracker.report(state, response_time);
             part.message = message;
             part.details = Arc::new(details);
             part.last_response_time = response_time;
             part.reported = Some(now);
             part.silent = false;
-            if part.judge(to, now) {
+            if part.judge(to, now) || flapped != part.tracker.is_flapping() {
                 changes.push(PartChange { component, from });
             }
         }
@@ -356,6 +358,7 @@ impl PartState {
             tracker: Tracker::new(thresholds),
             verdict: Verdict::new(State::Unknown, "no report yet"),
             message: String::new(),
+            reason: String::new(),
             details: Arc::default(),
             last_response_time: None,
             reported: None,
@@ -371,11 +374,17 @@ impl PartState {
         if !same_state {
             self.changed = now.wall;
         }
+        // A state that holds against a better report keeps the reason that brought it about.
+        let holds = same_state && self.tracker.last() == Some(Reported::Healthy);
+        match state {
+            State::Healthy => self.reason.clear(),
+            _ if holds => {}
+            _ => self.reason.clone_from(&self.message),
+        }
         let verdict = match state {
             State::Healthy => Verdict::healthy(),
-            // A state that holds against a better report keeps the cause that brought it about.
-            _ if same_state && self.tracker.last() == Some(Reported::Healthy) => return false,
-            _ => Verdict::new(state, self.message.clone()),
+            State::Unknown => Verdict::new(state, self.reason.clone()),
+            State::Degraded | State::Unhealthy => Verdict::new(state, self.tracker.cause(&self.reason)),
         };
         let changed = verdict != self.verdict;
         self.verdict = verdict;
@@ -394,6 +403,7 @@ impl PartState {
             reported_at: self.reported.map(|at| at.wall),
             changed: self.changed,
             report_count: self.tracker.count(),
+            flapping: self.tracker.is_flapping(),
         }
     }
 }

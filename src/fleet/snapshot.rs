@@ -90,6 +90,8 @@ pub struct ComponentHealth {
     pub changed: SystemTime,
     /// How many reports came.
     pub report_count: u64,
+    /// Whether its state goes back and forth.
+    pub flapping: bool,
 }
 
 impl ComponentHealth {

@@ -122,6 +122,7 @@ pub fn component_health(
         reported_at,
         changed,
         report_count,
+        flapping,
     } = value;
     pb::ComponentHealth {
         component: Some(component(of, declared)),
@@ -136,6 +137,7 @@ pub fn component_health(
         report_time: reported_at.map(timestamp),
         change_time: Some(timestamp(*changed)),
         report_count: *report_count,
+        flapping: *flapping,
     }
 }
 

@@ -148,3 +148,33 @@ impl State {
         self.sessions -= u64::from(closed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        fleet::testing::{Fleet, key, report},
+        health::component::Reported::{self, Healthy, Unhealthy},
+    };
+
+    #[test]
+    fn watchers_learn_that_flapping_has_begun_and_ended() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        fleet.register(&key);
+        let mut say = |said: Reported| {
+            let before = fleet.state.revision();
+            let instance = fleet.state.report(fleet.now, &key, 1, report(said), None).unwrap();
+            (instance.components[0].flapping, fleet.state.revision() > before)
+        };
+        for said in [Healthy, Unhealthy, Healthy, Unhealthy] {
+            assert_eq!(say(said), (false, true));
+        }
+        assert_eq!(say(Healthy), (true, true));
+        for _ in 0..18 {
+            let (flapping, _) = say(Healthy);
+            assert!(flapping);
+        }
+        assert_eq!(say(Healthy), (false, true), "healthy before and after");
+        assert_eq!(say(Healthy), (false, false));
+    }
+}
