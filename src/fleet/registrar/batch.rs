@@ -111,7 +111,7 @@ impl Batch {
                 None => state.check_remove(&service, &id, incarnation, removal == Removal::Operator)?,
             };
             // It may have been heard since somebody decided that it was lost for too long.
-            if removal == Removal::Lost && member.lost_since().is_none() {
+            if removal == Removal::Lost && !member.may_be_removed() {
                 return Err(Refusal::NotFound.about(service.as_str(), id.as_str()));
             }
             (member.incarnation, member.token)
