@@ -164,12 +164,8 @@ impl Judge {
         self.stalls.push(Stall { ended: now, least, most: lasts + TICK });
     }
 
-    /// What silence since then is certainly, and at the most, not held against anybody.
     fn credit(&self, since: Mono) -> (Duration, Duration) {
-        let least = self.stalls.iter().filter(|stall| stall.ended > since).map(|stall| stall.least).sum();
-        let waited = |stall: &&Stall| stall.ended + TICK >= since;
-        let most = self.stalls.iter().filter(waited).map(|stall| stall.most).sum();
-        (least, most)
+        credit(&self.stalls, since)
     }
 
     // === what is asked for, and what is answered ===
@@ -362,6 +358,14 @@ impl Judge {
         }
         self.records.get_mut(key).expect("it was just put there")
     }
+}
+
+/// What silence since then is certainly, and at the most, not held against anybody.
+fn credit(stalls: &[Stall], since: Mono) -> (Duration, Duration) {
+    let least = stalls.iter().filter(|stall| stall.ended > since).map(|stall| stall.least).sum();
+    let waited = |stall: &&Stall| stall.ended + TICK >= since;
+    let most = stalls.iter().filter(waited).map(|stall| stall.most).sum();
+    (least, most)
 }
 
 impl Record {

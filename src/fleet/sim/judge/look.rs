@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{GRAIN, Judge, Life, Record, SILENT_INTERVALS, TICK};
+use super::{GRAIN, Judge, Life, Record, SILENT_INTERVALS, TICK, credit};
 use crate::{
     fleet::{
         member::Member,
@@ -107,7 +107,7 @@ impl Judge {
                         ));
                     }
                 }
-                Some(at) if !known && now.since(*at) < patience => {
+                Some(at) if !known && now.since(*at) < patience + self.credit(*at).0 => {
                     return Err(format!(
                         "component {part} is unknown, and reported {:?} ago",
                         now.since(*at)
@@ -187,8 +187,10 @@ impl Judge {
             removals.push(grave.tombstone.removal);
             match grave.tombstone.removal {
                 Removal::Lost => {
-                    let silent = now.since(life.heard.unwrap_or(booted));
-                    if silent < life.ttl + limits.lost_removal {
+                    let heard = life.heard.unwrap_or(booted);
+                    let silent = now.since(heard);
+                    let credit = credit(&self.stalls, heard).0;
+                    if silent < life.ttl + limits.lost_removal + credit {
                         known = Some(format!("{key}: removed as lost {silent:?} after it was heard"));
                     }
                 }
