@@ -24,6 +24,8 @@ mod registrar;
 pub mod registration;
 pub mod scan;
 pub mod session;
+#[cfg(test)]
+mod sim;
 pub mod snapshot;
 pub mod spec;
 mod state;

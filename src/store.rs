@@ -26,6 +26,8 @@ pub mod lease;
 pub mod lock;
 mod problem;
 pub mod record;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod watch;
 
 pub use commit::{Commit, Compare};
@@ -86,11 +88,18 @@ pub struct Store(Backing);
 #[derive(Clone, Debug)]
 enum Backing {
     Embedded(Arc<embedded::Shared>),
+    #[cfg(test)]
+    Simulated(Arc<simulated::Shared>),
 }
 
 impl Store {
     pub(in crate::store) fn embedded(shared: Arc<embedded::Shared>) -> Self {
         Self(Backing::Embedded(shared))
+    }
+
+    #[cfg(test)]
+    pub(in crate::store) fn simulated(shared: Arc<simulated::Shared>) -> Self {
+        Self(Backing::Simulated(shared))
     }
 
     /// Reads one key, as of the newest acknowledged commit or later.
@@ -100,6 +109,8 @@ impl Store {
     pub async fn get(&self, key: &str) -> Result<Option<Entry>> {
         match &self.0 {
             Backing::Embedded(shared) => shared.get(key).await,
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.get(key),
         }
     }
 
@@ -113,6 +124,8 @@ impl Store {
     pub async fn list(&self, prefix: &str, after: Option<&str>, limit: NonZeroUsize) -> Result<Page> {
         match &self.0 {
             Backing::Embedded(shared) => shared.list(prefix, after, limit).await,
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.list(prefix, after, limit),
         }
     }
 
@@ -129,6 +142,8 @@ impl Store {
         commit.check()?;
         match &self.0 {
             Backing::Embedded(shared) => shared.commit(commit).await,
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.commit(commit).await,
         }
     }
 
@@ -143,6 +158,8 @@ impl Store {
         commit.check()?;
         match &self.0 {
             Backing::Embedded(shared) => shared.commit_settled(commit).await,
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.commit_settled(commit).await,
         }
     }
 
@@ -153,6 +170,8 @@ impl Store {
     pub fn watch(&self, prefix: &str, from: Option<Revision>) -> Watch {
         match &self.0 {
             Backing::Embedded(shared) => shared.watch(prefix, from),
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.watch(prefix, from),
         }
     }
 
@@ -164,6 +183,8 @@ impl Store {
         lease::check_ttl(ttl)?;
         match &self.0 {
             Backing::Embedded(shared) => shared.grant(ttl).await,
+            #[cfg(test)]
+            Backing::Simulated(shared) => Ok(shared.grant(ttl)),
         }
     }
 
@@ -175,6 +196,8 @@ impl Store {
     pub async fn keep_alive(&self, lease: LeaseId) -> Result<Duration> {
         match &self.0 {
             Backing::Embedded(shared) => shared.keep_alive(lease),
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.keep_alive(lease),
         }
     }
 
@@ -185,6 +208,11 @@ impl Store {
     pub async fn revoke(&self, lease: LeaseId) -> Result<()> {
         match &self.0 {
             Backing::Embedded(shared) => shared.revoke(lease).await,
+            #[cfg(test)]
+            Backing::Simulated(shared) => {
+                shared.revoke(lease);
+                Ok(())
+            }
         }
     }
 
@@ -203,6 +231,8 @@ impl Store {
     pub fn status(&self) -> Status {
         match &self.0 {
             Backing::Embedded(shared) => shared.status(),
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.status(),
         }
     }
 
@@ -210,6 +240,8 @@ impl Store {
     pub fn counters(&self) -> Counters {
         match &self.0 {
             Backing::Embedded(shared) => shared.counters(),
+            #[cfg(test)]
+            Backing::Simulated(shared) => shared.counters(),
         }
     }
 }

@@ -52,19 +52,29 @@ pub struct Now {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    /// Wall time at the origin, where the ambient one is not asked.
+    wall: Option<SystemTime>,
 }
 
 impl Clock {
     /// A clock that starts now.
     #[allow(clippy::disallowed_methods)] // the one place that reads the ambient clock
     pub fn start() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin: Instant::now(), wall: None }
+    }
+
+    /// A clock that starts now and takes the wall time for this, whatever it is: for tests and
+    /// simulations only.
+    #[allow(clippy::disallowed_methods)] // the one place that reads the ambient clock
+    pub fn start_at(wall: SystemTime) -> Self {
+        Self { origin: Instant::now(), wall: Some(wall) }
     }
 
     /// Both times.
     #[allow(clippy::disallowed_methods)] // the one place that reads the ambient clock
     pub fn now(&self) -> Now {
-        Now { mono: self.mono(), wall: SystemTime::now() }
+        let wall = self.wall.map_or_else(SystemTime::now, |origin| origin + self.elapsed());
+        Now { mono: self.mono(), wall }
     }
 
     /// Monotonic time alone: what hot paths need.

@@ -52,7 +52,7 @@ impl Handle {
 }
 
 impl Reading {
-    fn read_on(&mut self, state: &State, now: Now, hold: usize) -> Result<Part, TooFarBehind> {
+    pub(super) fn read_on(&mut self, state: &State, now: Now, hold: usize) -> Result<Part, TooFarBehind> {
         let mut part =
             Part { changes: Vec::new(), services: Vec::new(), instances: Vec::new(), complete: None };
         let mut left = hold;

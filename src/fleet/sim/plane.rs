@@ -1,0 +1,367 @@
+//! The control plane: the real fleet on the simulated store. Letters arrive here, and the judge hears what
+//! arrived and how it was taken.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+
+use super::{
+    letter::{Answer, Credentials, Message, Sender, Stream},
+    world::World,
+};
+use crate::{
+    error::{Error, Reason, Result},
+    fleet::{
+        Handle, Options,
+        member::Report,
+        names::{InstanceKey, ServiceName},
+        open, record,
+        refusal::Refusal,
+        session::{Closing, Session},
+        snapshot::{Instance, Tombstone},
+        spec::Spec,
+        state::Claim,
+    },
+    id::{Entropy, SessionToken, TokenHash},
+    store::{outcome_is_open, simulated::Engine},
+    task::{OnEnd, Task, drain, spawn},
+    time::{Clock, Mono},
+};
+
+/// One run of the control plane.
+pub(super) struct Plane {
+    pub(super) handle: Handle,
+    pub(super) engine: Engine,
+    pub(super) drain: drain::Signal,
+    _running: Task<bool>,
+    sessions: BTreeMap<Stream, (Sender, Session)>,
+}
+
+/// Who waits for something durable.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Register {
+        from: Sender,
+        slot: usize,
+        request: TokenHash,
+        claim: Claim,
+        stream: Option<Stream>,
+        since: Mono,
+    },
+    Leave {
+        from: Sender,
+        slot: usize,
+        stream: Option<Stream>,
+        by: Option<Credentials>,
+    },
+    Remove {
+        slot: usize,
+    },
+    Spec,
+}
+
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Registered(Result<(Arc<Instance>, SessionToken)>),
+    Removed(Result<Arc<Tombstone>>),
+    Spec(Result<()>),
+}
+
+/// Something durable that is being waited for, by number.
+pub(super) type Asking = Pin<Box<dyn Future<Output = (u64, Asked, Outcome)>>>;
+
+impl World {
+    /// The control plane starts on what the store holds.
+    pub(super) async fn up(&mut self) -> Result<(), String> {
+        if self.plane.is_some() {
+            return Ok(());
+        }
+        let clock = Clock::start_at(self.wall());
+        let mut dice = self.dice.fork();
+        let weather = Arc::clone(&self.disk_weather);
+        let fates = Box::new(move || weather.lock().fate(&mut dice));
+        let (store, engine) = self.medium.open(clock, fates);
+        let entropy = Entropy::seeded(self.dice.fresh_seed());
+        let options = Options { limits: self.limits };
+        let opened = open(options, clock, entropy, store.clone()).await;
+        let (handle, service) = opened.map_err(|error| format!("it does not start: {error}"))?;
+        let (drain, watch) = drain::channel();
+        let running = spawn("fleet", OnEnd::Fine, service.run(watch));
+        self.judge.booted(self.now(), self.wall(), &handle)?;
+        self.plane = Some(Plane { handle, engine, drain, _running: running, sessions: BTreeMap::new() });
+        Ok(())
+    }
+
+    /// The process ends at once.
+    pub(super) fn down(&mut self) {
+        let Some(plane) = self.plane.take() else { return };
+        let kept = self.dice.below(4);
+        plane.engine.crash(kept);
+        self.asking.clear();
+        self.judge.died();
+        for (stream, (to, _)) in plane.sessions {
+            self.answer(to, Some(stream), Answer::Broken);
+            self.break_stream(stream, 2);
+        }
+    }
+
+    /// A letter arrives at the control plane.
+    pub(super) fn arrives(&mut self, message: Message) -> Result<(), String> {
+        self.close_sessions();
+        let Some(plane) = &mut self.plane else {
+            if let Some(from) = message.from() {
+                self.answer(from, None, Answer::Broken);
+            }
+            return Ok(());
+        };
+        let now = self.clock.mono();
+        match message {
+            Message::Register { from, slot, request, claim, stream } => {
+                let handle = plane.handle.clone();
+                let registration = (*self.slots[slot].registration).clone();
+                let request = TokenHash::of(&request.to_string());
+                let claim = Claim { token: claim, request: Some(request) };
+                self.judge.asked(&registration.key);
+                let asked = Asked::Register { from, slot, request, claim, stream, since: now };
+                self.ask(asked, async move {
+                    Outcome::Registered(handle.register(registration, claim, "peer").await)
+                });
+            }
+            Message::Leave { from, slot, credentials } => {
+                let handle = plane.handle.clone();
+                let key = self.slots[slot].registration.key.clone();
+                self.judge.removing(&key);
+                let Credentials { incarnation, token } = credentials;
+                self.ask(Asked::Leave { from, slot, stream: None, by: Some(credentials) }, async move {
+                    Outcome::Removed(handle.deregister(key, incarnation, token, String::new()).await)
+                });
+            }
+            Message::StreamLeave { from, stream } => {
+                let Some((_, session)) = plane.sessions.get(&stream) else {
+                    self.answer(from, None, Answer::Broken);
+                    return Ok(());
+                };
+                let handle = plane.handle.clone();
+                let key = session.instance.registration.key.clone();
+                let (slot, incarnation) = (self.clients[from.who].slot, session.instance.incarnation);
+                self.judge.removing(&key);
+                self.ask(Asked::Leave { from, slot, stream: Some(stream), by: None }, async move {
+                    Outcome::Removed(handle.session_leave(key, incarnation, String::new()).await)
+                });
+            }
+            Message::Resume { from, slot, stream, credentials } => {
+                let answer = match self.open_stream(slot, stream, from, credentials)? {
+                    None => Answer::Resumed,
+                    Some(error) => refused(&error),
+                };
+                self.answer(from, Some(stream), answer);
+            }
+            Message::StreamBeat { from, stream } => {
+                let answer = match plane.sessions.get(&stream) {
+                    None => Answer::Broken,
+                    Some((_, session)) => {
+                        plane.handle.session_heard(session);
+                        self.judge.heard_on_stream(now, session, &[])?;
+                        Answer::Acknowledged
+                    }
+                };
+                self.answer(from, Some(stream), answer);
+            }
+            Message::StreamReport { from, stream, reports, lifecycle } => {
+                let answer = match plane.sessions.get(&stream) {
+                    None => Answer::Broken,
+                    Some((_, session)) => {
+                        let parts = parts(&reports);
+                        match plane.handle.session_report(session, reports, lifecycle) {
+                            Ok(_) => {
+                                self.judge.heard_on_stream(now, session, &parts)?;
+                                Answer::Reported(lifecycle)
+                            }
+                            Err(error) if error.reason() == Reason::LifecycleOrder => {
+                                self.judge.touched_on_stream(now, session);
+                                refused(&error)
+                            }
+                            Err(error) => refused(&error),
+                        }
+                    }
+                };
+                self.answer(from, Some(stream), answer);
+            }
+            Message::StreamEnd { stream } => {
+                if let Some((_, session)) = plane.sessions.remove(&stream) {
+                    plane.handle.close_session(&session);
+                }
+            }
+            Message::Beat { from, slot, credentials } => {
+                let key = &self.slots[slot].registration.key;
+                let Credentials { incarnation, token } = credentials;
+                let taken =
+                    plane.handle.heartbeat(key.service.as_str(), key.id.as_str(), incarnation, &token);
+                let taken =
+                    taken.map_err(|refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str()));
+                self.judge.heard(now, key, credentials, &[], taken.as_ref().err())?;
+                let answer = taken.map_or_else(|error| refused(&error), |()| Answer::Acknowledged);
+                self.answer(from, None, answer);
+            }
+            Message::Report { from, slot, credentials, reports, lifecycle } => {
+                let key = &self.slots[slot].registration.key;
+                let parts = parts(&reports);
+                let Credentials { incarnation, token } = credentials;
+                let taken = plane.handle.report(key, incarnation, &token, |_| Ok(reports), lifecycle);
+                self.judge.heard(now, key, credentials, &parts, taken.as_ref().err())?;
+                let answer = taken.map_or_else(|error| refused(&error), |_| Answer::Reported(lifecycle));
+                self.answer(from, None, answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a session for a stream; answers why not.
+    fn open_stream(
+        &mut self,
+        slot: usize,
+        stream: Stream,
+        from: Sender,
+        credentials: Credentials,
+    ) -> Result<Option<Error>, String> {
+        let now = self.clock.mono();
+        let Some(plane) = &mut self.plane else { return Ok(None) };
+        let key = &self.slots[slot].registration.key;
+        let opened = plane.handle.open_session(key, credentials.incarnation, &credentials.token);
+        self.judge.heard(now, key, credentials, &[], opened.as_ref().err())?;
+        match opened {
+            Ok(session) => {
+                plane.sessions.insert(stream, (from, session));
+                Ok(None)
+            }
+            Err(error) => Ok(Some(error)),
+        }
+    }
+
+    /// Ends the streams whose session the registry has ended.
+    fn close_sessions(&mut self) {
+        let Some(plane) = &mut self.plane else { return };
+        let mut closed = Vec::new();
+        plane.sessions.retain(|stream, (to, session)| {
+            let Some(closing) = session.closing.borrow().clone() else { return true };
+            plane.handle.close_session(session);
+            closed.push((*stream, *to, closing));
+            false
+        });
+        for (stream, to, closing) in closed {
+            let reason = match closing {
+                Closing::Superseded | Closing::StaleIncarnation => Reason::StaleIncarnation,
+                Closing::Removed(_) => Reason::InstanceRemoved,
+            };
+            self.answer(to, Some(stream), Answer::Refused(reason, None));
+            self.break_stream(stream, 2);
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) {
+        let Some(plane) = &self.plane else { return };
+        let (handle, key) = (plane.handle.clone(), self.slots[slot].registration.key.clone());
+        self.judge.removing(&key);
+        self.ask(Asked::Remove { slot }, async move {
+            Outcome::Removed(handle.remove(key, None, "by hand".into()).await)
+        });
+    }
+
+    pub(super) fn put_spec(&mut self, name: ServiceName, spec: Option<Spec>) {
+        let Some(plane) = &self.plane else { return };
+        let handle = plane.handle.clone();
+        self.ask(Asked::Spec, async move {
+            match spec {
+                Some(spec) => Outcome::Spec(handle.put_service(name, spec, None).await.map(drop)),
+                None => Outcome::Spec(handle.delete_service(name, None).await.map(drop)),
+            }
+        });
+    }
+
+    fn ask(&mut self, asked: Asked, doing: impl Future<Output = Outcome> + 'static) {
+        let number = self.fresh();
+        self.asking.push(Box::pin(async move { (number, asked, doing.await) }));
+    }
+
+    /// Something durable was answered.
+    pub(super) fn done(&mut self, asked: Asked, outcome: Outcome) -> Result<(), String> {
+        let now = self.clock.mono();
+        match (asked, outcome) {
+            (
+                Asked::Register { from, slot, request, claim, stream, since },
+                Outcome::Registered(registered),
+            ) => {
+                let key = self.slots[slot].registration.key.clone();
+                let answer = match registered {
+                    Ok((instance, token)) => {
+                        let incarnation = instance.incarnation;
+                        let credentials = Credentials { incarnation, token: token.hash() };
+                        self.judge.admitted(now, &instance, credentials, request, claim, since)?;
+                        self.check_medium(&key, incarnation)?;
+                        let failed = match stream {
+                            Some(stream) => self.open_stream(slot, stream, from, credentials)?,
+                            None => None,
+                        };
+                        failed.map_or(Answer::Registered(credentials), |error| refused(&error))
+                    }
+                    Err(error) => {
+                        self.judge.not_done(&key, is_open(&error));
+                        refused(&error)
+                    }
+                };
+                self.answer(from, stream, answer);
+            }
+            (Asked::Leave { from, slot, stream, by }, Outcome::Removed(removed)) => {
+                let key = self.slots[slot].registration.key.clone();
+                let answer = self.removed(&key, removed, by)?;
+                self.answer(from, stream, answer);
+            }
+            (Asked::Remove { slot }, Outcome::Removed(removed)) => {
+                let key = self.slots[slot].registration.key.clone();
+                self.removed(&key, removed, None)?;
+            }
+            (Asked::Spec, Outcome::Spec(Ok(()))) => self.judge.count("specification"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// An acknowledged registration is on the medium.
+    fn check_medium(&self, key: &InstanceKey, incarnation: u64) -> Result<(), String> {
+        let stored = self.medium.entries(&record::instance_key(key));
+        let stored = stored.first().map(record::decode_instance).transpose().map_err(|e| e.to_string())?;
+        let stored = stored.map(|birth| birth.incarnation);
+        if stored.is_none_or(|stored| stored < incarnation) && !self.judge.is_moving(key) {
+            return Err(format!("{key}: {incarnation} was acknowledged, and the store holds {stored:?}"));
+        }
+        Ok(())
+    }
+
+    fn removed(
+        &mut self,
+        key: &InstanceKey,
+        removed: Result<Arc<Tombstone>>,
+        by: Option<Credentials>,
+    ) -> Result<Answer, String> {
+        Ok(match removed {
+            Ok(tombstone) => {
+                self.judge.buried(key, tombstone.incarnation, by)?;
+                Answer::Left
+            }
+            Err(error) => {
+                self.judge.not_done(key, is_open(&error));
+                refused(&error)
+            }
+        })
+    }
+}
+
+fn is_open(error: &Error) -> bool {
+    error.reason() == Reason::StoreUnavailable && outcome_is_open(error)
+}
+
+fn parts(reports: &[Report]) -> Vec<usize> {
+    reports.iter().map(|report| report.component).collect()
+}
+
+fn refused(error: &Error) -> Answer {
+    Answer::Refused(error.reason(), error.retry_pause())
+}
