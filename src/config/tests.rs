@@ -36,6 +36,7 @@ fn another(key: &Key) -> String {
         "log_level" => "warn,seaworthy=debug".to_owned(),
         "log_format" => "json".to_owned(),
         "grpc.listen" | "http.listen" | "http.metrics_listen" => "127.0.0.2:7".to_owned(),
+        "checks.allowed_networks" => "10.0.0.0/8, fd00::/8".to_owned(),
         name if name.ends_with("_bytes") => "1MiB".to_owned(),
         name if name.contains(".max_") && !name.contains("age") || name.ends_with("history") => {
             "7".to_owned()
