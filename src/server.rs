@@ -196,7 +196,11 @@ impl Server {
         let own = [Some(addresses.grpc), Some(addresses.http), addresses.metrics];
         let mut options = checks::Options {
             max_concurrent: config.checks.max_concurrent.get(),
-            rules: Arc::new(Rules { networks: Vec::new(), own: own.into_iter().flatten().collect() }),
+            rules: Arc::new(Rules {
+                peers: config.checks.ask_peers,
+                networks: Vec::new(),
+                own: own.into_iter().flatten().collect(),
+            }),
         };
         configure_checks(&mut options, &config);
         let (checks, checker) = checks::open(options, fleet.clone(), clock);

@@ -2,11 +2,14 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::time::timeout;
+use tracing::error;
 
 use super::{schedule::Job, tally::Found};
 use crate::{
@@ -15,6 +18,9 @@ use crate::{
     probe::{self, Host, Outcome, permit::Rules, resolve::Resolver},
     time::Clock,
 };
+
+/// A time limit that is noticed later than this is a stall of the control plane.
+const STALL: Duration = Duration::from_millis(500);
 
 /// What runs are made with.
 #[derive(Debug)]
@@ -41,13 +47,21 @@ impl Runner {
         let (fleet, clock, resolver) = (self.fleet.clone(), self.clock, self.resolver.clone());
         async move {
             let began = clock.elapsed();
-            let (found, outcome) = outcome(&job, &rules, &resolver).await;
-            let Outcome { state, message, details } = outcome;
-            // What was never asked took no time to answer.
-            let response_time = (found != Found::Refused).then(|| clock.elapsed().saturating_sub(began));
-            let report = Report { component: job.component, state, message, response_time, details };
-            // Dropped where the instance is gone meanwhile: nobody is left to whom it matters.
-            fleet.checked(&job.key, job.incarnation, report);
+            // One broken check must not take all others with it.
+            let asked = AssertUnwindSafe(outcome(&job, &rules, &resolver)).catch_unwind().await;
+            let (found, outcome) = asked.unwrap_or_else(|_| {
+                error!(component = "checks", instance = %job.key, "a check panicked");
+                (Found::Unhealthy, Outcome::unhealthy("the check broke down, see the control plane's log"))
+            });
+            let took = clock.elapsed().saturating_sub(began);
+            if !is_our_delay(found, took, job.check.timeout) {
+                let Outcome { state, message, details } = outcome;
+                // What was never asked took no time to answer.
+                let response_time = (found != Found::Refused).then_some(took);
+                let report = Report { component: job.component, state, message, response_time, details };
+                // Dropped where the instance is gone meanwhile: nobody is left to whom it matters.
+                fleet.checked(&job.key, job.incarnation, report);
+            }
             Ended { job, found }
         }
     }
@@ -65,6 +79,12 @@ async fn outcome(job: &Job, rules: &Rules, resolver: &Resolver) -> (Found, Outco
         }
     });
     asked.await.unwrap_or_else(|_| late(limit))
+}
+
+/// Whether a time limit was noticed so late that the control plane itself must have stood still: that says
+/// nothing of who was asked.
+fn is_our_delay(found: Found, took: Duration, limit: Duration) -> bool {
+    found == Found::Timeout && took > limit + STALL
 }
 
 fn late(limit: Duration) -> (Found, Outcome) {
@@ -142,7 +162,7 @@ mod tests {
 
     fn rules(networks: &[&str]) -> Rules {
         let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-        Rules { networks, own: Vec::new() }
+        Rules { peers: true, networks, own: Vec::new() }
     }
 
     #[tokio::test]
@@ -162,6 +182,20 @@ mod tests {
             let found = settle(&job(host, peer), &rules(networks), &Resolver::default()).await;
             let found = found.map(|(address, _)| address.to_string()).map_err(|(found, _)| found);
             assert_eq!(found, settled.map(str::to_owned), "{host:?} {peer} {networks:?}");
+        }
+    }
+
+    #[test]
+    fn our_own_stalls_are_nobodys_failures() {
+        let (limit, ms) = (Duration::from_secs(1), Duration::from_millis);
+        for (found, took, ours) in [
+            (Found::Timeout, ms(1_001), false),
+            (Found::Timeout, ms(1_501), true),
+            // It was answered, or broke, whenever that was noticed.
+            (Found::Healthy, ms(9_000), false),
+            (Found::Unhealthy, ms(9_000), false),
+        ] {
+            assert_eq!(is_our_delay(found, took, limit), ours, "{found:?} after {took:?}");
         }
     }
 

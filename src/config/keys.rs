@@ -247,6 +247,14 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "checks.ask_peers",
+        live: true,
+        doc: "Whether active checks may ask the address that a registration came from; set it to false where that is a proxy's.",
+        set: |c, v| put(&mut c.checks.ask_peers, truth(v)),
+        show: |c| c.checks.ask_peers.to_string(),
+        ..PLAIN
+    },
+    Key {
         name: "checks.allowed_networks",
         live: true,
         doc: "Networks that active checks may ask besides the address that a registration came from, like 10.1.0.0/16, fd00::/8; empty for none.",

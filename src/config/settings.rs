@@ -89,6 +89,7 @@ pub struct Fleet {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // KEYS says what each means
 pub struct Checks {
+    pub ask_peers: bool,
     pub allowed_networks: Vec<IpNet>,
     pub max_concurrent: NonZeroUsize,
 }
@@ -171,7 +172,7 @@ impl Default for Fleet {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { allowed_networks: Vec::new(), max_concurrent: count(128) }
+        Self { ask_peers: true, allowed_networks: Vec::new(), max_concurrent: count(128) }
     }
 }
 

@@ -33,6 +33,7 @@ fn another(key: &Key) -> String {
     match key.name {
         "data_dir" | "ready_file" => "/somewhere/else".to_owned(),
         "insecure" => "true".to_owned(),
+        "checks.ask_peers" => "false".to_owned(),
         "log_level" => "warn,seaworthy=debug".to_owned(),
         "log_format" => "json".to_owned(),
         "grpc.listen" | "http.listen" | "http.metrics_listen" => "127.0.0.2:7".to_owned(),

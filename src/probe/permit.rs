@@ -35,8 +35,10 @@ const fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
 }
 
 /// What is permitted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rules {
+    /// Whether who registers may be asked where it came from: not behind a proxy, which is whom it came from.
+    pub peers: bool,
     /// Networks that the operator has named.
     pub networks: Vec<IpNet>,
     /// Where the control plane itself listens.
@@ -50,8 +52,8 @@ pub enum Refused {
     Own(SocketAddr),
     /// It is no ordinary address, and no network within its range is named.
     Special(IpAddr, &'static str, IpNet),
-    /// It is neither who registered nor in a network that is named.
-    Outside(IpAddr),
+    /// It is neither who registered (true) or that counts for nothing (false), nor in a network that is named.
+    Outside(IpAddr, bool),
 }
 
 impl fmt::Display for Refused {
@@ -64,10 +66,14 @@ impl fmt::Display for Refused {
                 f,
                 "{ip} is {what}; it is not checked unless checks.allowed_networks names a network within {range}"
             ),
-            Refused::Outside(ip) => write!(
+            Refused::Outside(ip, true) => write!(
                 f,
                 "{ip} is neither the address that the registration came from nor inside a network of \
                  checks.allowed_networks"
+            ),
+            Refused::Outside(ip, false) => write!(
+                f,
+                "{ip} is not inside a network of checks.allowed_networks, and checks.ask_peers is false"
             ),
         }
     }
@@ -88,10 +94,11 @@ impl Rules {
             let within = named().any(|network| range.contains(network));
             return if within { Ok(()) } else { Err(Refused::Special(ip, what, *range)) };
         }
-        if peer.map(|peer| peer.to_canonical()) == Some(ip) || named().next().is_some() {
+        let is_peer = self.peers && peer.map(|peer| peer.to_canonical()) == Some(ip);
+        if is_peer || named().next().is_some() {
             return Ok(());
         }
-        Err(Refused::Outside(ip))
+        Err(Refused::Outside(ip, self.peers))
     }
 }
 
@@ -113,6 +120,7 @@ mod tests {
 
     fn rules(networks: &[&str], own: &[&str]) -> Rules {
         Rules {
+            peers: true,
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             own: own.iter().map(|own| own.parse().unwrap()).collect(),
         }
@@ -147,6 +155,17 @@ mod tests {
             let found = rules(networks, &[]).permit(target.parse().unwrap(), Some(PEER.parse().unwrap()));
             assert_eq!(found.is_ok(), permitted, "{target} {networks:?}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_proxy_is_not_asked_in_place_of_who_is_behind_it() {
+        let proxy: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let asked = |peers, networks: &[&str]| {
+            Rules { peers, ..rules(networks, &[]) }.permit(proxy, Some(proxy.ip()))
+        };
+        assert_eq!(asked(true, &[]), Ok(()));
+        assert_eq!(asked(false, &[]), Err(Refused::Outside(proxy.ip(), false)));
+        assert_eq!(asked(false, &["127.0.0.0/8"]), Ok(()));
     }
 
     #[test]

@@ -90,7 +90,26 @@ impl Reload {
 
 /// Takes over how checks are made; where the server itself listens stays.
 pub(super) fn configure_checks(options: &mut checks::Options, config: &Config) {
-    let networks = config.checks.allowed_networks.clone();
+    let (peers, networks) = (config.checks.ask_peers, config.checks.allowed_networks.clone());
     options.max_concurrent = config.checks.max_concurrent.get();
-    options.rules = Arc::new(Rules { networks, own: options.rules.own.clone() });
+    options.rules = Arc::new(Rules { peers, networks, own: options.rules.own.clone() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_checks_may_ask_changes_and_the_own_ports_stay_closed() {
+        let own = "127.0.0.1:50051".parse().unwrap();
+        let rules = Rules { peers: true, networks: Vec::new(), own: vec![own] };
+        let mut options = checks::Options { max_concurrent: 128, rules: Arc::new(rules) };
+        let mut config = Config::default();
+        config.checks.max_concurrent = std::num::NonZeroUsize::MIN;
+        config.checks.allowed_networks = vec!["10.1.0.0/16".parse().unwrap()];
+        configure_checks(&mut options, &config);
+        assert_eq!(options.max_concurrent, 1);
+        assert!(options.rules.permit("10.1.2.3:80".parse().unwrap(), None).is_ok());
+        assert!(options.rules.permit(own, Some(own.ip())).is_err());
+    }
 }
