@@ -262,6 +262,13 @@ mod tests {
         assert!(found.message.len() <= 4096);
     }
 
+    #[test]
+    fn what_a_stranger_says_cannot_move_a_cursor() {
+        let said = Report::unhealthy("\u{1b}[2Jgone\r\n").detail("status", "\u{7}");
+        let shown = Outcome::from(said);
+        assert_eq!((&*shown.message, &*shown.details["status"]), (" [2Jgone  ", " "));
+    }
+
     #[tokio::test]
     async fn silence_ends_at_the_limit() {
         let (address, _task) = says(Vec::new()).await;

@@ -503,6 +503,25 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn who_goes_after_being_called_up_passes_the_place_on() {
+        let mut schedule = Schedule::default();
+        let start = Mono::default();
+        for number in 0..5 {
+            schedule.follow(start, &instance(number, 1, "10.9.9.9:1"));
+        }
+        schedule.due(start + INTERVAL);
+        let running = [schedule.start(9).unwrap(), schedule.start(9).unwrap()];
+        assert!(schedule.start(9).is_none(), "the address has as many as it may have");
+        // Both end, two others are called up in their places, and go before they start.
+        running.iter().for_each(|job| drop(schedule.finish(job, start + INTERVAL)));
+        let called: Vec<InstanceKey> =
+            schedule.line.iter().map(|id| schedule.entries[id].job.key.clone()).collect();
+        assert_eq!(called.len(), 2);
+        called.iter().for_each(|key| drop(schedule.forget(key)));
+        assert!(schedule.start(9).is_some(), "the fifth waits for nobody");
+    }
+
+    #[test]
     fn the_lost_the_removed_and_the_replaced_are_not_checked() {
         let mut schedule = Schedule::default();
         let mut it = instance(0, 2, "10.0.0.1:1");
