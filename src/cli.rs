@@ -5,6 +5,7 @@
 //! codes are a promise to scripts ([`Exit`]); `probe` has those of grpc-health-probe instead.
 
 mod args;
+mod check;
 mod completions;
 mod config;
 mod confirm;
@@ -104,6 +105,8 @@ enum Command {
     Service(service::Command),
     /// Show what is healthy and what is not, and why
     Health(health::Health),
+    /// Run active checks of an instance now; exits with 1 if one finds it unhealthy
+    Check(check::Check),
     /// Ask a gRPC server for its health, with the flags and exit codes of grpc-health-probe
     Probe(probe::args::Probe),
     /// Show how the control plane itself is
@@ -221,6 +224,7 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Fleet(command) => fleet::run(command, context).await,
         Command::Service(command) => service::run(command, context).await,
         Command::Health(command) => health::run(command, context).await,
+        Command::Check(command) => check::run(command, context).await,
         Command::Probe(command) => Ok(probe::run(command).await),
         Command::Status(command) => status::run(command, context).await,
         Command::Readiness(command) => readiness::run(command, context).await,

@@ -418,6 +418,13 @@ impl Handle {
         Ok(after)
     }
 
+    /// Takes what an active check found of a component of an incarnation. Its lease is not touched. False:
+    /// that incarnation is gone, lost or stopped, and the result was dropped.
+    pub fn checked(&self, key: &InstanceKey, incarnation: u64, found: Report) -> bool {
+        let now = self.shared.clock.now();
+        self.shared.state.write().checked(now, key, incarnation, found)
+    }
+
     /// Opens a session for an instance that proves itself by its token.
     ///
     /// # Errors

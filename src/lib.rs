@@ -12,6 +12,7 @@ pub mod time;
 
 // Floor 1: ports to the outside.
 pub mod config;
+pub mod probe;
 pub mod store;
 pub mod telemetry;
 
@@ -19,6 +20,7 @@ pub mod telemetry;
 pub mod health;
 
 // Floor 3: the domain.
+pub mod checks;
 pub mod fleet;
 pub mod system;
 

@@ -26,7 +26,7 @@ use tracing::{error, info};
 
 use self::{
     accept::{Accept, Caps},
-    reload::Reload,
+    reload::{Reload, configure_checks},
     shutdown::{Parts, Report},
     signals::Stop,
 };
@@ -35,11 +35,13 @@ use crate::{
         fleet::FleetApi, health::HealthApi, overview::Overview, parse::registration::Defaults,
         standard_health::StandardHealth, system::SystemApi, watch::Watchers,
     },
+    checks,
     config::Config,
     error::{Error, Result},
     fleet::{self, Limits},
     guard::{Guard, active::Active, answers::AllAnswers, drain::Gate, record::Recorder},
     id::Entropy,
+    probe::permit::Rules,
     store,
     system::{Listener, Vitals},
     task::{self, Fatal, OnEnd, drain},
@@ -70,6 +72,7 @@ pub struct Server {
     addresses: Addresses,
     engine: store::embedded::Engine,
     fleet: fleet::Service,
+    checks: checks::Service,
     routes: Arc<grpc::Routes>,
     overview: Overview,
 }
@@ -190,7 +193,19 @@ impl Server {
             http: listen::address(&listeners.http)?,
             metrics: listeners.metrics.as_ref().map(listen::address).transpose()?,
         };
+        let own = [Some(addresses.grpc), Some(addresses.http), addresses.metrics];
+        let mut options = checks::Options {
+            max_concurrent: config.checks.max_concurrent.get(),
+            rules: Arc::new(Rules {
+                peers: config.checks.ask_peers,
+                networks: Vec::new(),
+                own: own.into_iter().flatten().collect(),
+            }),
+        };
+        configure_checks(&mut options, &config);
+        let (checks, checker) = checks::open(options, fleet.clone(), clock);
         let overview = Overview {
+            checks,
             live: live.subscribe(),
             fleet,
             vitals: Vitals::start(clock),
@@ -213,6 +228,7 @@ impl Server {
             addresses,
             engine,
             fleet,
+            checks: checker,
             routes,
             overview,
         })
@@ -240,6 +256,7 @@ impl Server {
             addresses,
             engine,
             fleet,
+            checks,
             routes,
             overview,
         } = self;
@@ -252,11 +269,13 @@ impl Server {
             None => None,
             Some(source) => {
                 let (live, fleet, log) = (live.clone(), overview.fleet.clone(), overview.log.clone());
-                let reload = Reload { source, live, fleet, log };
+                let reload = Reload { source, live, fleet, checks: overview.checks.clone(), log };
                 Some(task::spawn("reload", OnEnd::Fine, reload.run()?))
             }
         };
         let critical = || OnEnd::Fatal(fatal.clone());
+        // They end with the fleet, which takes what they find.
+        let _checks = task::spawn("checks", critical(), checks.run(fleet_watch.clone()));
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
         let grpc = Accept {
             live: live.subscribe(),
@@ -348,13 +367,15 @@ fn ended_early<T>(cause: &str) -> Option<T> {
 fn routes(overview: &Overview, entropy: &Entropy, clock: Clock) -> Result<grpc::Routes> {
     let config = overview.config();
     let (fleet, watchers) = (overview.fleet.clone(), overview.watchers.clone());
-    let defaults = Defaults { lease_ttl: config.fleet.lease_ttl, entropy: entropy.clone() };
+    let checks = overview.checks.clone();
+    let defaults =
+        Defaults { lease_ttl: config.fleet.lease_ttl, entropy: entropy.clone(), checks: checks.clone() };
     let open_timeout = config.grpc.handshake_timeout;
     grpc::Routes::new(
         config.grpc.max_message_bytes,
         StandardHealth::new(fleet.clone(), overview.vitals.clone(), watchers.clone()),
         FleetApi::new(fleet.clone(), defaults, watchers.clone(), clock, open_timeout),
-        HealthApi::new(fleet, watchers),
+        HealthApi::new(fleet, checks, watchers),
         SystemApi::new(overview.clone()),
     )
 }

@@ -15,6 +15,8 @@ mod demo;
 mod doctor;
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "cli/check.rs"]
+mod check;
 #[path = "cli/history.rs"]
 mod history;
 #[path = "cli/live.rs"]

@@ -21,7 +21,7 @@ use std::{
 };
 
 use seaworthy_client::{
-    Agent, Builder, Component, LeaveOutcome, Lifecycle, Report, Status,
+    ActiveCheck, Agent, Builder, Component, HealthState, LeaveOutcome, Lifecycle, Report, Status,
     proto::{grpc::health::v1::health_check_response::ServingStatus, seaworthy::v1 as pb},
 };
 use tokio::time::timeout;
@@ -144,6 +144,31 @@ async fn components_that_are_pushed_and_checked_arrive_with_their_causes() {
     broken.store(false, Ordering::SeqCst);
     server.until("orders", ServingStatus::Serving).await;
     agent.leave("done").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_control_plane_checks_is_its_word_and_not_the_services() {
+    let server = TestServer::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let api = Component::new("api")
+        .essential()
+        .depends_on("cache")
+        .fail_threshold(1)
+        .active_check(ActiveCheck::tcp(port).interval(INTERVAL));
+    let agent = orders(server.url()).component(api).attach().expect("attached");
+    attached(&agent).await;
+    server.until("orders/i-1/api", ServingStatus::Serving).await;
+    drop(listener);
+    server.until("orders/i-1/api", ServingStatus::NotServing).await;
+    server.until("orders/i-1", ServingStatus::NotServing).await;
+    // The service itself says nothing of it, and is not judged by it.
+    agent.handle().push("api", Report::healthy()).expect_err("not the service's to say");
+    agent.handle().push("cache", Report::healthy()).expect("pushed");
+    let health = agent.handle().health();
+    assert!(health.component("api").is_none());
+    assert_eq!(health.verdict().state, HealthState::Healthy);
     server.stop().await;
 }
 

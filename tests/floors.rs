@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["error", "task", "text", "time", "id"],
     &["store", "config", "telemetry", "probe"],
     &["health", "operation", "vault"],
-    &["fleet", "system", "backup", "restore", "shutdown", "metrics", "policy"],
+    &["fleet", "checks", "system", "backup", "restore", "shutdown", "metrics", "policy"],
     &["guard", "api", "dashboard"],
     &["server"],
     &["cli"],
@@ -29,6 +29,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("id", "error"),
     // The log reads its level with the configuration's own parser, so that both refuse the same.
     ("telemetry", "config"),
+    // Checks are of what is registered, and their results belong to it; the fleet knows no checker.
+    ("checks", "fleet"),
     // Adapters read who calls from what the guard attached; the guard knows no adapter.
     ("api", "guard"),
 ];

@@ -35,7 +35,8 @@ impl Enrolment {
         wire: pb::RegisterRequest,
         caller: Option<&Caller>,
     ) -> Result<pb::RegisterResponse> {
-        let (registration, claim) = parse::registration::request(&self.defaults, path, wire)?;
+        let from = caller.map(|caller| caller.connection.peer.ip());
+        let (registration, claim) = parse::registration::request(&self.defaults, from, path, wire)?;
         let peer = caller.map(|caller| caller.connection.peer.to_string()).unwrap_or_default();
         let (registered, token) = self.fleet.register(registration, claim, &peer).await?;
         Ok(pb::RegisterResponse {

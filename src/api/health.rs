@@ -15,8 +15,13 @@ use super::{
     watch::{self, Watchers},
 };
 use crate::{
+    checks,
     error::Result,
-    fleet::{Handle, names::InstanceId},
+    fleet::{
+        Handle,
+        names::{ComponentName, InstanceId},
+        refusal::Refusal,
+    },
     guard::caller::Caller,
 };
 
@@ -24,13 +29,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct HealthApi {
     fleet: Handle,
+    checks: checks::Handle,
     watchers: Watchers,
 }
 
 impl HealthApi {
     /// Serves the health of this fleet.
-    pub fn new(fleet: Handle, watchers: Watchers) -> Self {
-        Self { fleet, watchers }
+    pub fn new(fleet: Handle, checks: checks::Handle, watchers: Watchers) -> Self {
+        Self { fleet, checks, watchers }
     }
 
     fn report(&self, request: Request<pb::ReportHealthRequest>) -> Result<pb::ReportHealthResponse> {
@@ -51,6 +57,29 @@ impl HealthApi {
         let pb::GetHealthRequest { service, instance_id, component } = wire;
         let target = Target::parse(&service, &instance_id, &component)?;
         Ok(pb::GetHealthResponse { health: Some(of(&self.fleet, &target)?) })
+    }
+
+    async fn check_now(&self, wire: pb::CheckNowRequest) -> Result<pb::CheckNowResponse> {
+        let pb::CheckNowRequest { service, instance_id, component } = wire;
+        let mut fields = Fields::default();
+        let key = parse::instance_key(&mut fields, "", &service, &instance_id);
+        let part = (!component.is_empty())
+            .then(|| fields.take("component", ComponentName::parse(&component)))
+            .flatten();
+        let key = fields.finish(key)?;
+        let before = self.fleet.instance(&key)?;
+        let name = part.as_ref().map(ComponentName::as_str);
+        let checked = self.checks.run_now(&before, name).await?;
+        let after = self.fleet.instance(&key)?;
+        if after.incarnation != before.incarnation {
+            let stale = Refusal::Stale { current: after.incarnation };
+            return Err(stale.about(key.service.as_str(), key.id.as_str()));
+        }
+        let declared = after.declared_components().enumerate();
+        let components = declared
+            .filter(|(at, _)| checked.contains(at))
+            .map(|(_, (declared, health))| instance::component_health(&after.registration, declared, health));
+        Ok(pb::CheckNowResponse { components: components.collect() })
     }
 
     fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
@@ -118,5 +147,12 @@ impl HealthService for HealthApi {
         request: Request<pb::ListTransitionsRequest>,
     ) -> Result<Response<pb::ListTransitionsResponse>, Status> {
         answer(self.list(request.into_inner()))
+    }
+
+    async fn check_now(
+        &self,
+        request: Request<pb::CheckNowRequest>,
+    ) -> Result<Response<pb::CheckNowResponse>, Status> {
+        answer(self.check_now(request.into_inner()).await)
     }
 }

@@ -10,7 +10,9 @@ use tonic::Code;
 
 use super::overview::Overview;
 use crate::{
+    checks::{Found, Tally},
     health::State,
+    probe::Kind,
     store::counters::COMMIT_SECONDS,
     system::{Listener, Phase},
     telemetry::{
@@ -30,6 +32,7 @@ pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Respons
     let mut families = rpcs(&overview);
     families.extend(server(&overview));
     families.extend(fleet(&overview));
+    families.extend(checks(&overview));
     families.extend(store(&overview));
     families.extend(Process::new().figures());
     ([(header::CONTENT_TYPE, format.content_type())], render(&families, format)).into_response()
@@ -182,6 +185,38 @@ fn fleet(overview: &Overview) -> Vec<Family> {
             "seaworthy_fleet_revision",
             "Revision of the last change.",
             one(overview.fleet.revision()),
+        ),
+    ]
+}
+
+fn checks(overview: &Overview) -> Vec<Family> {
+    let tally = overview.checks.tally();
+    let kind = |kind: Kind| Labels::none().with("kind", kind.as_str());
+    let of = |figure: fn(&Tally, Kind) -> u64| Kind::ALL.map(|it| (kind(it), number(figure(tally, it))));
+    let runs = Kind::ALL.into_iter().flat_map(|it| {
+        Found::ALL.map(|found| (kind(it).with("outcome", found.as_str()), number(tally.runs(it, found))))
+    });
+    vec![
+        Family::gauge("seaworthy_active_checks", "Active checks that are kept up.", of(Tally::checks)),
+        Family::gauge(
+            "seaworthy_active_check_running",
+            "Active checks that wait for an answer.",
+            of(Tally::active),
+        ),
+        Family::counter(
+            "seaworthy_active_check_runs",
+            "Active checks that were run, by outcome.",
+            runs.collect::<Vec<_>>(),
+        ),
+        Family::counter(
+            "seaworthy_active_check_delayed",
+            "Active checks that began more than a second late, because too many others ran.",
+            of(Tally::late),
+        ),
+        Family::counter(
+            "seaworthy_active_check_skipped",
+            "Active checks that were left out, because the run before was not done.",
+            of(Tally::left_out),
         ),
     ]
 }

@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    checks,
     config::Config,
     fleet::{Handle, Totals, snapshot::Revision},
     guard::Guard,
@@ -27,6 +28,8 @@ use super::watch::Watchers;
 /// Whoever can be asked how the control plane is. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Overview {
+    /// The active checks.
+    pub checks: checks::Handle,
     /// The configuration in force, which may change while running.
     pub live: watch::Receiver<Arc<Config>>,
     /// The registry.

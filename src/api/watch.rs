@@ -351,14 +351,15 @@ enum Said {
     /// Its revision, which rises with every change of it.
     Instance(u64),
     /// Its health, since when, and what was declared.
-    Component(i32, String, Option<prost_types::Timestamp>, Option<pb::Component>),
+    Component(i32, String, Option<prost_types::Timestamp>, Option<Box<pb::Component>>),
 }
 
 impl Said {
     fn of(now: Option<&pb::Health>) -> Self {
         match now {
             Some(pb::Health { component: Some(part), .. }) => {
-                Self::Component(part.state, part.cause.clone(), part.change_time, part.component.clone())
+                let declared = part.component.clone().map(Box::new);
+                Self::Component(part.state, part.cause.clone(), part.change_time, declared)
             }
             Some(pb::Health { instance: Some(instance), .. }) => Self::Instance(instance.revision),
             Some(pb::Health { service: Some(service), .. }) => Self::Service(Box::new(service.clone())),

@@ -7,8 +7,8 @@ use super::{
     log::parse_filter,
     quantity::{show_duration, show_size},
     value::{
-        DAY, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, optional, path, put, size,
-        small_count, truth,
+        DAY, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, networks, optional, path, put,
+        show_networks, size, small_count, truth,
     },
 };
 
@@ -244,6 +244,30 @@ pub const KEYS: &[Key] = &[
         doc: "Changes that are kept so that a watcher can resume without a full reset.",
         set: |c, v| put(&mut c.fleet.change_history, count(v, 10_000_000)),
         show: |c| c.fleet.change_history.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "checks.ask_peers",
+        live: true,
+        doc: "Whether active checks may ask the address that a registration came from; set it to false where that is a proxy's.",
+        set: |c, v| put(&mut c.checks.ask_peers, truth(v)),
+        show: |c| c.checks.ask_peers.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "checks.allowed_networks",
+        live: true,
+        doc: "Networks that active checks may ask besides the address that a registration came from, like 10.1.0.0/16, fd00::/8; empty for none.",
+        set: |c, v| put(&mut c.checks.allowed_networks, networks(v)),
+        show: |c| show_networks(&c.checks.allowed_networks),
+        ..PLAIN
+    },
+    Key {
+        name: "checks.max_concurrent",
+        live: true,
+        doc: "Active checks that run at once, at most two of them at one address.",
+        set: |c, v| put(&mut c.checks.max_concurrent, count(v, 10_000)),
+        show: |c| c.checks.max_concurrent.to_string(),
         ..PLAIN
     },
     Key {

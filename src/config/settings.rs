@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 use super::{log::LogFormat, origin::Origin};
 
 /// Everything that can be set. [`Default`] is the configuration of a server of which nothing was said.
@@ -31,6 +33,8 @@ pub struct Config {
     pub http: Http,
     /// The registry of instances.
     pub fleet: Fleet,
+    /// Active checks of instances.
+    pub checks: Checks,
     /// The phases of stopping.
     pub shutdown: Shutdown,
     /// Where the values came from that are not defaults.
@@ -81,6 +85,15 @@ pub struct Fleet {
     pub change_history: NonZeroUsize,
 }
 
+/// Settings of active checks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Checks {
+    pub ask_peers: bool,
+    pub allowed_networks: Vec<IpNet>,
+    pub max_concurrent: NonZeroUsize,
+}
+
 /// How long each phase of stopping may take; `total` cuts them all.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // KEYS says what each means
@@ -103,6 +116,7 @@ impl Default for Config {
             grpc: Grpc::default(),
             http: Http::default(),
             fleet: Fleet::default(),
+            checks: Checks::default(),
             shutdown: Shutdown::default(),
             origins: BTreeMap::new(),
         }
@@ -153,6 +167,12 @@ impl Default for Fleet {
             max_services: count(20_000),
             change_history: count(16_384),
         }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { ask_peers: true, allowed_networks: Vec::new(), max_concurrent: count(128) }
     }
 }
 

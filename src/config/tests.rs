@@ -33,9 +33,11 @@ fn another(key: &Key) -> String {
     match key.name {
         "data_dir" | "ready_file" => "/somewhere/else".to_owned(),
         "insecure" => "true".to_owned(),
+        "checks.ask_peers" => "false".to_owned(),
         "log_level" => "warn,seaworthy=debug".to_owned(),
         "log_format" => "json".to_owned(),
         "grpc.listen" | "http.listen" | "http.metrics_listen" => "127.0.0.2:7".to_owned(),
+        "checks.allowed_networks" => "10.0.0.0/8, fd00::/8".to_owned(),
         name if name.ends_with("_bytes") => "1MiB".to_owned(),
         name if name.contains(".max_") && !name.contains("age") || name.ends_with("history") => {
             "7".to_owned()

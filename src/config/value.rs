@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 use super::quantity::{parse_duration, parse_size, show_duration, show_size};
 
 pub(super) type Read<T> = Result<T, String>;
@@ -56,6 +58,41 @@ pub(super) fn address(text: &str) -> Read<SocketAddr> {
          [::1]:50051 (port 0 takes a free one)"
             .to_owned()
     })
+}
+
+/// Most networks of a list.
+const MAX_NETWORKS: usize = 256;
+
+/// Networks in a row, with commas between them.
+pub(super) fn networks(text: &str) -> Read<Vec<IpNet>> {
+    let written = text.split(',').map(str::trim).filter(|network| !network.is_empty());
+    let mut found = Vec::new();
+    for network in written {
+        let parsed: IpNet = network.parse().map_err(|_| {
+            format!(
+                "has {network:?}, which is not a network; write an address and a length, like 10.1.0.0/16"
+            )
+        })?;
+        if parsed.trunc() != parsed {
+            return Err(format!(
+                "has {network}, which begins in the middle of a network; write {}",
+                parsed.trunc()
+            ));
+        }
+        if found.contains(&parsed) {
+            return Err(format!("has {network} twice"));
+        }
+        found.push(parsed);
+    }
+    if found.len() > MAX_NETWORKS {
+        return Err(format!("has {} networks; {MAX_NETWORKS} are the most", found.len()));
+    }
+    Ok(found)
+}
+
+/// As [`networks`] reads them.
+pub(super) fn show_networks(networks: &[IpNet]) -> String {
+    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn truth(text: &str) -> Read<bool> {

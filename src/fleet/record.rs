@@ -9,6 +9,8 @@
 //!
 //! Heartbeats and health are never written: after a restart instances are heard again.
 
+mod check;
+
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -19,6 +21,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use self::check::CheckRecord;
 use super::{
     graves::Grave,
     group::OperatorSpec,
@@ -108,6 +111,8 @@ struct ComponentRecord<'a> {
     report_interval_ms: u64,
     fail_threshold: NonZeroU32,
     pass_threshold: NonZeroU32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check: Option<CheckRecord>,
 }
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -293,7 +298,7 @@ pub(super) fn encode_transition(transition: &Transition) -> Result<bytes::Bytes>
 }
 
 fn component_record(component: &Component) -> ComponentRecord<'_> {
-    let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds } =
+    let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds, check } =
         component;
     ComponentRecord {
         name: name.as_str().into(),
@@ -312,6 +317,7 @@ fn component_record(component: &Component) -> ComponentRecord<'_> {
         report_interval_ms: millis(*report_interval),
         fail_threshold: thresholds.fail,
         pass_threshold: thresholds.pass,
+        check: check.as_deref().map(check::record),
     }
 }
 
@@ -461,6 +467,7 @@ fn component_of(store_key: &str, stored: ComponentRecord<'_>) -> Result<Componen
             .collect(),
         report_interval: Duration::from_millis(stored.report_interval_ms),
         thresholds: Thresholds { fail: stored.fail_threshold, pass: stored.pass_threshold },
+        check: stored.check.map(|check| check::of(store_key, check).map(Box::new)).transpose()?,
     })
 }
 
@@ -548,6 +555,7 @@ mod tests {
             capabilities: vec![Capability::Health, Capability::Backup],
             report_interval: Duration::from_secs(5),
             thresholds: Thresholds { fail: NonZeroU32::MIN, pass: NonZeroU32::MIN },
+            check: None,
         };
         let spec = Spec { depends_on: [(name("payments"), Need::Soft)].into(), ..Spec::default() };
         let registration = Registration {

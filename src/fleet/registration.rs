@@ -1,6 +1,6 @@
 //! What an instance says of itself when it registers: plain, checked values.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc, time::Duration};
 
 use super::{
     lifecycle::Lifecycle,
@@ -8,7 +8,10 @@ use super::{
     snapshot::ENTRY,
     spec::Spec,
 };
-use crate::health::component::Thresholds;
+use crate::{
+    health::component::Thresholds,
+    probe::{Ask, Host},
+};
 
 /// Most labels of an instance.
 pub const MAX_LABELS: usize = 32;
@@ -57,6 +60,30 @@ pub struct Component {
     pub report_interval: Duration,
     /// How many reports change its state.
     pub thresholds: Thresholds,
+    /// How the control plane finds out how it is; None where the instance says so.
+    pub check: Option<Box<ActiveCheck>>,
+}
+
+/// How the control plane finds out how a component is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ActiveCheck {
+    /// What is asked.
+    pub ask: Ask,
+    /// Whom to ask.
+    pub host: Host,
+    /// On which port.
+    pub port: NonZeroU16,
+    /// How often, give or take a tenth.
+    pub interval: Duration,
+    /// How long an answer may take; shorter than the interval.
+    pub timeout: Duration,
+}
+
+impl ActiveCheck {
+    fn weight(&self) -> usize {
+        let name = if let Host::Name(name) = &self.host { name.len() } else { 0 };
+        size_of::<Self>() + self.ask.weight() + name
+    }
 }
 
 impl Component {
@@ -99,7 +126,11 @@ impl Registration {
     pub(super) fn weight(&self) -> usize {
         let labels = self.labels.iter().map(|(key, value)| ENTRY + key.len() + value.len()).sum::<usize>();
         let components = self.components.iter().map(|component| {
-            size_of::<Component>() + component.kind.len() + component.depends_on.len() * size_of::<usize>()
+            let check = component.check.as_ref().map_or(0, |check| check.weight());
+            size_of::<Component>()
+                + component.kind.len()
+                + component.depends_on.len() * size_of::<usize>()
+                + check
         });
         let declared = self.declared_spec.as_ref().map_or(0, |spec| spec.weight());
         size_of::<Self>() + self.address.len() + labels + components.sum::<usize>() + declared

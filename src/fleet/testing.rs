@@ -46,6 +46,7 @@ pub(super) fn registration(key: &InstanceKey) -> Registration {
             capabilities: vec![Capability::Health],
             report_interval: Duration::from_secs(600),
             thresholds: Thresholds { fail: once, pass: once },
+            check: None,
         }],
         declared_spec: None,
         lease_ttl: Duration::from_secs(15),

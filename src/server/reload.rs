@@ -9,9 +9,12 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
+    checks,
     config::{Config, Reloaded},
     error::{Chain, Error, Result},
-    fleet, task,
+    fleet,
+    probe::permit::Rules,
+    task,
     telemetry::log::LogHandle,
 };
 
@@ -23,6 +26,7 @@ pub(super) struct Reload {
     pub(super) source: Source,
     pub(super) live: watch::Sender<Arc<Config>>,
     pub(super) fleet: fleet::Handle,
+    pub(super) checks: checks::Handle,
     pub(super) log: LogHandle,
 }
 
@@ -75,10 +79,37 @@ impl Reload {
             warn!(component = "config", operation = "reload", error = %Chain(&wrong), "the log level stays as it was");
         }
         self.fleet.set_limits(config.fleet.max_instances.get(), config.fleet.max_services.get());
+        self.checks.configure(|options| configure_checks(options, &config));
         self.live.send_replace(Arc::new(config));
         info!(component = "config", operation = "reload", changed = ?changed_keys, "configuration read again");
         if !needs_restart.is_empty() {
             warn!(component = "config", operation = "reload", keys = ?needs_restart, "these values count only after a restart");
         }
+    }
+}
+
+/// Takes over how checks are made; where the server itself listens stays.
+pub(super) fn configure_checks(options: &mut checks::Options, config: &Config) {
+    let (peers, networks) = (config.checks.ask_peers, config.checks.allowed_networks.clone());
+    options.max_concurrent = config.checks.max_concurrent.get();
+    options.rules = Arc::new(Rules { peers, networks, own: options.rules.own.clone() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_checks_may_ask_changes_and_the_own_ports_stay_closed() {
+        let own = "127.0.0.1:50051".parse().unwrap();
+        let rules = Rules { peers: true, networks: Vec::new(), own: vec![own] };
+        let mut options = checks::Options { max_concurrent: 128, rules: Arc::new(rules) };
+        let mut config = Config::default();
+        config.checks.max_concurrent = std::num::NonZeroUsize::MIN;
+        config.checks.allowed_networks = vec!["10.1.0.0/16".parse().unwrap()];
+        configure_checks(&mut options, &config);
+        assert_eq!(options.max_concurrent, 1);
+        assert!(options.rules.permit("10.1.2.3:80".parse().unwrap(), None).is_ok());
+        assert!(options.rules.permit(own, Some(own.ip())).is_err());
     }
 }

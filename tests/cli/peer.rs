@@ -257,6 +257,19 @@ impl HealthService for Script {
         Ok(Response::new(GetHealthResponse { health: Some(health) }))
     }
 
+    async fn check_now(&self, request: Request<CheckNowRequest>) -> Answer<CheckNowResponse> {
+        let CheckNowRequest { service, instance_id, component } = request.into_inner();
+        let mut state = self.0.lock();
+        state.asked.push(format!("{service}/{instance_id}/{component}"));
+        let found = state.instances.iter().find(|it| {
+            it.registration.as_ref().is_some_and(|it| it.service == service && it.instance_id == instance_id)
+        });
+        match found {
+            Some(found) => Ok(Response::new(CheckNowResponse { components: found.components.clone() })),
+            None => refuse(Code::FailedPrecondition, "NO_ACTIVE_CHECK", "it has no active check", None),
+        }
+    }
+
     async fn watch_health(&self, _: Request<WatchHealthRequest>) -> Answer<Self::WatchHealthStream> {
         unscripted()
     }

@@ -129,6 +129,25 @@ fn registering(change: impl FnOnce(&mut pb::Registration)) -> pb::RegisterReques
     pb::RegisterRequest { registration: Some(registration), ..pb::RegisterRequest::default() }
 }
 
+fn grpc_check(service: String) -> pb::active_check::Ask {
+    pb::active_check::Ask::Grpc(pb::GrpcCheck { service })
+}
+
+fn http_check(path: &str, expected_statuses: Vec<u32>) -> pb::active_check::Ask {
+    pb::active_check::Ask::Http(pb::HttpCheck { path: path.into(), expected_statuses })
+}
+
+/// A check that there is nothing wrong with.
+fn good_check() -> pb::ActiveCheck {
+    pb::ActiveCheck { ask: Some(http_check("/", vec![])), port: 7001, ..pb::ActiveCheck::default() }
+}
+
+fn checking(change: impl FnOnce(&mut pb::ActiveCheck)) -> pb::RegisterRequest {
+    let mut check = good_check();
+    change(&mut check);
+    registering(|r| r.components[0].check = Some(check))
+}
+
 fn named() -> Option<pb::InstanceRef> {
     Some(pb::InstanceRef { service: "orders".into(), instance_id: "i-1".into(), incarnation: 1 })
 }
@@ -213,6 +232,84 @@ fn table() -> Vec<Wrong> {
             REGISTER,
             &registering(|r| r.components = (0..65).map(|n| component(&format!("c{n}"))).collect()),
             "registration.components",
+        ),
+        wrong(REGISTER, &checking(|c| c.ask = None), "registration.components[0].check.ask"),
+        wrong(REGISTER, &checking(|c| c.port = 0), "registration.components[0].check.port"),
+        wrong(REGISTER, &checking(|c| c.port = 65_536), "registration.components[0].check.port"),
+        wrong(REGISTER, &checking(|c| c.host = "a b".into()), "registration.components[0].check.host"),
+        wrong(REGISTER, &checking(|c| c.host = "10.0.0.9".into()), "registration.components[0].check.host"),
+        wrong(REGISTER, &checking(|c| c.host = "224.0.0.1".into()), "registration.components[0].check.host"),
+        wrong(REGISTER, &checking(|c| c.interval = seconds(0)), "registration.components[0].check.interval"),
+        wrong(
+            REGISTER,
+            &checking(|c| c.interval = seconds(3601)),
+            "registration.components[0].check.interval",
+        ),
+        wrong(REGISTER, &checking(|c| c.timeout = seconds(10)), "registration.components[0].check.timeout"),
+        wrong(REGISTER, &checking(|c| c.timeout = seconds(-1)), "registration.components[0].check.timeout"),
+        wrong(
+            REGISTER,
+            &checking(|c| {
+                c.interval = seconds(60);
+                c.timeout = seconds(31);
+            }),
+            "registration.components[0].check.timeout",
+        ),
+        wrong(
+            REGISTER,
+            &checking(|c| c.ask = Some(grpc_check("s".repeat(257)))),
+            "registration.components[0].check.grpc.service",
+        ),
+        wrong(
+            REGISTER,
+            &checking(|c| c.ask = Some(http_check("health", vec![]))),
+            "registration.components[0].check.http.path",
+        ),
+        wrong(
+            REGISTER,
+            &checking(|c| c.ask = Some(http_check("/\r\nhost: other", vec![]))),
+            "registration.components[0].check.http.path",
+        ),
+        wrong(
+            REGISTER,
+            &checking(|c| c.ask = Some(http_check(&format!("/{}", "p".repeat(1024)), vec![]))),
+            "registration.components[0].check.http.path",
+        ),
+        wrong(
+            REGISTER,
+            &checking(|c| c.ask = Some(http_check("/", vec![200, 600]))),
+            "registration.components[0].check.http.expected_statuses[1]",
+        ),
+        wrong(
+            REGISTER,
+            &checking(|c| c.ask = Some(http_check("/", vec![200; 17]))),
+            "registration.components[0].check.http.expected_statuses",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| {
+                r.components[0].check = Some(good_check());
+                r.components[0].capabilities = vec![pb::Capability::Backup.into()];
+            }),
+            "registration.components[0].capabilities",
+        ),
+        wrong(
+            REGISTER,
+            &registering(|r| {
+                r.components[0].check = Some(good_check());
+                r.components[0].report_interval = seconds(5);
+            }),
+            "registration.components[0].report_interval",
+        ),
+        wrong("/seaworthy.v1.HealthService/CheckNow", &pb::CheckNowRequest::default(), "instance_id"),
+        wrong(
+            "/seaworthy.v1.HealthService/CheckNow",
+            &pb::CheckNowRequest {
+                service: "orders".into(),
+                instance_id: "i-1".into(),
+                component: "Data".into(),
+            },
+            "component",
         ),
         wrong("/seaworthy.v1.FleetService/Heartbeat", &pb::HeartbeatRequest::default(), "heartbeats"),
         wrong(

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod active_checks;
 mod bad_bytes;
 mod bad_input;
 mod closing;

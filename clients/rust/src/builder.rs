@@ -169,10 +169,13 @@ impl Builder {
             version: self.version.clone(),
         };
         let registration = Arc::new(self.registration(instance_id));
-        let board = Board::new(Arc::new(identity), self.lifecycle, &self.components);
+        // What the control plane checks is not this process's to say.
+        let own: Vec<Component> =
+            self.components.into_iter().filter(|component| component.active_check.is_none()).collect();
+        let board = Board::new(Arc::new(identity), self.lifecycle, &own);
         let (status, watched) = watch::channel(Status::Connecting);
         let (stop, stopped) = oneshot::channel();
-        let checks = run_components(&board, self.components);
+        let checks = run_components(&board, own);
         let endpoint = tuned(endpoint);
         let keeper = Keeper { endpoint, registration, board: board.clone(), status, checks };
         // It ends by itself, soon after the agent is dropped: dropping leaves.

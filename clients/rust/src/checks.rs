@@ -6,6 +6,7 @@ mod disk;
 mod grpc;
 mod http;
 mod memory;
+pub mod once;
 mod tcp;
 
 pub use self::{disk::disk_space, grpc::grpc, http::http, memory::memory_available, tcp::tcp};

@@ -4,7 +4,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
-    Check, IntoCheck,
+    ActiveCheck, Check, IntoCheck,
     proto::seaworthy::v1::{self as wire},
     rules::Thresholds,
 };
@@ -34,6 +34,7 @@ pub struct Component {
     pub(crate) essential: bool,
     pub(crate) depends_on: Vec<String>,
     pub(crate) check: Option<Check>,
+    pub(crate) active_check: Option<ActiveCheck>,
     pub(crate) interval: Duration,
     pub(crate) timeout: Option<Duration>,
     pub(crate) expires_after: Option<Duration>,
@@ -50,6 +51,7 @@ impl Component {
             essential: false,
             depends_on: Vec::new(),
             check: None,
+            active_check: None,
             interval: DEFAULT_INTERVAL,
             timeout: None,
             expires_after: None,
@@ -83,6 +85,20 @@ impl Component {
     /// that panics or does not answer in time is unhealthy.
     pub fn check(mut self, check: impl IntoCheck) -> Self {
         self.check = Some(check.into_check());
+        self
+    }
+
+    /// Lets the control plane find out how it is, by asking over the network. The service then says nothing
+    /// of it: it cannot be pushed, and is not part of the [local health](crate::Handle::health). How often it
+    /// is asked is the check's own [`interval`](ActiveCheck::interval).
+    ///
+    /// ```
+    /// use seaworthy_client::{ActiveCheck, Component};
+    ///
+    /// let api = Component::new("api").essential().active_check(ActiveCheck::http(8080, "/health"));
+    /// ```
+    pub fn active_check(mut self, check: ActiveCheck) -> Self {
+        self.active_check = Some(check);
         self
     }
 
@@ -121,7 +137,11 @@ impl Component {
     pub(crate) fn thresholds(&self) -> Thresholds {
         // The builder refuses zero; before that it counts as one.
         let reports = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        let default = if self.check.is_some() { Thresholds::DEFAULT.fail } else { NonZeroU32::MIN };
+        let default = if self.check.is_some() || self.active_check.is_some() {
+            Thresholds::DEFAULT.fail
+        } else {
+            NonZeroU32::MIN
+        };
         Thresholds { fail: self.fail_threshold.map_or(default, reports), pass: reports(self.pass_threshold) }
     }
 
@@ -133,9 +153,14 @@ impl Component {
             essential: self.essential,
             depends_on: self.depends_on.clone(),
             capabilities: vec![wire::Capability::Health.into()],
-            report_interval: self.interval.try_into().ok(),
+            report_interval: match &self.active_check {
+                None => self.interval.try_into().ok(),
+                // It follows the check's.
+                Some(_) => None,
+            },
             fail_threshold: fail.get(),
             pass_threshold: pass.get(),
+            check: self.active_check.as_ref().map(ActiveCheck::to_wire),
         }
     }
 }

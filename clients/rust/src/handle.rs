@@ -44,7 +44,7 @@ impl Handle {
     /// newest report of each component is kept, and it is sent again after every reconnect.
     ///
     /// # Errors
-    /// No component of this name was given to the builder.
+    /// No component of this name was given to the builder, or the control plane checks it.
     pub fn push(&self, component: &str, report: Report) -> Result<(), UnknownComponent> {
         let position = self
             .board

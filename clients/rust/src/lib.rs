@@ -78,6 +78,7 @@
 //! It needs a tokio runtime with I/O and time. The message types of the wire contract are in [`proto`], for
 //! what this library does not wrap; the rules by which both ends judge are in [`rules`].
 
+mod active_check;
 mod agent;
 mod builder;
 mod check;
@@ -101,6 +102,7 @@ mod status;
 #[cfg(feature = "server")]
 pub use self::health_service::{HealthServer, HealthService, Watching};
 pub use self::{
+    active_check::ActiveCheck,
     agent::Agent,
     builder::{AttachError, Builder, Problem},
     check::{Check, IntoCheck},

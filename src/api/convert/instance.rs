@@ -6,10 +6,11 @@ use crate::{
     fleet::{
         lifecycle::Lifecycle,
         names::InstanceKey,
-        registration::{Capability, Component, Registration},
+        registration::{ActiveCheck, Capability, Component, Registration},
         snapshot::{ComponentHealth, Instance, Removal, Subject, Tombstone, Transition},
     },
     health::Verdict,
+    probe::Ask,
 };
 
 /// An instance.
@@ -79,7 +80,8 @@ fn registration(value: &Registration) -> pb::Registration {
 }
 
 fn component(of: &Registration, value: &Component) -> pb::Component {
-    let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds } = value;
+    let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds, check } =
+        value;
     pb::Component {
         name: name.to_string(),
         kind: kind.clone(),
@@ -93,6 +95,26 @@ fn component(of: &Registration, value: &Component) -> pb::Component {
         report_interval: Some(duration(*report_interval)),
         fail_threshold: thresholds.fail.get(),
         pass_threshold: thresholds.pass.get(),
+        check: check.as_deref().map(active_check),
+    }
+}
+
+fn active_check(value: &ActiveCheck) -> pb::ActiveCheck {
+    let ActiveCheck { ask, host, port, interval, timeout } = value;
+    let ask = match ask {
+        Ask::Grpc { service } => pb::active_check::Ask::Grpc(pb::GrpcCheck { service: service.clone() }),
+        Ask::Http { path, expected } => pb::active_check::Ask::Http(pb::HttpCheck {
+            path: path.clone(),
+            expected_statuses: expected.iter().copied().map(u32::from).collect(),
+        }),
+        Ask::Tcp => pb::active_check::Ask::Tcp(pb::TcpCheck {}),
+    };
+    pb::ActiveCheck {
+        ask: Some(ask),
+        port: port.get().into(),
+        host: host.to_string(),
+        interval: Some(duration(*interval)),
+        timeout: Some(duration(*timeout)),
     }
 }
 

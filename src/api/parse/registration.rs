@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
 
-use super::{Fields, bounded_duration, spec::spec, within};
+use super::{Fields, active_check::active_check, bounded_duration, spec::spec, within};
 use crate::{
     api::proto::v1 as pb,
+    checks,
     error::Result,
     fleet::{
         self, Claim,
@@ -22,6 +24,7 @@ use crate::{
     },
     health::component::Thresholds,
     id::{Entropy, SessionToken, TokenHash},
+    probe::permit::Rules,
 };
 
 /// Longest version.
@@ -44,13 +47,30 @@ pub struct Defaults {
     pub lease_ttl: Duration,
     /// Makes ids for instances that bring none.
     pub entropy: Entropy,
+    /// Says whom active checks may ask.
+    pub checks: checks::Handle,
 }
 
-/// A request to register: what, and on what grounds it may take over an id.
+/// What the components of a registration are read with.
+struct Given {
+    /// How often a component reports that does not say so.
+    interval: Duration,
+    /// Whom active checks may ask.
+    rules: Arc<Rules>,
+    /// Where the registration comes from.
+    peer: Option<IpAddr>,
+}
+
+/// A request to register: what, and on what grounds it may take over an id. `peer`: where it comes from.
 ///
 /// # Errors
 /// Names every field that is wrong, under `path`.
-pub fn request(defaults: &Defaults, path: &str, wire: pb::RegisterRequest) -> Result<(Registration, Claim)> {
+pub fn request(
+    defaults: &Defaults,
+    peer: Option<IpAddr>,
+    path: &str,
+    wire: pb::RegisterRequest,
+) -> Result<(Registration, Claim)> {
     let pb::RegisterRequest { registration: wire, session_token, request_id } = wire;
     let mut fields = Fields::default();
     let token = (!session_token.is_empty()).then(|| SessionToken::from_wire(session_token).hash());
@@ -60,7 +80,7 @@ pub fn request(defaults: &Defaults, path: &str, wire: pb::RegisterRequest) -> Re
     let request = (!request_id.is_empty()).then(|| TokenHash::of(&request_id));
     let path = within(path, "registration");
     let parsed = match wire {
-        Some(wire) => registration(&mut fields, defaults, &path, wire)?,
+        Some(wire) => registration(&mut fields, defaults, peer, &path, wire)?,
         None => {
             fields.wrong(path, "is missing");
             None
@@ -72,6 +92,7 @@ pub fn request(defaults: &Defaults, path: &str, wire: pb::RegisterRequest) -> Re
 fn registration(
     fields: &mut Fields,
     defaults: &Defaults,
+    peer: Option<IpAddr>,
     path: &str,
     wire: pb::Registration,
 ) -> Result<Option<Registration>> {
@@ -108,7 +129,8 @@ fn registration(
         }
     };
     let labels = labels(fields, &within(path, "labels"), wire_labels);
-    let components = components(fields, &within(path, "components"), interval, wire_components);
+    let given = Given { interval, rules: defaults.checks.rules(), peer };
+    let components = components(fields, &within(path, "components"), &given, wire_components);
     let version = text(fields, &within(path, "version"), version, MAX_VERSION);
     let zone = text(fields, &within(path, "zone"), zone, MAX_WORD);
     let address = fields.take(within(path, "address"), checked_address(address)).unwrap_or_default();
@@ -177,12 +199,7 @@ fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> BTr
     wire.into_iter().collect()
 }
 
-fn components(
-    fields: &mut Fields,
-    path: &str,
-    interval: Duration,
-    wire: Vec<pb::Component>,
-) -> Vec<Component> {
+fn components(fields: &mut Fields, path: &str, given: &Given, wire: Vec<pb::Component>) -> Vec<Component> {
     if wire.len() > MAX_COMPONENTS {
         fields.wrong(path, format!("has {} components; {MAX_COMPONENTS} are the most", wire.len()));
         return Vec::new();
@@ -194,7 +211,7 @@ fn components(
         if names[..at].contains(&component_wire.name) {
             fields.wrong(within(&path, "name"), format!("{} is named twice", component_wire.name));
         }
-        found.extend(component(fields, &path, interval, &names, component_wire));
+        found.extend(component(fields, &path, given, &names, component_wire));
     }
     // Positions are only meaningful when every component could be read.
     if found.len() == names.len() {
@@ -212,7 +229,7 @@ fn components(
 fn component(
     fields: &mut Fields,
     path: &str,
-    interval: Duration,
+    given: &Given,
     names: &[String],
     wire: pb::Component,
 ) -> Option<Component> {
@@ -225,6 +242,7 @@ fn component(
         report_interval,
         fail_threshold,
         pass_threshold,
+        check,
     } = wire;
     let name = fields.take(within(path, "name"), ComponentName::parse(&name));
     let kind = text(fields, &within(path, "kind"), kind, MAX_WORD);
@@ -265,13 +283,20 @@ fn component(
     if found.is_empty() {
         found.push(Capability::Health);
     }
-    let report_interval = bounded_duration(
-        fields,
-        &within(path, "report_interval"),
-        report_interval,
-        interval,
-        REPORT_INTERVALS,
-    );
+    let asks = check.is_some();
+    let check =
+        check.and_then(|check| active_check(fields, &within(path, "check"), &given.rules, given.peer, check));
+    if asks && !found.contains(&Capability::Health) {
+        let field = within(path, "capabilities");
+        fields.wrong(field, "have no HEALTH, which `check` finds out; add it, or take `check` away");
+    }
+    // What is checked is heard of at the interval of its check.
+    let interval = check.as_ref().map_or(given.interval, |check| check.interval);
+    let field = within(path, "report_interval");
+    let report_interval = bounded_duration(fields, &field, report_interval, interval, REPORT_INTERVALS);
+    if check.is_some() && report_interval != interval {
+        fields.wrong(field, format!("is not the interval of `check`, {interval:?}; leave it away"));
+    }
     let mut threshold = |field: &str, asked: u32, default: NonZeroU32| match NonZeroU32::new(asked) {
         None => default,
         Some(asked) if asked.get() <= MAX_THRESHOLD => asked,
@@ -295,5 +320,6 @@ fn component(
         capabilities: found,
         report_interval,
         thresholds,
+        check: check.map(Box::new),
     })
 }

@@ -64,6 +64,15 @@ fn report(
         fields
             .wrong(within(path, "component"), format!("{named:?} was not declared by {}", registration.key));
     }
+    let checked =
+        position.and_then(|at| registration.components.get(at)).is_some_and(|it| it.check.is_some());
+    if checked {
+        let named = within(path, "component");
+        fields.wrong(
+            named,
+            format!("{component} has an active check: the control plane finds out itself how it is"),
+        );
+    }
     let state = match pb::HealthState::try_from(state) {
         Ok(pb::HealthState::Healthy) => Some(Reported::Healthy),
         Ok(pb::HealthState::Degraded) => Some(Reported::Degraded),

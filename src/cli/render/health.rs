@@ -115,9 +115,11 @@ impl Tree {
         {
             facts.push(format!("last said {}", words::health(health.reported_state()).plain));
         }
+        // Who found out how it is: the control plane, or the instance.
+        let done = if declared.check.is_some() { "checked" } else { "reported" };
         facts.push(match &health.report_time {
-            Some(time) => format!("reported {}", when::ago(Some(time), self.now)),
-            None => "never reported".to_owned(),
+            Some(time) => format!("{done} {}", when::ago(Some(time), self.now)),
+            None => format!("never {done}"),
         });
         let name = match declared.kind.as_str() {
             "" => declared.name.clone(),

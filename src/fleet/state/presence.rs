@@ -8,7 +8,7 @@ use super::{Due, State};
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{
-        lifecycle::Lifecycle,
+        lifecycle::{Lifecycle, is_checked},
         member::{OpenSession, Report},
         names::InstanceKey,
         refusal::Refusal,
@@ -95,6 +95,26 @@ impl State {
         }
     }
 
+    /// Takes what an active check found of a component. That is no sign of life: the lease runs on, who is
+    /// lost stays lost, and who was not heard since the start stays unconfirmed. False: it is not wanted,
+    /// because that incarnation is gone, lost or stopped.
+    pub(in crate::fleet) fn checked(
+        &mut self,
+        now: Now,
+        key: &InstanceKey,
+        incarnation: u64,
+        report: Report,
+    ) -> bool {
+        let component = report.component;
+        let wanted = self.member(key, incarnation).filter(|member| is_checked(member.lifecycle()));
+        let Some(first) = wanted.map(|member| member.silence(component).is_none()) else { return false };
+        let _ = self.change(now, key, incarnation, |member| (member.report(vec![report], now), false));
+        if first {
+            self.watch_silence(key, incarnation, component);
+        }
+        true
+    }
+
     pub(in crate::fleet) fn watch_silence(&mut self, key: &InstanceKey, incarnation: u64, component: usize) {
         if let Some((since, patience)) =
             self.member(key, incarnation).and_then(|member| member.silence(component))
@@ -151,9 +171,21 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::{
-        fleet::testing::{Fleet, key, report},
-        health::component::Reported::{self, Healthy, Unhealthy},
+        fleet::{
+            lifecycle::Lifecycle,
+            record,
+            state::State,
+            testing::{Fleet, birth, key, limits, registration, report, start},
+        },
+        health::{
+            State as Health,
+            component::Reported::{self, Healthy, Unhealthy},
+        },
+        store::Entry,
+        time::Now,
     };
 
     #[test]
@@ -176,5 +208,55 @@ mod tests {
         }
         assert_eq!(say(Healthy), (false, true), "healthy before and after");
         assert_eq!(say(Healthy), (false, false));
+    }
+
+    fn checked(state: &mut State, now: Now, incarnation: u64, found: Reported) -> bool {
+        state.checked(now, &key("orders", "i-1"), incarnation, report(found).remove(0))
+    }
+
+    #[test]
+    fn a_check_counts_like_a_report_and_keeps_nobody_alive() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        fleet.register(&key);
+        assert!(checked(&mut fleet.state, fleet.now, 1, Reported::Healthy));
+        assert_eq!(fleet.state.member(&key, 1).unwrap().health().state, Health::Healthy);
+        fleet.pass(Duration::from_secs(10));
+        assert!(checked(&mut fleet.state, fleet.now, 1, Reported::Unhealthy));
+        assert_eq!(fleet.state.member(&key, 1).unwrap().health().state, Health::Unhealthy);
+        assert!(!checked(&mut fleet.state, fleet.now, 2, Reported::Healthy), "of another incarnation");
+        // Its lease runs from the registration, whatever was found since.
+        fleet.pass(Duration::from_secs(6));
+        while fleet.state.tick(fleet.now, 8).more {}
+        assert_eq!(fleet.state.member(&key, 1).unwrap().lifecycle(), Lifecycle::Lost);
+        assert!(!checked(&mut fleet.state, fleet.now, 1, Reported::Healthy), "it is lost");
+        assert_eq!(fleet.state.member(&key, 1).unwrap().lifecycle(), Lifecycle::Lost);
+    }
+
+    #[test]
+    fn a_check_does_not_confirm_who_was_not_heard_since_the_start() {
+        let born = birth(registration(&key("orders", "i-1")), 1, start().wall);
+        let value = record::encode_instance(&born).unwrap();
+        let entry = Entry { key: record::instance_key(&born.registration.key), value, revision: 1 };
+        let mut state = State::new(limits());
+        state.admit(start(), record::decode_instance(&entry).unwrap());
+        assert!(checked(&mut state, start(), 1, Reported::Healthy));
+        let member = state.member(&key("orders", "i-1"), 1).unwrap();
+        assert_eq!((member.confirmed(), member.health().state), (false, Health::Unknown));
+        assert_eq!(member.part(0).unwrap().state, Health::Healthy, "what was found is known all the same");
+    }
+
+    #[test]
+    fn checks_that_are_not_made_any_more_are_silence() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        let mut born = registration(&key);
+        born.lease_ttl = Duration::from_secs(600);
+        born.components[0].report_interval = Duration::from_secs(10);
+        crate::fleet::testing::register_as(&mut fleet.state, fleet.now, born);
+        checked(&mut fleet.state, fleet.now, 1, Reported::Healthy);
+        fleet.pass(Duration::from_secs(31));
+        while fleet.state.tick(fleet.now, 8).more {}
+        assert_eq!(fleet.state.member(&key, 1).unwrap().part(0).unwrap().state, Health::Unknown);
     }
 }

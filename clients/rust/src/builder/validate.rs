@@ -143,6 +143,17 @@ fn components(problems: &mut Problems, components: &[Component]) {
         if let Some(problem) = component.check.as_ref().and_then(|check| check.problem()) {
             problems.add(at("check"), problem);
         }
+        if let Some(active) = &component.active_check {
+            for (field, problem) in active.problems() {
+                problems.add(at(&format!("active_check.{field}")), problem);
+            }
+            let pushed = component.check.is_none() && component.expires_after.is_none();
+            problems.unless(
+                pushed,
+                &at("active_check"),
+                "leaves nothing to the service; take its other check away",
+            );
+        }
         let watchdog = component.expires_after.is_some() && component.check.is_some();
         problems.unless(!watchdog, &at("expires_after"), "is for pushed components; this one has a check");
     }
@@ -168,7 +179,7 @@ fn in_a_circle(components: &[Component]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Agent, checks};
+    use crate::{ActiveCheck, Agent, checks};
 
     fn builder() -> Builder {
         Agent::builder("http://127.0.0.1:50051", "orders")
@@ -227,6 +238,14 @@ mod tests {
             (component(one().fail_threshold(0)), &["components[0].fail_threshold"]),
             (component(one().pass_threshold(101)), &["components[0].pass_threshold"]),
             (component(one().check(checks::http("https://example.org/"))), &["components[0].check"]),
+            (
+                component(one().active_check(ActiveCheck::tcp(0).timeout(Duration::from_secs(60)))),
+                &["components[0].active_check.port", "components[0].active_check.timeout"],
+            ),
+            (
+                component(one().check(|| async {}).active_check(ActiveCheck::http(8080, "health"))),
+                &["components[0].active_check.path", "components[0].active_check"],
+            ),
             (
                 component(one().check(|| async {}).expires_after(Duration::from_secs(9))),
                 &["components[0].expires_after"],

@@ -1,6 +1,6 @@
 //! A dependency that speaks `grpc.health.v1`.
 
-use tonic::transport::Endpoint;
+use tonic::transport::{Endpoint, Uri};
 
 use crate::{
     Check, Report,
@@ -24,14 +24,25 @@ pub fn grpc(endpoint: impl Into<String>, service: impl Into<String>) -> Check {
     }
 }
 
+/// Largest headers and largest message that are taken of an answer, which needs a few bytes of each.
+const MAX_HEADERS: u32 = 16 << 10;
+const MAX_MESSAGE: usize = 4 << 10;
+
+/// Asks once. `origin` is what the server is told that it was called by.
+pub(super) async fn ask_as(endpoint: Endpoint, origin: Uri, service: String) -> Report {
+    ask(endpoint.origin(origin), service).await
+}
+
 async fn ask(endpoint: Endpoint, service: String) -> Report {
+    let endpoint = endpoint.http2_max_header_list_size(MAX_HEADERS);
     let channel = match endpoint.connect().await {
         Ok(channel) => channel,
         Err(error) => {
             return Report::unhealthy(format!("cannot connect to {}: {}", endpoint.uri(), rt::chain(&error)));
         }
     };
-    match HealthClient::new(channel).check(HealthCheckRequest { service }).await {
+    let mut client = HealthClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    match client.check(HealthCheckRequest { service }).await {
         Ok(answer) => judge(answer.into_inner().status()),
         Err(status) => Report::unhealthy(format!("{:?}: {}", status.code(), status.message())),
     }

@@ -20,18 +20,21 @@ const MAX_STATUS_LINE: usize = 1024;
 pub fn http(url: impl Into<String>) -> Check {
     let url = url.into();
     match Target::parse(&url) {
-        Some(target) => Check::new(move || ask(target.clone())),
+        Some(target) => Check::new(move || {
+            let target = target.clone();
+            async move { ask(&target, &[]).await }
+        }),
         None => Check::invalid(format!("is for `{url}`; it must be like http://host:port/path")),
     }
 }
 
 #[derive(Clone, Debug)]
-struct Target {
+pub(super) struct Target {
     /// `host:port`, to connect to.
-    address: String,
+    pub(super) address: String,
     /// For the Host header.
-    authority: String,
-    path: String,
+    pub(super) authority: String,
+    pub(super) path: String,
 }
 
 impl Target {
@@ -50,19 +53,21 @@ impl Target {
     }
 }
 
-async fn ask(target: Target) -> Report {
-    match status(&target).await {
-        Ok(status) => judge(&target, status),
+/// Asks once. `expected`: the statuses that are healthy; none for 200 to 299.
+pub(super) async fn ask(target: &Target, expected: &[u16]) -> Report {
+    match status(target).await {
+        Ok(status) => judge(target, status, expected),
         Err(error) => {
             Report::unhealthy(format!("cannot ask http://{}{}: {error}", target.authority, target.path))
         }
     }
 }
 
-fn judge(target: &Target, status: u16) -> Report {
+fn judge(target: &Target, status: u16, expected: &[u16]) -> Report {
     let says = || format!("http://{}{} answered {status}", target.authority, target.path);
     let report = match status {
-        200..=299 => Report::healthy(),
+        200..=299 if expected.is_empty() => Report::healthy(),
+        _ if expected.contains(&status) => Report::healthy(),
         429 => Report::degraded(says()),
         _ => Report::unhealthy(says()),
     };

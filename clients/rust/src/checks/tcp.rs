@@ -14,7 +14,8 @@ pub fn tcp(address: impl Into<String>) -> Check {
     Check::new(move || connect(address.clone()))
 }
 
-async fn connect(address: String) -> Report {
+/// Connects once.
+pub(super) async fn connect(address: String) -> Report {
     match TcpStream::connect(&address).await {
         Ok(_) => Report::healthy(),
         Err(error) => Report::unhealthy(format!("cannot connect to {address}: {error}")),

@@ -1,0 +1,281 @@
+//! One check over the network: gRPC health, HTTP or TCP, of an address that is settled, with a time limit.
+//!
+//! A port to the outside: it knows neither instances nor schedules. Whom may be asked is `permit`, pure;
+//! names become addresses in `resolve`, once, so that what was permitted is what is connected to. How the
+//! questions are asked is the client library's: it asks the same ones from within a service.
+
+pub mod permit;
+pub mod resolve;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use seaworthy_client::{HealthState, Report, checks::once, rules::Reported};
+use tokio::time::timeout;
+
+/// Longest name of a host.
+const MAX_HOST: usize = 253;
+/// Longest label of a name.
+const MAX_LABEL: usize = 63;
+
+/// What is asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// The standard gRPC health service.
+    Grpc {
+        /// The name that is asked for; empty for the server as a whole.
+        service: String,
+    },
+    /// A GET by plain HTTP.
+    Http {
+        /// Path and query: printable ASCII that begins with a slash.
+        path: String,
+        /// The statuses that are healthy; none for 200 to 299.
+        expected: Vec<u16>,
+    },
+    /// A TCP connection.
+    Tcp,
+}
+
+/// The kinds of questions, as they are counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// The standard gRPC health service.
+    Grpc,
+    /// HTTP.
+    Http,
+    /// TCP.
+    Tcp,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::Grpc, Kind::Http, Kind::Tcp];
+
+    /// The word for it, wherever it is read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Grpc => "grpc",
+            Kind::Http => "http",
+            Kind::Tcp => "tcp",
+        }
+    }
+}
+
+impl Ask {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Ask::Grpc { .. } => Kind::Grpc,
+            Ask::Http { .. } => Kind::Http,
+            Ask::Tcp => Kind::Tcp,
+        }
+    }
+
+    /// Bytes that it holds on the heap.
+    pub fn weight(&self) -> usize {
+        match self {
+            Ask::Grpc { service } => service.len(),
+            Ask::Http { path, expected } => path.len() + expected.len() * size_of::<u16>(),
+            Ask::Tcp => 0,
+        }
+    }
+}
+
+/// Whom to ask.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Host {
+    /// The address that the registration came from.
+    Peer,
+    /// This address.
+    Ip(IpAddr),
+    /// Whatever this name means when it is asked: a DNS name in lower case.
+    Name(String),
+}
+
+impl Host {
+    /// Reads an address or a name; empty for the peer.
+    ///
+    /// # Errors
+    /// It is neither; the words say what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Host::Peer);
+        }
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Host::Ip(ip.to_canonical()));
+        }
+        let label = |label: &str| {
+            let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            let edge = |end: &str| !end.starts_with('-') && !end.ends_with('-');
+            (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(inner) && edge(label)
+        };
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if name.len() <= MAX_HOST && name.split('.').all(label) {
+            return Ok(Host::Name(name.to_ascii_lowercase()));
+        }
+        Err("is neither an IP address nor a DNS name; write it without a port, like 10.0.0.7 or db.internal"
+            .to_owned())
+    }
+}
+
+impl fmt::Display for Host {
+    /// As [`Host::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Peer => Ok(()),
+            Host::Ip(ip) => write!(f, "{ip}"),
+            Host::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// How it is.
+    pub state: Reported,
+    /// Why, for people: at most 4 KiB, without control characters. Empty where it is healthy.
+    pub message: String,
+    /// Figures and facts, bounded like those of a report.
+    pub details: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    /// It is not healthy, for a reason that no answer gave.
+    pub fn unhealthy(message: impl Into<String>) -> Self {
+        Report::unhealthy(message).into()
+    }
+}
+
+impl From<Report> for Outcome {
+    fn from(report: Report) -> Self {
+        let state = match report.state() {
+            HealthState::Healthy => Reported::Healthy,
+            HealthState::Degraded => Reported::Degraded,
+            HealthState::Unhealthy | HealthState::Unknown => Reported::Unhealthy,
+        };
+        let details = report.details().iter().map(|(key, value)| (key.clone(), printable(value)));
+        Self { state, message: printable(report.message()), details: details.collect() }
+    }
+}
+
+/// What a stranger said is shown to people.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Asks once. `authority` is the name that the other end is called by: `10.0.0.7:8080`. None: there was no
+/// answer within `limit`. Nothing is left behind either way. Cancel safe.
+pub async fn ask(ask: &Ask, address: SocketAddr, authority: &str, limit: Duration) -> Option<Outcome> {
+    let report = async {
+        match ask {
+            Ask::Grpc { service } => once::grpc(address, authority, service).await,
+            Ask::Http { path, expected } => once::http(address, authority, path, expected).await,
+            Ask::Tcp => once::tcp(address).await,
+        }
+    };
+    timeout(limit, report).await.ok().map(Outcome::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::task::{self, OnEnd};
+
+    #[test]
+    fn hosts_as_a_table() {
+        for (text, host) in [
+            ("", Some(Host::Peer)),
+            ("10.0.0.7", Some(Host::Ip([10, 0, 0, 7].into()))),
+            ("::ffff:10.0.0.7", Some(Host::Ip([10, 0, 0, 7].into()))),
+            ("::1", Some(Host::Ip(std::net::Ipv6Addr::LOCALHOST.into()))),
+            ("DB.Internal.", Some(Host::Name("db.internal".into()))),
+            ("db_1", Some(Host::Name("db_1".into()))),
+            ("db:5432", None),
+            ("[::1]", None),
+            ("a b", None),
+            ("a..b", None),
+            ("-a", None),
+            ("a\r\nX: y", None),
+            (".", None),
+        ] {
+            assert_eq!(Host::parse(text).ok(), host, "{text:?}");
+        }
+        assert!(Host::parse(&"a.".repeat(127)).is_ok() && Host::parse(&"a.".repeat(128)).is_err());
+    }
+
+    /// A listener that answers every connection with these bytes, and then says nothing more.
+    async fn says(answer: Vec<u8>) -> (SocketAddr, task::Task<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = task::spawn("peer", OnEnd::Fine, async move {
+            let mut kept = Vec::new();
+            while let Ok((mut peer, _)) = listener.accept().await {
+                let mut request = [0; 256];
+                if peer.read(&mut request).await.is_ok() {
+                    peer.write_all(&answer).await.ok();
+                }
+                kept.push(peer);
+            }
+        });
+        (address, task)
+    }
+
+    fn http(expected: &[u16]) -> Ask {
+        Ask::Http { path: "/".into(), expected: expected.to_vec() }
+    }
+
+    #[tokio::test]
+    async fn answers_are_judged_and_made_printable() {
+        for (answer, expected, state) in [
+            ("HTTP/1.1 200 OK\r\n", vec![], Reported::Healthy),
+            ("HTTP/1.1 429 Slow\r\n", vec![], Reported::Degraded),
+            ("HTTP/1.1 429 Slow\r\n", vec![429], Reported::Healthy),
+            ("HTTP/1.1 302 Found\r\n", vec![], Reported::Unhealthy),
+            ("HTTP/1.1 302 Found\r\n", vec![301, 302], Reported::Healthy),
+            ("HTTP/1.1 200 OK\r\n", vec![204], Reported::Unhealthy),
+            ("\u{1b}[2J\n", vec![], Reported::Unhealthy),
+        ] {
+            let (address, _task) = says(answer.into()).await;
+            let found = ask(&http(&expected), address, "peer:1", Duration::from_secs(20)).await.unwrap();
+            assert_eq!(found.state, state, "{answer:?} {expected:?}: {}", found.message);
+            assert!(!found.message.contains(char::is_control));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_grpc_answers_is_bounded_and_garbage_is_an_outcome() {
+        let (address, _task) = says(vec![b'x'; 1 << 16]).await;
+        let grpc = Ask::Grpc { service: String::new() };
+        let found = ask(&grpc, address, "peer:1", Duration::from_secs(20)).await.unwrap();
+        assert_eq!(found.state, Reported::Unhealthy);
+        assert!(found.message.len() <= 4096);
+    }
+
+    #[test]
+    fn what_a_stranger_says_cannot_move_a_cursor() {
+        let said = Report::unhealthy("\u{1b}[2Jgone\r\n").detail("status", "\u{7}");
+        let shown = Outcome::from(said);
+        assert_eq!((&*shown.message, &*shown.details["status"]), (" [2Jgone  ", " "));
+    }
+
+    #[tokio::test]
+    async fn silence_ends_at_the_limit() {
+        let (address, _task) = says(Vec::new()).await;
+        assert_eq!(ask(&http(&[]), address, "peer:1", Duration::from_millis(20)).await, None);
+        assert_eq!(
+            ask(&Ask::Tcp, address, "peer:1", Duration::from_secs(20)).await.unwrap().state,
+            Reported::Healthy
+        );
+    }
+}

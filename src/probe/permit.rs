@@ -1,0 +1,194 @@
+//! Whom a check may ask: pure. A registration must not be able to make the control plane look around in
+//! networks that only it can reach.
+//!
+//! The address that a registration came from may be asked, for it has spoken itself. Anything else has to be
+//! inside a network that the operator has named. Never, whatever is named, the control plane's own ports;
+//! and what is no ordinary address (link-local, where clouds keep their metadata, multicast, unspecified,
+//! translated) only where a named network lies within just that range, so that `0.0.0.0/0` does not open it.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Ranges that hold no ordinary address, and what they are.
+const SPECIAL: [(&str, IpNet); 8] = [
+    ("unspecified", v4([0, 0, 0, 0], 8)),
+    ("link-local", v4([169, 254, 0, 0], 16)),
+    ("multicast", v4([224, 0, 0, 0], 4)),
+    ("broadcast", v4([255, 255, 255, 255], 32)),
+    ("unspecified", v6(Ipv6Addr::UNSPECIFIED, 128)),
+    ("link-local", v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)),
+    ("multicast", v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+    ("translated", v6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96)),
+];
+
+const fn v4(octets: [u8; 4], prefix: u8) -> IpNet {
+    let [a, b, c, d] = octets;
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix))
+}
+
+const fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(address, prefix))
+}
+
+/// What is permitted.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whether who registers may be asked where it came from: not behind a proxy, which is whom it came from.
+    pub peers: bool,
+    /// Networks that the operator has named.
+    pub networks: Vec<IpNet>,
+    /// Where the control plane itself listens.
+    pub own: Vec<SocketAddr>,
+}
+
+/// Why somebody may not be asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refused {
+    /// It is a port of the control plane.
+    Own(SocketAddr),
+    /// It is no ordinary address, and no network within its range is named.
+    Special(IpAddr, &'static str, IpNet),
+    /// It is neither who registered (true) or that counts for nothing (false), nor in a network that is named.
+    Outside(IpAddr, bool),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Own(target) => {
+                write!(f, "{target} is a port of the control plane itself, which is never checked")
+            }
+            Refused::Special(ip, what, range) => write!(
+                f,
+                "{ip} is {what}; it is not checked unless checks.allowed_networks names a network within {range}"
+            ),
+            Refused::Outside(ip, true) => write!(
+                f,
+                "{ip} is neither the address that the registration came from nor inside a network of \
+                 checks.allowed_networks"
+            ),
+            Refused::Outside(ip, false) => write!(
+                f,
+                "{ip} is not inside a network of checks.allowed_networks, and checks.ask_peers is false"
+            ),
+        }
+    }
+}
+
+impl Rules {
+    /// Whether this address may be asked for whoever registered from `peer`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn permit(&self, target: SocketAddr, peer: Option<IpAddr>) -> Result<(), Refused> {
+        let ip = target.ip().to_canonical();
+        if self.own.iter().any(|own| is_own(*own, ip, target.port())) {
+            return Err(Refused::Own(SocketAddr::new(ip, target.port())));
+        }
+        let named = || self.networks.iter().filter(|network| network.contains(&ip));
+        if let Some((what, range)) = SPECIAL.iter().find(|(_, range)| range.contains(&ip)) {
+            let within = named().any(|network| range.contains(network));
+            return if within { Ok(()) } else { Err(Refused::Special(ip, what, *range)) };
+        }
+        let is_peer = self.peers && peer.map(|peer| peer.to_canonical()) == Some(ip);
+        if is_peer || named().next().is_some() {
+            return Ok(());
+        }
+        Err(Refused::Outside(ip, self.peers))
+    }
+}
+
+/// Whether a connection to this address would reach a listener.
+fn is_own(own: SocketAddr, ip: IpAddr, port: u16) -> bool {
+    let listens = own.ip().to_canonical();
+    own.port() == port && (listens == ip || (listens.is_unspecified() && (ip.is_loopback() || is_local(ip))))
+}
+
+/// Whether an address is one of this machine's: only then may a socket be bound to it. Asked only of a
+/// target that has the port of a listener on every address.
+fn is_local(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(networks: &[&str], own: &[&str]) -> Rules {
+        Rules {
+            peers: true,
+            networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
+            own: own.iter().map(|own| own.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn who_may_be_asked_as_a_table() {
+        const PEER: &str = "10.0.0.7";
+        for (target, networks, permitted) in [
+            ("10.0.0.7:80", &[][..], true),
+            ("[::ffff:10.0.0.7]:80", &[], true),
+            ("10.0.0.8:80", &[], false),
+            ("10.0.0.8:80", &["10.0.0.0/24"], true),
+            ("[::ffff:10.0.0.8]:80", &["10.0.0.0/24"], true),
+            ("10.0.1.8:80", &["10.0.0.0/24"], false),
+            ("127.0.0.1:80", &[], false),
+            ("127.0.0.1:80", &["127.0.0.0/8"], true),
+            ("[::1]:80", &["127.0.0.0/8"], false),
+            ("169.254.169.254:80", &["0.0.0.0/0"], false),
+            ("[::ffff:169.254.169.254]:80", &["0.0.0.0/0", "::/0"], false),
+            ("[64:ff9b::a9fe:a9fe]:80", &["::/0"], false),
+            ("169.254.169.254:80", &["169.254.169.254/32"], true),
+            ("[fe80::1]:80", &["::/0"], false),
+            ("[fe80::1]:80", &["fe80::/64"], true),
+            ("224.0.0.1:80", &["0.0.0.0/0"], false),
+            ("255.255.255.255:80", &["0.0.0.0/0"], false),
+            ("[ff02::1]:80", &["::/0"], false),
+            ("0.0.0.0:80", &["0.0.0.0/0"], false),
+            ("[::]:80", &["::/0"], false),
+            ("8.8.8.8:80", &["0.0.0.0/0"], true),
+        ] {
+            let found = rules(networks, &[]).permit(target.parse().unwrap(), Some(PEER.parse().unwrap()));
+            assert_eq!(found.is_ok(), permitted, "{target} {networks:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_not_asked_in_place_of_who_is_behind_it() {
+        let proxy: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let asked = |peers, networks: &[&str]| {
+            Rules { peers, ..rules(networks, &[]) }.permit(proxy, Some(proxy.ip()))
+        };
+        assert_eq!(asked(true, &[]), Ok(()));
+        assert_eq!(asked(false, &[]), Err(Refused::Outside(proxy.ip(), false)));
+        assert_eq!(asked(false, &["127.0.0.0/8"]), Ok(()));
+    }
+
+    #[test]
+    fn who_registers_from_a_special_address_is_not_asked_there() {
+        let metadata: SocketAddr = "169.254.169.254:80".parse().unwrap();
+        assert!(rules(&[], &[]).permit(metadata, Some(metadata.ip())).is_err());
+    }
+
+    #[test]
+    fn the_control_plane_is_never_asked() {
+        for (own, target, refused) in [
+            ("127.0.0.1:50051", "127.0.0.1:50051", true),
+            ("127.0.0.1:50051", "[::ffff:127.0.0.1]:50051", true),
+            ("127.0.0.1:50051", "127.0.0.1:50052", false),
+            ("127.0.0.1:50051", "127.0.0.2:50051", false),
+            ("0.0.0.0:50051", "127.0.0.2:50051", true),
+            ("[::]:50051", "127.0.0.1:50051", true),
+            // A documentation address: no machine has it.
+            ("0.0.0.0:50051", "192.0.2.1:50051", false),
+        ] {
+            let target: SocketAddr = target.parse().unwrap();
+            let found = rules(&["0.0.0.0/0", "127.0.0.1/32"], &[own]).permit(target, Some(target.ip()));
+            assert_eq!(matches!(found, Err(Refused::Own(_))), refused, "{own} {target}: {found:?}");
+        }
+    }
+}
