@@ -8,6 +8,7 @@
 pub mod changes;
 mod circles;
 mod declared;
+pub mod explain;
 mod graves;
 mod group;
 mod journal;

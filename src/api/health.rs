@@ -6,7 +6,7 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::instance,
+    convert::{explain, instance},
     page,
     parse::{self, Fields},
     proto::{server::health_service_server::HealthService, v1 as pb},
@@ -51,6 +51,21 @@ impl HealthApi {
         let pb::GetHealthRequest { service, instance_id, component } = wire;
         let target = Target::parse(&service, &instance_id, &component)?;
         Ok(pb::GetHealthResponse { health: Some(of(&self.fleet, &target)?) })
+    }
+
+    async fn explain(&self, wire: pb::ExplainRequest) -> Result<pb::ExplainResponse> {
+        let pb::ExplainRequest { service, instance_id, component } = wire;
+        let named = [&service, &instance_id, &component].iter().any(|name| !name.is_empty());
+        let found = if named {
+            match Target::parse(&service, &instance_id, &component)? {
+                Target::Service(name) => self.fleet.explain_service(&name).await?,
+                Target::Instance(key) => self.fleet.explain_instance(&key).await?,
+                Target::Component(key, name) => self.fleet.explain_component(&key, name.as_str()).await?,
+            }
+        } else {
+            self.fleet.explain_fleet().await
+        };
+        Ok(explain::explanation(found))
     }
 
     fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
@@ -118,5 +133,12 @@ impl HealthService for HealthApi {
         request: Request<pb::ListTransitionsRequest>,
     ) -> Result<Response<pb::ListTransitionsResponse>, Status> {
         answer(self.list(request.into_inner()))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
+        answer(HealthApi::explain(self, request.into_inner()).await)
     }
 }

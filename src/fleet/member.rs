@@ -148,6 +148,11 @@ impl Member {
         self.lost_since
     }
 
+    /// Since when it is as it is: lost, or in its health.
+    pub(super) fn since(&self) -> SystemTime {
+        if self.lost_since.is_some() { self.lifecycle_changed } else { self.health_changed }
+    }
+
     /// When this incarnation registered.
     pub(super) fn registered(&self) -> SystemTime {
         self.registered

@@ -37,6 +37,7 @@ struct State {
     removed: Vec<String>,
     transitions: Vec<HealthTransition>,
     asked: Vec<String>,
+    explained: Option<ExplainResponse>,
 }
 
 /// A running peer. Stops when it is dropped.
@@ -68,7 +69,12 @@ impl Peer {
         Self::start("127.0.0.1:0", State { transitions, ..State::default() }).await
     }
 
-    /// Whose changes of health were asked for.
+    /// Explains whatever it is asked by this.
+    pub(crate) async fn explaining(explained: ExplainResponse) -> Self {
+        Self::start("127.0.0.1:0", State { explained: Some(explained), ..State::default() }).await
+    }
+
+    /// Whose changes of health, or explanations, were asked for.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.state.lock().asked.clone()
     }
@@ -246,6 +252,16 @@ impl HealthService for Script {
         let next = from + transitions.len();
         let next_page_token = if next < state.transitions.len() { next.to_string() } else { String::new() };
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainResponse> {
+        let mut state = self.0.lock();
+        let ExplainRequest { service, instance_id, component } = request.into_inner();
+        state.asked.push(format!("{service}/{instance_id}/{component}"));
+        match state.explained.clone() {
+            Some(explained) => Ok(Response::new(explained)),
+            None => refuse(Code::NotFound, "SERVICE_NOT_FOUND", "service orders is not known", None),
+        }
     }
 
     async fn report_health(&self, _: Request<ReportHealthRequest>) -> Answer<ReportHealthResponse> {

@@ -142,6 +142,7 @@ fn table() -> Vec<Wrong> {
     const PUT: &str = "/seaworthy.v1.FleetService/PutService";
     const LIST: &str = "/seaworthy.v1.FleetService/ListInstances";
     const REPORT: &str = "/seaworthy.v1.HealthService/ReportHealth";
+    const EXPLAIN: &str = "/seaworthy.v1.HealthService/Explain";
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let component = |name: &str| pb::Component { name: name.into(), ..pb::Component::default() };
     vec![
@@ -317,6 +318,21 @@ fn table() -> Vec<Wrong> {
             "instance_id",
         ),
         wrong("/seaworthy.v1.HealthService/WatchHealth", &pb::WatchHealthRequest::default(), "service"),
+        wrong(EXPLAIN, &pb::ExplainRequest { component: "database".into(), ..Default::default() }, "service"),
+        wrong(
+            EXPLAIN,
+            &pb::ExplainRequest {
+                service: "orders".into(),
+                component: "database".into(),
+                ..Default::default()
+            },
+            "instance_id",
+        ),
+        wrong(
+            EXPLAIN,
+            &pb::ExplainRequest { service: "orders".into(), instance_id: "a/b".into(), ..Default::default() },
+            "instance_id",
+        ),
         wrong(
             "/seaworthy.v1.HealthService/ListTransitions",
             &pb::ListTransitionsRequest { instance_id: "i-1".into(), ..Default::default() },
