@@ -9,11 +9,13 @@ mod completions;
 mod config;
 mod confirm;
 mod exit;
+mod explain;
 mod failure;
 mod flags;
 mod fleet;
 mod follow;
 mod health;
+mod history;
 mod log_level;
 mod output;
 mod probe;
@@ -101,6 +103,10 @@ enum Command {
     Service(service::Command),
     /// Show what is healthy and what is not, and why
     Health(health::Health),
+    /// Explain why something is as it is: the chain of causes, down to the root
+    Explain(explain::Explain),
+    /// List past changes of health, newest first
+    History(history::History),
     /// Ask a gRPC server for its health, with the flags and exit codes of grpc-health-probe
     Probe(probe::args::Probe),
     /// Show how the control plane itself is
@@ -212,6 +218,8 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Fleet(command) => fleet::run(command, context).await,
         Command::Service(command) => service::run(command, context).await,
         Command::Health(command) => health::run(command, context).await,
+        Command::Explain(command) => explain::run(command, context).await,
+        Command::History(command) => history::run(command, context).await,
         Command::Probe(command) => Ok(probe::run(command).await),
         Command::Status(command) => status::run(command, context).await,
         Command::Readiness(command) => readiness::run(command, context).await,

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod lifecycle;
 mod member;
 pub mod names;
+pub mod past;
 pub mod query;
 pub mod reading;
 mod reconciler;

@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // every function here belongs to a test
 #![allow(clippy::disallowed_methods)] // tests spawn what they own
 
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "cli/history.rs"]
 mod history;
 #[path = "cli/peer.rs"]

@@ -14,11 +14,7 @@ use super::{
     target::{Target, of},
     watch::{self, Watchers},
 };
-use crate::{
-    error::Result,
-    fleet::{Handle, names::InstanceId},
-    guard::caller::Caller,
-};
+use crate::{error::Result, fleet::Handle, guard::caller::Caller};
 
 /// The adapter.
 #[derive(Clone, Debug)]
@@ -68,19 +64,11 @@ impl HealthApi {
         Ok(explain::explanation(found))
     }
 
-    fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
-        let pb::ListTransitionsRequest { service, instance_id, page_size, page_token } = wire;
+    async fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
         let mut fields = Fields::default();
-        let name =
-            (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
-        let id = (!instance_id.is_empty())
-            .then(|| fields.take("instance_id", InstanceId::parse(&instance_id)))
-            .flatten();
-        if id.is_some() && service.is_empty() {
-            fields.wrong("service", "is missing; an instance belongs to a service");
-        }
-        let size = page::size(&mut fields, page_size);
-        let before = page::after(&mut fields, &page_token).map(|place| place.parse::<u64>());
+        let wanted = parse::past::past(&mut fields, &wire);
+        let size = page::size(&mut fields, wire.page_size);
+        let before = page::after(&mut fields, &wire.page_token).map(|place| place.parse::<u64>());
         let before = match before {
             Some(Err(_)) => {
                 fields.wrong("page_token", "is not a token of this list");
@@ -90,11 +78,11 @@ impl HealthApi {
             None => None,
         };
         fields.check()?;
-        let (found, more) = self.fleet.transitions(name.as_ref(), id.as_ref(), before, size);
+        let (found, next) = self.fleet.transitions(&wanted, before, size).await;
         let (transitions, cut) = page::fill(size, found.iter().map(|found| instance::transition(found)));
-        let last = transitions.last().filter(|_| more || cut);
-        let last = last.map(|last| page::token(&last.sequence.to_string()));
-        Ok(pb::ListTransitionsResponse { transitions, next_page_token: last.unwrap_or_default() })
+        let next = if cut { transitions.last().map(|last| last.sequence) } else { next };
+        let next_page_token = next.map(|next| page::token(&next.to_string())).unwrap_or_default();
+        Ok(pb::ListTransitionsResponse { transitions, next_page_token })
     }
 }
 
@@ -132,7 +120,7 @@ impl HealthService for HealthApi {
         &self,
         request: Request<pb::ListTransitionsRequest>,
     ) -> Result<Response<pb::ListTransitionsResponse>, Status> {
-        answer(self.list(request.into_inner()))
+        answer(self.list(request.into_inner()).await)
     }
 
     async fn explain(

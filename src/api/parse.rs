@@ -1,6 +1,7 @@
 //! From requests to checked domain values. Every message is destructured whole, so that a new field
 //! does not compile until somebody decides what it means; every wrong field is named, all at once.
 
+pub mod past;
 pub mod registration;
 pub mod report;
 pub mod spec;

@@ -1,7 +1,7 @@
 //! A scripted peer: it speaks the contract, and does what a test needs a server to do at that moment:
 //! end a stream, refuse, come back. It is no model of the real server.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
 use seaworthy::api::proto::server::{
@@ -244,10 +244,20 @@ impl HealthService for Script {
         &self,
         request: Request<ListTransitionsRequest>,
     ) -> Answer<ListTransitionsResponse> {
-        let ListTransitionsRequest { service, instance_id, page_size, page_token } = request.into_inner();
+        let ListTransitionsRequest {
+            service,
+            instance_id,
+            page_size,
+            page_token,
+            component,
+            start_time,
+            end_time: _,
+        } = request.into_inner();
         let (size, from) = (usize::try_from(page_size).unwrap(), page_token.parse().unwrap_or(0));
         let mut state = self.0.lock();
-        state.asked.push(format!("{service}/{instance_id}"));
+        let ago = start_time.and_then(|start| SystemTime::now().duration_since(start.try_into().ok()?).ok());
+        let since = ago.map(|ago| format!(" since {}h", ago.as_secs() / 3600)).unwrap_or_default();
+        state.asked.push(format!("{service}/{instance_id}/{component}{since}"));
         let transitions: Vec<_> = state.transitions.iter().skip(from).take(size).cloned().collect();
         let next = from + transitions.len();
         let next_page_token = if next < state.transitions.len() { next.to_string() } else { String::new() };

@@ -12,6 +12,7 @@ mod fleet;
 mod health;
 mod http;
 mod limits;
+mod past;
 mod proxy;
 mod restart;
 mod session;
