@@ -12,11 +12,13 @@ mod confirm;
 mod demo;
 mod doctor;
 mod exit;
+mod explain;
 mod failure;
 mod flags;
 mod fleet;
 mod follow;
 mod health;
+mod history;
 mod live;
 mod log_level;
 mod output;
@@ -107,6 +109,10 @@ enum Command {
     Health(health::Health),
     /// Run active checks of an instance now; exits with 1 if one finds it unhealthy
     Check(check::Check),
+    /// Explain why something is as it is: the chain of causes, down to the root
+    Explain(explain::Explain),
+    /// List past changes of health, newest first
+    History(history::History),
     /// Ask a gRPC server for its health, with the flags and exit codes of grpc-health-probe
     Probe(probe::args::Probe),
     /// Show how the control plane itself is
@@ -225,6 +231,8 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Service(command) => service::run(command, context).await,
         Command::Health(command) => health::run(command, context).await,
         Command::Check(command) => check::run(command, context).await,
+        Command::Explain(command) => explain::run(command, context).await,
+        Command::History(command) => history::run(command, context).await,
         Command::Probe(command) => Ok(probe::run(command).await),
         Command::Status(command) => status::run(command, context).await,
         Command::Readiness(command) => readiness::run(command, context).await,

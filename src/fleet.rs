@@ -8,6 +8,7 @@
 pub mod changes;
 mod circles;
 mod declared;
+pub mod explain;
 mod graves;
 mod group;
 mod journal;
@@ -15,6 +16,7 @@ pub mod lease;
 pub mod lifecycle;
 mod member;
 pub mod names;
+pub mod past;
 pub mod query;
 pub mod reading;
 mod reconciler;

@@ -7,16 +7,18 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // every function here belongs to a test
 #![allow(clippy::disallowed_methods)] // tests spawn what they own
 
+#[path = "cli/check.rs"]
+mod check;
 #[path = "cli/completions.rs"]
 mod completions;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "server/harness.rs"]
 mod harness;
-#[path = "cli/check.rs"]
-mod check;
 #[path = "cli/history.rs"]
 mod history;
 #[path = "cli/live.rs"]

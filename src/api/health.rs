@@ -6,7 +6,7 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::instance,
+    convert::{explain, instance},
     page,
     parse::{self, Fields},
     proto::{server::health_service_server::HealthService, v1 as pb},
@@ -17,11 +17,7 @@ use super::{
 use crate::{
     checks,
     error::Result,
-    fleet::{
-        Handle,
-        names::{ComponentName, InstanceId},
-        refusal::Refusal,
-    },
+    fleet::{Handle, names::ComponentName, refusal::Refusal},
     guard::caller::Caller,
 };
 
@@ -82,19 +78,26 @@ impl HealthApi {
         Ok(pb::CheckNowResponse { components: components.collect() })
     }
 
-    fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
-        let pb::ListTransitionsRequest { service, instance_id, page_size, page_token } = wire;
+    async fn explain(&self, wire: pb::ExplainRequest) -> Result<pb::ExplainResponse> {
+        let pb::ExplainRequest { service, instance_id, component } = wire;
+        let named = [&service, &instance_id, &component].iter().any(|name| !name.is_empty());
+        let found = if named {
+            match Target::parse(&service, &instance_id, &component)? {
+                Target::Service(name) => self.fleet.explain_service(&name).await?,
+                Target::Instance(key) => self.fleet.explain_instance(&key).await?,
+                Target::Component(key, name) => self.fleet.explain_component(&key, name.as_str()).await?,
+            }
+        } else {
+            self.fleet.explain_fleet().await
+        };
+        Ok(explain::explanation(found))
+    }
+
+    async fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
         let mut fields = Fields::default();
-        let name =
-            (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
-        let id = (!instance_id.is_empty())
-            .then(|| fields.take("instance_id", InstanceId::parse(&instance_id)))
-            .flatten();
-        if id.is_some() && service.is_empty() {
-            fields.wrong("service", "is missing; an instance belongs to a service");
-        }
-        let size = page::size(&mut fields, page_size);
-        let before = page::after(&mut fields, &page_token).map(|place| place.parse::<u64>());
+        let wanted = parse::past::past(&mut fields, &wire);
+        let size = page::size(&mut fields, wire.page_size);
+        let before = page::after(&mut fields, &wire.page_token).map(|place| place.parse::<u64>());
         let before = match before {
             Some(Err(_)) => {
                 fields.wrong("page_token", "is not a token of this list");
@@ -104,11 +107,11 @@ impl HealthApi {
             None => None,
         };
         fields.check()?;
-        let (found, more) = self.fleet.transitions(name.as_ref(), id.as_ref(), before, size);
+        let (found, next) = self.fleet.transitions(&wanted, before, size).await;
         let (transitions, cut) = page::fill(size, found.iter().map(|found| instance::transition(found)));
-        let last = transitions.last().filter(|_| more || cut);
-        let last = last.map(|last| page::token(&last.sequence.to_string()));
-        Ok(pb::ListTransitionsResponse { transitions, next_page_token: last.unwrap_or_default() })
+        let next = if cut { transitions.last().map(|last| last.sequence) } else { next };
+        let next_page_token = next.map(|next| page::token(&next.to_string())).unwrap_or_default();
+        Ok(pb::ListTransitionsResponse { transitions, next_page_token })
     }
 }
 
@@ -146,7 +149,14 @@ impl HealthService for HealthApi {
         &self,
         request: Request<pb::ListTransitionsRequest>,
     ) -> Result<Response<pb::ListTransitionsResponse>, Status> {
-        answer(self.list(request.into_inner()))
+        answer(self.list(request.into_inner()).await)
+    }
+
+    async fn explain(
+        &self,
+        request: Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
+        answer(HealthApi::explain(self, request.into_inner()).await)
     }
 
     async fn check_now(

@@ -1,9 +1,8 @@
 //! `seaworthy health`.
 
-mod history;
 mod watch;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use seaworthy_client::proto::seaworthy::v1::{
     GetHealthRequest, Health as Found, HealthState, Instance, ListInstancesRequest,
 };
@@ -30,10 +29,7 @@ const SHOWN: usize = 50;
 /// Its flags.
 #[derive(Args, Debug)]
 #[command(after_help = "Exits with 1 when anything that was asked for is unhealthy or unknown.")]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Health {
-    #[command(subcommand)]
-    command: Option<Command>,
     /// What to look at: orders, orders/i-1 or orders/i-1/database [default: all services]
     #[arg(value_name = "SERVICE[/INSTANCE[/COMPONENT]]")]
     target: Option<Target>,
@@ -46,18 +42,8 @@ pub(crate) struct Health {
     lines: bool,
 }
 
-/// What else there is to see.
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// List past changes of health, newest first
-    History(history::History),
-}
-
 /// Runs it.
 pub(crate) async fn run(flags: Health, context: &mut Context) -> Result<Exit, Failure> {
-    if let Some(Command::History(flags)) = flags.command {
-        return history::run(flags, context).await;
-    }
     let remote = context.connect().await?;
     if let Some(screen) = context.output.screen().filter(|_| flags.watch && !flags.lines) {
         return match &flags.target {
@@ -84,7 +70,7 @@ async fn services(remote: &Remote, context: &mut Context) -> Result<Exit, Failur
 }
 
 /// Whether something works, as an exit code: degraded still does.
-fn verdict(state: HealthState) -> Exit {
+pub(super) fn verdict(state: HealthState) -> Exit {
     match state {
         HealthState::Healthy | HealthState::Degraded => Exit::Done,
         HealthState::Unhealthy | HealthState::Unknown | HealthState::Unspecified => Exit::No,

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
     sync::Arc,
     time::SystemTime,
 };
@@ -22,6 +23,9 @@ use crate::health::{
 
 /// Changes of health that are kept for each service.
 pub const TRANSITIONS_KEPT: usize = 256;
+
+/// A place among the instances that are not healthy: how serious it is, and who.
+pub(super) type Trouble = (u8, InstanceId);
 
 /// An operator's specification.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +52,7 @@ pub(super) struct Group {
     effective: (Arc<Spec>, SpecSource),
     counts: Counts,
     // Instances that are not healthy, by seriousness: the worst one names the service's cause.
-    troubled: BTreeSet<(u8, InstanceId)>,
+    troubled: BTreeSet<Trouble>,
     health: Verdict,
     health_changed: SystemTime,
     // Since when some of its instances are under protection, and until when at the latest.
@@ -186,6 +190,26 @@ impl Group {
         }
         self.health = verdict;
         changed.then_some(from)
+    }
+
+    /// When its health last changed.
+    pub(super) fn health_changed(&self) -> SystemTime {
+        self.health_changed
+    }
+
+    /// How many instances are not healthy.
+    pub(super) fn troubled(&self) -> usize {
+        self.troubled.len()
+    }
+
+    /// Instances that are not healthy after a place among them, the worst first, each with its own place.
+    pub(super) fn worst_after<'a>(
+        &'a self,
+        after: Option<&'a Trouble>,
+    ) -> impl Iterator<Item = (&'a Trouble, &'a Member)> {
+        let to = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let worst_first = self.troubled.range((Bound::Unbounded, to)).rev();
+        worst_first.filter_map(|trouble| Some((trouble, self.members.get(&trouble.1)?)))
     }
 
     /// How many available instances the budget asks for now.

@@ -182,6 +182,11 @@ impl Member {
         self.lifecycle.is_alive() && !self.lifecycle.is_leaving()
     }
 
+    /// Since when it is as it is: lost, or in its health.
+    pub(super) fn since(&self) -> SystemTime {
+        if self.lost_since.is_some() { self.lifecycle_changed } else { self.health_changed }
+    }
+
     /// When this incarnation registered.
     pub(super) fn registered(&self) -> SystemTime {
         self.registered

@@ -9,10 +9,10 @@ use super::{
     Handle,
     changes::{Change, TooFarBehind},
     lifecycle::Lifecycle,
-    names::{InstanceId, InstanceKey, ServiceName},
+    names::{InstanceKey, ServiceName},
     refusal::Refusal,
     scan::HOLD,
-    snapshot::{ComponentHealth, Instance, Revision, Service, Tombstone, Transition},
+    snapshot::{ComponentHealth, Instance, Revision, Service, Tombstone},
     state::Totals,
 };
 use crate::{
@@ -115,36 +115,6 @@ impl Handle {
             )
             .with("component", name)),
         }
-    }
-
-    /// Up to `limit` changes of health before a sequence, newest first, and whether there are more.
-    pub fn transitions(
-        &self,
-        service: Option<&ServiceName>,
-        id: Option<&InstanceId>,
-        before: Option<u64>,
-        limit: usize,
-    ) -> (Vec<Arc<Transition>>, bool) {
-        let state = self.shared.state.read();
-        let earlier =
-            |transition: &&Arc<Transition>| before.is_none_or(|before| transition.sequence < before);
-        let of = |transition: &&Arc<Transition>| {
-            id.is_none_or(|id| transition.subject.instance().is_some_and(|key| key.id == *id))
-        };
-        let mut found: Vec<Arc<Transition>> = match service {
-            Some(service) => {
-                let past = state.groups().get(service).map(|group| group.transitions.iter().rev());
-                past.into_iter().flatten().filter(earlier).filter(of).take(limit + 1).cloned().collect()
-            }
-            // An instance is named with its service.
-            None => {
-                let past = state.history().range(..before.unwrap_or(u64::MAX));
-                past.rev().take(limit + 1).map(|(_, transition)| Arc::clone(transition)).collect()
-            }
-        };
-        let more = found.len() > limit;
-        found.truncate(limit);
-        (found, more)
     }
 
     /// How a service stands; None if it is not known.

@@ -248,6 +248,12 @@ impl State {
             session.close.send_replace(Some(Closing::Removed(Arc::clone(&grave.tombstone))));
             self.sessions -= 1;
         }
+        if !group.is_empty() {
+            let to =
+                Verdict::new(Health::Unknown, format!("removed: {}", refusal::why_removed(&grave.tombstone)));
+            let subject = Subject::Instance(key.clone(), member.incarnation);
+            self.remember(now, subject, member.health().state, to);
+        }
         self.changes.push(Change::Removed(Arc::clone(&grave.tombstone)));
         self.graves.insert(grave);
         if needs == Needs::Changed {
@@ -405,6 +411,7 @@ impl State {
         let (parts, mut seen) = how(member);
         let from = member.settle(now);
         let after = (Standing::of(member), member.health().clone());
+        let lost = (was_lost, member.lost_since().is_some());
         seen |= !parts.is_empty() || before != after;
         if !seen {
             return None;
@@ -419,8 +426,8 @@ impl State {
                     .then(|| (Subject::Component(key.clone(), incarnation, name), change.from, to))
             })
             .collect();
-        if let Some(from) = from {
-            history.push((Subject::Instance(key.clone(), incarnation), from, after.1));
+        if let Some((from, to)) = history::of_instance(lost, from, after.1) {
+            history.push((Subject::Instance(key.clone(), incarnation), from, to));
         }
         let is_lost = member.lost_since().is_some();
         group.recount(&key.id, Some(before.0), Some(after.0));

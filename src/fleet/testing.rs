@@ -2,11 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
+use parking_lot::RwLock;
+use tokio::sync::mpsc;
+
 use super::{
+    Handle, Shared,
     lifecycle::Lifecycle,
     member::{Birth, Report},
     names::{ComponentName, InstanceId, InstanceKey, ServiceName},
@@ -16,8 +20,8 @@ use super::{
 };
 use crate::{
     health::component::{Reported, Thresholds},
-    id::{SessionToken, TokenHash},
-    time::{Mono, Now},
+    id::{Entropy, SessionToken, TokenHash},
+    time::{Clock, Mono, Now},
 };
 
 /// The token that every instance here has.
@@ -139,4 +143,18 @@ pub(super) fn report(of: Reported) -> Vec<Report> {
         response_time: None,
         details: BTreeMap::new(),
     }]
+}
+
+/// A handle on this state, without a store: for reading.
+pub(super) fn handle(state: State) -> Handle {
+    let (commands, _) = mpsc::channel(1);
+    let shared = Shared {
+        clock: Clock::start(),
+        boot_epoch: "test".into(),
+        entropy: Entropy::seeded(1),
+        state: RwLock::new(state),
+        heartbeats: AtomicU64::new(0),
+        reports: AtomicU64::new(0),
+    };
+    Handle { shared: Arc::new(shared), commands }
 }

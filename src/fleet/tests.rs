@@ -10,6 +10,7 @@ use super::{
     Claim, Handle, Options, Service,
     names::InstanceKey,
     open,
+    past::Past,
     snapshot::{Instance, Transition},
     testing::{key, limits, registration, report},
 };
@@ -38,13 +39,13 @@ async fn register(fleet: &Handle, key: &InstanceKey) -> (Arc<Instance>, TokenHas
 }
 
 /// All changes of health that are known, newest first, without their times.
-fn history(fleet: &Handle) -> Vec<(u64, String)> {
+async fn history(fleet: &Handle) -> Vec<(u64, String)> {
     let mut found: Vec<Arc<Transition>> = Vec::new();
     loop {
         let before = found.last().map(|last| last.sequence);
-        let (page, more) = fleet.transitions(None, None, before, 100);
+        let (page, next) = fleet.transitions(&Past::default(), before, 100).await;
         found.extend(page);
-        if !more {
+        if next.is_none() {
             break;
         }
     }
@@ -72,7 +73,7 @@ async fn however_many_change_in_one_moment_all_is_kept_in_order_and_survives() {
     // All leases end in one turn of the reconciler: far more changes than any batch takes.
     sleep(Duration::from_secs(20)).await;
     assert_eq!(fleet.totals().lost, keys.len() as u64);
-    let before = history(&fleet);
+    let before = history(&fleet).await;
     // Of each instance: its component, itself, and its loss; of each service: degraded while one was
     // heard, healthy, degraded, unhealthy. Of the large one as many as are kept of one service.
     assert_eq!(before.len(), SERVICES * 10 + super::TRANSITIONS_KEPT);
@@ -82,7 +83,7 @@ async fn however_many_change_in_one_moment_all_is_kept_in_order_and_survives() {
     assert!(running.await.unwrap(), "all was written");
     engine.close().await.unwrap();
     let (fleet, _service, _engine) = open_in(&dir).await;
-    assert_eq!(history(&fleet), before);
+    assert_eq!(history(&fleet).await, before);
 }
 
 #[tokio::test(start_paused = true)]

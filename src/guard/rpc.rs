@@ -88,6 +88,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.HealthService/WatchHealth", Stream, Refused),
     rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused),
     rpc("/seaworthy.v1.HealthService/CheckNow", Unary, Refused),
+    rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused),
     rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered),
     rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered),
     rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused),

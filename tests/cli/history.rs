@@ -1,4 +1,4 @@
-//! `health history`: pages, limits and what is shown.
+//! `history`: pages, limits and what is shown.
 
 use seaworthy_client::proto::seaworthy::v1::{HealthState, HealthTransition};
 
@@ -34,7 +34,7 @@ fn changes(count: u64) -> Vec<HealthTransition> {
 #[tokio::test]
 async fn the_newest_changes_are_a_table_and_it_says_if_there_are_older_ones() {
     let peer = Peer::remembering(changes(4)).await;
-    let ended = run(&["--server", &peer.url, "health", "history", "--limit", "3"]).await;
+    let ended = run(&["--server", &peer.url, "history", "--limit", "3"]).await;
     assert_eq!(code(&ended), 0, "{}", stderr(&ended));
     assert_eq!(
         stdout(&ended),
@@ -44,14 +44,14 @@ async fn the_newest_changes_are_a_table_and_it_says_if_there_are_older_ones() {
          2023-11-14T22:13:22Z  orders/i-1           healthy  unhealthy  the disk is \u{fffd}[2Jgone\n"
     );
     assert_eq!(stderr(&ended), "there are older ones; --limit shows more\n");
-    let all = run(&["--server", &peer.url, "health", "history", "-n", "4"]).await;
+    let all = run(&["--server", &peer.url, "history", "-n", "4"]).await;
     assert_eq!((stdout(&all).lines().count(), stderr(&all)), (5, String::new()));
 }
 
 #[tokio::test]
 async fn pages_become_one_document() {
     let peer = Peer::remembering(changes(1300)).await;
-    let json = run(&["--server", &peer.url, "-o", "json", "health", "history", "orders", "-n", "1200"]).await;
+    let json = run(&["--server", &peer.url, "-o", "json", "history", "orders", "-n", "1200"]).await;
     let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let found = document["transitions"].as_array().unwrap();
     assert_eq!((found.len(), &found[0]["sequence"]), (1200, &serde_json::json!(1300)));
@@ -60,24 +60,26 @@ async fn pages_become_one_document() {
 }
 
 #[tokio::test]
-async fn a_component_has_a_history_of_its_own() {
+async fn what_is_asked_for_is_left_to_the_server() {
     let peer = Peer::remembering(changes(900)).await;
-    let json = ["--server", &peer.url, "-o", "json", "health", "history", "orders/i-1/database"];
-    let ended = run(&[&json[..], &["-n", "250"]].concat()).await;
-    let document: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
-    let found = document["transitions"].as_array().unwrap();
-    assert_eq!(found.len(), 250);
-    assert!(found.iter().all(|change| change["component"] == "database"));
-    assert!(peer.asked().iter().all(|asked| asked == "orders/i-1"), "{:?}", peer.asked());
+    let json = ["--server", &peer.url, "-o", "json", "history", "orders/i-1/database", "--since", "1h"];
+    let ended = run(&[&json[..], &["-n", "700"]].concat()).await;
+    assert_eq!(code(&ended), 0, "{}", stderr(&ended));
+    // Two pages, both of the component and of the last hour, which nothing of that test lies in.
+    assert_eq!(peer.asked(), ["orders/i-1/database since 1h", "orders/i-1/database since 1h"]);
+    run(&["--server", &peer.url, "history", "orders"]).await;
+    assert_eq!(peer.asked()[2], "orders//");
 }
 
 #[tokio::test]
 async fn nothing_is_said_to_be_nothing() {
     let peer = Peer::remembering(Vec::new()).await;
-    let ended = run(&["--server", &peer.url, "health", "history", "orders"]).await;
+    let ended = run(&["--server", &peer.url, "history", "orders"]).await;
     assert_eq!((code(&ended), stdout(&ended)), (0, String::new()));
     assert_eq!(stderr(&ended), "no changes of health are known\n");
-    for wrong in [["--limit", "0"], ["--limit", "many"], ["orders/", "-n1"]] {
-        assert_eq!(code(&run(&[&["health", "history"], &wrong[..]].concat()).await), 2, "{wrong:?}");
+    for wrong in
+        [["--limit", "0"], ["--limit", "many"], ["orders/", "-n1"], ["--since", "soon"], ["--since", "0s"]]
+    {
+        assert_eq!(code(&run(&[&["history"], &wrong[..]].concat()).await), 2, "{wrong:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! A scripted peer: it speaks the contract, and does what a test needs a server to do at that moment:
 //! end a stream, refuse, come back. It is no model of the real server.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
 use seaworthy::api::proto::server::{
@@ -37,6 +37,7 @@ struct State {
     removed: Vec<String>,
     transitions: Vec<HealthTransition>,
     asked: Vec<String>,
+    explained: Option<ExplainResponse>,
 }
 
 /// A running peer. Stops when it is dropped.
@@ -68,7 +69,12 @@ impl Peer {
         Self::start("127.0.0.1:0", State { transitions, ..State::default() }).await
     }
 
-    /// Whose changes of health were asked for.
+    /// Explains whatever it is asked by this.
+    pub(crate) async fn explaining(explained: ExplainResponse) -> Self {
+        Self::start("127.0.0.1:0", State { explained: Some(explained), ..State::default() }).await
+    }
+
+    /// Whose changes of health, or explanations, were asked for.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.state.lock().asked.clone()
     }
@@ -238,14 +244,34 @@ impl HealthService for Script {
         &self,
         request: Request<ListTransitionsRequest>,
     ) -> Answer<ListTransitionsResponse> {
-        let ListTransitionsRequest { service, instance_id, page_size, page_token } = request.into_inner();
+        let ListTransitionsRequest {
+            service,
+            instance_id,
+            page_size,
+            page_token,
+            component,
+            start_time,
+            end_time: _,
+        } = request.into_inner();
         let (size, from) = (usize::try_from(page_size).unwrap(), page_token.parse().unwrap_or(0));
         let mut state = self.0.lock();
-        state.asked.push(format!("{service}/{instance_id}"));
+        let ago = start_time.and_then(|start| SystemTime::now().duration_since(start.try_into().ok()?).ok());
+        let since = ago.map(|ago| format!(" since {}h", ago.as_secs() / 3600)).unwrap_or_default();
+        state.asked.push(format!("{service}/{instance_id}/{component}{since}"));
         let transitions: Vec<_> = state.transitions.iter().skip(from).take(size).cloned().collect();
         let next = from + transitions.len();
         let next_page_token = if next < state.transitions.len() { next.to_string() } else { String::new() };
         Ok(Response::new(ListTransitionsResponse { transitions, next_page_token }))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainResponse> {
+        let mut state = self.0.lock();
+        let ExplainRequest { service, instance_id, component } = request.into_inner();
+        state.asked.push(format!("{service}/{instance_id}/{component}"));
+        match state.explained.clone() {
+            Some(explained) => Ok(Response::new(explained)),
+            None => refuse(Code::NotFound, "SERVICE_NOT_FOUND", "service orders is not known", None),
+        }
     }
 
     async fn report_health(&self, _: Request<ReportHealthRequest>) -> Answer<ReportHealthResponse> {

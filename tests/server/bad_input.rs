@@ -161,6 +161,9 @@ fn table() -> Vec<Wrong> {
     const PUT: &str = "/seaworthy.v1.FleetService/PutService";
     const LIST: &str = "/seaworthy.v1.FleetService/ListInstances";
     const REPORT: &str = "/seaworthy.v1.HealthService/ReportHealth";
+    const PAST: &str = "/seaworthy.v1.HealthService/ListTransitions";
+    const EXPLAIN: &str = "/seaworthy.v1.HealthService/Explain";
+    let timestamp = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let component = |name: &str| pb::Component { name: name.into(), ..pb::Component::default() };
     vec![
@@ -414,10 +417,54 @@ fn table() -> Vec<Wrong> {
             "instance_id",
         ),
         wrong("/seaworthy.v1.HealthService/WatchHealth", &pb::WatchHealthRequest::default(), "service"),
+        wrong(EXPLAIN, &pb::ExplainRequest { component: "database".into(), ..Default::default() }, "service"),
         wrong(
-            "/seaworthy.v1.HealthService/ListTransitions",
+            EXPLAIN,
+            &pb::ExplainRequest {
+                service: "orders".into(),
+                component: "database".into(),
+                ..Default::default()
+            },
+            "instance_id",
+        ),
+        wrong(
+            EXPLAIN,
+            &pb::ExplainRequest { service: "orders".into(), instance_id: "a/b".into(), ..Default::default() },
+            "instance_id",
+        ),
+        wrong(
+            PAST,
             &pb::ListTransitionsRequest { instance_id: "i-1".into(), ..Default::default() },
             "service",
+        ),
+        wrong(
+            PAST,
+            &pb::ListTransitionsRequest { component: "disk".into(), ..Default::default() },
+            "service",
+        ),
+        wrong(
+            PAST,
+            &pb::ListTransitionsRequest { component: "Disk".into(), ..Default::default() },
+            "component",
+        ),
+        wrong(
+            PAST,
+            &pb::ListTransitionsRequest { start_time: timestamp(1, -1), ..Default::default() },
+            "start_time",
+        ),
+        wrong(
+            PAST,
+            &pb::ListTransitionsRequest { end_time: timestamp(i64::MAX, 0), ..Default::default() },
+            "end_time",
+        ),
+        wrong(
+            PAST,
+            &pb::ListTransitionsRequest {
+                start_time: timestamp(9, 0),
+                end_time: timestamp(9, 0),
+                ..Default::default()
+            },
+            "end_time",
         ),
         wrong(
             "/seaworthy.v1.SystemService/SetLogLevel",

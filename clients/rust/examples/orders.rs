@@ -40,6 +40,9 @@ use crate::{args::Args, store::Store, tell::say};
 
 /// Space that the database needs to go on.
 const MIN_FREE_BYTES: u64 = 64 << 20;
+/// How long the database may take to answer, and until it counts as slow.
+const QUERY_PATIENCE: Duration = Duration::from_secs(4);
+const QUERY_SLOW_AFTER: Duration = Duration::from_secs(1);
 /// Memory that the service needs to go on.
 const MIN_MEMORY_BYTES: u64 = 32 << 20;
 /// How long it still takes new work after it was asked to stop, so that callers can turn elsewhere.
@@ -102,6 +105,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 fn describe(args: &Args, address: SocketAddr, store: &Store) -> Builder {
     let interval = args.interval;
     let (watched, folder) = (store.clone(), store.folder());
+    let asked = Check::blocking(move || watched.check());
     let mut builder = Agent::builder(&args.control_plane, "orders")
         .version(env!("CARGO_PKG_VERSION"))
         .address(address.to_string())
@@ -113,7 +117,10 @@ fn describe(args: &Args, address: SocketAddr, store: &Store) -> Builder {
                 .depends_on("disk")
                 .fail_threshold(1)
                 .interval(interval)
-                .check(Check::blocking(move || watched.check())),
+                .check(
+                    checks::query("SELECT count(*) FROM orders", QUERY_PATIENCE, asked)
+                        .slow_after(QUERY_SLOW_AFTER),
+                ),
         )
         .component(
             Component::new("disk")

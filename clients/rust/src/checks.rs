@@ -1,15 +1,29 @@
-//! Ready-made checks: free disk space and memory, and dependencies over TCP, HTTP and gRPC. Each one is
-//! measured by whoever runs it, and says its figures as details. They hold nothing between two runs: a
-//! connection that was good a minute ago proves nothing now.
+//! Ready-made checks: free disk space and memory, dependencies over TCP, HTTP and gRPC, and what stands
+//! between a service and its data: a query, a pool, a cache. Each one is measured by whoever runs it, and
+//! says its figures as details. They hold nothing between two runs (a connection that was good a minute
+//! ago proves nothing now), but for the hit rate of a cache, which is one over time. None brings a driver:
+//! they ask through the service's own.
 
+mod cache;
 mod disk;
 mod grpc;
 mod http;
 mod memory;
 pub mod once;
+mod pool;
+mod query;
 mod tcp;
 
-pub use self::{disk::disk_space, grpc::grpc, http::http, memory::memory_available, tcp::tcp};
+pub use self::{
+    cache::{Cache, HitCounter, Lookups, cache},
+    disk::disk_space,
+    grpc::grpc,
+    http::http,
+    memory::memory_available,
+    pool::{Pool, PoolUse, pool},
+    query::{Query, query},
+    tcp::tcp,
+};
 
 use crate::Report;
 

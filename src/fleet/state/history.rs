@@ -104,12 +104,36 @@ impl State {
     }
 }
 
+/// What is remembered of a change of an instance: from what, to what, and why. `lost`: whether it was lost
+/// before, and is now; `from`: its health before, where that changed. That one is lost or heard again is told
+/// even where nothing was known of it before, and nothing is now.
+pub(super) fn of_instance(
+    lost: (bool, bool),
+    from: Option<Health>,
+    after: Verdict,
+) -> Option<(Health, Verdict)> {
+    match lost {
+        (false, true) => Some((from.unwrap_or(Health::Unknown), after)),
+        (true, false) => {
+            let mut cause = "heard again after it was lost".to_owned();
+            if !after.cause.is_empty() {
+                cause = format!("{cause}; {}", after.cause);
+            }
+            Some((Health::Unknown, Verdict::new(after.state, cause)))
+        }
+        _ => from.map(|from| (from, after)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use crate::{
-        fleet::testing::{Fleet, key, report},
+        fleet::{
+            snapshot::{Subject, Transition},
+            testing::{Fleet, key, remove, report},
+        },
         health::component::Reported,
     };
 
@@ -135,5 +159,43 @@ mod tests {
         }
         assert_eq!(sequences.len(), 2 * COUNT, "each instance and its service");
         assert!(sequences.is_sorted_by(|older, newer| *newer == older + 1));
+    }
+
+    /// What is remembered of an instance: from, to and why, oldest first.
+    fn told(fleet: &Fleet) -> Vec<String> {
+        let of_instance = |transition: &&Arc<Transition>| matches!(transition.subject, Subject::Instance(..));
+        let kept = fleet.state.history().values().filter(of_instance);
+        kept.map(|kept| format!("{} to {}: {}", kept.from, kept.to.state, kept.to.cause)).collect()
+    }
+
+    #[test]
+    fn that_one_was_lost_heard_again_and_removed_is_told_whatever_its_health() {
+        let mut fleet = Fleet::default();
+        let (key, other) = (key("orders", "i-1"), key("orders", "i-2"));
+        fleet.register(&other);
+        fleet.register(&key);
+        let lose = |fleet: &mut Fleet| {
+            fleet.pass(Duration::from_secs(60));
+            fleet.state.groups()[&other.service].members[&other.id].lease.touch(fleet.now.mono);
+            while fleet.state.tick(fleet.now, 8).more {}
+        };
+        // Nothing was reported yet: its health is unknown before and after.
+        lose(&mut fleet);
+        fleet.state.hear(fleet.now, &key, 1);
+        fleet.state.report(fleet.now, &key, 1, report(Reported::Healthy), None).unwrap();
+        lose(&mut fleet);
+        fleet.state.report(fleet.now, &key, 1, report(Reported::Healthy), None).unwrap();
+        remove(&mut fleet.state, fleet.now, &key, 1);
+        assert_eq!(
+            told(&fleet),
+            [
+                "unknown to unknown: lost: not heard within its lease of 15s",
+                "unknown to unknown: heard again after it was lost; component database: no report yet",
+                "unknown to healthy: ",
+                "healthy to unknown: lost: not heard within its lease of 15s",
+                "unknown to healthy: heard again after it was lost",
+                "healthy to unknown: removed: an operator removed it",
+            ]
+        );
     }
 }

@@ -1,15 +1,15 @@
-//! `seaworthy health history`: what changed, and when; the first question of a report after an outage.
+//! `seaworthy history`: what changed, and when; the first question of a report after an outage.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 use clap::Args;
 use seaworthy_client::proto::seaworthy::v1::{
     HealthTransition, ListTransitionsRequest, ListTransitionsResponse,
 };
 
-use crate::cli::{
+use super::{
     Context,
-    args::target::Target,
+    args::{target::Target, value},
     exit::Exit,
     failure::Failure,
     output::{note, table::Table},
@@ -22,11 +22,16 @@ const PAGE: usize = 500;
 
 /// Its flags.
 #[derive(Args, Debug)]
-#[command(after_help = "The last 256 changes of each service are kept, its instances' included.")]
+#[command(
+    after_help = "The last 256 changes of each service are kept, its instances' included, also after a restart."
+)]
 pub(crate) struct History {
     /// Whose: orders, orders/i-1 or orders/i-1/database [default: everybody's]
     #[arg(value_name = "SERVICE[/INSTANCE[/COMPONENT]]")]
     target: Option<Target>,
+    /// Only what happened within this time until now, with its unit: 30m, 1h, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    since: Option<Duration>,
     /// At most so many changes, the newest
     #[arg(short = 'n', long, value_name = "COUNT", default_value = "50")]
     limit: NonZeroUsize,
@@ -35,14 +40,26 @@ pub(crate) struct History {
 /// Runs it.
 pub(crate) async fn run(flags: History, context: &mut Context) -> Result<Exit, Failure> {
     let remote = context.connect().await?;
-    let (transitions, more) = newest(&remote, flags.target.as_ref(), flags.limit.get()).await?;
+    let Target { service, instance, component } = flags.target.unwrap_or_default();
+    let start = flags.since.and_then(|since| context.clock.now().wall.checked_sub(since));
+    let request = ListTransitionsRequest {
+        service,
+        instance_id: instance,
+        component,
+        start_time: start.map(Into::into),
+        ..ListTransitionsRequest::default()
+    };
+    let (transitions, more) = newest(&remote, request, flags.limit.get()).await?;
     if context.output.is_json() {
         let answer = ListTransitionsResponse { transitions, ..ListTransitionsResponse::default() };
         context.document("ListTransitionsResponse", &answer)?;
         return Ok(Exit::Done);
     }
     if transitions.is_empty() {
-        note("no changes of health are known");
+        note(match flags.since {
+            Some(_) => "no changes of health are known since then",
+            None => "no changes of health are known",
+        });
         return Ok(Exit::Done);
     }
     context.output.table(&table(&transitions, context.output.is_wide()))?;
@@ -55,25 +72,22 @@ pub(crate) async fn run(flags: History, context: &mut Context) -> Result<Exit, F
 /// The newest changes, and whether there are older ones.
 async fn newest(
     remote: &Remote,
-    target: Option<&Target>,
+    mut request: ListTransitionsRequest,
     limit: usize,
 ) -> Result<(Vec<HealthTransition>, bool), Failure> {
-    let Target { service, instance, component } = target.cloned().unwrap_or_default();
-    let mut request = ListTransitionsRequest { service, instance_id: instance, ..Default::default() };
     let mut found = Vec::new();
     loop {
-        // One more than is shown tells whether there are older ones. How many of a page are of a
-        // component is not known before.
-        let wanted = if component.is_empty() { (limit - found.len()).saturating_add(1) } else { PAGE };
-        request.page_size = i32::try_from(wanted.min(PAGE)).unwrap_or(0);
+        // One more than is shown tells whether there are older ones.
+        let wanted = (limit - found.len()).saturating_add(1).min(PAGE);
+        request.page_size = i32::try_from(wanted).unwrap_or(0);
         let page =
             remote.call("list changes of health", remote.health().list_transitions(request.clone())).await?;
-        let wanted = |change: &HealthTransition| component.is_empty() || change.component == component;
-        found.extend(page.transitions.into_iter().filter(wanted));
+        found.extend(page.transitions);
         if found.len() > limit {
             found.truncate(limit);
             return Ok((found, true));
         }
+        // A page may be empty although there are more.
         if page.next_page_token.is_empty() {
             return Ok((found, false));
         }
