@@ -21,6 +21,7 @@ pub mod status;
 pub mod system;
 pub mod target;
 pub mod watch;
+pub mod weigh;
 
 /// The public contract: messages, and the server stubs that are made here.
 pub mod proto {

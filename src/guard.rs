@@ -9,6 +9,7 @@ pub mod caller;
 pub mod closing;
 pub mod deadline;
 pub mod drain;
+pub mod questions;
 pub mod record;
 pub mod rpc;
 
@@ -26,6 +27,7 @@ use self::{
     closing::ClosingLayer,
     deadline::DeadlineLayer,
     drain::{DrainLayer, Gate},
+    questions::{AllQuestions, Questions, QuestionsLayer},
     record::{RecordLayer, Recorder},
 };
 use crate::time::Clock;
@@ -44,6 +46,8 @@ pub struct Guard {
     pub active: Active,
     /// Bounds the bytes of answers that are under way.
     pub answers: AllAnswers,
+    /// Bounds the bytes of messages that are coming.
+    pub questions: AllQuestions,
     /// How long a unary RPC may take.
     pub request_timeout: Duration,
     /// The time.
@@ -56,8 +60,11 @@ type Layers = Stack<
     Stack<
         ClosingLayer,
         Stack<
-            AnswersLayer,
-            Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+            QuestionsLayer,
+            Stack<
+                AnswersLayer,
+                Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+            >,
         >,
     >,
 >;
@@ -65,7 +72,12 @@ type Layers = Stack<
 impl Guard {
     /// Puts the chain together for one connection. The order is the design; each line says why it
     /// stands where it does.
-    pub fn layers(&self, connection: Connection, answers: Answers) -> ServiceBuilder<Layers> {
+    pub fn layers(
+        &self,
+        connection: Connection,
+        answers: Answers,
+        questions: Questions,
+    ) -> ServiceBuilder<Layers> {
         ServiceBuilder::new()
             // Outermost, so that refusals of every layer below are counted and logged too.
             .layer(RecordLayer::new(Arc::clone(&self.recorder), self.clock))
@@ -78,6 +90,8 @@ impl Guard {
             .layer(ActiveLayer::new(self.active.clone()))
             // Around everything that makes bytes, so that none are under way uncounted.
             .layer(AnswersLayer::new(answers))
+            // Around everything that reads messages, and inside of what tells the refusal.
+            .layer(QuestionsLayer::new(questions))
             // Inside of what waits for the call, so that streams which do not listen end the wait.
             .layer(ClosingLayer::new(connection))
             // Rate limits (global, operation, caller), permits and the circuit breaker stand here, in

@@ -39,7 +39,9 @@ use crate::{
     config::Config,
     error::{Error, Result},
     fleet::{self, Limits},
-    guard::{Guard, active::Active, answers::AllAnswers, drain::Gate, record::Recorder},
+    guard::{
+        Guard, active::Active, answers::AllAnswers, drain::Gate, questions::AllQuestions, record::Recorder,
+    },
     id::Entropy,
     probe::permit::Rules,
     store,
@@ -175,6 +177,7 @@ impl Server {
             gate: Gate::default(),
             active: Active::default(),
             answers: AllAnswers::default(),
+            questions: AllQuestions::default(),
             request_timeout: config.grpc.request_timeout,
             clock,
         };

@@ -104,7 +104,53 @@ struct Inner {
     accepted: AtomicU64,
     refused: [AtomicU64; Listener::ALL.len()],
     handshakes_failed: AtomicU64,
+    ended: [AtomicU64; Ended::ALL.len()],
     empty: Notify,
+}
+
+/// Why a connection of the gRPC side ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// The client closed it in good order, or was let go because it answered no PING.
+    Closed,
+    /// It broke: the client reset it, or the network did.
+    Broken,
+    /// The client sent too much of something that costs it little and the server more.
+    Flood,
+    /// What the client sent is not HTTP/2.
+    Protocol,
+    /// The client took nothing of what was written to it.
+    Stuck,
+    /// The client asked for an answer and did not read it.
+    Unread,
+    /// It had reached its age, or the server stops.
+    Asked,
+}
+
+impl Ended {
+    /// Every cause, in the order in which they are shown.
+    pub const ALL: [Ended; 7] = [
+        Ended::Closed,
+        Ended::Broken,
+        Ended::Flood,
+        Ended::Protocol,
+        Ended::Stuck,
+        Ended::Unread,
+        Ended::Asked,
+    ];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ended::Closed => "closed",
+            Ended::Broken => "broken",
+            Ended::Flood => "flood",
+            Ended::Protocol => "protocol",
+            Ended::Stuck => "stuck",
+            Ended::Unread => "unread",
+            Ended::Asked => "asked",
+        }
+    }
 }
 
 /// One open connection; counted until it is dropped.
@@ -143,6 +189,7 @@ impl Vitals {
             accepted: AtomicU64::new(0),
             refused: std::array::from_fn(|_| AtomicU64::new(0)),
             handshakes_failed: AtomicU64::new(0),
+            ended: std::array::from_fn(|_| AtomicU64::new(0)),
             empty: Notify::new(),
         }))
     }
@@ -198,6 +245,16 @@ impl Vitals {
     /// Counts a connection that did not speak HTTP/2 in time.
     pub fn handshake_failed(&self) {
         self.0.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that ended after it had begun to speak HTTP/2.
+    pub fn connection_ended(&self, why: Ended) {
+        self.0.ended[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that have ended so since the start.
+    pub fn ended(&self, why: Ended) -> u64 {
+        self.0.ended[why as usize].load(Ordering::Relaxed)
     }
 
     /// Waits until no connection has been open for a whole quiet time. Cancel safe.

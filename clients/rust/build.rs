@@ -19,12 +19,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .compile_fds(health)?;
 
+    // The server looks messages up by their names.
+    let mut named = tonic_prost_build::Config::new();
+    named.enable_type_names();
     let api = protox::compile(&PROTOS[1..], ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".")
         .build_server(false)
         .build_transport(false)
         .emit_rerun_if_changed(false)
-        .compile_fds(api)?;
+        .compile_fds_with_config(api, named)?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::{
     health::State,
     probe::Kind,
     store::counters::COMMIT_SECONDS,
-    system::{Listener, Phase},
+    system::{Ended, Listener, Phase},
     telemetry::{
         exposition::{Family, Format, Labels, render},
         histogram::Snapshot,
@@ -113,6 +113,12 @@ fn server(overview: &Overview) -> Vec<Family> {
             "seaworthy_connections_refused",
             "Connections that were refused, by listener.",
             closed.collect::<Vec<_>>(),
+        ),
+        Family::counter(
+            "seaworthy_connections_ended",
+            "Connections of the gRPC port that ended, by cause.",
+            Ended::ALL
+                .map(|why| (Labels::none().with("why", why.as_str()), number(overview.vitals.ended(why)))),
         ),
         Family::counter(
             "seaworthy_log_lines_dropped",

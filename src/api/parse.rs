@@ -22,7 +22,7 @@ use crate::{
     id::{SessionToken, TokenHash},
 };
 
-use super::proto::v1 as pb;
+use super::{codec::UNREADABLE, proto::v1 as pb};
 
 /// Longest words of a remover or leaver.
 const MAX_MESSAGE: usize = 1024;
@@ -73,7 +73,10 @@ pub fn unreadable(broken: &Status) -> Option<Error> {
     if broken.source().is_some() {
         return None;
     }
-    let message = format!("could not be read: {}", broken.message());
+    let wrong = broken.message();
+    // What the decoder itself says begins with the field already.
+    let wrong = wrong.split_once(UNREADABLE).map_or(wrong, |(_, wrong)| wrong);
+    let message = format!("{UNREADABLE}{wrong}");
     Some(match broken.code() {
         // Before and after it was uncompressed.
         Code::OutOfRange | Code::ResourceExhausted => {

@@ -2,7 +2,9 @@
 
 use std::{
     convert::Infallible,
+    error::Error as _,
     future::Future,
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -10,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use h2::Reason;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,7 +24,7 @@ use tonic::{Status, body::Body, codec::CompressionEncoding};
 use tower::{Service, util::BoxCloneSyncService};
 use tracing::{debug, warn};
 
-use super::{accept::Accepted, after_streams::AfterStreams, age, wrong_port};
+use super::{accept::Accepted, after_streams::AfterStreams, age, paced::Paced, wrong_port};
 use crate::{
     api::{
         fleet::FleetApi,
@@ -40,8 +43,9 @@ use crate::{
     },
     config,
     error::{Error, Result},
-    guard::{caller::Connection, closing::Ending},
+    guard::{caller::Connection, closing::Ending, questions::Coming},
     id::Entropy,
+    system::Ended,
     time::Clock,
 };
 
@@ -61,7 +65,7 @@ const LOCAL_RESETS: usize = 1024;
 type BoxFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 type BoxService = BoxCloneSyncService<Request<Inbound>, Response<Body>, Infallible>;
 /// A request as the guard hands it on.
-type Inbound = Ending<Incoming>;
+type Inbound = Ending<Coming<Incoming>>;
 
 /// The way to each service.
 #[derive(Debug)]
@@ -193,6 +197,7 @@ pub(super) struct Settings {
     handshake_timeout: Duration,
     age: Duration,
     age_grace: Duration,
+    write_patience: Duration,
     http_port: u16,
     clock: Clock,
     entropy: Entropy,
@@ -219,6 +224,8 @@ impl Settings {
             handshake_timeout: config.handshake_timeout,
             age: config.max_connection_age,
             age_grace: config.max_connection_age_grace,
+            // Whoever takes nothing for so long has not taken the PING either.
+            write_patience: config.keepalive_interval + config.keepalive_timeout,
             http_port: http.port(),
             clock,
             entropy,
@@ -264,17 +271,25 @@ async fn connection(
     };
     let (closing, is_closing) = watch::channel(false);
     let answers = overview.guard.answers.connection();
-    let layers = overview.guard.layers(Connection { peer, closing: is_closing }, answers.clone());
+    let layers = overview.guard.layers(
+        Connection { peer, closing: is_closing },
+        answers.clone(),
+        overview.guard.questions.connection(),
+    );
     let service = Guarded(layers.service(router));
-    let mut serving = std::pin::pin!(settings.http2.serve_connection(TokioIo::new(begun), service));
+    // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
+    let paced = TokioIo::new(Paced::new(begun, settings.write_patience));
+    let mut serving = std::pin::pin!(settings.http2.serve_connection(paced, service));
     let since = settings.clock.elapsed();
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {
+            overview.vitals.connection_ended(why(&ended));
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
             return;
         }
         // Who does not read is not told anything either: there is no goodbye.
         () = answers.unread(overview.guard.request_timeout) => {
+            overview.vitals.connection_ended(Ended::Unread);
             warn!(component = "server", %peer, "connection ended: an answer was not read in time");
             return;
         }
@@ -282,6 +297,7 @@ async fn connection(
         // An error means that the server is gone.
         _ = close.wait_for(|close| *close) => true,
     };
+    overview.vitals.connection_ended(Ended::Asked);
     // Streams end themselves with a last message; no new ones are taken; then the connection ends.
     closing.send_replace(true);
     serving.as_mut().graceful_shutdown();
@@ -292,4 +308,27 @@ async fn connection(
         debug!(component = "server", %peer, "connection cut at the end of its grace");
     }
     drop(counted);
+}
+
+/// Why a connection ended, as far as what it answered tells.
+fn why(ended: &hyper::Result<()>) -> Ended {
+    let Err(error) = ended else { return Ended::Closed };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(broken) = cause.downcast_ref::<io::Error>() {
+            return if broken.kind() == io::ErrorKind::TimedOut { Ended::Stuck } else { Ended::Broken };
+        }
+        if let Some(cause) = cause.downcast_ref::<h2::Error>() {
+            if let Some(broken) = cause.get_io() {
+                return if broken.kind() == io::ErrorKind::TimedOut { Ended::Stuck } else { Ended::Broken };
+            }
+            return match cause.reason() {
+                _ if cause.is_remote() => Ended::Closed,
+                Some(Reason::ENHANCE_YOUR_CALM) => Ended::Flood,
+                _ => Ended::Protocol,
+            };
+        }
+        source = cause.source();
+    }
+    Ended::Broken
 }

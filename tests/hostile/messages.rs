@@ -1,0 +1,126 @@
+//! Messages that are whole, and are not what they say.
+
+use std::io::Write as _;
+
+use bytes::{BufMut as _, Bytes};
+use flate2::{Compression, write::GzEncoder};
+use http::Request;
+use tonic::{Code, Status};
+
+use crate::victim::{MIB, Victim, in_time};
+
+/// Sends bytes as the body of a call, and answers how it ended.
+async fn ask(victim: &Victim, path: &str, gzip: bool, body: Bytes) -> Status {
+    let tcp = tokio::net::TcpStream::connect(victim.grpc).await.unwrap();
+    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::post(format!("http://server{path}"))
+        .header("content-type", "application/grpc")
+        .header("grpc-encoding", if gzip { "gzip" } else { "identity" })
+        .header("te", "trailers");
+    let mut send = send.ready().await.unwrap();
+    let (answer, mut stream) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    // Who is refused at once takes no more.
+    stream.send_data(body, true).ok();
+    let answer = in_time(answer).await.expect("an answer");
+    let ended = match Status::from_header_map(answer.headers()) {
+        Some(refused) => refused,
+        None => {
+            let mut answer = answer.into_body();
+            while let Some(data) = in_time(answer.data()).await {
+                answer.flow_control().release_capacity(data.unwrap().len()).unwrap();
+            }
+            let trailers = in_time(answer.trailers()).await.unwrap().expect("trailers");
+            Status::from_header_map(&trailers).expect("a status")
+        }
+    };
+    connection.abort();
+    ended
+}
+
+fn framed(gzip: bool, message: &[u8]) -> Bytes {
+    let mut framed = vec![u8::from(gzip)];
+    framed.put_u32(u32::try_from(message.len()).unwrap());
+    framed.extend_from_slice(message);
+    framed.into()
+}
+
+fn zipped(message: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(message).unwrap();
+    framed(true, &encoder.finish().unwrap())
+}
+
+const HEARTBEAT: &str = "/seaworthy.v1.FleetService/Heartbeat";
+const REGISTER: &str = "/seaworthy.v1.FleetService/Register";
+
+/// 256 MiB of zeros are 256 KiB of gzip.
+#[tokio::test]
+async fn what_unpacks_to_more_than_a_message_is_refused() {
+    let victim = Victim::start().await;
+    let bomb = zipped(&vec![0; 256 * MIB]);
+    for _ in 0..20 {
+        let refused = ask(&victim, HEARTBEAT, true, bomb.clone()).await;
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    }
+    victim.unharmed(32 * MIB).await;
+}
+
+/// Two bytes on the wire are a hundred as a value: a message within the limit may not unfold to far more.
+#[tokio::test]
+async fn what_unfolds_to_far_more_than_its_bytes_is_refused() {
+    let victim = Victim::start().await;
+    let beats = [0x0a, 0x00].repeat(2 * MIB - 16);
+    for (gzip, body) in [(false, framed(false, &beats)), (true, zipped(&beats))] {
+        for path in [HEARTBEAT, "/seaworthy.v1.HealthService/ReportHealth", REGISTER] {
+            let refused = ask(&victim, path, gzip, body.clone()).await;
+            assert!(matches!(refused.code(), Code::InvalidArgument | Code::ResourceExhausted), "{refused:?}");
+        }
+    }
+    victim.unharmed(64 * MIB).await;
+}
+
+/// Groups within groups within groups: what is skipped is skipped to a bounded depth.
+#[tokio::test]
+async fn messages_nested_without_end_are_refused() {
+    let victim = Victim::start().await;
+    // A group of an unknown number, and messages in a field that holds them.
+    let groups = [0xa3, 0x06].repeat(MIB);
+    let mut within = Vec::new();
+    for _ in 0..2000 {
+        let mut next = vec![0x0a];
+        prost::encoding::encode_varint(within.len() as u64, &mut next);
+        next.append(&mut within);
+        within = next;
+    }
+    for bytes in [groups, within] {
+        for path in [HEARTBEAT, REGISTER, "/seaworthy.v1.FleetService/PutService"] {
+            let refused = ask(&victim, path, false, framed(false, &bytes)).await;
+            assert!(matches!(refused.code(), Code::InvalidArgument | Code::Internal), "{refused:?}");
+        }
+    }
+    victim.unharmed(32 * MIB).await;
+}
+
+/// A length that is not there, text that is none, a field of another type, a number that never ends.
+#[tokio::test]
+async fn bytes_that_are_no_message_are_an_error_of_the_caller() {
+    let victim = Victim::start().await;
+    let lie = Bytes::from_static(&[0, 0, 0x10, 0, 0, 1, 2, 3]);
+    let wrong: [&[u8]; 5] = [
+        &[0x0a, 0xff],
+        &[0x0a, 0x02, 0xff, 0xfe],
+        &[0x08, 0x01],
+        &[0xff; 11],
+        &[0x0a, 0x80, 0x80, 0x80, 0x80, 0x7f],
+    ];
+    for path in ["/seaworthy.v1.FleetService/ListInstances", "/seaworthy.v1.FleetService/GetInstance"] {
+        for body in wrong.iter().map(|wrong| framed(false, wrong)).chain([lie.clone()]) {
+            let refused = ask(&victim, path, false, body.clone()).await;
+            // tonic itself finds that a message ends early, and calls that internal.
+            let code = if body == lie { Code::Internal } else { Code::InvalidArgument };
+            assert_eq!(refused.code(), code, "{path}: {refused:?}");
+        }
+    }
+    victim.unharmed(8 * MIB).await;
+}

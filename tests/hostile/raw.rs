@@ -1,0 +1,210 @@
+//! HTTP/2, frame by frame (RFC 9113): what no client library would send.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+use crate::victim::in_time;
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+
+pub const ACK: u8 = 1;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub const PROTOCOL_ERROR: u32 = 1;
+pub const FLOW_CONTROL_ERROR: u32 = 3;
+pub const FRAME_SIZE_ERROR: u32 = 6;
+pub const REFUSED_STREAM: u32 = 7;
+pub const CANCEL: u32 = 8;
+pub const COMPRESSION_ERROR: u32 = 9;
+pub const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// One frame as bytes.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a length");
+    let head = [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// A frame whose payload is one number.
+pub fn number(kind: u8, stream: u32, number: u32) -> Vec<u8> {
+    frame(kind, 0, stream, &number.to_be_bytes())
+}
+
+/// The head of a call, whole.
+pub fn call(stream: u32, path: &str) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, stream, &super::hpack::call(path))
+}
+
+/// A message in DATA frames, behind its prefix.
+pub fn message(stream: u32, bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).expect("a length");
+    let framed = [&[0], length.to_be_bytes().as_slice(), bytes].concat();
+    let pieces: Vec<_> = framed.chunks(16 * 1024).map(|piece| frame(DATA, 0, stream, piece)).collect();
+    [pieces.concat(), frame(DATA, END_STREAM, stream, &[])].concat()
+}
+
+/// The number of the n-th stream of a client.
+pub fn stream(n: u32) -> u32 {
+    2 * n + 1
+}
+
+/// A frame that the server sent.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// What the server said, counted.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Answers to PINGs.
+    pub pongs: usize,
+    /// Acknowledged SETTINGS.
+    pub acks: usize,
+    /// Codes of the streams that it reset.
+    pub resets: Vec<u32>,
+    /// Heads of answers, and trailers.
+    pub heads: usize,
+    /// Code and text of its goodbye. hyper's graceful one (code 0) is overwritten by a later one.
+    pub goodbye: Option<(u32, String)>,
+}
+
+impl Said {
+    pub fn count(&mut self, frame: &Frame) {
+        let code = |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().expect("four bytes"));
+        match frame.kind {
+            PING if frame.flags & ACK != 0 => self.pongs += 1,
+            SETTINGS if frame.flags & ACK != 0 => self.acks += 1,
+            RST_STREAM => self.resets.push(code(0)),
+            HEADERS => self.heads += 1,
+            GOAWAY => {
+                self.goodbye = Some((code(4), String::from_utf8_lossy(&frame.payload[8..]).into_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    /// It said goodbye because of an error.
+    #[track_caller]
+    pub fn ended_for(&self, codes: &[u32]) {
+        assert!(self.goodbye.as_ref().is_some_and(|(code, _)| codes.contains(code)), "{self:?}");
+    }
+
+    /// The goodbye, which must be this.
+    #[track_caller]
+    pub fn ended_with(&self, code: u32, text: &str) {
+        assert_eq!(self.goodbye, Some((code, text.to_owned())), "{self:?}");
+    }
+}
+
+/// A connection that says what it is told.
+#[derive(Debug)]
+pub struct Raw {
+    read: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+}
+
+impl Raw {
+    /// Connects, and says what a client says first.
+    pub async fn open(to: SocketAddr) -> Self {
+        let mut raw = Self::silent(to).await;
+        raw.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("taken");
+        raw
+    }
+
+    /// The same, and agrees to the server's settings: only then do they hold.
+    pub async fn settled(to: SocketAddr) -> Self {
+        let mut raw = Self::open(to).await;
+        while raw.next().await.expect("settings").kind != SETTINGS {}
+        raw.send(&frame(SETTINGS, ACK, 0, &[])).await.expect("taken");
+        raw
+    }
+
+    /// Connects, and says nothing yet.
+    pub async fn silent(to: SocketAddr) -> Self {
+        let (read, write) = TcpStream::connect(to).await.expect("the port is open").into_split();
+        Self { read: BufReader::new(read), write }
+    }
+
+    /// Sends without reading.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write.write_all(bytes).await
+    }
+
+    /// Sends piece after piece until there are no more or the server takes none, reading all the while.
+    pub async fn flood(&mut self, pieces: impl Iterator<Item = Vec<u8>>, said: &mut Said) -> bool {
+        let (read, write) = (&mut self.read, &mut self.write);
+        let writes = async {
+            for piece in pieces {
+                if write.write_all(&piece).await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        let reads = async {
+            while let Ok(frame) = next(read).await {
+                said.count(&frame);
+            }
+        };
+        in_time(async {
+            tokio::select! {
+                all = writes => all,
+                () = reads => false,
+            }
+        })
+        .await
+    }
+
+    /// The next frame.
+    pub async fn next(&mut self) -> io::Result<Frame> {
+        in_time(next(&mut self.read)).await
+    }
+
+    /// Reads until the server closes.
+    pub async fn end(&mut self, said: &mut Said) {
+        while let Ok(frame) = self.next().await {
+            said.count(&frame);
+        }
+    }
+
+    /// Reads until this is so.
+    pub async fn until(&mut self, said: &mut Said, is_so: impl Fn(&Said) -> bool) {
+        while !is_so(said) {
+            let frame = self.next().await.unwrap_or_else(|ended| panic!("ended before: {ended}, {said:?}"));
+            said.count(&frame);
+        }
+    }
+}
+
+async fn next(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Frame> {
+    let mut head = [0; 9];
+    read.read_exact(&mut head).await?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; usize::try_from(length).expect("a length")];
+    read.read_exact(&mut payload).await?;
+    let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
+    Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+}
