@@ -8,6 +8,7 @@ mod circles;
 pub(super) mod expiry;
 mod history;
 mod presence;
+mod restoring;
 mod specs;
 
 use std::{
@@ -201,13 +202,22 @@ impl State {
     /// Takes in a registration that is durable.
     pub(super) fn admit(&mut self, now: Now, birth: Birth) -> Arc<Instance> {
         let key = birth.registration.key.clone();
+        let circle = self.groups.get(&key.service).map(|group| Arc::clone(&group.circle)).unwrap_or_default();
+        if self.take_in(now, birth) == Needs::Changed {
+            self.settle_circles(&key.service, &circle);
+        }
+        self.publish(now, &key)
+    }
+
+    /// Puts an instance in its place; its service is yet to be settled.
+    fn take_in(&mut self, now: Now, birth: Birth) -> Needs {
+        let key = birth.registration.key.clone();
         let incarnation = birth.incarnation;
         self.graves.remove(&key);
         let group = self
             .groups
             .entry(key.service.clone())
             .or_insert_with(|| Group::new(key.service.clone(), now.wall));
-        let circle = Arc::clone(&group.circle);
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
@@ -223,11 +233,8 @@ impl State {
         let old = before.as_ref().map(Standing::of);
         group.recount(&key.id, old, Some(standing));
         self.tally.instance(old, Some(standing));
-        if needs == Needs::Changed {
-            self.settle_circles(&key.service, &circle);
-        }
-        self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
-        self.publish(now, &key)
+        self.due.push(Reverse((ends, Due::Lease(key, incarnation))));
+        needs
     }
 
     /// Puts an instance in its grave, once that is durable.
@@ -305,13 +312,6 @@ impl State {
             }
             _ => Refusal::NotFound,
         }
-    }
-
-    // === after a restart ===
-
-    /// Takes back a grave from the store.
-    pub(super) fn restore_grave(&mut self, grave: Grave) {
-        self.graves.insert(grave);
     }
 
     // === reading ===
