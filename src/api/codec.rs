@@ -1,4 +1,5 @@
-//! How messages become bytes on a stream: prost, with buffers that fit small messages.
+//! How messages become bytes on a stream: prost, with buffers that fit small messages, and messages that
+//! were encoded before.
 //!
 //! Every open stream holds a buffer for each direction. With tonic's default of 8 KiB each, ten
 //! thousand sessions that say a few bytes every few seconds would hold 160 MiB. Larger messages let a
@@ -6,16 +7,81 @@
 
 use std::marker::PhantomData;
 
+use bytes::{BufMut as _, Bytes};
 use prost::Message;
-use tonic::codec::{BufferSettings, Codec};
-use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec, EncodeBuf, Encoder},
+};
+use tonic_prost::{ProstCodec, ProstDecoder};
 
 /// What a buffer holds before it grows, in bytes: some dozens of heartbeats, or most requests.
 const BUFFER: usize = 512;
 /// A message that fills this much of a buffer is sent before the next one is encoded, in bytes.
 const SEND_FROM: usize = 32 * 1024;
 
-/// Prost messages in small buffers.
+/// A message as bytes: the answers of watches, so that what many are told is encoded once. `build.rs` puts it
+/// in the place of their messages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Encoded(Bytes);
+
+impl Encoded {
+    /// Encodes a message.
+    pub fn of(message: &impl Message) -> Self {
+        Self(message.encode_to_vec().into())
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it is the message with nothing set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What can be answered: a message, or one that was encoded before.
+pub trait Outgoing {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// It does not fit, which a buffer that grows never says.
+    fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status>;
+}
+
+impl<T: Message> Outgoing for T {
+    fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        self.encode(buffer).map_err(|cause| Status::internal(cause.to_string()))
+    }
+}
+
+impl Outgoing for Encoded {
+    fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(self.0);
+        Ok(())
+    }
+}
+
+/// Writes messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<T>(PhantomData<T>);
+
+impl<T: Outgoing> Encoder for Writer<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.write(buffer)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, SEND_FROM)
+    }
+}
+
+/// Messages in small buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct SmallBuffers<T, U>(PhantomData<(T, U)>);
 
@@ -27,19 +93,19 @@ impl<T, U> Default for SmallBuffers<T, U> {
 
 impl<T, U> Codec for SmallBuffers<T, U>
 where
-    T: Message + Send + 'static,
+    T: Outgoing + Send + 'static,
     U: Message + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = Writer<T>;
     type Decoder = ProstDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BUFFER, SEND_FROM))
+        Writer(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER, SEND_FROM))
+        ProstCodec::<U, U>::raw_decoder(BufferSettings::new(BUFFER, SEND_FROM))
     }
 }

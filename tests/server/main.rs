@@ -7,6 +7,7 @@ mod harness;
 mod bad_bytes;
 mod bad_input;
 mod closing;
+mod crowd;
 mod fleet;
 mod health;
 mod http;
