@@ -32,6 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .codec_path("crate::api::codec::SmallBuffers")
         .extern_path(".seaworthy.v1", "::seaworthy_client::proto::seaworthy::v1")
+        // What many are told alike is encoded once.
+        .extern_path(".seaworthy.v1.WatchFleetResponse", "crate::api::codec::Encoded")
+        .extern_path(".seaworthy.v1.WatchHealthResponse", "crate::api::codec::Encoded")
         .compile_fds(served)?;
     Ok(())
 }

@@ -41,6 +41,7 @@ mod waves;
 
 use std::{
     num::NonZeroUsize,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -48,6 +49,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{self, TryStreamExt as _};
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -77,12 +79,14 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     id::{Entropy, SessionToken, TokenHash},
     store::{self, Entry, Store},
-    task::drain,
+    task::{self, drain},
     time::{Clock, Mono, Now},
 };
 
 /// Records that are read from the store at once while opening.
 const LOAD_PAGE: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
+/// Pages of them that are read and decoded at once.
+const LOADED_AT_ONCE: usize = 8;
 /// Instances that are found again under one hold of the state's lock.
 const HEARD_AT_ONCE: usize = 256;
 /// When to come back if a durable change was not answered.
@@ -148,28 +152,16 @@ pub async fn open(
     // One time for all that is read: their leases begin together, and nobody is heard before `run`.
     let now = clock.now();
     let mut state = State::new(options.limits);
-    load(&store, record::TOMBSTONES, |entry| {
-        state.restore_grave(record::decode_grave(entry)?);
-        Ok(())
+    load(&store, record::TOMBSTONES, record::decode_grave, |grave| state.restore_grave(grave)).await?;
+    load(&store, record::SERVICES, record::decode_operator_spec, |(name, operator)| {
+        state.restore_spec(now, &name, operator);
     })
     .await?;
-    load(&store, record::SERVICES, |entry| {
-        let (name, operator) = record::decode_operator_spec(entry)?;
-        state.set_spec(now, &name, Some(operator));
-        Ok(())
-    })
-    .await?;
-    load(&store, record::INSTANCES, |entry| {
-        state.admit(now, record::decode_instance(entry)?);
-        Ok(())
-    })
-    .await?;
-    state.restored();
-    load(&store, record::TRANSITIONS, |entry| {
-        state.restore_transition(record::decode_transition(entry)?);
-        Ok(())
-    })
-    .await?;
+    load(&store, record::INSTANCES, record::decode_instance, |birth| state.restore_instance(now, birth))
+        .await?;
+    state.restored(now);
+    load(&store, record::TRANSITIONS, record::decode_transition, |past| state.restore_transition(past))
+        .await?;
     let (sender, commands) = mpsc::channel(registrar::QUEUE);
     let shared = Shared {
         clock,
@@ -183,18 +175,37 @@ pub async fn open(
     Ok((handle.clone(), Service { handle, store, commands, opened: now.mono }))
 }
 
-async fn load(store: &Store, prefix: &str, mut take: impl FnMut(&Entry) -> Result<()>) -> Result<()> {
-    let mut after = None;
-    loop {
-        let page = store.list(prefix, after.as_deref(), LOAD_PAGE).await?;
-        for entry in &page.entries {
-            take(entry)?;
-        }
-        match page.next {
-            None => return Ok(()),
-            next => after = next,
-        }
+/// Reads all records of a kind, and hands them to `take` in their order. Several pages are read and decoded
+/// at once, each on another core.
+async fn load<T: Send + 'static>(
+    store: &Store,
+    prefix: &'static str,
+    decode: fn(&Entry) -> Result<T>,
+    mut take: impl FnMut(T),
+) -> Result<()> {
+    let pages = stream::try_unfold(Some(None), |after| page(store.clone(), prefix, after));
+    let decoded = pages.map_ok(|entries| decoded(entries, decode));
+    let mut decoded = pin!(decoded.try_buffered(LOADED_AT_ONCE));
+    while let Some(records) = decoded.try_next().await? {
+        records.into_iter().for_each(&mut take);
     }
+    Ok(())
+}
+
+/// The records after a place, and what to go on after. None: there is nothing to go on after.
+async fn page(
+    store: Store,
+    prefix: &'static str,
+    after: Option<Option<String>>,
+) -> Result<Option<(Vec<Entry>, Option<Option<String>>)>> {
+    let Some(after) = after else { return Ok(None) };
+    let page = store.list(prefix, after.as_deref(), LOAD_PAGE).await?;
+    Ok(Some((page.entries, page.next.map(Some))))
+}
+
+async fn decoded<T: Send + 'static>(entries: Vec<Entry>, decode: fn(&Entry) -> Result<T>) -> Result<Vec<T>> {
+    let work = move || entries.iter().map(decode).collect();
+    task::blocking("fleet load", work).await.map_err(Error::internal)?
 }
 
 // === impl Service ===

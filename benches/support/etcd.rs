@@ -3,7 +3,7 @@
 //! The messages are written out by hand from its published field numbers: a client crate would bring
 //! its own ways of batching, and both sides are to be driven by the same code.
 
-use std::{path::PathBuf, process::Command};
+use std::{env, path::PathBuf, process::Command};
 
 use bytes::Bytes;
 use prost::Message;
@@ -38,8 +38,23 @@ pub(crate) async fn start(threads: usize) -> Result<Server> {
     Ok(server)
 }
 
+/// Which version is measured: the pinned one, or the one that `BENCH_ETCD` names the program of.
+///
+/// # Errors
+/// The program does not run.
+pub(crate) fn name() -> Result<String> {
+    let Some(other) = env::var_os("BENCH_ETCD") else { return Ok(NAME.to_owned()) };
+    let version = Command::new(other).arg("--version").output()?.stdout;
+    let version = String::from_utf8_lossy(&version).into_owned();
+    let first = version.lines().next().unwrap_or_default();
+    Ok(first.replace("etcd Version: ", "etcd "))
+}
+
 #[allow(clippy::print_stderr, reason = "a bench says why it takes long")]
 fn build() -> Result<PathBuf> {
+    if let Some(other) = env::var_os("BENCH_ETCD") {
+        return Ok(other.into());
+    }
     let program = target().join("tools").join("etcd");
     if !program.exists() {
         eprintln!("building etcd into {} (about two minutes, once)", program.display());
@@ -176,6 +191,35 @@ pub(crate) struct PutRequest {
 pub(crate) struct PutResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<ResponseHeader>,
+}
+
+/// `etcdserverpb.WatchRequest`, as far as one new watch of one key needs it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchRequest {
+    #[prost(message, optional, tag = "1")]
+    create: Option<WatchCreateRequest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WatchCreateRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+}
+
+impl WatchRequest {
+    /// Watches this key.
+    pub(crate) fn of(key: &'static str) -> Self {
+        Self { create: Some(WatchCreateRequest { key: Bytes::from_static(key.as_bytes()) }) }
+    }
+}
+
+/// `etcdserverpb.WatchResponse`; the events are counted, not read.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct WatchResponse {
+    #[prost(bool, tag = "3")]
+    pub(crate) created: bool,
+    #[prost(bytes = "bytes", repeated, tag = "11")]
+    pub(crate) events: Vec<Bytes>,
 }
 
 /// `etcdserverpb.RangeRequest`, as far as counting needs it.

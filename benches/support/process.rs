@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -27,7 +28,7 @@ pub(crate) struct Server {
     name: &'static str,
     child: Child,
     address: SocketAddr,
-    data: TempDir,
+    data: Arc<TempDir>,
     started: Instant,
     served_after: Duration,
 }
@@ -41,8 +42,9 @@ impl Server {
         name: &'static str,
         mut command: Command,
         address: SocketAddr,
-        data: TempDir,
+        data: impl Into<Arc<TempDir>>,
     ) -> Result<Self> {
+        let data = data.into();
         let output = fs::File::create(log_file(&data))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let started = Instant::now();
@@ -77,6 +79,16 @@ impl Server {
     /// How long after its start it served.
     pub(crate) fn served_after(&self) -> Duration {
         self.served_after
+    }
+
+    /// How long ago it was started.
+    pub(crate) fn since_start(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Its data folder, which may outlive it.
+    pub(crate) fn data(&self) -> Arc<TempDir> {
+        Arc::clone(&self.data)
     }
 
     /// Opens connections for tonic's client.

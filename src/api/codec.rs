@@ -1,4 +1,5 @@
-//! How messages become bytes on a stream, and bytes messages: prost, with buffers that fit small messages.
+//! How messages become bytes on a stream, and bytes messages: prost, with buffers that fit small messages, and
+//! answers that were encoded before.
 //!
 //! Every open stream holds a buffer for each direction. With tonic's default of 8 KiB each, ten
 //! thousand sessions that say a few bytes every few seconds would hold 160 MiB. Larger messages let a
@@ -8,13 +9,12 @@
 
 use std::marker::PhantomData;
 
-use bytes::Buf as _;
+use bytes::{Buf as _, BufMut as _, Bytes};
 use prost::{Message, Name};
 use tonic::{
     Status,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::{status::status, weigh};
 use crate::error::{Error, Kind, Reason};
@@ -27,7 +27,68 @@ const SEND_FROM: usize = 32 * 1024;
 /// What every error of a decoder begins with.
 pub const UNREADABLE: &str = "could not be read: ";
 
-/// Prost messages in small buffers.
+/// A message as bytes: the answers of watches, so that what many are told is encoded once. `build.rs` puts it
+/// in the place of their messages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Encoded(Bytes);
+
+impl Encoded {
+    /// Encodes a message.
+    pub fn of(message: &impl Message) -> Self {
+        Self(message.encode_to_vec().into())
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it is the message with nothing set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What can be answered: a message, or one that was encoded before.
+pub trait Outgoing {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// It does not fit, which a buffer that grows never says.
+    fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status>;
+}
+
+impl<T: Message> Outgoing for T {
+    fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        self.encode(buffer).map_err(|cause| Status::internal(cause.to_string()))
+    }
+}
+
+impl Outgoing for Encoded {
+    fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(self.0);
+        Ok(())
+    }
+}
+
+/// Writes messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<T>(PhantomData<T>);
+
+impl<T: Outgoing> Encoder for Writer<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.write(buffer)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, SEND_FROM)
+    }
+}
+
+/// Messages in small buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct SmallBuffers<T, U>(PhantomData<(T, U)>);
 
@@ -39,16 +100,16 @@ impl<T, U> Default for SmallBuffers<T, U> {
 
 impl<T, U> Codec for SmallBuffers<T, U>
 where
-    T: Message + Send + 'static,
+    T: Outgoing + Send + 'static,
     U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = Writer<T>;
     type Decoder = Weighed<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BUFFER, SEND_FROM))
+        Writer(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {

@@ -6,6 +6,7 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    codec::Encoded,
     convert::{instance, service},
     enrolment::Enrolment,
     page::{self, Room},
@@ -271,7 +272,7 @@ fn heartbeat_result(outcome: Result<(), Refusal>, beat: &pb::InstanceHeartbeat) 
 #[tonic::async_trait]
 impl FleetService for FleetApi {
     type AttachStream = Answers<pb::AttachResponse>;
-    type WatchFleetStream = Answers<pb::WatchFleetResponse>;
+    type WatchFleetStream = Answers<Encoded>;
 
     async fn register(
         &self,

@@ -6,6 +6,7 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
+    codec::Encoded,
     convert::{explain, instance},
     page,
     parse::{self, Fields},
@@ -117,7 +118,7 @@ impl HealthApi {
 
 #[tonic::async_trait]
 impl HealthService for HealthApi {
-    type WatchHealthStream = Pin<Box<dyn Stream<Item = Result<pb::WatchHealthResponse, Status>> + Send>>;
+    type WatchHealthStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
     async fn report_health(
         &self,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Whose health is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Target {
     /// A service's.
     Service(ServiceName),

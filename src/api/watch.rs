@@ -5,27 +5,25 @@
 //! bounded history, and is told so by a reset. Full state comes first, in parts that are read when the
 //! caller takes them, with the changes of what was sent before in between.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod shared;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
 use tokio::{sync::watch::Receiver, task::yield_now, time::timeout};
 use tonic::Status;
 
+use self::shared::View;
+pub use self::shared::{Watchers, Watching};
 use super::{
+    codec::Encoded,
     convert::{instance, service, timestamp},
     page::Room,
     parse::{self, Fields},
     proto::v1 as pb,
     status::status,
-    target::{self, Target},
+    target::Target,
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -46,33 +44,6 @@ const BATCH: usize = 256;
 const MOVE_ON: Duration = Duration::from_secs(5);
 /// After so many times without a message, 30 s, a watch says how far it has come.
 const BOOKMARK: u32 = 6;
-
-/// Counts watches that are open. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Watchers(Arc<AtomicU64>);
-
-impl Watchers {
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Counts one until it is dropped.
-    pub fn enter(&self) -> Watching {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Watching(Arc::clone(&self.0))
-    }
-}
-
-/// One open watch.
-#[derive(Debug)]
-pub struct Watching(Arc<AtomicU64>);
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Becomes ready when the connection of a caller is to end; never without one.
 pub(super) async fn goodbye(closing: &mut Option<Receiver<bool>>) {
@@ -103,7 +74,7 @@ pub fn fleet(
     watching: Watching,
     caller: Option<Caller>,
     wire: pb::WatchFleetRequest,
-) -> Result<impl Stream<Item = Result<pb::WatchFleetResponse, Status>> + Send + use<>> {
+) -> Result<impl Stream<Item = Result<Encoded, Status>> + Send + use<>> {
     let pb::WatchFleetRequest { service, resume_after } = wire;
     let mut fields = Fields::default();
     let only = (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
@@ -120,7 +91,7 @@ pub fn fleet(
         changed,
         only,
         fleet,
-        _watching: watching,
+        watching,
     };
     match resume_after {
         None => watch.reset(pb::ResetReason::Initial),
@@ -165,11 +136,11 @@ struct FleetWatch {
     ready: VecDeque<Ready>,
     /// How often it has moved on since the last message.
     idle: u32,
-    _watching: Watching,
+    watching: Watching,
 }
 
 impl FleetWatch {
-    async fn next(&mut self) -> Result<pb::WatchFleetResponse, Status> {
+    async fn next(&mut self) -> Result<Encoded, Status> {
         loop {
             if let Some(message) = self.message() {
                 self.idle = 0;
@@ -184,7 +155,7 @@ impl FleetWatch {
             }
             if self.idle >= BOOKMARK {
                 self.idle = 0;
-                return Ok(self.bookmark());
+                return Ok(Encoded::of(&self.bookmark()));
             }
             tokio::select! {
                 () = goodbye(&mut self.closing) => return Err(leaving()),
@@ -241,18 +212,31 @@ impl FleetWatch {
     }
 
     /// The next message of what was read.
-    fn message(&mut self) -> Option<pb::WatchFleetResponse> {
+    fn message(&mut self) -> Option<Encoded> {
         use pb::watch_fleet_response::Message;
         let (message, at) = match self.ready.pop_front()? {
             Ready::Reset(reason) => (Message::Reset(pb::WatchReset { reason: reason.into() }), None),
-            Ready::Change(change, at) => (Message::Change(convert(&change)), at),
+            // All who follow are told the same.
+            Ready::Change(change, Some(at)) => {
+                let make = || Encoded::of(&self.told(Message::Change(convert(&change)), Some(at)));
+                return Some(self.watching.change(at, make));
+            }
+            Ready::Change(change, None) => (Message::Change(convert(&change)), None),
             state => {
                 self.ready.push_front(state);
                 let (part, at) = self.part();
                 (Message::Snapshot(part), at)
             }
         };
-        Some(pb::WatchFleetResponse { message: Some(message), cursor: at.map(|at| self.place(at)) })
+        Some(Encoded::of(&self.told(message, at)))
+    }
+
+    fn told(
+        &self,
+        message: pb::watch_fleet_response::Message,
+        at: Option<Revision>,
+    ) -> pb::WatchFleetResponse {
+        pb::WatchFleetResponse { message: Some(message), cursor: at.map(|at| self.place(at)) }
     }
 
     /// As much of the state that was read as fits into one message, and the place after it, if that is
@@ -316,13 +300,13 @@ pub fn target_health(
     watching: Watching,
     caller: Option<Caller>,
     target: Target,
-) -> impl Stream<Item = Result<pb::WatchHealthResponse, Status>> + Send + use<> {
+) -> impl Stream<Item = Result<Encoded, Status>> + Send + use<> {
     let watch = HealthWatch {
         changed: fleet.service_changed(target.service()),
         closing: caller.map(|caller| caller.connection.closing),
-        said: None,
+        told: None,
+        view: watching.view(target),
         fleet,
-        target,
         _watching: watching,
     };
     unfold(Some(watch), |watch| async {
@@ -335,48 +319,25 @@ pub fn target_health(
 
 struct HealthWatch {
     fleet: Handle,
-    target: Target,
+    view: Arc<View>,
     changed: Receiver<Revision>,
     closing: Option<Receiver<bool>>,
-    said: Option<Said>,
+    /// The number of the news that was told last.
+    told: Option<u64>,
     _watching: Watching,
 }
 
-/// What was said last, as far as it tells whether there is news: figures that every report and every sign
-/// of life moves are none.
-#[derive(PartialEq)]
-enum Said {
-    Unknown,
-    Service(Box<pb::Service>),
-    /// Its revision, which rises with every change of it.
-    Instance(u64),
-    /// Its health, since when, and what was declared.
-    Component(i32, String, Option<prost_types::Timestamp>, Option<Box<pb::Component>>),
-}
-
-impl Said {
-    fn of(now: Option<&pb::Health>) -> Self {
-        match now {
-            Some(pb::Health { component: Some(part), .. }) => {
-                let declared = part.component.clone().map(Box::new);
-                Self::Component(part.state, part.cause.clone(), part.change_time, declared)
-            }
-            Some(pb::Health { instance: Some(instance), .. }) => Self::Instance(instance.revision),
-            Some(pb::Health { service: Some(service), .. }) => Self::Service(Box::new(service.clone())),
-            Some(_) | None => Self::Unknown,
-        }
-    }
-}
-
 impl HealthWatch {
-    async fn next(&mut self) -> Result<pb::WatchHealthResponse, Status> {
+    async fn next(&mut self) -> Result<Encoded, Status> {
         loop {
             let revision = *self.changed.borrow_and_update();
-            let now = target::of(&self.fleet, &self.target).ok();
-            let news = Said::of(now.as_ref());
-            if self.said.as_ref() != Some(&news) {
-                self.said = Some(news);
-                return Ok(pb::WatchHealthResponse { known: now.is_some(), health: now, revision });
+            let (news, message) = match self.told {
+                None => self.view.now(&self.fleet, revision),
+                Some(_) => self.view.since(&self.fleet, revision),
+            };
+            if self.told != Some(news) {
+                self.told = Some(news);
+                return Ok(message);
             }
             tokio::select! {
                 () = goodbye(&mut self.closing) => return Err(leaving()),

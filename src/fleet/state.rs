@@ -10,6 +10,7 @@ pub(super) mod expiry;
 mod history;
 mod presence;
 mod protection;
+mod restoring;
 mod specs;
 
 use std::{
@@ -200,12 +201,21 @@ impl State {
     /// Takes in a registration that is durable.
     pub(super) fn admit(&mut self, now: Now, birth: Birth) -> Arc<Instance> {
         let key = birth.registration.key.clone();
+        let circle = self.groups.get(&key.service).map(|group| Arc::clone(&group.circle)).unwrap_or_default();
+        if self.take_in(now, birth) == Needs::Changed {
+            self.settle_circles(&key.service, &circle);
+        }
+        self.publish(now, &key)
+    }
+
+    /// Puts an instance in its place; its service is yet to be settled.
+    fn take_in(&mut self, now: Now, birth: Birth) -> Needs {
+        let key = birth.registration.key.clone();
         self.graves.remove(&key);
         let group = self
             .groups
             .entry(key.service.clone())
             .or_insert_with(|| Group::new(key.service.clone(), now.wall));
-        let circle = Arc::clone(&group.circle);
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
@@ -224,11 +234,8 @@ impl State {
         self.tally.instance(old, Some(standing));
         self.waves.forget(&key);
         self.settle_protection(&key);
-        if needs == Needs::Changed {
-            self.settle_circles(&key.service, &circle);
-        }
-        self.schedule(ends, Due::Instance(key.clone()));
-        self.publish(now, &key)
+        self.schedule(ends, Due::Instance(key));
+        needs
     }
 
     /// Puts an instance in its grave, once that is durable.
@@ -240,6 +247,7 @@ impl State {
         forget_due(&mut self.agenda, &mut member);
         let standing = Standing::of(&member);
         group.recount(&key.id, Some(standing), None);
+        let service_remains = !group.is_empty();
         self.tally.instance(Some(standing), None);
         self.waves.forget(&key);
         self.settle_protection(&key);
@@ -248,7 +256,7 @@ impl State {
             session.close.send_replace(Some(Closing::Removed(Arc::clone(&grave.tombstone))));
             self.sessions -= 1;
         }
-        if !group.is_empty() {
+        if service_remains {
             let to =
                 Verdict::new(Health::Unknown, format!("removed: {}", refusal::why_removed(&grave.tombstone)));
             let subject = Subject::Instance(key.clone(), member.incarnation);
@@ -315,13 +323,6 @@ impl State {
             }
             _ => Refusal::NotFound,
         }
-    }
-
-    // === after a restart ===
-
-    /// Takes back a grave from the store.
-    pub(super) fn restore_grave(&mut self, grave: Grave) {
-        self.graves.insert(grave);
     }
 
     // === reading ===

@@ -4,8 +4,7 @@
 //! program knows is refused and never guessed, so that going back to an older release damages nothing.
 
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Kind, Reason, Result};
 
@@ -17,6 +16,12 @@ struct Versioned<'a, T> {
     version: u32,
     #[serde(flatten)]
     record: &'a T,
+}
+
+/// The version of a record, whatever else is in it.
+#[derive(Deserialize)]
+struct Layout {
+    version: u64,
 }
 
 /// Writes a record in layout `version`. Its type must become a JSON object without a field `version`:
@@ -40,17 +45,16 @@ pub fn encode<T: Serialize>(version: u32, record: &T) -> Result<Bytes> {
 /// - `RecordTooNew` (`FailedPrecondition`): a newer program wrote it.
 /// - `RecordDamaged` (`Internal`): it is no record, or not one of this type.
 pub fn decode<T: DeserializeOwned>(key: &str, newest_known_version: u32, bytes: &[u8]) -> Result<T> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|cause| damaged(key).because(cause))?;
-    let Value::Object(mut fields) = value else {
+    // A sequence would be taken for a record without the names of its fields.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(damaged(key).because("it is not a JSON object"));
-    };
-    let Some(version) = fields.remove(VERSION).as_ref().and_then(Value::as_u64) else {
-        return Err(damaged(key).because("it has no version"));
-    };
+    }
+    // First the version alone: a newer layout need not be one of this type.
+    let Layout { version } = serde_json::from_slice(bytes).map_err(|cause| damaged(key).because(cause))?;
     if version > u64::from(newest_known_version) {
         return Err(too_new(key, version, newest_known_version));
     }
-    serde_json::from_value(Value::Object(fields)).map_err(|cause| damaged(key).because(cause))
+    serde_json::from_slice(bytes).map_err(|cause| damaged(key).because(cause))
 }
 
 fn damaged(key: &str) -> Error {
@@ -79,12 +83,10 @@ fn too_new(key: &str, found: u64, known: u32) -> Error {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde::Deserialize;
 
     use super::*;
 
     #[derive(Debug, Deserialize, PartialEq, Serialize)]
-    #[serde(deny_unknown_fields)]
     struct Sample {
         name: String,
         count: u64,

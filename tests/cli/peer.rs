@@ -4,10 +4,13 @@
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
-use seaworthy::api::proto::server::{
-    fleet_service_server::{FleetService, FleetServiceServer},
-    health_service_server::{HealthService, HealthServiceServer},
-    system_service_server::{SystemService, SystemServiceServer},
+use seaworthy::api::{
+    codec::Encoded,
+    proto::server::{
+        fleet_service_server::{FleetService, FleetServiceServer},
+        health_service_server::{HealthService, HealthServiceServer},
+        system_service_server::{SystemService, SystemServiceServer},
+    },
 };
 use seaworthy_client::proto::seaworthy::v1::*;
 use tokio::{
@@ -143,7 +146,7 @@ fn unscripted<T>() -> Answer<T> {
 #[tonic::async_trait]
 impl FleetService for Script {
     type AttachStream = Messages<AttachResponse>;
-    type WatchFleetStream = Messages<WatchFleetResponse>;
+    type WatchFleetStream = Messages<Encoded>;
 
     async fn get_instance(&self, request: Request<GetInstanceRequest>) -> Answer<GetInstanceResponse> {
         let GetInstanceRequest { service, instance_id } = request.into_inner();
@@ -188,7 +191,9 @@ impl FleetService for Script {
             return Err(Status::unavailable("no further script"));
         }
         let Watch { messages, hold } = state.watches.remove(0);
-        let messages = tokio_stream::iter(messages);
+        let encoded =
+            |answer: Result<WatchFleetResponse, Status>| answer.map(|message| Encoded::of(&message));
+        let messages = tokio_stream::iter(messages).map(encoded);
         Ok(Response::new(if hold {
             Box::pin(messages.chain(tokio_stream::pending()))
         } else {
@@ -238,7 +243,7 @@ impl FleetService for Script {
 
 #[tonic::async_trait]
 impl HealthService for Script {
-    type WatchHealthStream = Messages<WatchHealthResponse>;
+    type WatchHealthStream = Messages<Encoded>;
 
     async fn list_transitions(
         &self,

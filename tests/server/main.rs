@@ -8,6 +8,7 @@ mod active_checks;
 mod bad_bytes;
 mod bad_input;
 mod closing;
+mod crowd;
 mod explain;
 mod fleet;
 mod health;

@@ -31,6 +31,7 @@ fn component(name: &str, essential: bool, depends_on: &[usize]) -> Component {
         capabilities: vec![Capability::Health],
         report_interval: Duration::from_secs(60),
         thresholds: Thresholds { fail: times(3), pass: times(2) },
+        check: None,
     }
 }
 

@@ -51,6 +51,21 @@ impl State {
         }
     }
 
+    /// Works out from nothing who is in a circle, and publishes nothing.
+    pub(super) fn settle_all_circles(&mut self) {
+        let found: Vec<Arc<[ServiceName]>> = circles(self.groups.keys(), |service| self.hard_needs(service))
+            .into_iter()
+            .map(|circle| circle.into_iter().cloned().collect())
+            .collect();
+        for circle in found {
+            for member in circle.iter() {
+                if let Some(group) = self.groups.get_mut(member) {
+                    group.circle = Arc::clone(&circle);
+                }
+            }
+        }
+    }
+
     fn hard_needs(&self, service: &ServiceName) -> Vec<&ServiceName> {
         self.groups.get(service).map(|group| group.spec().hard().collect()).unwrap_or_default()
     }

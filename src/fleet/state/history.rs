@@ -34,15 +34,6 @@ impl State {
         }
     }
 
-    /// What happened while taking back the store is no news.
-    pub(in crate::fleet) fn restored(&mut self) {
-        self.unsaved.clear();
-        self.history.clear();
-        for group in self.groups.values_mut() {
-            group.transitions.clear();
-        }
-    }
-
     /// Changes of health that are not yet written down, oldest first.
     pub(in crate::fleet) fn take_unsaved(&mut self, limit: usize) -> Vec<Arc<Transition>> {
         let count = self.unsaved.len().min(limit);

@@ -219,17 +219,17 @@ mod tests {
         let mut fleet = Fleet::default();
         let key = key("orders", "i-1");
         fleet.register(&key);
-        assert!(checked(&mut fleet.state, fleet.now, 1, Reported::Healthy));
+        assert!(checked(&mut fleet.state, fleet.now, 1, Healthy));
         assert_eq!(fleet.state.member(&key, 1).unwrap().health().state, Health::Healthy);
         fleet.pass(Duration::from_secs(10));
-        assert!(checked(&mut fleet.state, fleet.now, 1, Reported::Unhealthy));
+        assert!(checked(&mut fleet.state, fleet.now, 1, Unhealthy));
         assert_eq!(fleet.state.member(&key, 1).unwrap().health().state, Health::Unhealthy);
-        assert!(!checked(&mut fleet.state, fleet.now, 2, Reported::Healthy), "of another incarnation");
+        assert!(!checked(&mut fleet.state, fleet.now, 2, Healthy), "of another incarnation");
         // Its lease runs from the registration, whatever was found since.
         fleet.pass(Duration::from_secs(6));
         while fleet.state.tick(fleet.now, 8).more {}
         assert_eq!(fleet.state.member(&key, 1).unwrap().lifecycle(), Lifecycle::Lost);
-        assert!(!checked(&mut fleet.state, fleet.now, 1, Reported::Healthy), "it is lost");
+        assert!(!checked(&mut fleet.state, fleet.now, 1, Healthy), "it is lost");
         assert_eq!(fleet.state.member(&key, 1).unwrap().lifecycle(), Lifecycle::Lost);
     }
 
@@ -240,7 +240,7 @@ mod tests {
         let entry = Entry { key: record::instance_key(&born.registration.key), value, revision: 1 };
         let mut state = State::new(limits());
         state.admit(start(), record::decode_instance(&entry).unwrap());
-        assert!(checked(&mut state, start(), 1, Reported::Healthy));
+        assert!(checked(&mut state, start(), 1, Healthy));
         let member = state.member(&key("orders", "i-1"), 1).unwrap();
         assert_eq!((member.confirmed(), member.health().state), (false, Health::Unknown));
         assert_eq!(member.part(0).unwrap().state, Health::Healthy, "what was found is known all the same");
@@ -254,7 +254,7 @@ mod tests {
         born.lease_ttl = Duration::from_secs(600);
         born.components[0].report_interval = Duration::from_secs(10);
         crate::fleet::testing::register_as(&mut fleet.state, fleet.now, born);
-        checked(&mut fleet.state, fleet.now, 1, Reported::Healthy);
+        checked(&mut fleet.state, fleet.now, 1, Healthy);
         fleet.pass(Duration::from_secs(31));
         while fleet.state.tick(fleet.now, 8).more {}
         assert_eq!(fleet.state.member(&key, 1).unwrap().part(0).unwrap().state, Health::Unknown);
