@@ -9,7 +9,7 @@ mod player;
 mod script;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -178,17 +178,19 @@ impl Stage {
         }
         let remote = Remote::connect(&self.control_plane, context.timeout).await?;
         let (clock, output) = (context.clock, RefCell::new(&mut context.output));
+        let begun = Cell::new(false);
         let happening = async {
             let mut script = Script::new(flags.seed, self.cast.clone());
             let began = clock.mono();
             loop {
                 let (at, event) = script.next().map_err(failed)?;
                 sleep_until(clock.instant(began + at / flags.speed)).await;
+                begun.set(true);
                 let line = self.act(&event)?;
                 say(&mut output.borrow_mut(), clock, "happens", &line)?;
             }
         };
-        let seeing = verdicts(&remote, clock, &output);
+        let seeing = verdicts(&remote, clock, &output, &begun);
         tokio::select! {
             ended = happening => ended,
             ended = seeing => ended,
@@ -307,8 +309,14 @@ fn say(output: &mut Output, clock: Clock, who: &str, what: &str) -> Result<(), F
     output.flush()
 }
 
-/// Says what the control plane makes of it: each service whose health has changed.
-async fn verdicts(remote: &Remote, clock: Clock, output: &RefCell<&mut Output>) -> Result<(), Failure> {
+/// Says what the control plane makes of it: each service whose health has changed, from when all were well for
+/// the first time, or something has happened. How everybody comes up is not worth a line each.
+async fn verdicts(
+    remote: &Remote,
+    clock: Clock,
+    output: &RefCell<&mut Output>,
+    begun: &Cell<bool>,
+) -> Result<(), Failure> {
     let mut state = (Place::start(""), HashMap::<String, HealthState>::new());
     let open = |state: &(Place, HashMap<String, HealthState>)| {
         let (mut fleet, request) = (remote.fleet(), state.0.request());
@@ -330,6 +338,14 @@ async fn verdicts(remote: &Remote, clock: Clock, output: &RefCell<&mut Output>) 
                 continue;
             }
             let mut output = output.borrow_mut();
+            if !begun.get() {
+                let well = known.values().filter(|health| **health == HealthState::Healthy).count();
+                if well == cast::ROLES.len() {
+                    begun.set(true);
+                    say(&mut output, clock, "seen", "everybody is well")?;
+                }
+                continue;
+            }
             let word = output.looks.paint(&words::health(health));
             let cause = if service.cause.is_empty() {
                 String::new()

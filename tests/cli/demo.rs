@@ -118,7 +118,7 @@ async fn parts_fail_and_recover_and_nothing_stays() {
     assert!([" fails: ", " is slow: ", " dies "].iter().any(|word| failed.contains(word)), "{failed}");
     until_unwell(&mut fleet, true).await;
     until_unwell(&mut fleet, false).await;
-    demo.line("a verdict", |line| line.contains("  seen     ") && line.contains(" is ")).await;
+    demo.line("a verdict", |line| line.contains("  seen     ") && line.contains(": ")).await;
     demo.line("a recovery", |line| line.contains(" recovers") || line.contains(" is started again")).await;
     assert_eq!(demo.end(Signal::INT).await, (0, String::new()));
 }

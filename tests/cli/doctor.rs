@@ -57,6 +57,7 @@ async fn a_set_up_that_is_well_ends_with_0_and_every_group_is_looked_at() {
     for id in [
         "reach.name",
         "reach.port",
+        "reach.grpc",
         "reach.answer",
         "version.match",
         "clock.difference",
@@ -74,6 +75,9 @@ async fn a_set_up_that_is_well_ends_with_0_and_every_group_is_looked_at() {
     ] {
         assert_eq!(check(&report, id).0, "pass", "{id}: {report:#}");
     }
+    // The bounds are those of the process and its configuration, not unknown.
+    assert!(check(&report, "limits.connections").1.contains(" of at most 20000 "), "{report:#}");
+    assert!(check(&report, "limits.open_files").1.contains(" of at most "), "{report:#}");
     // What its own report warns of is not lost.
     assert_eq!(check(&report, "identity.authenticated").0, "warn");
     assert_eq!(report["outcome"], "warn");

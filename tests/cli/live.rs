@@ -116,6 +116,15 @@ impl Terminal {
         self.signal(Signal::WINCH);
     }
 
+    /// Waits until the program is stopped, as job control stops it.
+    fn until_stopped(&self) {
+        let (file, began) = (format!("/proc/{}/stat", self.child.id()), Instant::now());
+        while !std::fs::read_to_string(&file).unwrap().contains(") T ") {
+            assert!(began.elapsed() < PATIENCE, "it never stopped");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Whether what is typed is shown.
     fn echoes(&self) -> bool {
         tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
@@ -292,6 +301,8 @@ async fn a_program_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     terminal.signal(Signal::TSTP);
     terminal.until("nothing", |it| it.trim().is_empty());
     assert!(terminal.echoes() && !terminal.emulator.screen().alternate_screen());
+    // What goes on before it has stopped would stop after that.
+    terminal.until_stopped();
     terminal.signal(Signal::CONT);
     terminal.until("the instance again", |it| it.contains("orders/i-1"));
     assert!(terminal.emulator.screen().alternate_screen());

@@ -27,6 +27,9 @@ use crate::{
 /// How long an unknown program may take to say what it is.
 const SNIFF: Duration = Duration::from_secs(2);
 
+/// What is looked at once the port is open.
+const CONTROL_PLANE: &str = "a control plane is there";
+
 /// A control plane that has answered.
 pub(super) struct Reached {
     pub(super) remote: Remote,
@@ -61,6 +64,8 @@ pub(super) async fn reach(
             match remote.call("get the status", system.get_status(GetStatusRequest {})).await {
                 Ok(status) => {
                     let took = context.clock.elapsed() - before;
+                    let spoken = "seaworthy.v1 is spoken over HTTP/2";
+                    found.push(Finding::pass("reach.grpc", CONTROL_PLANE, spoken));
                     found.push(judge::answer(took));
                     return Ok(Some(Reached { remote, host, status, asked, took }));
                 }
@@ -155,8 +160,7 @@ fn elsewhere(addresses: &[SocketAddr], ready_file: Option<&Path>) -> Option<Stri
 
 /// What is there instead of a control plane.
 async fn unanswered(failure: &Failure, host: &str, port: u16, wait: Duration) -> Finding {
-    let (id, title) = ("reach.grpc", "a control plane is there");
-    let fail = |what: String, remedy: String| Finding::fail(id, title, what, remedy);
+    let fail = |what: String, remedy: String| Finding::fail("reach.grpc", CONTROL_PLANE, what, remedy);
     let other = || "name the gRPC port of the control plane with --server".to_owned();
     match failure {
         Failure::WrongPort { says, .. } if !says.is_empty() => {

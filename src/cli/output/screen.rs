@@ -92,11 +92,11 @@ impl Screen {
             return;
         }
         self.entered = false;
-        // Where the terminal is gone there is nothing to put back.
-        drop(show(LEAVE));
+        // Where the terminal is gone there is nothing to put back. Once the picture is gone, all is as before.
         if let Some(typed) = self.typed.take() {
             tcsetattr(io::stdin(), OptionalActions::Flush, &typed).ok();
         }
+        drop(show(LEAVE));
     }
 }
 
