@@ -38,7 +38,7 @@ use super::{
     spec::Spec,
 };
 use crate::{
-    error::{Error, Kind, Reason, Result},
+    error::{Error, Result},
     health::{State as Health, rollup::severity},
 };
 
@@ -92,9 +92,8 @@ impl Handle {
     /// There is no such instance, or it has no such component.
     pub async fn explain_component(&self, key: &InstanceKey, name: &str) -> Result<Explanation> {
         let (found, health) = self.component(key, name)?;
-        let Some(at) = found.registration.component(name) else {
-            return Err(Error::new(Kind::NotFound, Reason::ComponentNotFound, "it has just gone"));
-        };
+        let at = found.registration.component(name);
+        let at = at.ok_or_else(|| Error::internal("a component is not one of its own instance"))?;
         let now = self.wall();
         let mut causes = instance::component(&found, at);
         let about = causes.first().map(|cause| cause.about.clone());

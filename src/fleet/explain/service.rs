@@ -60,6 +60,7 @@ pub(super) fn explain(facts: Facts, now: SystemTime) -> Explanation {
     let root = state != State::Healthy && !below.iter().any(|cause| cause.root);
     let needing = Needing { name: &service.name, spec: &service.spec, state, since: service.health_changed };
     let needs = needs::chain(needing, &known, now);
+    below.extend(none_to_spare(&service));
     below.extend(near.causes);
     if near.unseen {
         below
@@ -105,7 +106,7 @@ fn arithmetic(service: &Service) -> String {
     text
 }
 
-/// What no instance is to blame for: too few are registered, or they leave on purpose, or none is to spare.
+/// What no instance is to blame for: too few are registered, or they leave on purpose.
 fn shortage(service: &Service) -> Vec<Cause> {
     let (counts, name) = (&service.counts, &service.name);
     let needed = service.required_available.max(1);
@@ -142,11 +143,17 @@ fn shortage(service: &Service) -> Vec<Cause> {
             ..Cause::context(about(), text)
         });
     }
-    if !short && counts.total > 1 && counts.available == needed {
-        let text = format!("none to spare: the next one that fails makes {name} unhealthy");
-        found.push(Cause { role: Role::NearlyWrong, ..Cause::context(about(), text) });
-    }
     found
+}
+
+/// That it works, and that the next loss is one too many.
+fn none_to_spare(service: &Service) -> Option<Cause> {
+    let (counts, name) = (&service.counts, &service.name);
+    let needed = service.required_available.max(1);
+    (counts.total > 1 && counts.available == needed).then(|| {
+        let text = format!("none to spare: the next one that fails makes {name} unhealthy");
+        Cause { role: Role::NearlyWrong, ..Cause::context(About::Service(name.clone()), text) }
+    })
 }
 
 /// One share, and what is behind it in the first of its instances.

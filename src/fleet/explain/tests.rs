@@ -238,11 +238,11 @@ async fn instances_that_share_a_cause_are_one_line_and_the_rest_is_counted() {
     assert_eq!(
         drawn(&found.causes),
         "! orders: 8 of 20 instances available, 8 needed\n  \
-           ? orders: none to spare: the next one that fails makes orders unhealthy\n  \
            ! i-00: 12 instances (i-00, i-01, i-02 and 9 more): component database: connection refused\n    \
              ! i-00/database*: connection refused; the instance is useless without it; 3 bad reports in a row\n  \
            ! i-12: component cache: cold\n    \
-             ! i-12/cache*: cold; 3 bad reports in a row\n"
+             ! i-12/cache*: cold; 3 bad reports in a row\n  \
+           ? orders: none to spare: the next one that fails makes orders unhealthy\n"
     );
     assert_eq!(
         found.next_steps,
