@@ -9,6 +9,8 @@ mod follow;
 mod run;
 mod schedule;
 mod tally;
+#[cfg(test)]
+mod testing;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -293,5 +295,49 @@ impl Calls {
                 drop(call.answer.send(Ok(())));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::testing::instance;
+
+    type Answered = oneshot::Receiver<Result<()>>;
+
+    fn ask(calls: &mut Calls, schedule: &mut Schedule, number: usize) -> Answered {
+        let (answer, answered) = oneshot::channel();
+        let key = instance(number, 1, "10.0.0.1:1").registration.key.clone();
+        let command = Command { key, incarnation: 1, components: vec![0], answer };
+        calls.take(schedule, Mono::default(), command);
+        answered
+    }
+
+    fn reason(answered: &mut Answered) -> Option<Reason> {
+        answered.try_recv().ok().and_then(|answer| answer.err().map(|refused| refused.reason()))
+    }
+
+    #[test]
+    fn so_many_may_wait_and_who_has_gone_makes_room() {
+        let (mut calls, mut schedule) = (Calls::default(), Schedule::default());
+        schedule.follow(Mono::default(), &instance(0, 1, "10.0.0.1:1"));
+        let mut waiting: Vec<Answered> = (0..MAX_CALLS).map(|_| ask(&mut calls, &mut schedule, 0)).collect();
+        assert_eq!(reason(&mut ask(&mut calls, &mut schedule, 0)), Some(Reason::ChecksBusy));
+        waiting.pop();
+        waiting.push(ask(&mut calls, &mut schedule, 0));
+        assert_eq!(reason(&mut ask(&mut calls, &mut schedule, 0)), Some(Reason::ChecksBusy));
+        // All of them waited for one run, and are answered by its end.
+        let job = schedule.start(9).unwrap();
+        assert!(schedule.start(9).is_none(), "one run for all");
+        calls.ended(job.id);
+        assert!(waiting.iter_mut().all(|answered| matches!(answered.try_recv(), Ok(Ok(())))));
+        assert!(calls.open.is_empty() && calls.waiting.is_empty());
+    }
+
+    #[test]
+    fn who_is_not_checked_is_not_waited_for() {
+        let (mut calls, mut schedule) = (Calls::default(), Schedule::default());
+        assert_eq!(reason(&mut ask(&mut calls, &mut schedule, 7)), Some(Reason::NotChecked));
+        assert!(calls.open.is_empty() && calls.waiting.is_empty());
     }
 }

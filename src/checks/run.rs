@@ -145,7 +145,7 @@ async fn settle(
 mod tests {
     use super::*;
     use crate::{
-        checks::schedule::{Schedule, tests::instance},
+        checks::{schedule::Schedule, testing::instance},
         time::Mono,
     };
 

@@ -326,80 +326,16 @@ fn jittered(interval: Duration, seed: u64, run: u64) -> Duration {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::{
-        collections::{BTreeMap, BTreeSet},
-        num::{NonZeroU16, NonZeroU32},
-        time::SystemTime,
-    };
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        fleet::{
-            lifecycle::Lifecycle,
-            names::{ComponentName, InstanceId, ServiceName},
-            registration::{Capability, Component, Registration},
-        },
-        health::{State, Verdict, component::Thresholds},
-        probe::Ask,
+        checks::testing::{INTERVAL, instance, key},
+        fleet::lifecycle::Lifecycle,
     };
-
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    fn key(number: usize) -> InstanceKey {
-        let id = InstanceId::parse(&format!("i-{number}")).unwrap();
-        InstanceKey { service: ServiceName::parse("orders").unwrap(), id }
-    }
-
-    /// An instance with so many checked components, registered from this address.
-    pub(in crate::checks) fn instance(number: usize, components: usize, peer: &str) -> Instance {
-        let one = NonZeroU32::MIN;
-        let component = |at: usize| Component {
-            name: ComponentName::parse(&format!("c-{at}")).unwrap(),
-            kind: String::new(),
-            essential: false,
-            depends_on: vec![],
-            capabilities: vec![Capability::Health],
-            report_interval: INTERVAL,
-            thresholds: Thresholds { fail: one, pass: one },
-            check: Some(Box::new(ActiveCheck {
-                ask: Ask::Tcp,
-                host: Host::Peer,
-                port: NonZeroU16::MIN,
-                interval: INTERVAL,
-                timeout: Duration::from_secs(1),
-            })),
-        };
-        let now = SystemTime::UNIX_EPOCH;
-        Instance {
-            registration: Arc::new(Registration {
-                key: key(number),
-                version: String::new(),
-                zone: String::new(),
-                address: String::new(),
-                labels: BTreeMap::new(),
-                components: (0..components).map(component).collect(),
-                declared_spec: None,
-                lease_ttl: Duration::from_secs(15),
-                lifecycle: Lifecycle::Ready,
-            }),
-            incarnation: 1,
-            lifecycle: Lifecycle::Ready,
-            health: Verdict::new(State::Unknown, ""),
-            confirmed: true,
-            attached: false,
-            components: Vec::new(),
-            registered: now,
-            last_heard: None,
-            protected_until: None,
-            lifecycle_changed: now,
-            health_changed: now,
-            peer: peer.into(),
-            revision: 0,
-        }
-    }
 
     fn address(number: usize) -> String {
         format!("10.0.{}.{}:1", number / 256, number % 256)
