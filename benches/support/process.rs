@@ -76,6 +76,11 @@ impl Server {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// How long after its start it served.
     pub(crate) fn served_after(&self) -> Duration {
         self.served_after

@@ -17,6 +17,7 @@
 mod good;
 mod hpack;
 mod raw;
+mod spelled;
 mod victim;
 
 mod bodies;
