@@ -23,6 +23,7 @@ pub mod refusal;
 mod registrar;
 pub mod registration;
 pub mod scan;
+mod sequences;
 pub mod session;
 pub mod snapshot;
 pub mod spec;
@@ -166,6 +167,7 @@ pub async fn open(
         Ok(())
     })
     .await?;
+    state.skip_sequences(sequences::reserved(&store).await?);
     let (sender, commands) = mpsc::channel(registrar::QUEUE);
     let shared = Shared {
         clock,
@@ -175,6 +177,8 @@ pub async fn open(
         heartbeats: AtomicU64::new(0),
         reports: AtomicU64::new(0),
     };
+    // Before any of them is used.
+    sequences::reserve(&shared, &store).await;
     let handle = Handle { shared: Arc::new(shared), commands: sender };
     Ok((handle.clone(), Service { handle, store, commands, opened: now.mono }))
 }

@@ -119,6 +119,8 @@ pub(super) struct State {
     sessions: u64,
     next_session: u64,
     next_transition: u64,
+    // Below this their numbers are reserved in the store.
+    reserved_transitions: u64,
     unsaved: VecDeque<Arc<Transition>>,
     forgotten: Vec<String>,
     pub(super) changes: Changes,
@@ -139,6 +141,7 @@ impl State {
             sessions: 0,
             next_session: 1,
             next_transition: 1,
+            reserved_transitions: 1,
             unsaved: VecDeque::new(),
             forgotten: Vec::new(),
             changes: Changes::new(limits.change_history),
