@@ -25,6 +25,7 @@ pub mod refusal;
 mod registrar;
 pub mod registration;
 pub mod scan;
+mod sequences;
 pub mod session;
 #[cfg(test)]
 mod sim;
@@ -162,6 +163,7 @@ pub async fn open(
     state.restored(now);
     load(&store, record::TRANSITIONS, record::decode_transition, |past| state.restore_transition(past))
         .await?;
+    state.skip_sequences(sequences::reserved(&store).await?);
     let (sender, commands) = mpsc::channel(registrar::QUEUE);
     let shared = Shared {
         clock,
@@ -171,6 +173,8 @@ pub async fn open(
         heartbeats: AtomicU64::new(0),
         reports: AtomicU64::new(0),
     };
+    // Before any of them is used.
+    sequences::reserve(&shared, &store).await;
     let handle = Handle { shared: Arc::new(shared), commands: sender };
     Ok((handle.clone(), Service { handle, store, commands, opened: now.mono }))
 }

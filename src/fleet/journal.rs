@@ -12,7 +12,7 @@ use super::{
     Shared,
     names::InstanceKey,
     reconciler::TICK,
-    record,
+    record, sequences,
     snapshot::{Subject, Transition},
 };
 use crate::{
@@ -37,6 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>, store: Store, mut drain: drain::Wat
             () = drain.begun() => break,
             _ = ticks.tick() => {}
         }
+        sequences::reserve(&journal.shared, &journal.store).await;
         journal.write().await;
         journal.forget_graves().await;
     }

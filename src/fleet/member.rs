@@ -330,6 +330,19 @@ impl Member {
         rollup::instance(&parts)
     }
 
+    /// What it was made of, for the store.
+    pub(super) fn birth(&self) -> Birth {
+        Birth {
+            registration: Arc::clone(&self.registration),
+            incarnation: self.incarnation,
+            token: self.token,
+            request: self.request,
+            peer: Arc::clone(&self.peer),
+            registered: self.registered,
+            confirmed: self.confirmed,
+        }
+    }
+
     /// What it costs to take a snapshot of it: one, and one for each component.
     pub(super) fn cost(&self) -> usize {
         1 + self.parts.len()

@@ -6,6 +6,7 @@
 //! | `services/<service>` | an operator's specification |
 //! | `tombstones/<service>/<id>` | what remains of a removed instance |
 //! | `transitions/<service>/<sequence>` | one change of health |
+//! | `sequences/transitions` | which of their numbers are reserved (`sequences`) |
 //!
 //! Heartbeats and health are never written: after a restart instances are heard again.
 

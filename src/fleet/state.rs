@@ -33,7 +33,7 @@ use super::{
     refusal::{self, Refusal},
     registration::Registration,
     session::Closing,
-    snapshot::{Instance, Revision, Subject, Transition},
+    snapshot::{Instance, Removal, Revision, Subject, Tombstone, Transition},
     tally::Tally,
     waves::{PROTECTION_LIMIT, Waves},
 };
@@ -120,6 +120,8 @@ pub(super) struct State {
     sessions: u64,
     next_session: u64,
     next_transition: u64,
+    // Below this their numbers are reserved in the store.
+    reserved_transitions: u64,
     unsaved: VecDeque<Arc<Transition>>,
     forgotten: Vec<String>,
     pub(super) changes: Changes,
@@ -140,6 +142,7 @@ impl State {
             sessions: 0,
             next_session: 1,
             next_transition: 1,
+            reserved_transitions: 1,
             unsaved: VecDeque::new(),
             forgotten: Vec::new(),
             changes: Changes::new(limits.change_history),
@@ -169,13 +172,7 @@ impl State {
         let key = &registration.key;
         let group = self.groups.get(&key.service);
         if let Some(holder) = group.and_then(|group| group.members.get(&key.id)) {
-            let may_take_over = !holder.lifecycle().is_alive()
-                || claim.token.is_some_and(|token| token == holder.token)
-                || (claim.request.is_some() && claim.request == holder.request);
-            if !may_take_over {
-                let ends = self.stalls.deadline(holder.lease.last_heard(), holder.lease.ttl());
-                return Err(refusal::alive(key, holder.incarnation, ends.since(now.mono)));
-            }
+            self.check_take_over(now, holder, claim)?;
             let incarnation = holder.incarnation + 1;
             return Ok(Admission { incarnation, new_instance: false, new_service: false });
         }
@@ -188,6 +185,46 @@ impl State {
         }
         let incarnation = self.graves.get(key).map_or(1, |grave| grave.tombstone.incarnation + 1);
         Ok(Admission { incarnation, new_instance: true, new_service })
+    }
+
+    /// Whether a claim may take over an id that is held.
+    ///
+    /// # Errors
+    /// The holder lives, and the claim does not prove to be its own.
+    fn check_take_over(&self, now: Now, holder: &Member, claim: Claim) -> Result<()> {
+        let may_take_over = !holder.lifecycle().is_alive()
+            || claim.token.is_some_and(|token| token == holder.token)
+            || (claim.request.is_some() && claim.request == holder.request);
+        if may_take_over {
+            return Ok(());
+        }
+        let ends = self.stalls.deadline(holder.lease.last_heard(), holder.lease.ttl());
+        Err(refusal::alive(&holder.registration.key, holder.incarnation, ends.since(now.mono)))
+    }
+
+    /// Whether a registration that is durable still may take its id: whoever held it may have been heard
+    /// meanwhile. If not, what has to be put back into the store, and why.
+    pub(super) fn recheck_admission(
+        &self,
+        now: Now,
+        birth: &Birth,
+        claim: Claim,
+    ) -> Result<(), Box<(Birth, Error)>> {
+        let key = &birth.registration.key;
+        let holder = self.groups.get(&key.service).and_then(|group| group.members.get(&key.id));
+        let Some(holder) = holder else { return Ok(()) };
+        self.check_take_over(now, holder, claim).map_err(|error| Box::new((holder.birth(), error)))
+    }
+
+    /// Whether a removal for being lost that is durable still holds: the instance may have been heard
+    /// meanwhile. If not, what has to be put back into the store.
+    pub(super) fn recheck_removal(&self, tombstone: &Tombstone) -> Result<(), Birth> {
+        match self.member(&tombstone.key, tombstone.incarnation) {
+            Some(member) if tombstone.removal == Removal::Lost && !member.may_be_removed() => {
+                Err(member.birth())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether there is room for one more service. `pending` others are about to come.

@@ -194,3 +194,27 @@ async fn a_stall_in_the_middle_of_a_turn_is_nobodys_death() {
     sleep(Duration::from_secs(12)).await;
     assert_eq!(fleet.totals().lost, 1001);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sequence_never_comes_back_though_all_of_it_was_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = key("orders", "i-1");
+    let mut newest = 0;
+    for _ in 0..3 {
+        let (fleet, service, engine) = open_in(&dir).await;
+        let (signal, watch) = drain::channel();
+        let running = task::spawn("fleet", OnEnd::Fine, service.run(watch));
+        let (_, token) = register(&fleet, &key).await;
+        let incarnation = fleet.instance(&key).unwrap().incarnation;
+        fleet.report(&key, incarnation, &token, |_| Ok(report(Reported::Healthy)), None).unwrap();
+        let seen = history(&fleet);
+        assert_eq!(seen.len(), 3);
+        assert!(seen.iter().all(|(sequence, _)| *sequence > newest), "{seen:?} after {newest}");
+        newest = seen[0].0;
+        // With its last instance goes the service, and its past.
+        fleet.remove(key.clone(), None, String::new()).await.unwrap();
+        signal.begin();
+        assert!(running.await.unwrap(), "all was written");
+        engine.close().await.unwrap();
+    }
+}

@@ -92,7 +92,7 @@ impl Batch {
                 self.put(record::instance_key(key), value);
                 // Also where the registry knows of none: an old one may have been forgotten there first.
                 self.delete(record::tombstone_key(key));
-                Some(Step::Admit { birth, token, admission, answer })
+                Some(Step::Admit { birth, token, claim, admission, answer })
             }
             Err(error) => refuse(answer, error),
         }
@@ -167,6 +167,22 @@ impl Batch {
             }
             Err(error) => refuse(answer, error),
         }
+    }
+
+    /// Adds what puts the record of an instance back that lives after all.
+    ///
+    /// # Errors
+    /// It cannot be encoded, which it was before.
+    pub(super) fn restore(&mut self, underway: &mut Underway, step: Step) -> Result<()> {
+        if let Step::Restore { birth } = &step {
+            let key = &birth.registration.key;
+            let value = record::encode_instance(birth)?;
+            self.put(record::instance_key(key), value);
+            self.delete(record::tombstone_key(key));
+            underway.begin(&step);
+            self.steps.push(step);
+        }
+        Ok(())
     }
 
     fn put(&mut self, key: String, value: bytes::Bytes) {

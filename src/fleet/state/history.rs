@@ -34,6 +34,23 @@ impl State {
         }
     }
 
+    /// Numbers below this may have been used by an earlier run, and are not used again.
+    pub(in crate::fleet) fn skip_sequences(&mut self, below: u64) {
+        self.next_transition = self.next_transition.max(below);
+        self.reserved_transitions = below;
+    }
+
+    /// Up to where numbers are to be reserved, in blocks of so many. None: enough are.
+    pub(in crate::fleet) fn sequences_wanted(&self, block: u64) -> Option<u64> {
+        let left = self.reserved_transitions.saturating_sub(self.next_transition);
+        (left < block / 2).then_some(self.next_transition + block)
+    }
+
+    /// Numbers below this are reserved in the store.
+    pub(in crate::fleet) fn sequences_reserved(&mut self, below: u64) {
+        self.reserved_transitions = below;
+    }
+
     /// Changes of health that are not yet written down, oldest first.
     pub(in crate::fleet) fn take_unsaved(&mut self, limit: usize) -> Vec<Arc<Transition>> {
         let count = self.unsaved.len().min(limit);
