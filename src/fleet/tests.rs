@@ -207,7 +207,7 @@ async fn a_sequence_never_comes_back_though_all_of_it_was_forgotten() {
         let (_, token) = register(&fleet, &key).await;
         let incarnation = fleet.instance(&key).unwrap().incarnation;
         fleet.report(&key, incarnation, &token, |_| Ok(report(Reported::Healthy)), None).unwrap();
-        let seen = history(&fleet);
+        let seen = history(&fleet).await;
         assert_eq!(seen.len(), 3);
         assert!(seen.iter().all(|(sequence, _)| *sequence > newest), "{seen:?} after {newest}");
         newest = seen[0].0;
