@@ -120,7 +120,8 @@ impl Round {
 async fn seaworthy(threads: usize, watchers: usize, changes: usize, what: What) -> Result<[f64; 3]> {
     let server = fleet::start(threads).await?;
     let connections = server.connect_thin(CONNECTIONS).await?;
-    let writer = server.connect_thin(1).await?.nth(0);
+    let own = server.connect_thin(1).await?;
+    let writer = own.nth(0);
     let member = fleet::register(&writer, 0).await?;
     change(&writer, &member, 0).await?;
     let (round, mut workers) = (Arc::new(Round::default()), JoinSet::new());
@@ -180,7 +181,8 @@ async fn change(connection: &Connection, (instance, token): &Registered, n: usiz
 async fn peer(threads: usize, watchers: usize, changes: usize) -> Result<[f64; 3]> {
     let server = etcd::start(threads).await?;
     let connections = server.connect_thin(CONNECTIONS).await?;
-    let client = etcd::Client::new(server.connect_thin(1).await?.nth(0));
+    let own = server.connect_thin(1).await?;
+    let client = etcd::Client::new(own.nth(0));
     let value = Bytes::from(vec![b'v'; VALUE_BYTES]);
     let lease = client.grant().await?;
     let (round, mut workers) = (Arc::new(Round::default()), JoinSet::new());

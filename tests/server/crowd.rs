@@ -17,11 +17,11 @@ use crate::harness::{Registered, TestServer, register, registration, report};
 const CONNECTIONS: usize = 100;
 const OF_THE_FLEET: usize = 50;
 const OF_HEALTH: usize = 50;
-const SLOW: usize = 32;
+const SLOW: usize = 16;
 const INSTANCES: usize = 8;
-const CHANGES: usize = 100;
+const CHANGES: usize = 12;
 /// Far fewer than there are changes: who does not read falls behind.
-const HISTORY: usize = 64;
+const HISTORY: usize = 16;
 /// Longer than all of it takes anywhere.
 const ALL_OF_IT: Duration = Duration::from_secs(300);
 const LAST_WORD: &str = "the last word";
