@@ -134,13 +134,13 @@ async fn seaworthy(threads: usize, watchers: usize, changes: usize, what: What) 
                     instance_id: member.0.instance_id.clone(),
                     component: "database".to_owned(),
                 };
-                let mut call = connection.stream("/seaworthy.v1.HealthService/WatchHealth", &first).await?;
+                let mut call = connection.ask("/seaworthy.v1.HealthService/WatchHealth", &first).await?;
                 call.answer::<WatchHealthResponse>().await?;
                 workers.spawn(follow::<WatchHealthResponse>(call, Arc::clone(&round), |_| true));
             }
             What::Fleet => {
                 let first = WatchFleetRequest::default();
-                let mut call = connection.stream("/seaworthy.v1.FleetService/WatchFleet", &first).await?;
+                let mut call = connection.ask("/seaworthy.v1.FleetService/WatchFleet", &first).await?;
                 while !complete(&call.answer().await?) {}
                 workers.spawn(follow::<WatchFleetResponse>(call, Arc::clone(&round), is_instance));
             }

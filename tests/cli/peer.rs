@@ -4,10 +4,13 @@
 use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
-use seaworthy::api::proto::server::{
-    fleet_service_server::{FleetService, FleetServiceServer},
-    health_service_server::{HealthService, HealthServiceServer},
-    system_service_server::{SystemService, SystemServiceServer},
+use seaworthy::api::{
+    codec::Encoded,
+    proto::server::{
+        fleet_service_server::{FleetService, FleetServiceServer},
+        health_service_server::{HealthService, HealthServiceServer},
+        system_service_server::{SystemService, SystemServiceServer},
+    },
 };
 use seaworthy_client::proto::seaworthy::v1::*;
 use tokio::{
@@ -137,7 +140,7 @@ fn unscripted<T>() -> Answer<T> {
 #[tonic::async_trait]
 impl FleetService for Script {
     type AttachStream = Messages<AttachResponse>;
-    type WatchFleetStream = Messages<WatchFleetResponse>;
+    type WatchFleetStream = Messages<Encoded>;
 
     async fn get_instance(&self, request: Request<GetInstanceRequest>) -> Answer<GetInstanceResponse> {
         let GetInstanceRequest { service, instance_id } = request.into_inner();
@@ -182,6 +185,7 @@ impl FleetService for Script {
             return Err(Status::unavailable("no further script"));
         }
         let Watch { messages, hold } = state.watches.remove(0);
+        let messages = messages.into_iter().map(|message| message.map(|message| Encoded::of(&message)));
         let messages = tokio_stream::iter(messages);
         Ok(Response::new(if hold {
             Box::pin(messages.chain(tokio_stream::pending()))
@@ -232,7 +236,7 @@ impl FleetService for Script {
 
 #[tonic::async_trait]
 impl HealthService for Script {
-    type WatchHealthStream = Messages<WatchHealthResponse>;
+    type WatchHealthStream = Messages<Encoded>;
 
     async fn list_transitions(
         &self,

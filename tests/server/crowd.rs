@@ -71,7 +71,7 @@ impl Mirror {
     }
 
     /// Reads until the last change has come.
-    async fn to_the_end(mut self) -> (Known, usize) {
+    async fn until_the_last(mut self) -> (Known, usize) {
         while !self.known.contains_key(&("zebra".to_owned(), "the-last".to_owned())) {
             self.take().await;
         }
@@ -127,7 +127,7 @@ async fn all_of_it() {
             mirrors.spawn(async move {
                 let mirror = Mirror::open(channel).await;
                 go.add_permits(1);
-                mirror.to_the_end().await
+                mirror.until_the_last().await
             });
         }
         for number in 0..OF_HEALTH {
@@ -168,7 +168,7 @@ async fn all_of_it() {
     }
     // Whoever did not read held up nobody, and misses nothing.
     for mirror in slow {
-        let (known, resets) = mirror.to_the_end().await;
+        let (known, resets) = mirror.until_the_last().await;
         assert_eq!(known, expected);
         assert!(resets > 0, "who did not read is told that it fell behind");
     }
