@@ -8,8 +8,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use seaworthy_client::proto::seaworthy::v1::{
     AttachRequest, AttachResponse, HealthState, SessionHealth, SessionHeartbeat, attach_request,
@@ -26,8 +24,6 @@ use support::{
 const CONNECTIONS: usize = 1000;
 /// Sessions that are opened at once.
 const OPENING: usize = 256;
-/// Memory is read when nothing has happened for so long.
-const SETTLE: Duration = Duration::from_secs(3);
 
 fn main() -> Result<()> {
     support::run(async {
@@ -54,17 +50,17 @@ fn main() -> Result<()> {
 
 /// KiB for each connection, and for each instance with its share of that.
 async fn take(server: &Server, instances: usize) -> Result<[f64; 2]> {
-    tokio::time::sleep(SETTLE).await;
+    server.quiet().await?;
     let empty = server.resident_mib()?;
     let connections = server.connect_thin(CONNECTIONS).await?;
-    tokio::time::sleep(SETTLE).await;
+    server.quiet().await?;
     let connected = server.resident_mib()?;
     let opening = (0..instances).map(|n| {
         let connection = connections.nth(n);
         async move { attach(&connection, n).await }
     });
     let sessions: Vec<Call> = stream::iter(opening).buffer_unordered(OPENING).try_collect().await?;
-    tokio::time::sleep(SETTLE).await;
+    server.quiet().await?;
     let attached = server.resident_mib()?;
     let held = fleet::count(server.connect(1).await?.remove(0)).await?;
     if held != instances as u64 || sessions.len() != instances {

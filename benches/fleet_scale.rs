@@ -11,6 +11,7 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use seaworthy_client::proto::seaworthy::v1::{HealthState, ReportHealthRequest, ReportHealthResponse};
 use support::{
     Result,
@@ -53,6 +54,13 @@ async fn side(settings: &Settings, threads: usize, instances: usize, flips: bool
     let server: Server = fleet::start(threads).await?;
     let connections = server.connect_thin(CONNECTIONS).await?;
     let members = Arc::new(fleet::populate(&connections, instances).await?);
+    // A first report is always news.
+    let first = members.iter().enumerate().map(|(n, member)| {
+        let connection = connections.nth(n);
+        async move { call(&connection, request(member, HealthState::Healthy)?).await }
+    });
+    stream::iter(first).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
+    server.quiet().await?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
     for worker in 0..IN_FLIGHT {
         let (connection, members) = (connections.nth(worker), Arc::clone(&members));
@@ -71,13 +79,18 @@ async fn report(
     let mut n = first;
     while meter.running() {
         let round = n / members.len();
-        let state = if flips && round % 2 == 1 { HealthState::Degraded } else { HealthState::Healthy };
-        let request = request(&members[n % members.len()], state)?;
-        let _answer: ReportHealthResponse =
-            connection.unary("/seaworthy.v1.HealthService/ReportHealth", request).await?;
+        let state =
+            if flips && round.is_multiple_of(2) { HealthState::Degraded } else { HealthState::Healthy };
+        call(&connection, request(&members[n % members.len()], state)?).await?;
         meter.answered(1);
         n += IN_FLIGHT;
     }
+    Ok(())
+}
+
+async fn call(connection: &Connection, request: Bytes) -> Result<()> {
+    let _answer: ReportHealthResponse =
+        connection.unary("/seaworthy.v1.HealthService/ReportHealth", request).await?;
     Ok(())
 }
 

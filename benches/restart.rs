@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use support::{
     Result, fleet,
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
             };
             let (mut first, mut all) = (Vec::new(), Vec::new());
             for _ in 0..settings.rounds {
-                let server = fleet::start_on(threads, data.clone()).await?;
+                let server = fleet::start_on(threads, Arc::clone(&data)).await?;
                 first.push(server.served_after().as_secs_f64() * 1e3);
                 let channel = server.connect(1).await?.remove(0);
                 while fleet::count(channel.clone()).await.unwrap_or(0) < instances as u64 {

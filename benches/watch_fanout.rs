@@ -120,7 +120,8 @@ impl Round {
 async fn seaworthy(threads: usize, watchers: usize, changes: usize, what: What) -> Result<[f64; 3]> {
     let server = fleet::start(threads).await?;
     let connections = server.connect_thin(CONNECTIONS).await?;
-    let writer = server.connect_thin(1).await?.nth(0);
+    let own = server.connect_thin(1).await?;
+    let writer = own.nth(0);
     let member = fleet::register(&writer, 0).await?;
     change(&writer, &member, 0).await?;
     let (round, mut workers) = (Arc::new(Round::default()), JoinSet::new());
@@ -133,13 +134,13 @@ async fn seaworthy(threads: usize, watchers: usize, changes: usize, what: What) 
                     instance_id: member.0.instance_id.clone(),
                     component: "database".to_owned(),
                 };
-                let mut call = connection.stream("/seaworthy.v1.HealthService/WatchHealth", &first).await?;
+                let mut call = connection.ask("/seaworthy.v1.HealthService/WatchHealth", &first).await?;
                 call.answer::<WatchHealthResponse>().await?;
                 workers.spawn(follow::<WatchHealthResponse>(call, Arc::clone(&round), |_| true));
             }
             What::Fleet => {
                 let first = WatchFleetRequest::default();
-                let mut call = connection.stream("/seaworthy.v1.FleetService/WatchFleet", &first).await?;
+                let mut call = connection.ask("/seaworthy.v1.FleetService/WatchFleet", &first).await?;
                 while !complete(&call.answer().await?) {}
                 workers.spawn(follow::<WatchFleetResponse>(call, Arc::clone(&round), is_instance));
             }
@@ -180,7 +181,8 @@ async fn change(connection: &Connection, (instance, token): &Registered, n: usiz
 async fn peer(threads: usize, watchers: usize, changes: usize) -> Result<[f64; 3]> {
     let server = etcd::start(threads).await?;
     let connections = server.connect_thin(CONNECTIONS).await?;
-    let client = etcd::Client::new(server.connect_thin(1).await?.nth(0));
+    let own = server.connect_thin(1).await?;
+    let client = etcd::Client::new(own.nth(0));
     let value = Bytes::from(vec![b'v'; VALUE_BYTES]);
     let lease = client.grant().await?;
     let (round, mut workers) = (Arc::new(Round::default()), JoinSet::new());

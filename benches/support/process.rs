@@ -20,6 +20,7 @@ use super::{Result, wire::Connections};
 
 /// Kernel ticks per second in `/proc/PID/stat`: 100 on every Linux architecture that Rust knows.
 const TICKS_PER_SECOND: f64 = 100.0;
+const QUIET_DEADLINE: Duration = Duration::from_secs(120);
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A child process that serves gRPC on loopback.
@@ -128,6 +129,23 @@ impl Server {
             Ok(after_name.split(' ').nth(n).ok_or("too few fields in /proc/PID/stat")?.parse()?)
         };
         Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+    }
+
+    /// Waits until it does next to nothing: what came before is written down and tidied up.
+    ///
+    /// # Errors
+    /// The process is gone, or is never quiet.
+    pub(crate) async fn quiet(&self) -> Result<()> {
+        let since = Instant::now();
+        while since.elapsed() < QUIET_DEADLINE {
+            let before = self.cpu_seconds()?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // To the grain of the clock.
+            if self.cpu_seconds()? - before < 0.03 {
+                return Ok(());
+            }
+        }
+        Err(format!("{} was not quiet within {QUIET_DEADLINE:?}", self.name).into())
     }
 
     /// Resident memory in MiB.

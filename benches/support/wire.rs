@@ -83,6 +83,14 @@ impl Connection {
         self.call(path, framed(first)?, false).await
     }
 
+    /// Asks once for a stream of answers.
+    ///
+    /// # Errors
+    /// The connection or the call broke, or the server refused it.
+    pub(crate) async fn ask(&self, path: &str, request: &impl Message) -> Result<Call> {
+        self.call(path, framed(request)?, true).await
+    }
+
     /// Calls once, with a message that [`framed`] made, and answers the answer.
     ///
     /// # Errors

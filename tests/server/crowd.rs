@@ -17,11 +17,11 @@ use crate::harness::{Registered, TestServer, register, registration, report};
 const CONNECTIONS: usize = 100;
 const OF_THE_FLEET: usize = 50;
 const OF_HEALTH: usize = 50;
-const SLOW: usize = 32;
+const SLOW: usize = 16;
 const INSTANCES: usize = 8;
-const CHANGES: usize = 100;
+const CHANGES: usize = 12;
 /// Far fewer than there are changes: who does not read falls behind.
-const HISTORY: usize = 64;
+const HISTORY: usize = 16;
 /// Longer than all of it takes anywhere.
 const ALL_OF_IT: Duration = Duration::from_secs(300);
 const LAST_WORD: &str = "the last word";
@@ -71,7 +71,7 @@ impl Mirror {
     }
 
     /// Reads until the last change has come.
-    async fn until_the_end(mut self) -> (Known, usize) {
+    async fn until_the_last(mut self) -> (Known, usize) {
         while !self.known.contains_key(&("zebra".to_owned(), "the-last".to_owned())) {
             self.take().await;
         }
@@ -127,7 +127,7 @@ async fn all_of_it() {
             mirrors.spawn(async move {
                 let mirror = Mirror::open(channel).await;
                 go.add_permits(1);
-                mirror.until_the_end().await
+                mirror.until_the_last().await
             });
         }
         for number in 0..OF_HEALTH {
@@ -168,7 +168,7 @@ async fn all_of_it() {
     }
     // Whoever did not read held up nobody, and misses nothing.
     for mirror in slow {
-        let (known, resets) = mirror.until_the_end().await;
+        let (known, resets) = mirror.until_the_last().await;
         assert_eq!(known, expected);
         assert!(resets > 0, "who did not read is told that it fell behind");
     }
