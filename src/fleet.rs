@@ -8,6 +8,8 @@
 pub mod changes;
 mod circles;
 mod declared;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graves;
 mod group;
 mod journal;
