@@ -9,6 +9,8 @@ pub mod changes;
 mod circles;
 mod declared;
 pub mod explain;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graves;
 mod group;
 mod journal;

@@ -1,0 +1,29 @@
+//! A request to register: whatever comes, it is read, or every wrong field is named.
+#![no_main]
+
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use prost::{Message as _, Name as _};
+use seaworthy::{
+    api::{parse::registration, proto::v1 as pb, weigh},
+    id::Entropy,
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    weigh::is_light(&pb::RegisterRequest::full_name(), bytes);
+    let Ok(wire) = pb::RegisterRequest::decode(bytes) else { return };
+    let defaults = registration::Defaults { lease_ttl: Duration::from_secs(15), entropy: Entropy::seeded(1) };
+    match registration::request(&defaults, "register", wire) {
+        Ok((registration, _)) => {
+            // What was read is within what the fleet is promised.
+            assert!(registration.key.service.as_str().len() <= 63);
+            assert!(registration.components.len() <= 64);
+        }
+        Err(wrong) => {
+            let named = wrong.violations();
+            assert!(!named.is_empty(), "no field is named: {wrong:?}");
+            assert!(named.iter().all(|one| one.field.starts_with("register")), "{wrong:?}");
+        }
+    }
+});
