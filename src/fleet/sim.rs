@@ -15,6 +15,8 @@
 
 mod client;
 mod dice;
+mod durable;
+mod faults;
 mod judge;
 mod letter;
 mod network;

@@ -9,14 +9,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Known, dice::Dice, letter::Credentials, tolerated};
+use super::{Known, letter::Credentials, tolerated};
 use crate::{
-    error::{Error, Reason},
     fleet::{
         Handle,
         names::InstanceKey,
         reconciler::TICK,
-        session::Session,
         snapshot::Instance,
         state::{Claim, Limits},
     },
@@ -25,6 +23,7 @@ use crate::{
     time::Mono,
 };
 
+mod letters;
 mod look;
 
 /// What is rounded away.
@@ -263,93 +262,6 @@ impl Judge {
     /// Whether something else is on its way for it.
     pub(super) fn is_moving(&self, key: &InstanceKey) -> bool {
         self.records.get(key).is_some_and(|record| record.open > 0 || record.doubtful)
-    }
-
-    // === what arrives ===
-
-    /// A letter arrived that proves itself by a token; `refused`: how it was taken.
-    pub(super) fn heard(
-        &mut self,
-        now: Mono,
-        key: &InstanceKey,
-        by: Credentials,
-        parts: &[usize],
-        refused: Option<&Error>,
-    ) -> Result<(), String> {
-        let record = self.record(key);
-        let in_doubt = record.open > 0 || record.doubtful;
-        let newest = record.lives.last_key_value().map(|(incarnation, _)| *incarnation);
-        let life = record.lives.get_mut(&by.incarnation);
-        let Some(life) = life.filter(|life| life.token == Some(by.token)) else {
-            return match refused {
-                Some(_) => {
-                    self.count("wrong token refused");
-                    Ok(())
-                }
-                None => {
-                    Err(format!("{key}: a token that is not of incarnation {} was taken", by.incarnation))
-                }
-            };
-        };
-        let current = !life.ended && newest == Some(by.incarnation);
-        match refused.map(Error::reason) {
-            None | Some(Reason::LifecycleOrder) if !current => {
-                Err(format!("{key}: the token of a dead incarnation, {}, was taken", by.incarnation))
-            }
-            None => {
-                life.take(now, parts);
-                Ok(())
-            }
-            Some(Reason::LifecycleOrder) => {
-                life.touched(now);
-                Ok(())
-            }
-            Some(reason) if current && !in_doubt => {
-                Err(format!("{key}: incarnation {} lives, and was refused: {reason:?}", by.incarnation))
-            }
-            Some(_) => {
-                self.count("dead incarnation refused");
-                Ok(())
-            }
-        }
-    }
-
-    /// A letter arrived on a stream that is open.
-    pub(super) fn heard_on_stream(
-        &mut self,
-        now: Mono,
-        session: &Session,
-        parts: &[usize],
-    ) -> Result<(), String> {
-        let (key, incarnation) = (&session.instance.registration.key, session.instance.incarnation);
-        let life = self.records.get_mut(key).and_then(|record| record.lives.get_mut(&incarnation));
-        match life.filter(|life| !life.ended) {
-            Some(life) => {
-                life.take(now, parts);
-                Ok(())
-            }
-            None => Err(format!("{key}: a stream of incarnation {incarnation} outlived it")),
-        }
-    }
-
-    /// As above, but what it said was refused.
-    pub(super) fn touched_on_stream(&mut self, now: Mono, session: &Session) {
-        let (key, incarnation) = (&session.instance.registration.key, session.instance.incarnation);
-        if let Some(life) = self.record(key).lives.get_mut(&incarnation) {
-            life.touched(now);
-        }
-    }
-
-    /// Something that an earlier life of an id knew, alone or mixed with what a later one is.
-    pub(super) fn old_credentials(&self, key: &InstanceKey, dice: &mut Dice) -> Option<Credentials> {
-        let record = self.records.get(key)?;
-        let dead: Vec<(&u64, &Life)> = record.lives.iter().filter(|(_, life)| life.ended).collect();
-        if dead.is_empty() {
-            return None;
-        }
-        let (incarnation, life) = dead[dice.below(dead.len())];
-        let incarnation = if dice.chance(500) { *incarnation } else { record.highest };
-        Some(Credentials { incarnation, token: life.token? })
     }
 
     fn record(&mut self, key: &InstanceKey) -> &mut Record {

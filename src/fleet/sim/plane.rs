@@ -12,8 +12,8 @@ use crate::{
     fleet::{
         Handle, Options,
         member::Report,
-        names::{InstanceKey, ServiceName},
-        open, record,
+        names::ServiceName,
+        open,
         refusal::Refusal,
         session::{Closing, Session},
         snapshot::{Instance, Tombstone},
@@ -21,7 +21,7 @@ use crate::{
         state::Claim,
     },
     id::{Entropy, SessionToken, TokenHash},
-    store::{outcome_is_open, simulated::Engine},
+    store::simulated::Engine,
     task::{OnEnd, Task, drain, spawn},
     time::{Clock, Mono},
 };
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// Opens a session for a stream; answers why not.
-    fn open_stream(
+    pub(super) fn open_stream(
         &mut self,
         slot: usize,
         stream: Stream,
@@ -280,88 +280,12 @@ impl World {
         let number = self.fresh();
         self.asking.push(Box::pin(async move { (number, asked, doing.await) }));
     }
-
-    /// Something durable was answered.
-    pub(super) fn done(&mut self, asked: Asked, outcome: Outcome) -> Result<(), String> {
-        let now = self.clock.mono();
-        match (asked, outcome) {
-            (
-                Asked::Register { from, slot, request, claim, stream, since },
-                Outcome::Registered(registered),
-            ) => {
-                let key = self.slots[slot].registration.key.clone();
-                let answer = match registered {
-                    Ok((instance, token)) => {
-                        let incarnation = instance.incarnation;
-                        let credentials = Credentials { incarnation, token: token.hash() };
-                        self.judge.admitted(now, &instance, credentials, request, claim, since)?;
-                        self.check_medium(&key, incarnation)?;
-                        let failed = match stream {
-                            Some(stream) => self.open_stream(slot, stream, from, credentials)?,
-                            None => None,
-                        };
-                        failed.map_or(Answer::Registered(credentials), |error| refused(&error))
-                    }
-                    Err(error) => {
-                        self.judge.not_done(&key, is_open(&error));
-                        refused(&error)
-                    }
-                };
-                self.answer(from, stream, answer);
-            }
-            (Asked::Leave { from, slot, stream, by }, Outcome::Removed(removed)) => {
-                let key = self.slots[slot].registration.key.clone();
-                let answer = self.removed(&key, removed, by)?;
-                self.answer(from, stream, answer);
-            }
-            (Asked::Remove { slot }, Outcome::Removed(removed)) => {
-                let key = self.slots[slot].registration.key.clone();
-                self.removed(&key, removed, None)?;
-            }
-            (Asked::Spec, Outcome::Spec(Ok(()))) => self.judge.count("specification"),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// An acknowledged registration is on the medium.
-    fn check_medium(&self, key: &InstanceKey, incarnation: u64) -> Result<(), String> {
-        let stored = self.medium.entries(&record::instance_key(key));
-        let stored = stored.first().map(record::decode_instance).transpose().map_err(|e| e.to_string())?;
-        let stored = stored.map(|birth| birth.incarnation);
-        if stored.is_none_or(|stored| stored < incarnation) && !self.judge.is_moving(key) {
-            return Err(format!("{key}: {incarnation} was acknowledged, and the store holds {stored:?}"));
-        }
-        Ok(())
-    }
-
-    fn removed(
-        &mut self,
-        key: &InstanceKey,
-        removed: Result<Arc<Tombstone>>,
-        by: Option<Credentials>,
-    ) -> Result<Answer, String> {
-        Ok(match removed {
-            Ok(tombstone) => {
-                self.judge.buried(key, tombstone.incarnation, by)?;
-                Answer::Left
-            }
-            Err(error) => {
-                self.judge.not_done(key, is_open(&error));
-                refused(&error)
-            }
-        })
-    }
-}
-
-fn is_open(error: &Error) -> bool {
-    error.reason() == Reason::StoreUnavailable && outcome_is_open(error)
 }
 
 fn parts(reports: &[Report]) -> Vec<usize> {
     reports.iter().map(|report| report.component).collect()
 }
 
-fn refused(error: &Error) -> Answer {
+pub(super) fn refused(error: &Error) -> Answer {
     Answer::Refused(error.reason(), error.retry_pause())
 }
