@@ -175,8 +175,10 @@ pub async fn open(
         heartbeats: AtomicU64::new(0),
         reports: AtomicU64::new(0),
     };
-    // Before any of them is used.
-    sequences::reserve(&shared, &store).await;
+    // Before any of them is used. Nobody can use one in an empty store, and a start that fails leaves it empty.
+    if store.status().keys > 0 {
+        sequences::reserve(&shared, &store).await;
+    }
     let handle = Handle { shared: Arc::new(shared), commands: sender };
     Ok((handle.clone(), Service { handle, store, commands, opened: now.mono }))
 }
@@ -221,9 +223,13 @@ impl Service {
     /// some of it could not be written. Whoever may be heard can be from here on: leases are judged.
     pub async fn run(self, drain: drain::Watch) -> bool {
         let Self { handle, store, commands, opened } = self;
-        let registrar = registrar::run(Arc::clone(&handle.shared), store.clone(), commands, drain.clone());
-        let journal = journal::run(Arc::clone(&handle.shared), store, drain.clone());
-        let ((), (), written) = tokio::join!(registrar, reconciler::run(handle, drain, opened), journal);
+        let registrar = async {
+            sequences::reserve(&handle.shared, &store).await;
+            registrar::run(Arc::clone(&handle.shared), store.clone(), commands, drain.clone()).await;
+        };
+        let journal = journal::run(Arc::clone(&handle.shared), store.clone(), drain.clone());
+        let reconciler = reconciler::run(handle.clone(), drain.clone(), opened);
+        let ((), (), written) = tokio::join!(registrar, reconciler, journal);
         written
     }
 }

@@ -45,6 +45,10 @@ impl Bed {
             open(options(), Clock::start(), Entropy::seeded(1), store.clone()).await.unwrap();
         let (signal, watch) = drain::channel();
         let running = spawn("fleet", OnEnd::Fine, service.run(watch));
+        // What is written at the start is not what the tests are about.
+        while handle.shared.state.read().sequences_wanted(2).is_some() {
+            tokio::task::yield_now().await;
+        }
         Self { disk, handle, store, _running: running, _drain: signal, _engine: engine, _dir: dir }
     }
 
