@@ -35,6 +35,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod version;
+mod waves;
 
 use std::{
     num::NonZeroUsize,
@@ -57,6 +58,7 @@ pub use self::{
     reconciler::TICK,
     registrar::Deleted,
     state::{Claim, Limits, NEEDED, Totals},
+    waves::PROTECTION_LIMIT,
 };
 use self::{
     lifecycle::Lifecycle,
@@ -127,6 +129,8 @@ pub struct Counters {
     pub heartbeats: u64,
     /// Health reports of components that were taken.
     pub reports: u64,
+    /// Waves of losses that began, and were put under protection.
+    pub protections: u64,
 }
 
 /// Reads the fleet from the store. Instances come back READY, unconfirmed, with a whole lease ahead.
@@ -499,6 +503,7 @@ impl Handle {
         Counters {
             heartbeats: self.shared.heartbeats.load(Ordering::Relaxed),
             reports: self.shared.reports.load(Ordering::Relaxed),
+            protections: self.shared.state.read().waves().begun(),
         }
     }
 }

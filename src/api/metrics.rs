@@ -161,6 +161,16 @@ fn fleet(overview: &Overview) -> Vec<Family> {
             "Instances that can take work.",
             one(totals.available),
         ),
+        Family::gauge(
+            "seaworthy_fleet_protected_instances",
+            "Lost instances that are not removed, because many were lost at once.",
+            one(totals.protected),
+        ),
+        Family::counter(
+            "seaworthy_fleet_protections",
+            "Waves of losses that were put under protection.",
+            one(counters.protections),
+        ),
         Family::gauge("seaworthy_sessions", "Sessions that are open.", one(totals.sessions)),
         Family::counter("seaworthy_heartbeats", "Signs of life that were taken.", one(counters.heartbeats)),
         Family::counter(

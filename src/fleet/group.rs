@@ -10,9 +10,9 @@ use std::{
 use super::{
     declared::Declarations,
     lifecycle::Lifecycle,
-    member::Member,
+    member::{Member, Protection},
     names::{InstanceId, ServiceName},
-    snapshot::{Service, SpecSource, Transition},
+    snapshot::{Service, ServiceProtection, SpecSource, Transition},
     spec::Spec,
 };
 use crate::health::{
@@ -51,6 +51,8 @@ pub(super) struct Group {
     troubled: BTreeSet<(u8, InstanceId)>,
     health: Verdict,
     health_changed: SystemTime,
+    // Since when some of its instances are under protection, and until when at the latest.
+    protected: Option<(SystemTime, SystemTime)>,
 }
 
 /// Whether a service needs others now than before, as far as it cannot do without them.
@@ -66,11 +68,17 @@ pub(super) struct Standing {
     lifecycle: Lifecycle,
     state: State,
     confirmed: bool,
+    protected: bool,
 }
 
 impl Standing {
     pub(super) fn of(member: &Member) -> Self {
-        Self { lifecycle: member.lifecycle(), state: member.health().state, confirmed: member.confirmed() }
+        Self {
+            lifecycle: member.lifecycle(),
+            state: member.health().state,
+            confirmed: member.confirmed(),
+            protected: member.protection().is_some(),
+        }
     }
 
     /// The names of its lifecycle and its health.
@@ -88,6 +96,9 @@ impl Standing {
             State::Degraded => step(&mut counts.degraded),
             State::Unhealthy => step(&mut counts.unhealthy),
             State::Unknown => step(&mut counts.unknown),
+        }
+        if self.protected {
+            step(&mut counts.protected);
         }
         match self.lifecycle {
             Lifecycle::Ready if self.state.serves() => step(&mut counts.available),
@@ -115,6 +126,7 @@ impl Group {
             troubled: BTreeSet::new(),
             health: rollup::service(&Counts::default(), 1, None),
             health_changed: now,
+            protected: None,
         }
     }
 
@@ -145,6 +157,18 @@ impl Group {
             if standing.state != State::Healthy {
                 self.troubled.insert((rollup::severity(standing.state), id.clone()));
             }
+        }
+    }
+
+    /// Keeps in step since when, and until when, some of its instances are under protection: one is now,
+    /// or one is not any more.
+    pub(super) fn settle_protection(&mut self, of: Option<&Protection>) {
+        if let Some(Protection { began, until, .. }) = of {
+            let (since, latest) = self.protected.unwrap_or((*began, *until));
+            self.protected = Some((since, latest.max(*until)));
+        }
+        if self.counts.protected == 0 {
+            self.protected = None;
         }
     }
 
@@ -234,6 +258,11 @@ impl Group {
             spec_revision: self.operator.as_ref().map_or(0, |operator| operator.revision),
             spec_updated: self.operator.as_ref().map(|operator| operator.updated),
             health_changed: self.health_changed,
+            protection: self.protected.map(|(began, ends)| ServiceProtection {
+                instances: self.counts.protected,
+                began,
+                ends,
+            }),
         }
     }
 }

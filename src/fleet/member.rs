@@ -15,6 +15,7 @@ use super::{
     registration::Registration,
     session::Closing,
     snapshot::{ComponentHealth, Instance, Revision},
+    state::Place,
 };
 use crate::{
     health::{
@@ -51,8 +52,11 @@ pub(super) struct Member {
     pub(super) lease: Arc<Lease>,
     pub(super) session: Option<OpenSession>,
     pub(super) revision: Revision,
+    /// When it is due on the agenda.
+    pub(super) due: Place,
     lifecycle: Lifecycle,
     lost_since: Option<Mono>,
+    protection: Option<Protection>,
     confirmed: bool,
     health: Verdict,
     parts: Vec<PartState>,
@@ -60,6 +64,15 @@ pub(super) struct Member {
     registered: SystemTime,
     lifecycle_changed: SystemTime,
     health_changed: SystemTime,
+}
+
+/// That an instance was lost together with many others: it is not removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Protection {
+    pub(super) since: Mono,
+    pub(super) began: SystemTime,
+    /// When it ends by itself, as far as is known; stalls of the control plane put that off.
+    pub(super) until: SystemTime,
 }
 
 /// The session that an instance has open.
@@ -75,20 +88,24 @@ struct PartState {
     tracker: Tracker,
     verdict: Verdict,
     message: String,
+    /// What was said when it became, or stayed, as it is. Empty while it is healthy.
+    reason: String,
     /// Shared with every snapshot that was taken of it: copying them would be most of the price of one.
     details: Arc<BTreeMap<String, String>>,
     last_response_time: Option<Duration>,
     reported: Option<Now>,
     /// Nothing was heard of it for too long; the next report ends that.
     silent: bool,
+    /// When its silence is due on the agenda.
+    due: Place,
     changed: SystemTime,
 }
 
-/// A change of one component's health: of its state, or of its cause alone.
+/// A change of one component's health: of its state, or of its cause or whether it is flapping alone.
 #[derive(Debug)]
 pub(super) struct PartChange {
     pub(super) component: usize,
-    /// The state before; where only the cause is another one, that is the state still.
+    /// The state before; where only something else is different, that is the state still.
     pub(super) from: State,
 }
 
@@ -124,8 +141,10 @@ impl Member {
             request,
             session: None,
             revision: 0,
+            due: None,
             lifecycle,
             lost_since: None,
+            protection: None,
             confirmed,
             health: Verdict::new(State::Unknown, ""),
             parts,
@@ -146,6 +165,21 @@ impl Member {
     /// Since when it has been lost.
     pub(super) fn lost_since(&self) -> Option<Mono> {
         self.lost_since
+    }
+
+    /// Set while it is lost and under protection.
+    pub(super) fn protection(&self) -> Option<&Protection> {
+        self.protection.as_ref()
+    }
+
+    /// Whether it is lost and may be removed for that.
+    pub(super) fn may_be_removed(&self) -> bool {
+        self.lost_since.is_some() && self.protection.is_none()
+    }
+
+    /// Whether its silence would be a surprise: it has not said that it leaves, or that it failed.
+    pub(super) fn is_expected(&self) -> bool {
+        self.lifecycle.is_alive() && !self.lifecycle.is_leaving()
     }
 
     /// When this incarnation registered.
@@ -171,14 +205,14 @@ impl Member {
         for report in reports {
             let Report { component, state, message, response_time, details } = report;
             let Some(part) = self.parts.get_mut(component) else { continue };
-            let from = part.verdict.state;
+            let (from, flapped) = (part.verdict.state, part.tracker.is_flapping());
             let to = part.tracker.report(state, response_time);
             part.message = message;
             part.details = Arc::new(details);
             part.last_response_time = response_time;
             part.reported = Some(now);
             part.silent = false;
-            if part.judge(to, now) {
+            if part.judge(to, now) || flapped != part.tracker.is_flapping() {
                 changes.push(PartChange { component, from });
             }
         }
@@ -191,6 +225,11 @@ impl Member {
         let reported = self.parts.get(component).filter(|part| !part.silent)?.reported?;
         let declared = self.registration.components.get(component)?;
         Some((reported.mono, declared.report_interval * SILENT_INTERVALS))
+    }
+
+    /// Where a component's silence is on the agenda.
+    pub(super) fn silence_due(&mut self, component: usize) -> Option<&mut Place> {
+        self.parts.get_mut(component).map(|part| &mut part.due)
     }
 
     /// Nothing was heard of a component for too long.
@@ -209,6 +248,7 @@ impl Member {
     pub(super) fn hear(&mut self, now: Now) -> bool {
         self.confirmed = true;
         self.lease.want_notice(false);
+        self.protection = None;
         let was_lost = self.lost_since.take().is_some();
         if was_lost {
             self.lifecycle_changed = now.wall;
@@ -220,6 +260,18 @@ impl Member {
     pub(super) fn lose(&mut self, now: Now) {
         self.lost_since = Some(now.mono);
         self.lifecycle_changed = now.wall;
+    }
+
+    /// It was lost with many others: it is not removed before `until`, unless that is put off.
+    pub(super) fn protect(&mut self, now: Now, until: SystemTime) {
+        let Protection { since, began, .. } =
+            self.protection.unwrap_or(Protection { since: now.mono, began: now.wall, until });
+        self.protection = Some(Protection { since, began, until });
+    }
+
+    /// It was under protection for long enough.
+    pub(super) fn unprotect(&mut self) {
+        self.protection = None;
     }
 
     pub(super) fn set_lifecycle(&mut self, lifecycle: Lifecycle, now: Now) {
@@ -244,9 +296,10 @@ impl Member {
     fn judge(&self) -> Verdict {
         match self.lifecycle() {
             Lifecycle::Lost => {
+                let with = if self.protection.is_some() { "; protected: many were lost at once" } else { "" };
                 return Verdict::new(
                     State::Unknown,
-                    format!("lost: not heard within its lease of {}", shown(self.lease.ttl())),
+                    format!("lost: not heard within its lease of {}{with}", shown(self.lease.ttl())),
                 );
             }
             Lifecycle::Failed => return Verdict::new(State::Unhealthy, "the instance said that it failed"),
@@ -272,6 +325,19 @@ impl Member {
         rollup::instance(&parts)
     }
 
+    /// What it was made of, for the store.
+    pub(super) fn birth(&self) -> Birth {
+        Birth {
+            registration: Arc::clone(&self.registration),
+            incarnation: self.incarnation,
+            token: self.token,
+            request: self.request,
+            peer: Arc::clone(&self.peer),
+            registered: self.registered,
+            confirmed: self.confirmed,
+        }
+    }
+
     /// What it costs to take a snapshot of it: one, and one for each component.
     pub(super) fn cost(&self) -> usize {
         1 + self.parts.len()
@@ -294,6 +360,7 @@ impl Member {
             health_changed: self.health_changed,
             peer: Arc::clone(&self.peer),
             revision: self.revision,
+            protected_until: self.protection.map(|protection| protection.until),
         }
     }
 }
@@ -304,10 +371,12 @@ impl PartState {
             tracker: Tracker::new(thresholds),
             verdict: Verdict::new(State::Unknown, "no report yet"),
             message: String::new(),
+            reason: String::new(),
             details: Arc::default(),
             last_response_time: None,
             reported: None,
             silent: false,
+            due: None,
             changed: now.wall,
         }
     }
@@ -318,11 +387,17 @@ impl PartState {
         if !same_state {
             self.changed = now.wall;
         }
+        // A state that holds against a better report keeps the reason that brought it about.
+        let holds = same_state && self.tracker.last() == Some(Reported::Healthy);
+        match state {
+            State::Healthy => self.reason.clear(),
+            _ if holds => {}
+            _ => self.reason.clone_from(&self.message),
+        }
         let verdict = match state {
             State::Healthy => Verdict::healthy(),
-            // A state that holds against a better report keeps the cause that brought it about.
-            _ if same_state && self.tracker.last() == Some(Reported::Healthy) => return false,
-            _ => Verdict::new(state, self.message.clone()),
+            State::Unknown => Verdict::new(state, self.reason.clone()),
+            State::Degraded | State::Unhealthy => Verdict::new(state, self.tracker.cause(&self.reason)),
         };
         let changed = verdict != self.verdict;
         self.verdict = verdict;
@@ -341,6 +416,7 @@ impl PartState {
             reported_at: self.reported.map(|at| at.wall),
             changed: self.changed,
             report_count: self.tracker.count(),
+            flapping: self.tracker.is_flapping(),
         }
     }
 }

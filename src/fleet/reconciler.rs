@@ -1,7 +1,8 @@
 //! What holds over time in the fleet: leases run out, silence is noticed, the lost are removed.
 //!
 //! Woken by a timer, without input, idempotent: whatever could not be done is done at the next turn.
-//! It also notices when it was late itself, and credits everyone with that time before it judges.
+//! It also notices when it was late itself, and credits everyone with that time before it judges, and says
+//! in the log when a wave of losses began and ended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,13 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Handle, registrar::RemoveCommand, snapshot::Removal, state::expiry::Ticked};
+use super::{
+    Handle,
+    registrar::RemoveCommand,
+    snapshot::Removal,
+    state::{Totals, expiry::Ticked},
+    waves::{News, PROTECTION_LIMIT, Scope},
+};
 use crate::{
     task::drain,
     time::{Mono, Now},
@@ -56,7 +63,44 @@ pub(super) async fn run(handle: Handle, mut drain: drain::Watch, opened: Mono) {
             // Somebody else's turn: many may wait for the state while a large part of a fleet is lost.
             yield_now().await;
         }
-        shared.state.write().changes.tidy();
+        let (news, totals) = {
+            let mut state = shared.state.write();
+            state.changes.tidy();
+            (state.take_wave_news(), state.totals())
+        };
+        news.iter().for_each(|news| log(news, totals));
+    }
+}
+
+/// Once for each wave, however many it takes.
+fn log(news: &News, totals: Totals) {
+    let Totals { instances, lost, protected, .. } = totals;
+    match news {
+        News::Began(Scope::Fleet) => warn!(
+            component = "fleet",
+            operation = "protect",
+            instances,
+            lost,
+            protected,
+            "a large part of the fleet was lost within one lease; those instances are neither removed nor dropped \
+             from discovery until they are heard, for {PROTECTION_LIMIT:?} at the most; look at the network \
+             between them and the control plane first"
+        ),
+        News::Began(Scope::Service(service)) => warn!(
+            component = "fleet",
+            operation = "protect",
+            %service,
+            lost,
+            protected,
+            "all instances of a service were lost within one lease; they are neither removed nor dropped from \
+             discovery until they are heard, for {PROTECTION_LIMIT:?} at the most"
+        ),
+        News::Ended(Scope::Fleet) => {
+            info!(component = "fleet", operation = "protect", lost, "the protection of the fleet has ended");
+        }
+        News::Ended(Scope::Service(service)) => {
+            info!(component = "fleet", operation = "protect", %service, lost, "the protection of a service has ended");
+        }
     }
 }
 

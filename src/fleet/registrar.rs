@@ -31,7 +31,11 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use self::{batch::Batch, blocked::Blocked, step::Step};
+use self::{
+    batch::Batch,
+    blocked::Blocked,
+    step::{Applied, Step},
+};
 use super::{
     Shared,
     names::{InstanceId, InstanceKey, ServiceName},
@@ -102,7 +106,8 @@ pub(super) async fn run(
     drain: drain::Watch,
 ) {
     let (waiting, blocked, underway) = (VecDeque::new(), Blocked::default(), Underway::default());
-    Registrar { shared, store, commands, drain, waiting, blocked, underway }.run().await;
+    let restores = Vec::new();
+    Registrar { shared, store, commands, drain, waiting, blocked, underway, restores }.run().await;
 }
 
 struct Registrar {
@@ -115,6 +120,8 @@ struct Registrar {
     /// Looked at, and about something that is underway.
     blocked: Blocked,
     underway: Underway,
+    /// To be put back into the store, before anything else about the same instances.
+    restores: Vec<Step>,
 }
 
 /// A commit that the store has answered.
@@ -133,7 +140,12 @@ impl Registrar {
         let mut flights = FuturesOrdered::new();
         let mut incoming = Vec::with_capacity(BATCH);
         let (mut open, mut draining) = (true, false);
-        while open || !self.waiting.is_empty() || !self.blocked.is_empty() || !flights.is_empty() {
+        while open
+            || !self.waiting.is_empty()
+            || !self.blocked.is_empty()
+            || !self.restores.is_empty()
+            || !flights.is_empty()
+        {
             while flights.len() < FLIGHTS
                 && let Some(batch) = self.next_batch()
             {
@@ -141,7 +153,7 @@ impl Registrar {
             }
             tokio::select! {
                 biased;
-                Some(flight) = flights.next() => self.land(flight).await,
+                Some(flight) = flights.next() => self.land(flight, draining).await,
                 count = self.commands.recv_many(&mut incoming, BATCH), if open && self.waiting.len() < BATCH => {
                     open = count > 0;
                     self.waiting.extend(incoming.drain(..));
@@ -160,6 +172,13 @@ impl Registrar {
     fn next_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::default();
         while !batch.is_full()
+            && let Some(step) = self.restores.pop()
+        {
+            if let Err(error) = batch.restore(&mut self.underway, step) {
+                warn_of(&error, 1, "could not put back the record of an instance that was heard meanwhile");
+            }
+        }
+        while !batch.is_full()
             && let Some(command) = self.waiting.pop_front()
         {
             if command.is_given_up() {
@@ -176,7 +195,7 @@ impl Registrar {
     }
 
     /// Does what the store says has become of a commit.
-    async fn land(&mut self, flight: Flight) {
+    async fn land(&mut self, flight: Flight, draining: bool) {
         let Flight { steps, outcome } = flight;
         for step in &steps {
             self.underway.end(step);
@@ -192,22 +211,38 @@ impl Registrar {
             Err(error) if store::outcome_is_open(&error) => self.settle(steps, &error).await,
             Err(error) => {
                 warn_of(&error, steps.len(), "could not write; callers are told to retry");
-                steps.into_iter().for_each(|step| step.refuse(&error));
+                let left: Vec<_> = steps.into_iter().filter_map(|step| step.refuse(&error)).collect();
+                if draining {
+                    return give_up(&left);
+                }
+                if !left.is_empty() {
+                    sleep(READ_BACK_PAUSE).await;
+                    self.restores.extend(left);
+                }
             }
         }
     }
 
     /// Changes the registry as the store has changed, and answers.
-    fn apply(&self, mut steps: impl ExactSizeIterator<Item = (Step, Revision)>) {
+    fn apply(&mut self, mut steps: impl ExactSizeIterator<Item = (Step, Revision)>) {
         let now = self.shared.clock.now();
         while steps.len() > 0 {
-            let told: Vec<_> = {
+            let applied: Vec<_> = {
                 let mut state = self.shared.state.write();
                 let some = steps.by_ref().take(APPLIED_AT_ONCE);
                 some.map(|(step, revision)| step.apply(&mut state, now, revision)).collect()
             };
             // Outside the lock: telling wakes the callers, and may write to the log.
-            told.into_iter().for_each(step::Told::tell);
+            for applied in applied {
+                match applied {
+                    Applied::Done(told) => told.tell(),
+                    Applied::TakeBack { restore, told } => {
+                        // Nothing else is begun before the next batch, and that begins with it.
+                        self.restores.push(*restore);
+                        told.tell();
+                    }
+                }
+            }
         }
     }
 
@@ -235,7 +270,9 @@ impl Registrar {
             incoming.drain(..).for_each(|command: Command| command.refuse(&not_now()));
             if given_up {
                 // The next start reads what is there.
-                return steps.into_iter().for_each(|step| step.refuse(error));
+                let left: Vec<_> = steps.into_iter().filter_map(|step| step.refuse(error)).collect();
+                self.restores.clear();
+                return give_up(&left);
             }
         };
         let happened = fates.iter().flatten().count();
@@ -250,7 +287,7 @@ impl Registrar {
         for (step, fate) in steps.into_iter().zip(fates) {
             match fate {
                 Some(revision) => done.push((step, revision)),
-                None => step.refuse(&not_now()),
+                None => self.restores.extend(step.refuse(&not_now())),
             }
         }
         self.apply(done.into_iter());
@@ -278,6 +315,20 @@ impl Registrar {
 
 fn warn_of(error: &Error, commands: usize, what: &str) {
     warn!(component = "fleet", operation = "commit", commands, error = %Chain(error), "{what}");
+}
+
+/// The end has come before the store takes it: after the next start these learn that they were removed, and
+/// register anew.
+fn give_up(restores: &[Step]) {
+    if !restores.is_empty() {
+        let left = restores.len();
+        warn!(
+            component = "fleet",
+            operation = "restore",
+            left,
+            "could not put back records of instances that live"
+        );
+    }
 }
 
 /// Nothing was written of what was asked for.

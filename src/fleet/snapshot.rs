@@ -49,6 +49,9 @@ pub struct Instance {
     pub peer: Arc<str>,
     /// Revision of its last change.
     pub revision: Revision,
+    /// Until when it is under protection at the latest: it was lost together with many others, and is not
+    /// removed. None: it is not.
+    pub protected_until: Option<SystemTime>,
 }
 
 impl Instance {
@@ -87,6 +90,8 @@ pub struct ComponentHealth {
     pub changed: SystemTime,
     /// How many reports came.
     pub report_count: u64,
+    /// Whether its state goes back and forth.
+    pub flapping: bool,
 }
 
 impl ComponentHealth {
@@ -134,6 +139,19 @@ pub struct Service {
     pub spec_updated: Option<SystemTime>,
     /// When its health last changed.
     pub health_changed: SystemTime,
+    /// Set while some of its instances are under protection.
+    pub protection: Option<ServiceProtection>,
+}
+
+/// That instances of a service were lost together with many others, and are not removed for now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ServiceProtection {
+    /// How many of them are under protection now.
+    pub instances: u32,
+    /// Since when some are.
+    pub began: SystemTime,
+    /// When the last of them leaves it by itself, at the latest.
+    pub ends: SystemTime,
 }
 
 impl Service {

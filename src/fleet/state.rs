@@ -4,19 +4,22 @@
 //! What has to be durable first is split in two: a check that answers what to write, and the change
 //! itself once it is written. `registry` holds this behind a lock and joins it to the store.
 
+mod agenda;
 mod circles;
 pub(super) mod expiry;
 mod history;
 mod presence;
+mod protection;
 mod specs;
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
+pub(super) use self::agenda::Place;
+use self::agenda::{Agenda, Due};
 pub use self::specs::NEEDED;
 pub(super) use super::graves::Grave;
 use super::{
@@ -29,8 +32,9 @@ use super::{
     refusal::{self, Refusal},
     registration::Registration,
     session::Closing,
-    snapshot::{Instance, Revision, Subject, Transition},
+    snapshot::{Instance, Removal, Revision, Subject, Tombstone, Transition},
     tally::Tally,
+    waves::{PROTECTION_LIMIT, Waves},
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -93,17 +97,10 @@ pub struct Totals {
     pub available: u64,
     /// Instances that are lost.
     pub lost: u64,
+    /// Of the lost: under protection, because many were lost at once.
+    pub protected: u64,
     /// Sessions that are open.
     pub sessions: u64,
-}
-
-/// When something has to be looked at again.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Due {
-    Lease(InstanceKey, u64),
-    Silence(InstanceKey, u64, usize),
-    /// With the time at which it was lost: found and lost again, it has another entry.
-    Removal(InstanceKey, u64, Mono),
 }
 
 /// The registry.
@@ -115,8 +112,9 @@ pub(super) struct State {
     tally: Tally,
     // Every change of health that its service remembers, in the order in which they happened.
     history: BTreeMap<u64, Arc<Transition>>,
-    due: BinaryHeap<Reverse<(Mono, Due)>>,
+    agenda: Agenda,
     stalls: Stalls,
+    waves: Waves,
     instances: usize,
     sessions: u64,
     next_session: u64,
@@ -134,8 +132,9 @@ impl State {
             graves: Graves::default(),
             tally: Tally::default(),
             history: BTreeMap::new(),
-            due: BinaryHeap::new(),
-            stalls: Stalls::new(limits.lost_removal),
+            agenda: Agenda::default(),
+            stalls: Stalls::new(limits.lost_removal.max(PROTECTION_LIMIT)),
+            waves: Waves::default(),
             instances: 0,
             sessions: 0,
             next_session: 1,
@@ -169,13 +168,7 @@ impl State {
         let key = &registration.key;
         let group = self.groups.get(&key.service);
         if let Some(holder) = group.and_then(|group| group.members.get(&key.id)) {
-            let may_take_over = !holder.lifecycle().is_alive()
-                || claim.token.is_some_and(|token| token == holder.token)
-                || (claim.request.is_some() && claim.request == holder.request);
-            if !may_take_over {
-                let ends = self.stalls.deadline(holder.lease.last_heard(), holder.lease.ttl());
-                return Err(refusal::alive(key, holder.incarnation, ends.since(now.mono)));
-            }
+            self.check_take_over(now, holder, claim)?;
             let incarnation = holder.incarnation + 1;
             return Ok(Admission { incarnation, new_instance: false, new_service: false });
         }
@@ -190,6 +183,46 @@ impl State {
         Ok(Admission { incarnation, new_instance: true, new_service })
     }
 
+    /// Whether a claim may take over an id that is held.
+    ///
+    /// # Errors
+    /// The holder lives, and the claim does not prove to be its own.
+    fn check_take_over(&self, now: Now, holder: &Member, claim: Claim) -> Result<()> {
+        let may_take_over = !holder.lifecycle().is_alive()
+            || claim.token.is_some_and(|token| token == holder.token)
+            || (claim.request.is_some() && claim.request == holder.request);
+        if may_take_over {
+            return Ok(());
+        }
+        let ends = self.stalls.deadline(holder.lease.last_heard(), holder.lease.ttl());
+        Err(refusal::alive(&holder.registration.key, holder.incarnation, ends.since(now.mono)))
+    }
+
+    /// Whether a registration that is durable still may take its id: whoever held it may have been heard
+    /// meanwhile. If not, what has to be put back into the store, and why.
+    pub(super) fn recheck_admission(
+        &self,
+        now: Now,
+        birth: &Birth,
+        claim: Claim,
+    ) -> Result<(), Box<(Birth, Error)>> {
+        let key = &birth.registration.key;
+        let holder = self.groups.get(&key.service).and_then(|group| group.members.get(&key.id));
+        let Some(holder) = holder else { return Ok(()) };
+        self.check_take_over(now, holder, claim).map_err(|error| Box::new((holder.birth(), error)))
+    }
+
+    /// Whether a removal for being lost that is durable still holds: the instance may have been heard
+    /// meanwhile. If not, what has to be put back into the store.
+    pub(super) fn recheck_removal(&self, tombstone: &Tombstone) -> Result<(), Birth> {
+        match self.member(&tombstone.key, tombstone.incarnation) {
+            Some(member) if tombstone.removal == Removal::Lost && !member.may_be_removed() => {
+                Err(member.birth())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there is room for one more service. `pending` others are about to come.
     fn check_room(&self, pending: usize) -> Result<()> {
         if self.groups.len() + pending < self.limits.max_services {
@@ -201,7 +234,6 @@ impl State {
     /// Takes in a registration that is durable.
     pub(super) fn admit(&mut self, now: Now, birth: Birth) -> Arc<Instance> {
         let key = birth.registration.key.clone();
-        let incarnation = birth.incarnation;
         self.graves.remove(&key);
         let group = self
             .groups
@@ -211,8 +243,9 @@ impl State {
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
-        let (before, needs) = group.put(member);
-        if let Some(old) = &before {
+        let (mut before, needs) = group.put(member);
+        if let Some(old) = &mut before {
+            forget_due(&mut self.agenda, old);
             if let Some(session) = &old.session {
                 session.close.send_replace(Some(Closing::StaleIncarnation));
                 self.sessions -= 1;
@@ -223,10 +256,12 @@ impl State {
         let old = before.as_ref().map(Standing::of);
         group.recount(&key.id, old, Some(standing));
         self.tally.instance(old, Some(standing));
+        self.waves.forget(&key);
+        self.settle_protection(&key);
         if needs == Needs::Changed {
             self.settle_circles(&key.service, &circle);
         }
-        self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
+        self.schedule(ends, Due::Instance(key.clone()));
         self.publish(now, &key)
     }
 
@@ -235,10 +270,13 @@ impl State {
         let key = grave.tombstone.key.clone();
         let Some(group) = self.groups.get_mut(&key.service) else { return };
         let circle = Arc::clone(&group.circle);
-        let Some((member, needs)) = group.take(&key.id) else { return };
+        let Some((mut member, needs)) = group.take(&key.id) else { return };
+        forget_due(&mut self.agenda, &mut member);
         let standing = Standing::of(&member);
         group.recount(&key.id, Some(standing), None);
         self.tally.instance(Some(standing), None);
+        self.waves.forget(&key);
+        self.settle_protection(&key);
         self.instances -= 1;
         if let Some(session) = &member.session {
             session.close.send_replace(Some(Closing::Removed(Arc::clone(&grave.tombstone))));
@@ -332,6 +370,10 @@ impl State {
         &self.tally
     }
 
+    pub(super) fn waves(&self) -> &Waves {
+        &self.waves
+    }
+
     pub(super) fn history(&self) -> &BTreeMap<u64, Arc<Transition>> {
         &self.history
     }
@@ -346,6 +388,7 @@ impl State {
             instances: self.instances as u64,
             available: u64::from(self.tally.counts().available),
             lost: u64::from(self.tally.counts().lost),
+            protected: u64::from(self.tally.counts().protected),
             sessions: self.sessions,
         }
     }
@@ -353,6 +396,28 @@ impl State {
     fn member(&self, key: &InstanceKey, incarnation: u64) -> Option<&Member> {
         let member = self.groups.get(&key.service)?.members.get(&key.id)?;
         (member.incarnation == incarnation).then_some(member)
+    }
+
+    // === what is due ===
+
+    /// Puts on the agenda when a member or a component of it has to be looked at again.
+    fn schedule(&mut self, at: Mono, due: Due) {
+        let key = due.key();
+        let member = self.groups.get_mut(&key.service).and_then(|group| group.members.get_mut(&key.id));
+        if let Some(place) = member.and_then(|member| place_of(member, &due)) {
+            self.agenda.put(place, at, due);
+        }
+    }
+
+    /// Takes the next thing that is due by now off the agenda.
+    fn next_due(&mut self, now: Mono) -> Option<Due> {
+        let due = self.agenda.next(now)?;
+        let key = due.key();
+        let member = self.groups.get_mut(&key.service).and_then(|group| group.members.get_mut(&key.id));
+        if let Some(place) = member.and_then(|member| place_of(member, &due)) {
+            *place = None;
+        }
+        Some(due)
     }
 
     // === the one way in which a member changes ===
@@ -370,6 +435,7 @@ impl State {
         let group = self.groups.get_mut(&key.service)?;
         let member = group.members.get_mut(&key.id).filter(|member| member.incarnation == incarnation)?;
         let before = (Standing::of(member), member.health().clone());
+        let was_lost = member.lost_since().is_some();
         let (parts, mut seen) = how(member);
         let from = member.settle(now);
         let after = (Standing::of(member), member.health().clone());
@@ -390,8 +456,15 @@ impl State {
         if let Some(from) = from {
             history.push((Subject::Instance(key.clone(), incarnation), from, after.1));
         }
+        let is_lost = member.lost_since().is_some();
         group.recount(&key.id, Some(before.0), Some(after.0));
         self.tally.instance(Some(before.0), Some(after.0));
+        if was_lost && !is_lost {
+            self.waves.forget(key);
+        }
+        if was_lost || is_lost {
+            self.settle_protection(key);
+        }
         for (subject, from, to) in history {
             self.remember(now, subject, from, to);
         }
@@ -434,6 +507,25 @@ impl State {
         self.changes.push(Change::Service(Arc::new(group.snapshot())));
         if let Some(from) = from {
             self.remember(now, Subject::Service(name.clone()), from, to);
+        }
+    }
+}
+
+/// Where a member remembers when this is due of it.
+fn place_of<'a>(member: &'a mut Member, due: &Due) -> Option<&'a mut Place> {
+    match due {
+        Due::Instance(_) => Some(&mut member.due),
+        Due::Silence(_, component) => member.silence_due(*component),
+    }
+}
+
+/// Nothing is due any more of a member that is no more.
+fn forget_due(agenda: &mut Agenda, member: &mut Member) {
+    let key = member.registration.key.clone();
+    agenda.take_away(&mut member.due, Due::Instance(key.clone()));
+    for component in 0..member.registration.components.len() {
+        if let Some(place) = member.silence_due(component) {
+            agenda.take_away(place, Due::Silence(key.clone(), component));
         }
     }
 }

@@ -134,8 +134,10 @@ async fn a_watch_of_one_service_is_not_left_behind_by_the_changes_of_others() {
     let _interest = fleet.service_changed(&orders.service);
     let cursor = fleet.revision();
     for at in 0..limits().change_history {
-        let state = if at % 2 == 0 { Reported::Healthy } else { Reported::Unhealthy };
-        fleet.report(&payments, 1, &token, |_| Ok(report(state)), None).unwrap();
+        // Another cause each time.
+        let mut said = report(Reported::Unhealthy);
+        said[0].message = at.to_string();
+        fleet.report(&payments, 1, &token, |_| Ok(said), None).unwrap();
     }
     assert!(fleet.changes_after(cursor, None, 10).is_err(), "more than is kept");
     let (looked, changes) = fleet.changes_after(cursor, only, 10).unwrap();

@@ -62,6 +62,16 @@ impl Tracker {
         self.streaks.consecutive_failures()
     }
 
+    /// Whether its state goes back and forth.
+    pub fn is_flapping(&self) -> bool {
+        self.streaks.is_flapping()
+    }
+
+    /// Why it is not healthy, from what was reported: with that it is flapping, while it is.
+    pub fn cause(&self, message: &str) -> String {
+        self.streaks.cause(message)
+    }
+
     /// Average of the response times, exponentially weighted.
     pub fn average_response_time(&self) -> Option<Duration> {
         self.average

@@ -25,6 +25,8 @@ pub struct Counts {
     pub unknown: u32,
     /// In lifecycle LOST.
     pub lost: u32,
+    /// Of the lost: under protection, because many were lost at once.
+    pub protected: u32,
     /// In lifecycle STARTING.
     pub starting: u32,
     /// Leaving on purpose.

@@ -53,6 +53,43 @@ async fn a_broken_database_makes_component_instance_and_service_unhealthy_with_t
 }
 
 #[tokio::test]
+async fn a_component_that_flaps_is_shown_and_needs_two_good_reports() {
+    let server = TestServer::start().await;
+    let (mut fleet, mut health) = (server.fleet().await, server.health().await);
+    let who = register(&mut fleet, registration("orders", "i-1")).await;
+    let (good, bad) = (pb::HealthState::Healthy, pb::HealthState::Unhealthy);
+    // What is said, what becomes of it, and whether it is flapping.
+    for (said, is, flapping) in [
+        (good, good, false),
+        (bad, bad, false),
+        (good, good, false),
+        (bad, bad, false),
+        (good, good, true),
+        (bad, bad, true),
+        (good, bad, true),
+        (good, good, true),
+    ] {
+        let message = if said == bad { "gone" } else { "" };
+        let instance = report(&mut health, &who, said, message).await.unwrap();
+        let component = &instance.components[0];
+        assert_eq!((component.state(), component.flapping), (is, flapping), "{component:?}");
+        if flapping && is == bad {
+            let changes = if said == bad { 5 } else { 6 };
+            let cause = format!("flapping: {changes} changes in the last 20 reports; gone");
+            assert_eq!(component.cause, cause);
+            assert_eq!(instance.cause, format!("component database: {cause}"));
+        }
+    }
+    let body = server.get("/health/services/orders/i-1").await.1;
+    assert!(body.contains(r#""flapping":true"#), "{body}");
+    let of = pb::ListTransitionsRequest { service: "orders".into(), ..pb::ListTransitionsRequest::default() };
+    let transitions = health.list_transitions(of).await.unwrap().into_inner().transitions;
+    let of_component = transitions.iter().filter(|change| !change.component.is_empty());
+    assert_eq!(of_component.count(), 7, "each change is remembered all the same");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_silent_component_becomes_unknown() {
     let server = TestServer::start().await;
     let (mut fleet, mut health) = (server.fleet().await, server.health().await);

@@ -11,6 +11,7 @@ mod fleet;
 mod health;
 mod http;
 mod limits;
+mod protection;
 mod proxy;
 mod restart;
 mod session;

@@ -1,7 +1,7 @@
 //! The health of this process as it sees itself, without asking the control plane: each component
 //! after its thresholds, and the roll-up of them. The rules are the control plane's too ([`rules`]), so
 //! that a platform that probes the service and an operator who asks the fleet see the same. What is
-//! missing here on purpose: staleness (the library itself repeats reports) and flapping.
+//! missing here on purpose: staleness (the library itself repeats reports).
 
 pub(crate) mod board;
 
@@ -50,6 +50,8 @@ pub struct ComponentHealth {
     streaks: Streaks,
     /// The message of the newest report that was not healthy.
     bad_message: String,
+    /// What follows from it, and from whether it is flapping.
+    cause: String,
     report: Option<Report>,
     /// When the service last pushed a report. `None`: never, or a check answers for it.
     pushed_at: Option<Instant>,
@@ -138,7 +140,7 @@ impl ComponentHealth {
         match (self.state(), &self.report) {
             (HealthState::Healthy, _) => "",
             (_, None) => "no report yet",
-            (_, Some(_)) => &self.bad_message,
+            (_, Some(_)) => &self.cause,
         }
     }
 
@@ -150,6 +152,11 @@ impl ComponentHealth {
     /// How many reports in a row were not healthy.
     pub fn consecutive_failures(&self) -> u32 {
         self.streaks.consecutive_failures()
+    }
+
+    /// Whether its state goes back and forth: then it takes at least two good reports in a row to pass.
+    pub fn is_flapping(&self) -> bool {
+        self.streaks.is_flapping()
     }
 
     /// Response time of the last report. `None`: not measured.
@@ -167,6 +174,7 @@ impl ComponentHealth {
         if report.state() != HealthState::Healthy {
             report.message().clone_into(&mut self.bad_message);
         }
+        self.cause = self.streaks.cause(&self.bad_message);
         self.report = Some(report);
         self.revision += 1;
     }

@@ -89,6 +89,7 @@ fn component(one: &ComponentHealth) -> Value {
         "message": report.map(Report::message),
         "response_time_ms": one.response_time().map(|taken| taken.as_secs_f64() * 1000.0),
         "consecutive_failures": one.consecutive_failures(),
+        "flapping": one.is_flapping(),
         "details": one.details(),
     })
 }

@@ -28,6 +28,7 @@ pub fn instance(value: &Instance) -> pb::Instance {
         health_changed,
         peer,
         revision,
+        protected_until,
     } = value;
     pb::Instance {
         registration: Some(registration(registered)),
@@ -47,6 +48,7 @@ pub fn instance(value: &Instance) -> pb::Instance {
         health_change_time: Some(timestamp(*health_changed)),
         peer: peer.to_string(),
         revision: *revision,
+        protected_until: protected_until.map(timestamp),
     }
 }
 
@@ -120,6 +122,7 @@ pub fn component_health(
         reported_at,
         changed,
         report_count,
+        flapping,
     } = value;
     pb::ComponentHealth {
         component: Some(component(of, declared)),
@@ -134,6 +137,7 @@ pub fn component_health(
         report_time: reported_at.map(timestamp),
         change_time: Some(timestamp(*changed)),
         report_count: *report_count,
+        flapping: *flapping,
     }
 }
 

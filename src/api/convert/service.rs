@@ -4,7 +4,7 @@ use super::{duration, health_state, timestamp};
 use crate::{
     api::proto::v1 as pb,
     fleet::{
-        snapshot::{Service, SpecSource},
+        snapshot::{Service, ServiceProtection, SpecSource},
         spec::{Budget, Limit, Need, Objectives, Quantity, Spec},
     },
     health::{Verdict, rollup::Counts},
@@ -28,6 +28,7 @@ pub fn service(value: &Service) -> pb::Service {
         spec_revision,
         spec_updated,
         health_changed,
+        protection: guarded,
     } = value;
     let source = match spec_source {
         SpecSource::Default => pb::SpecSource::Default,
@@ -48,11 +49,22 @@ pub fn service(value: &Service) -> pb::Service {
         spec_revision: *spec_revision,
         spec_update_time: spec_updated.map(timestamp),
         health_change_time: Some(timestamp(*health_changed)),
+        protection: guarded.map(protection),
+    }
+}
+
+fn protection(value: ServiceProtection) -> pb::Protection {
+    let ServiceProtection { instances, began, ends } = value;
+    pb::Protection {
+        protected_instances: instances,
+        start_time: Some(timestamp(began)),
+        end_time: Some(timestamp(ends)),
     }
 }
 
 fn counts(value: &Counts) -> pb::InstanceCounts {
-    // `unconfirmed` is part of `unknown`, and shown on each instance; `alive` serves the probes.
+    // `unconfirmed` is part of `unknown`, and shown on each instance; `alive` serves the probes; `protected`
+    // stands with when that ends.
     let Counts {
         total,
         alive: _,
@@ -62,6 +74,7 @@ fn counts(value: &Counts) -> pb::InstanceCounts {
         unhealthy,
         unknown,
         lost,
+        protected: _,
         starting,
         leaving,
         unconfirmed: _,

@@ -2,7 +2,8 @@
 //!
 //! Everything with an address is listed while its process is believed to run, unconfirmed ones after
 //! a restart included; lost ones stay for as long as they are registered, so that a scrape shows what
-//! a lease cannot. Who left or failed for good is not.
+//! a lease cannot: those that were lost in a wave for as long as they are protected. Who left or failed for
+//! good is not.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
@@ -120,6 +121,7 @@ fn group(instance: &Instance) -> TargetGroup {
         ("health", instance.health.state.as_str().to_owned()),
         ("lifecycle", instance.lifecycle.as_str().to_owned()),
         ("confirmed", instance.confirmed.to_string()),
+        ("protected", instance.protected_until.is_some().to_string()),
     ]
     .into_iter()
     .map(|(name, value)| (format!("__meta_seaworthy_{name}"), value))

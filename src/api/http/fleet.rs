@@ -116,6 +116,7 @@ fn part(declared: &Component, health: &ComponentHealth) -> Value {
         "message": health.message,
         "details": &*health.details,
         "consecutive_failures": health.consecutive_failures,
+        "flapping": health.flapping,
         "average_response_seconds": health.average_response_time.map(|time| time.as_secs_f64()),
         "report_time": health.reported_at.map(rfc3339),
     })

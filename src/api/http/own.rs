@@ -81,6 +81,7 @@ pub async fn status(State(overview): State<Overview>) -> Json<Value> {
         "instances": totals.instances,
         "available_instances": totals.available,
         "lost_instances": totals.lost,
+        "protected_instances": totals.protected,
         "sessions": totals.sessions,
         "watchers": watchers,
         "connections": connections.open,

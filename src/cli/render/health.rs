@@ -40,6 +40,9 @@ impl Tree {
             service::counts(service),
             service.required_available
         ));
+        if let Some(protection) = &service.protection {
+            lines.push(format!("  lost at once: {}", service::lost_at_once(protection, self.now)));
+        }
         instances.sort_by_key(|instance| Reverse(severity(instance.health())));
         let mut before_was_brief = false;
         for instance in instances.iter().take(shown) {
@@ -101,6 +104,9 @@ impl Tree {
             facts.push("essential".to_owned());
         }
         facts.extend(response_time(health));
+        if health.flapping {
+            facts.push("flapping".to_owned());
+        }
         if health.consecutive_failures > 0 {
             facts.push(format!("{} bad in a row", health.consecutive_failures));
         }
@@ -135,7 +141,8 @@ impl Tree {
     }
 
     fn is_brief(self, instance: &Instance) -> bool {
-        !self.wide && instance.health() == HealthState::Healthy
+        let flaps = instance.components.iter().any(|component| component.flapping);
+        !self.wide && !flaps && instance.health() == HealthState::Healthy
     }
 
     /// `✗ orders  unhealthy for 3m`.
@@ -219,6 +226,24 @@ mod tests {
             change_time: at(820),
             ..ComponentHealth::default()
         }
+    }
+
+    #[test]
+    fn who_flaps_is_shown_in_full_while_it_is_healthy() {
+        let component = ComponentHealth { flapping: true, ..database() };
+        let component =
+            ComponentHealth { state: HealthState::Healthy.into(), cause: String::new(), ..component };
+        let tree = Tree {
+            looks: Looks { colour: false, unicode: true },
+            wide: false,
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(1000),
+        };
+        let flaps = instance("i-1", HealthState::Healthy, "", vec![component]);
+        let shown = tree.service(&Service::default(), vec![flaps], 50).join("\n");
+        assert!(
+            shown.contains("database (sqlite)  healthy for 3m, essential, answers in 1ms, flapping,"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -49,10 +49,15 @@ pub(crate) fn table(instances: &[Instance], wide: bool, now: SystemTime) -> Tabl
     table
 }
 
-/// Its lifecycle; after a restart of the control plane, whether it was heard since.
+/// Its lifecycle; whether it is protected while it is lost; after a restart of the control plane, whether it
+/// was heard since.
 pub(crate) fn lifecycle(instance: &Instance) -> String {
     let word = words::lifecycle(instance.lifecycle());
-    if instance.confirmed { word } else { format!("{word} (unconfirmed)") }
+    match (instance.protected_until.is_some(), instance.confirmed) {
+        (true, _) => format!("{word} (protected)"),
+        (false, true) => word,
+        (false, false) => format!("{word} (unconfirmed)"),
+    }
 }
 
 /// What is known of one instance, but its components, as names and values.
@@ -65,6 +70,10 @@ pub(crate) fn facts(instance: &Instance, now: SystemTime) -> Table {
     fact("health", words::health(instance.health()));
     if !instance.cause.is_empty() {
         fact("cause", instance.cause.as_str().into());
+    }
+    if let Some(until) = &instance.protected_until {
+        let until = when::stamp(Some(until));
+        fact("protected", format!("until {until}, or until it is heard: many were lost at once").into());
     }
     fact("last heard", when::ago(instance.last_heard_time.as_ref(), now).into());
     fact("session", if instance.attached { "open" } else { "none" }.into());

@@ -2,10 +2,13 @@
 
 use std::time::SystemTime;
 
-use seaworthy_client::proto::seaworthy::v1::Service;
+use seaworthy_client::proto::seaworthy::v1::{Protection, Service};
 
 use super::{instance::short, spec, when, words};
-use crate::cli::output::{Text, table::Table};
+use crate::{
+    cli::output::{Text, table::Table},
+    text::counted,
+};
 
 /// Services as a table.
 pub(crate) fn table(services: &[Service], wide: bool, now: SystemTime) -> Table {
@@ -47,6 +50,9 @@ pub(crate) fn facts(service: &Service, now: SystemTime) -> Table {
         fact("cause", service.cause.as_str().into());
     }
     fact("instances", counts(service).into());
+    if let Some(protection) = &service.protection {
+        fact("lost at once", lost_at_once(protection, now).into());
+    }
     fact("needed", format!("{} available now", service.required_available).into());
     fact("budget", spec::budget(&needs).into());
     fact("depends on", spec::dependencies(&needs).into());
@@ -80,6 +86,14 @@ pub(crate) fn counts(service: &Service) -> String {
         text.push_str(&format!(", {count} {word}"));
     }
     text
+}
+
+/// `2 instances, 3m ago; protected from removal until they are heard, to 2026-01-01T12:00:00Z at the latest`.
+pub(crate) fn lost_at_once(protection: &Protection, now: SystemTime) -> String {
+    let began = when::ago(protection.start_time.as_ref(), now);
+    let ends = when::stamp(protection.end_time.as_ref());
+    let instances = counted(protection.protected_instances.into(), "instance");
+    format!("{instances}, {began}; protected from removal until they are heard, to {ends} at the latest")
 }
 
 fn origin(service: &Service, now: SystemTime) -> String {

@@ -21,10 +21,14 @@ pub(crate) fn status(status: &GetStatusResponse, wide: bool, now: SystemTime) ->
         when::age(status.start_time.as_ref(), now).unwrap_or_else(|| when::span(status.uptime.as_ref())),
     );
     fact("services", status.services.to_string());
+    let protected = match status.protected_instances {
+        0 => String::new(),
+        some => format!(", {some} of them protected"),
+    };
     fact(
         "instances",
         format!(
-            "{} ({} available, {} lost)",
+            "{} ({} available, {} lost{protected})",
             status.instances, status.available_instances, status.lost_instances
         ),
     );

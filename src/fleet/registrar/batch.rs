@@ -92,7 +92,7 @@ impl Batch {
                 self.put(record::instance_key(key), value);
                 // Also where the registry knows of none: an old one may have been forgotten there first.
                 self.delete(record::tombstone_key(key));
-                Some(Step::Admit { birth, token, admission, answer })
+                Some(Step::Admit { birth, token, claim, admission, answer })
             }
             Err(error) => refuse(answer, error),
         }
@@ -111,7 +111,7 @@ impl Batch {
                 None => state.check_remove(&service, &id, incarnation, removal == Removal::Operator)?,
             };
             // It may have been heard since somebody decided that it was lost for too long.
-            if removal == Removal::Lost && member.lost_since().is_none() {
+            if removal == Removal::Lost && !member.may_be_removed() {
                 return Err(Refusal::NotFound.about(service.as_str(), id.as_str()));
             }
             (member.incarnation, member.token)
@@ -167,6 +167,22 @@ impl Batch {
             }
             Err(error) => refuse(answer, error),
         }
+    }
+
+    /// Adds what puts the record of an instance back that lives after all.
+    ///
+    /// # Errors
+    /// It cannot be encoded, which it was before.
+    pub(super) fn restore(&mut self, underway: &mut Underway, step: Step) -> Result<()> {
+        if let Step::Restore { birth } = &step {
+            let key = &birth.registration.key;
+            let value = record::encode_instance(birth)?;
+            self.put(record::instance_key(key), value);
+            self.delete(record::tombstone_key(key));
+            underway.begin(&step);
+            self.steps.push(step);
+        }
+        Ok(())
     }
 
     fn put(&mut self, key: String, value: bytes::Bytes) {

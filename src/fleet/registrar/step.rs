@@ -1,5 +1,8 @@
 //! One checked command on its way: what it changes in the registry once it is durable, how the store
 //! shows that it happened, and whom to tell.
+//!
+//! What takes away one who is lost is checked again then: signs of life wait for no disk. Whoever was heard
+//! meanwhile stays, and what was written is put back by a step of its own.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -13,9 +16,10 @@ use crate::{
         member::Birth,
         names::ServiceName,
         record,
+        refusal::Refusal,
         snapshot::{Service, Tombstone},
         spec::Spec,
-        state::{Admission, Grave, State},
+        state::{Admission, Claim, Grave, State},
     },
     id::SessionToken,
     store::{Revision, Store},
@@ -27,6 +31,7 @@ pub(super) enum Step {
     Admit {
         birth: Birth,
         token: SessionToken,
+        claim: Claim,
         admission: Admission,
         answer: Answer<Registered>,
     },
@@ -45,12 +50,27 @@ pub(super) enum Step {
         name: ServiceName,
         answer: Answer<Deleted>,
     },
+    /// Puts the record of an instance back that lives after all. Nobody waits for it.
+    Restore {
+        birth: Birth,
+    },
+}
+
+/// What became of a step that is durable.
+pub(super) enum Applied {
+    /// It is in the registry too.
+    Done(Told),
+    /// It has to be taken back in the store.
+    TakeBack { restore: Box<Step>, told: Told },
 }
 
 /// What was done, and who waits to hear of it.
 pub(super) enum Told {
     Admitted { registered: Registered, answer: Answer<Registered> },
+    NotAdmitted { error: Error, answer: Answer<Registered> },
     Buried { tombstone: Arc<Tombstone>, answer: Answer<Arc<Tombstone>> },
+    NotBuried { tombstone: Arc<Tombstone>, answer: Answer<Arc<Tombstone>> },
+    Restored { birth: Birth },
     SpecSet { name: ServiceName, revision: Revision, service: Option<Box<Service>>, answer: Answer<Service> },
     SpecCleared { name: ServiceName, left: Option<Box<Service>>, answer: Answer<Deleted> },
 }
@@ -58,7 +78,9 @@ pub(super) enum Told {
 impl Step {
     pub(super) fn about(&self) -> About {
         match self {
-            Step::Admit { birth, .. } => About::Instance(birth.registration.key.clone()),
+            Step::Admit { birth, .. } | Step::Restore { birth } => {
+                About::Instance(birth.registration.key.clone())
+            }
             Step::Bury { grave, .. } => About::Instance(grave.tombstone.key.clone()),
             Step::SetSpec { .. } | Step::ClearSpec { .. } => About::Specs,
         }
@@ -76,21 +98,32 @@ impl Step {
                 admission.new_service.then_some(&birth.registration.key.service)
             }
             Step::SetSpec { name, new_service, .. } => new_service.then_some(name),
-            Step::Bury { .. } | Step::ClearSpec { .. } => None,
+            Step::Bury { .. } | Step::ClearSpec { .. } | Step::Restore { .. } => None,
         }
     }
 
     /// Changes the registry. `revision`: the store's, at which it became durable.
-    pub(super) fn apply(self, state: &mut State, now: Now, revision: Revision) -> Told {
-        match self {
-            Step::Admit { birth, token, admission: _, answer } => {
+    pub(super) fn apply(self, state: &mut State, now: Now, revision: Revision) -> Applied {
+        let told = match self {
+            Step::Admit { birth, token, claim, admission: _, answer } => {
+                if let Err(refused) = state.recheck_admission(now, &birth, claim) {
+                    let (birth, error) = *refused;
+                    let restore = Box::new(Step::Restore { birth });
+                    return Applied::TakeBack { restore, told: Told::NotAdmitted { error, answer } };
+                }
                 Told::Admitted { registered: (state.admit(now, birth), token), answer }
             }
             Step::Bury { grave, answer } => {
                 let tombstone = Arc::clone(&grave.tombstone);
+                if let Err(birth) = state.recheck_removal(&tombstone) {
+                    let restore = Box::new(Step::Restore { birth });
+                    return Applied::TakeBack { restore, told: Told::NotBuried { tombstone, answer } };
+                }
                 state.bury(now, grave);
                 Told::Buried { tombstone, answer }
             }
+            // It never went from the registry.
+            Step::Restore { birth } => Told::Restored { birth },
             Step::SetSpec { name, spec, updated, new_service: _, answer } => {
                 let service = state.set_spec(now, &name, Some(OperatorSpec { spec, revision, updated }));
                 Told::SpecSet { name, revision, service: service.map(Box::new), answer }
@@ -99,16 +132,20 @@ impl Step {
                 let left = state.set_spec(now, &name, None).map(Box::new);
                 Told::SpecCleared { name, left, answer }
             }
-        }
+        };
+        Applied::Done(told)
     }
 
-    pub(super) fn refuse(self, error: &Error) {
+    /// Tells that it did not happen. Answers a step that has to happen all the same.
+    pub(super) fn refuse(self, error: &Error) -> Option<Step> {
         match self {
+            Step::Restore { .. } => return Some(self),
             Step::Admit { answer, .. } => reply(answer, Err(error.again())),
             Step::Bury { answer, .. } => reply(answer, Err(error.again())),
             Step::SetSpec { answer, .. } => reply(answer, Err(error.again())),
             Step::ClearSpec { answer, .. } => reply(answer, Err(error.again())),
         }
+        None
     }
 
     /// The store's revision at which it became durable, or none if the store does not have it.
@@ -117,7 +154,7 @@ impl Step {
     /// whatever is deleted was there before, because nobody else writes these keys.
     pub(super) async fn happened(&self, store: &Store) -> Result<Option<Revision>> {
         let (key, written) = match self {
-            Step::Admit { birth, .. } => {
+            Step::Admit { birth, .. } | Step::Restore { birth } => {
                 (record::instance_key(&birth.registration.key), Some(record::encode_instance(birth)?))
             }
             Step::Bury { grave, .. } => (record::instance_key(&grave.tombstone.key), None),
@@ -150,6 +187,17 @@ impl Told {
                 let why = removal.as_str();
                 info!(component = "fleet", operation = "remove", %instance, incarnation, why, message, "removed");
                 reply(answer, Ok(tombstone));
+            }
+            Told::NotAdmitted { error, answer } => reply(answer, Err(error)),
+            Told::NotBuried { tombstone, answer } => {
+                let Tombstone { key: instance, incarnation, .. } = &*tombstone;
+                info!(component = "fleet", operation = "remove", %instance, incarnation, "not removed: it was heard meanwhile");
+                let refused = Refusal::NotFound.about(instance.service.as_str(), instance.id.as_str());
+                reply(answer, Err(refused));
+            }
+            Told::Restored { birth } => {
+                let instance = &birth.registration.key;
+                debug!(component = "fleet", operation = "restore", %instance, "its record was put back");
             }
             Told::SpecSet { name, revision, service, answer } => {
                 info!(component = "fleet", operation = "put", service = %name, revision, "specification put");

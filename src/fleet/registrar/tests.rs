@@ -313,6 +313,98 @@ async fn what_nobody_waits_for_any_more_is_not_begun_but_who_says_goodbye_is_gon
     bed.assert_agreement("some were given up").await;
 }
 
+/// Loses an instance, as if its lease had run out long ago.
+fn lose(bed: &Bed, id: &str) {
+    let shared = &bed.handle.shared;
+    let now = shared.clock.now();
+    let later = Now { mono: now.mono + Duration::from_secs(660), wall: now.wall };
+    let mut state = shared.state.write();
+    while state.tick(later, 256).more {}
+    let member = &state.groups()[&name("orders")].members[&InstanceId::parse(id).unwrap()];
+    assert!(member.lost_since().is_some(), "{id} is lost");
+}
+
+// On real time: the disk is a thread, and nothing here waits for a time to come.
+#[tokio::test]
+async fn who_is_heard_while_its_removal_is_written_is_not_buried() {
+    let bed = Bed::new().await;
+    let handle = &bed.handle;
+    let (_, token) = handle.register(registration("i-1"), Claim::default(), "peer").await.unwrap();
+    lose(&bed, "i-1");
+    bed.disk.set(Fault::Hang);
+    let key = key("orders", "i-1");
+    let removal = RemoveCommand {
+        service: key.service.clone(),
+        id: key.id.clone(),
+        incarnation: Some(1),
+        token: None,
+        removal: Removal::Lost,
+        message: String::new(),
+    };
+    let removed = begin!(handle.remove_by(removal));
+    bed.until_it_hangs().await;
+    handle.heartbeat("orders", "i-1", 1, &token.hash()).unwrap();
+    bed.disk.set(Fault::None);
+    assert_eq!(removed.await.unwrap_err().reason(), Reason::InstanceNotFound, "it is not lost any more");
+    handle.heartbeat("orders", "i-1", 1, &token.hash()).expect("it lives");
+    // Behind whatever is still on its way about it.
+    let left = handle.deregister(key.clone(), 1, TokenHash::of("another"), String::new()).await;
+    assert!(left.is_err(), "not by this token");
+    assert!(bed.knows("i-1"));
+    bed.assert_agreement("one was heard while it was buried").await;
+    // What was put back can be removed as ever.
+    handle.deregister(key, 1, token.hash(), String::new()).await.unwrap();
+    bed.assert_agreement("it left").await;
+}
+
+#[tokio::test]
+async fn who_is_heard_while_its_id_is_taken_over_keeps_it() {
+    let bed = Bed::new().await;
+    let handle = &bed.handle;
+    let (_, token) = handle.register(registration("i-1"), Claim::default(), "peer").await.unwrap();
+    lose(&bed, "i-1");
+    bed.disk.set(Fault::Hang);
+    let claimant = begin!(register(handle, "i-1"));
+    bed.until_it_hangs().await;
+    handle.heartbeat("orders", "i-1", 1, &token.hash()).unwrap();
+    bed.disk.set(Fault::None);
+    let error = claimant.await.unwrap_err();
+    assert_eq!(error.kind(), Kind::AlreadyExists, "{error}");
+    handle.heartbeat("orders", "i-1", 1, &token.hash()).expect("it lives");
+    let left = handle.deregister(key("orders", "i-1"), 1, TokenHash::of("another"), String::new()).await;
+    assert!(left.is_err(), "not by this token");
+    bed.assert_agreement("one was heard while its id was taken over").await;
+    // Its own token takes it over, whatever happens.
+    let claim = Claim { token: Some(token.hash()), request: None };
+    let (next, _) = handle.register(registration("i-1"), claim, "peer").await.unwrap();
+    assert_eq!(next.incarnation, 2);
+    bed.assert_agreement("it registered anew").await;
+}
+
+#[tokio::test]
+async fn what_is_put_back_survives_one_failure_of_the_disk() {
+    for fault in [Fault::SyncedAndFailed, Fault::Once(0), Fault::Once(1)] {
+        let bed = Bed::new().await;
+        let handle = &bed.handle;
+        let (_, token) = handle.register(registration("i-1"), Claim::default(), "peer").await.unwrap();
+        lose(&bed, "i-1");
+        bed.disk.set(Fault::Hang);
+        let claimant = begin!(register(handle, "i-1"));
+        bed.until_it_hangs().await;
+        handle.heartbeat("orders", "i-1", 1, &token.hash()).unwrap();
+        bed.disk.set(fault);
+        drop(claimant.await);
+        bed.until_writable().await;
+        while register(handle, "after").await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        while handle.deregister(key("orders", "i-1"), 1, token.hash(), String::new()).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        bed.assert_agreement(&format!("{fault:?}")).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn registering_takes_a_forgotten_tombstone_away() {
     let bed = Bed::new().await;

@@ -1,6 +1,6 @@
 //! Being heard: heartbeats, reports and sessions of the living.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -31,11 +31,11 @@ impl State {
         }
     }
 
-    /// A lost instance has no entry among what is due any more; a living one has exactly one.
+    /// A living instance is due when its lease ends.
     pub(in crate::fleet) fn watch_lease(&mut self, key: &InstanceKey, incarnation: u64) {
         if let Some(member) = self.member(key, incarnation) {
             let ends = member.lease.last_heard() + member.lease.ttl();
-            self.due.push(Reverse((ends, Due::Lease(key.clone(), incarnation))));
+            self.schedule(ends, Due::Instance(key.clone()));
         }
     }
 
@@ -100,7 +100,7 @@ impl State {
             self.member(key, incarnation).and_then(|member| member.silence(component))
         {
             let at = self.stalls.deadline(since, patience);
-            self.due.push(Reverse((at, Due::Silence(key.clone(), incarnation, component))));
+            self.schedule(at, Due::Silence(key.clone(), component));
         }
     }
 
@@ -146,5 +146,35 @@ impl State {
             (vec![], closed)
         });
         self.sessions -= u64::from(closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        fleet::testing::{Fleet, key, report},
+        health::component::Reported::{self, Healthy, Unhealthy},
+    };
+
+    #[test]
+    fn watchers_learn_that_flapping_has_begun_and_ended() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        fleet.register(&key);
+        let mut say = |said: Reported| {
+            let before = fleet.state.revision();
+            let instance = fleet.state.report(fleet.now, &key, 1, report(said), None).unwrap();
+            (instance.components[0].flapping, fleet.state.revision() > before)
+        };
+        for said in [Healthy, Unhealthy, Healthy, Unhealthy] {
+            assert_eq!(say(said), (false, true));
+        }
+        assert_eq!(say(Healthy), (true, true));
+        for _ in 0..18 {
+            let (flapping, _) = say(Healthy);
+            assert!(flapping);
+        }
+        assert_eq!(say(Healthy), (false, true), "healthy before and after");
+        assert_eq!(say(Healthy), (false, false));
     }
 }

@@ -27,6 +27,7 @@ impl Board {
                 depends_on: declared.depends_on.iter().filter_map(position).collect(),
                 streaks: Streaks::new(declared.thresholds()),
                 bad_message: String::new(),
+                cause: String::new(),
                 report: None,
                 pushed_at: None,
                 revision: 0,

@@ -1,7 +1,11 @@
 //! How the reports of one component become its state: a change needs a streak of reports that point the
 //! same way, except from unknown, where the first report counts at once.
+//!
+//! A component whose state goes back and forth is *flapping*, and from then on one good report is not enough.
+//! What counts are turns: a change that goes another way than the one before. An outage that comes and goes
+//! by degrees (healthy, degraded, unhealthy, degraded, healthy) has two of them, as one that comes at once.
 
-use std::num::NonZeroU32;
+use std::{cmp::Ordering, num::NonZeroU32};
 
 use super::{HealthState, Reported};
 
@@ -20,6 +24,41 @@ impl Thresholds {
         Thresholds { fail: NonZeroU32::new(3).expect("3 is not zero"), pass: NonZeroU32::MIN };
 }
 
+/// Reports that flapping is judged by: a minute and a half at the usual interval of five seconds.
+const FLAPPING_REPORTS: u32 = 20;
+/// Turns of the state among them that begin it: down and up again, twice. Once is an outage.
+const FLAPPING_FROM: u32 = 4;
+/// Turns of the reports among them with which it ends: one is a change that has come to stay. Reports, and
+/// not the state: that stands still for as long as they go to and fro and none of its thresholds is reached,
+/// and would end the flapping only to begin it anew.
+const FLAPPING_UNTIL: u32 = 1;
+/// Good reports in a row that it takes at least while flapping.
+const FLAPPING_PASS: u32 = 2;
+
+/// When something turned, among the last reports.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turns {
+    /// A bit for each report, the newest lowest.
+    history: u32,
+    direction: Option<Ordering>,
+}
+
+impl Turns {
+    /// Takes note of where a report moved it; true if that is another way than the last time.
+    fn take(&mut self, moved: Ordering) -> bool {
+        let turned = moved != Ordering::Equal && self.direction != Some(moved);
+        self.history = ((self.history << 1) | u32::from(turned)) & ((1 << FLAPPING_REPORTS) - 1);
+        if turned {
+            self.direction = Some(moved);
+        }
+        turned
+    }
+
+    fn count(self) -> u32 {
+        self.history.count_ones()
+    }
+}
+
 /// The state of one component, from its reports.
 #[derive(Clone, Debug)]
 pub struct Streaks {
@@ -30,6 +69,10 @@ pub struct Streaks {
     at_least_unhealthy: u32,
     at_most_healthy: u32,
     at_most_degraded: u32,
+    last: Option<Reported>,
+    reports_turned: Turns,
+    state_turned: Turns,
+    flapping: bool,
 }
 
 impl Streaks {
@@ -42,6 +85,10 @@ impl Streaks {
             at_least_unhealthy: 0,
             at_most_healthy: 0,
             at_most_degraded: 0,
+            last: None,
+            reports_turned: Turns::default(),
+            state_turned: Turns::default(),
+            flapping: false,
         }
     }
 
@@ -54,13 +101,29 @@ impl Streaks {
         self.at_least_unhealthy = streak(self.at_least_unhealthy, reported >= Reported::Unhealthy);
         self.at_most_healthy = streak(self.at_most_healthy, reported <= Reported::Healthy);
         self.at_most_degraded = streak(self.at_most_degraded, reported <= Reported::Degraded);
+        let moved = self.last.map_or(Ordering::Equal, |last| reported.cmp(&last));
+        self.last = Some(reported);
+        self.reports_turned.take(moved);
+        if self.reports_turned.count() <= FLAPPING_UNTIL {
+            self.flapping = false;
+        }
+        let before = self.state;
         self.state = self.next(reported);
+        let moved = match (reported_as(before), reported_as(self.state)) {
+            (Some(before), Some(after)) => after.cmp(&before),
+            // From unknown it goes neither up nor down.
+            _ => Ordering::Equal,
+        };
+        if self.state_turned.take(moved) && self.state_turned.count() >= FLAPPING_FROM {
+            self.flapping = true;
+        }
         self.state
     }
 
     fn next(&self, reported: Reported) -> HealthState {
         use HealthState::{Degraded, Healthy, Unhealthy, Unknown};
         let (fail, pass) = (self.thresholds.fail.get(), self.thresholds.pass.get());
+        let pass = if self.flapping { pass.max(FLAPPING_PASS) } else { pass };
         match self.state {
             Unknown => reported.into(),
             Healthy if self.at_least_unhealthy >= fail => Unhealthy,
@@ -86,6 +149,32 @@ impl Streaks {
     /// How many reports in a row were not healthy.
     pub fn consecutive_failures(&self) -> u32 {
         self.at_least_degraded
+    }
+
+    /// Whether its state goes back and forth: at least four turns within 20 reports, until the reports have
+    /// turned once at the most within 20. While it does, it takes two good reports to pass, or more.
+    pub fn is_flapping(&self) -> bool {
+        self.flapping
+    }
+
+    /// Why it is not healthy, from what was reported: with that it is flapping, while it is.
+    pub fn cause(&self, message: &str) -> String {
+        if !self.flapping {
+            return message.to_owned();
+        }
+        let turned = self.reports_turned.count();
+        let more = if message.is_empty() { "" } else { "; " };
+        format!("flapping: {turned} changes in the last {FLAPPING_REPORTS} reports{more}{message}")
+    }
+}
+
+/// A state as it would be reported. None: unknown never is.
+fn reported_as(state: HealthState) -> Option<Reported> {
+    match state {
+        HealthState::Unknown => None,
+        HealthState::Healthy => Some(Reported::Healthy),
+        HealthState::Degraded => Some(Reported::Degraded),
+        HealthState::Unhealthy => Some(Reported::Unhealthy),
     }
 }
 
@@ -120,16 +209,88 @@ mod tests {
             let got: String = reports
                 .chars()
                 .map(|report| {
-                    let reported = match report {
-                        'H' => Reported::Healthy,
-                        'D' => Reported::Degraded,
-                        _ => Reported::Unhealthy,
-                    };
-                    streaks.report(reported).as_str().to_uppercase().chars().next().unwrap()
+                    streaks.report(reported(report)).as_str().to_uppercase().chars().next().unwrap()
                 })
                 .collect();
             assert_eq!(got, states, "fail {fail}, pass {pass}, reports {reports}");
         }
+    }
+
+    fn reported(letter: char) -> Reported {
+        match letter {
+            'H' => Reported::Healthy,
+            'D' => Reported::Degraded,
+            _ => Reported::Unhealthy,
+        }
+    }
+
+    /// Below each report: `.`, or `f` while it is flapping.
+    #[test]
+    fn flapping_as_a_table() {
+        for (fail, pass, reports, flapping, states) in [
+            // Down and up again, twice.
+            (1, 1, "HUHUHUHH", "....ffff", "HUHUHUUH"),
+            // One outage by degrees, there and back, is none, nor are two changes that stay.
+            (1, 1, "HDUDHHH", ".......", "HDUDHHH"),
+            (1, 1, "HHUUUHHHUUU", "...........", "HHUUUHHHUUU"),
+            // The first report is no change.
+            (1, 1, "UHUHU", "....f", "UHUHU"),
+            // What thresholds hold back does not flap.
+            (3, 1, "HUHUHUHUHUHU", "............", "HHHHHHHHHHHH"),
+            (3, 1, "HUUUHUUUHUUUH", "........fffff", "HHHUHHHUHHHUU"),
+            // Degraded and unhealthy count as well.
+            (1, 1, "DUDUDUU", "....fff", "DUDUDUU"),
+            // A threshold that asks for more stays.
+            (1, 3, "HUHHHUHHHUHH", "........ffff", "HUUUHUUUHUUU"),
+        ] {
+            let mut streaks = Streaks::new(thresholds(fail, pass));
+            let (mut flapped, mut went) = (String::new(), String::new());
+            for letter in reports.chars() {
+                let state = streaks.report(reported(letter));
+                flapped.push(if streaks.is_flapping() { 'f' } else { '.' });
+                went.push(state.as_str().to_uppercase().chars().next().unwrap());
+            }
+            assert_eq!(
+                (flapped.as_str(), went.as_str()),
+                (flapping, states),
+                "fail {fail}, pass {pass}, {reports}"
+            );
+        }
+    }
+
+    #[test]
+    fn flapping_goes_on_while_reports_go_to_and_fro_and_ends_when_they_stay() {
+        let mut streaks = Streaks::new(thresholds(1, 1));
+        for letter in "HUHUH".chars() {
+            streaks.report(reported(letter));
+        }
+        assert!(streaks.is_flapping());
+        assert_eq!(streaks.cause("gone"), "flapping: 4 changes in the last 20 reports; gone");
+        assert_eq!(streaks.cause(""), "flapping: 4 changes in the last 20 reports");
+        // The state does not move any more, the reports do.
+        for letter in "UH".repeat(50).chars() {
+            assert_eq!(streaks.report(reported(letter)), HealthState::Unhealthy);
+            assert!(streaks.is_flapping());
+        }
+        let mut calm = 0;
+        while streaks.is_flapping() {
+            streaks.report(Reported::Healthy);
+            calm += 1;
+        }
+        assert_eq!((calm, streaks.state()), (19, HealthState::Healthy));
+        assert_eq!(streaks.cause("gone"), "gone");
+    }
+
+    #[test]
+    fn silence_does_not_hide_flapping() {
+        let mut streaks = Streaks::new(thresholds(1, 1));
+        for letter in "HUHUH".chars() {
+            streaks.report(reported(letter));
+        }
+        streaks.forget();
+        assert!(streaks.is_flapping());
+        assert_eq!(streaks.report(Reported::Healthy), HealthState::Healthy);
+        assert!(streaks.is_flapping());
     }
 
     #[test]
@@ -172,8 +333,48 @@ mod tests {
                     }
                 }
                 // Enough of the same always arrives there.
-                if tail(fail.max(pass)).count() == fail.max(pass) as usize && tail(fail.max(pass)).all(|r| r == reported) {
+                let enough = fail.max(pass).max(FLAPPING_PASS);
+                if tail(enough).count() == enough as usize && tail(enough).all(|r| r == reported) {
                     prop_assert_eq!(after, HealthState::from(*reported));
+                }
+            }
+        }
+
+        #[test]
+        fn flapping_is_what_its_last_reports_say(fail in 1u32..5, pass in 1u32..5, reports in prop::collection::vec(0u8..3, 1..120)) {
+            let mut streaks = Streaks::new(thresholds(fail, pass));
+            let (mut taken, mut states) = (Vec::new(), Vec::new());
+            // Turns among the last moves, counted anew each time.
+            let turns = |all: &[Reported]| {
+                let mut direction = Ordering::Equal;
+                let turned = all.windows(2).map(|pair| {
+                    let moved = pair[1].cmp(&pair[0]);
+                    let turned = moved != Ordering::Equal && moved != direction;
+                    if turned {
+                        direction = moved;
+                    }
+                    turned
+                });
+                let turned: Vec<bool> = turned.collect();
+                turned.iter().rev().take(FLAPPING_REPORTS as usize).filter(|turned| **turned).count()
+            };
+            for report in reports {
+                let reported = [Reported::Healthy, Reported::Degraded, Reported::Unhealthy][usize::from(report)];
+                let (before, was) = (streaks.state(), streaks.is_flapping());
+                let after = streaks.report(reported);
+                taken.push(reported);
+                states.extend(reported_as(after));
+                match (was, streaks.is_flapping()) {
+                    (false, true) => prop_assert!(turns(&states) >= FLAPPING_FROM as usize),
+                    (true, false) => prop_assert!(turns(&taken) <= FLAPPING_UNTIL as usize),
+                    (false, false) => prop_assert!(turns(&states) < FLAPPING_FROM as usize),
+                    (true, true) => prop_assert!(turns(&taken) > FLAPPING_UNTIL as usize),
+                }
+                // It never gets better by a single report while it flaps.
+                let better = reported_as(after) < reported_as(before) && before != HealthState::Unknown;
+                if better && streaks.is_flapping() && was {
+                    let last = taken.iter().rev().take(2);
+                    prop_assert!(last.clone().count() == 2 && last.into_iter().all(|report| Some(*report) < reported_as(before)));
                 }
             }
         }
