@@ -62,6 +62,7 @@ impl World {
                 recount::is_well(&plane.handle, client, &slot.registration.key)?;
             }
         }
+        self.judge.overdue(self.now())?;
         let watchers: Vec<usize> = (0..self.watchers.len()).collect();
         for watcher in watchers {
             self.catch_up(watcher)?;

@@ -17,6 +17,7 @@ use crate::{
         reconciler::TICK,
         snapshot::Instance,
         state::{Claim, Limits},
+        waves::PROTECTION_LIMIT,
     },
     health::component::SILENT_INTERVALS,
     id::TokenHash,
@@ -89,6 +90,8 @@ struct Life {
     /// When it was last seen to be lost.
     lost: Option<Mono>,
     lost_now: bool,
+    /// Since when it was seen to be lost under protection.
+    protected: Option<Mono>,
 }
 
 impl Judge {
@@ -142,10 +145,26 @@ impl Judge {
                 life.heard = None;
                 life.reported.fill(None);
                 life.lost_now = false;
+                life.protected = None;
             }
             record.removal_asked |= in_doubt;
             record.doubtful = in_doubt;
             record.open = 0;
+        }
+        Ok(())
+    }
+
+    /// Who has been lost for so long that it must be gone, however long the disk was in trouble.
+    pub(super) fn overdue(&self, now: Mono) -> Result<(), String> {
+        for (key, record) in &self.records {
+            let life = record.present.and_then(|incarnation| record.lives.get(&incarnation));
+            let Some(life) = life.filter(|life| life.lost_now && life.protected.is_none()) else { continue };
+            let heard = life.heard.unwrap_or(self.booted);
+            // What was protected for a while may have to go by a later date.
+            let patience = life.ttl + self.limits.lost_removal.max(PROTECTION_LIMIT) + self.credit(heard).1;
+            if now.since(heard) > patience + super::HEALING {
+                return Err(format!("{key}: still there after {:?} of silence", now.since(heard)));
+            }
         }
         Ok(())
     }
@@ -317,6 +336,7 @@ impl Life {
             ended: false,
             lost: None,
             lost_now: false,
+            protected: None,
         }
     }
 

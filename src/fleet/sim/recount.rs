@@ -20,6 +20,7 @@ pub(super) fn totals(state: &State) -> Result<(), String> {
             let (lifecycle, health) = (member.lifecycle(), member.health().state);
             for counts in [&mut counts, &mut all] {
                 count(counts, lifecycle, health, member.confirmed());
+                counts.protected += u32::from(member.protection().is_some());
             }
             *names.entry((lifecycle.as_str(), health.as_str())).or_default() += 1;
             sessions += u64::from(member.session.is_some());

@@ -11,6 +11,7 @@ use crate::{
         sim::{Known, plane::Plane, recount},
         snapshot::Removal,
         state::State,
+        waves::PROTECTION_LIMIT,
     },
     health::State as Health,
     store::simulated::Medium,
@@ -117,6 +118,16 @@ impl Judge {
             }
         }
         let is_lost = lost.is_some();
+        let is_protected = member.protection().is_some();
+        if is_protected && !is_lost {
+            return Err("protected although it is not lost".into());
+        }
+        if let Some(protected) = life.protected.filter(|_| is_protected && self.judging) {
+            let lasts = now.since(protected);
+            if lasts > PROTECTION_LIMIT + TICK + self.credit(protected).1 + GRAIN {
+                return Err(format!("protected for {lasts:?}"));
+            }
+        }
         let looks = self.looks;
         let record = self.record_of(key);
         record.looked = looks;
@@ -125,9 +136,16 @@ impl Judge {
             if is_lost {
                 life.lost = Some(now);
             }
+            let was_protected = life.protected.is_some();
+            life.protected = is_protected.then(|| life.protected.unwrap_or(now));
             match (before, is_lost) {
                 (false, true) => self.count("lost"),
                 (true, false) => self.count("found again"),
+                _ => {}
+            }
+            match (was_protected, is_protected) {
+                (false, true) => self.count("protected"),
+                (true, false) if is_lost => self.count("protection ended by itself"),
                 _ => {}
             }
         }
@@ -190,6 +208,13 @@ impl Judge {
                     let heard = life.heard.unwrap_or(booted);
                     let silent = now.since(heard);
                     let credit = credit(&self.stalls, heard).0;
+                    if let Some(protected) = life.protected {
+                        let lasted = now.since(protected);
+                        // Its end and the removal may fall into one turn.
+                        if lasted + TICK < PROTECTION_LIMIT {
+                            return Err(format!("{key}: removed after {lasted:?} of protection"));
+                        }
+                    }
                     if silent < life.ttl + limits.lost_removal + credit {
                         known = Some(format!("{key}: removed as lost {silent:?} after it was heard"));
                     }
