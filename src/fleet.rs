@@ -5,6 +5,7 @@
 //! to it directly. What has to be durable first goes through one queue to the `registrar`; what holds
 //! over time is the `reconciler`'s. The room knows nothing of gRPC, nor of how a session is carried.
 
+mod agenda;
 pub mod changes;
 mod circles;
 mod declared;

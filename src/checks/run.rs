@@ -11,7 +11,10 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout;
 use tracing::error;
 
-use super::{schedule::Job, tally::Found};
+use super::{
+    schedule::Job,
+    tally::{Ended, Found},
+};
 use crate::{
     fleet::{self, Report},
     health::component::Reported,
@@ -28,13 +31,6 @@ pub(super) struct Runner {
     fleet: fleet::Handle,
     clock: Clock,
     resolver: Resolver,
-}
-
-/// A run that has ended; the fleet knows already.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) job: Job,
-    pub(super) found: Found,
 }
 
 impl Runner {

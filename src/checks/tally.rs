@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{run::Ended, schedule::Job};
+use super::schedule::Job;
 use crate::{probe::Kind, time::Mono};
 
 /// A run that begins later than this is counted as delayed.
@@ -41,6 +41,13 @@ impl Found {
             Found::Refused => "refused",
         }
     }
+}
+
+/// A run that has ended; the fleet knows already.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) job: Job,
+    pub(super) found: Found,
 }
 
 /// Counts since the start, and what is now.

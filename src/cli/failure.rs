@@ -7,7 +7,8 @@ use std::{error::Error as StdError, fmt, io};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{exit::Exit, output::clean};
+use super::exit::Exit;
+use crate::text::clean;
 
 /// What went wrong.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    agenda::Place,
     lease::Lease,
     lifecycle::Lifecycle,
     registration::Registration,
     session::Closing,
     snapshot::{ComponentHealth, Instance, Revision},
-    state::Place,
 };
 use crate::{
     health::{

@@ -6,6 +6,8 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 const LABEL_LENGTH: usize = 63;
 /// Longest instance id.
 const INSTANCE_ID_LENGTH: usize = 128;
+/// What an entry of a map of texts takes besides its text, roughly.
+pub(super) const ENTRY: usize = 2 * size_of::<String>();
 
 /// What is wrong with a value, to be completed with the field's name by whoever knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc, time::Duration};
 
 use super::{
     lifecycle::Lifecycle,
-    names::{ComponentName, InstanceKey},
-    snapshot::ENTRY,
+    names::{ComponentName, ENTRY, InstanceKey},
     spec::Spec,
 };
 use crate::{

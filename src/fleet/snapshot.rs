@@ -8,14 +8,11 @@ use std::{
 
 use super::{
     lifecycle::Lifecycle,
-    names::{InstanceKey, ServiceName},
+    names::{ENTRY, InstanceKey, ServiceName},
     registration::{Component, Registration},
     spec::Spec,
 };
 use crate::health::{State, Verdict, component::Reported, rollup::Counts};
-
-/// What an entry of a map takes besides its text, roughly.
-pub(super) const ENTRY: usize = 2 * size_of::<String>();
 
 /// Place in the sequence of changes of one run of the control plane.
 pub type Revision = u64;

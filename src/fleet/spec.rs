@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{names::ServiceName, snapshot::ENTRY};
+use super::names::{ENTRY, ServiceName};
 
 /// How much one service needs another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

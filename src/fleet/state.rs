@@ -4,7 +4,6 @@
 //! What has to be durable first is split in two: a check that answers what to write, and the change
 //! itself once it is written. `registry` holds this behind a lock and joins it to the store.
 
-mod agenda;
 mod circles;
 pub(super) mod expiry;
 mod history;
@@ -19,11 +18,10 @@ use std::{
     time::Duration,
 };
 
-pub(super) use self::agenda::Place;
-use self::agenda::{Agenda, Due};
 pub use self::specs::NEEDED;
 pub(super) use super::graves::Grave;
 use super::{
+    agenda::{Agenda, Due, Place},
     changes::{Change, Changes},
     graves::Graves,
     group::{Group, Needs, Standing},

@@ -13,7 +13,7 @@ use tonic::Code;
 use super::{
     finding::Finding,
     judge,
-    sniff::{self, Speaks},
+    sniff::{self, Speaks, why},
 };
 use crate::{
     cli::{
@@ -200,13 +200,4 @@ async fn unanswered(failure: &Failure, host: &str, port: u16, wait: Duration) ->
 /// Host and port in one, as a URL has them.
 pub(super) fn at(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// A cause in the operating system's words, short.
-pub(super) fn why(cause: &io::Error) -> String {
-    match cause.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::NotFound => "not found".to_owned(),
-        _ => cause.to_string(),
-    }
 }

@@ -1,7 +1,7 @@
 //! What listens at an address, judged by what it answers to a question that is none of its own: for a port
 //! at which no control plane was found.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -64,7 +64,7 @@ pub(super) async fn page(host: &str, port: u16, path: &str, wait: Duration) -> R
     let get = format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
     match timeout(wait, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => {}
-        Ok(Err(cause)) => return Err(super::reach::why(&cause)),
+        Ok(Err(cause)) => return Err(why(&cause)),
         Err(_) => return Err(format!("no connection within {wait:?}")),
     }
     match ask(host, port, get.as_bytes(), wait).await.as_deref().map(understand) {
@@ -113,6 +113,15 @@ fn understand(answer: &[u8]) -> Speaks {
 fn first_line(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer);
     text.lines().next().unwrap_or_default().chars().take(60).collect()
+}
+
+/// A cause in the operating system's words, short.
+pub(super) fn why(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::NotFound => "not found".to_owned(),
+        _ => cause.to_string(),
+    }
 }
 
 #[cfg(test)]

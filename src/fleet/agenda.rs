@@ -24,7 +24,7 @@ impl Due {
 }
 
 /// Where something is in the agenda. None: nothing is due of it.
-pub(in crate::fleet) type Place = Option<Mono>;
+pub(super) type Place = Option<Mono>;
 
 /// Everything that is due, by time.
 #[derive(Debug, Default)]
