@@ -53,7 +53,7 @@ Exit codes (those of `probe` differ, see its help):
   5    the server refused
   64   the configuration is invalid
   70   internal error
-  130  stopped by Ctrl-C";
+  130  stopped by Ctrl-C, or a view by another signal";
 
 /// The production-readiness control plane: knows which instances of which services live, how healthy
 /// each component is, and why.

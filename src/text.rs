@@ -10,10 +10,15 @@ pub fn counted(number: u64, noun: &str) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "{number} {noun}{}", if number == 1 { "" } else { "s" }))
 }
 
-/// Replaces control characters: line ends by a space, others by a mark.
+/// Replaces what moves a cursor or reorders a line: line ends by a space, other control characters and marks that
+/// nobody sees by a mark that everybody does.
 pub fn clean(text: &str) -> String {
     let shown = |c: char| match c {
-        '\n' | '\r' | '\t' => ' ',
+        '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+        // Of no width, or of another direction.
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+            char::REPLACEMENT_CHARACTER
+        }
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
         c => c,
     };
@@ -34,5 +39,7 @@ mod tests {
     #[test]
     fn words_of_strangers_cannot_move_the_cursor() {
         assert_eq!(clean("a\x1b[2Jb\nc\u{9b}d"), "a�[2Jb c�d");
+        assert_eq!(clean("x\u{202e}gnp.exe\u{2029}\u{200b}y\u{2066}"), "x�gnp.exe �y�");
+        assert_eq!(clean("Grüße, 東京, ‘so’"), "Grüße, 東京, ‘so’");
     }
 }

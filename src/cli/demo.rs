@@ -83,6 +83,7 @@ pub(crate) struct Demo {
 /// Runs it.
 pub(crate) async fn run(flags: Demo, context: &mut Context) -> Result<Exit, Failure> {
     let mut stop = Stop::on_signals().map_err(Failure::Start)?;
+    let abandoned = abandoned()?;
     let log = log::install("error", LogFormat::Human).map_err(Failure::Start)?;
     let folder = tempfile::Builder::new()
         .prefix("seaworthy-demo-")
@@ -98,6 +99,7 @@ pub(crate) async fn run(flags: Demo, context: &mut Context) -> Result<Exit, Fail
         tokio::select! {
             ended = playing => ended,
             _ = stop.asked() => Ok(()),
+            () = abandoned => Ok(()),
             () = time_is_up(flags.duration) => Ok(()),
             _ = &mut serving => Err(Failure::Internal("the control plane ended by itself".to_owned())),
         }
@@ -123,6 +125,27 @@ pub(crate) async fn run(flags: Demo, context: &mut Context) -> Result<Exit, Fail
         note(format_args!("cannot remove the temporary folder: {cause}"));
     }
     ended.map(|()| Exit::Done)
+}
+
+/// The terminal was closed, or Ctrl-\ pressed: then nothing may stay either.
+#[cfg(unix)]
+fn abandoned() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen =
+        |kind| signal(kind).map_err(|cause| Failure::Internal(format!("cannot listen to signals: {cause}")));
+    let (mut hangup, mut quit) = (listen(SignalKind::hangup())?, listen(SignalKind::quit())?);
+    Ok(async move {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
+        }
+    })
+}
+
+/// The console's end is among what stops every program there.
+#[cfg(not(unix))]
+fn abandoned() -> Result<impl Future<Output = ()>, Failure> {
+    Ok(std::future::pending())
 }
 
 async fn time_is_up(duration: Option<Duration>) {

@@ -116,11 +116,22 @@ async fn parts_fail_and_recover_and_nothing_stays() {
     assert_eq!(demo.temporary().len(), 1, "{:?}", demo.temporary());
     let failed = demo.line("a failure", |line| line.contains("  happens  ")).await;
     assert!([" fails: ", " is slow: ", " dies "].iter().any(|word| failed.contains(word)), "{failed}");
+    // Well, before anything happens: not yet heard is not well either.
+    until_unwell(&mut fleet, false).await;
     until_unwell(&mut fleet, true).await;
     until_unwell(&mut fleet, false).await;
     demo.line("a verdict", |line| line.contains("  seen     ") && line.contains(": ")).await;
     demo.line("a recovery", |line| line.contains(" recovers") || line.contains(" is started again")).await;
     assert_eq!(demo.end(Signal::INT).await, (0, String::new()));
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_ends_it_and_nothing_stays() {
+    for signal in [Signal::HUP, Signal::QUIT, Signal::TERM] {
+        let mut demo = Demo::start(&["--instances", "4"]);
+        demo.fleet().await;
+        assert_eq!(demo.end(signal).await, (0, String::new()), "{signal:?}");
+    }
 }
 
 #[tokio::test]

@@ -289,6 +289,10 @@ async fn one_instance_is_shown_with_its_components() {
     terminal.until("the component is well", |it| it.contains("database") && !it.contains("slow"));
     agent.leave("done").await;
     terminal.until("it is gone", |it| it.contains("nobody is known as orders/i-1"));
+    // Ctrl-\ puts the terminal back too.
+    terminal.signal(Signal::QUIT);
+    assert_eq!(terminal.ended(), 130);
+    assert!(!terminal.emulator.screen().alternate_screen());
     server.stop().await;
 }
 

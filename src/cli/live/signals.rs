@@ -10,7 +10,7 @@ use crate::cli::failure::Failure;
 pub(super) enum Signal {
     /// The terminal has another size.
     Resized,
-    /// End: SIGTERM, or the terminal is gone.
+    /// End: SIGTERM, Ctrl-\, or the terminal is gone.
     Stop,
     /// Ctrl-Z.
     Suspend,
@@ -22,6 +22,7 @@ pub(super) struct Signals {
     resized: unix::Signal,
     terminate: unix::Signal,
     hangup: unix::Signal,
+    quit: unix::Signal,
     suspend: unix::Signal,
 }
 
@@ -35,6 +36,7 @@ impl Signals {
             resized: listen(SignalKind::window_change())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
+            quit: listen(SignalKind::quit())?,
             suspend: listen(SignalKind::from_raw(Number::TSTP.as_raw()))?,
         })
     }
@@ -45,6 +47,7 @@ impl Signals {
             _ = self.resized.recv() => Signal::Resized,
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.hangup.recv() => Signal::Stop,
+            _ = self.quit.recv() => Signal::Stop,
             _ = self.suspend.recv() => Signal::Suspend,
         }
     }

@@ -11,6 +11,9 @@ use crate::cli::{
     output::{Looks, Text, Tone, clean},
 };
 
+/// Deeper causes are shown as deep as this.
+const DEEPEST: u32 = 64;
+
 /// How an explanation is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drawing {
@@ -41,7 +44,7 @@ impl Drawing {
 
     /// `named`: whose name was told at the top.
     fn cause(self, cause: &Cause, named: bool) -> Vec<String> {
-        let indent = "  ".repeat(cause.depth as usize);
+        let indent = "  ".repeat(cause.depth.min(DEEPEST) as usize);
         let mark = self.looks.paint(&self.mark(cause));
         let note = note(cause).map(|note| format!("  [{note}]")).unwrap_or_default();
         let text = clean(&cause.text);
