@@ -74,7 +74,7 @@ use self::{
     refusal::Refusal,
     registrar::{Answer, Command, RemoveCommand},
     registration::Registration,
-    session::Session,
+    session::{Opening, Session},
     snapshot::{Instance, Removal, Service as ServiceSnapshot, Tombstone},
     spec::Spec,
     state::State,
@@ -274,6 +274,7 @@ impl Handle {
             id: key.id,
             incarnation: Some(incarnation),
             token: Some(token),
+            lost_since: None,
             removal: Removal::Deregistered,
             message,
         })
@@ -295,6 +296,7 @@ impl Handle {
             id: key.id,
             incarnation,
             token: None,
+            lost_since: None,
             removal: Removal::Operator,
             message,
         })
@@ -455,11 +457,23 @@ impl Handle {
     ///
     /// # Errors
     /// It is not registered, stale or removed, or the token is wrong.
-    pub fn open_session(&self, key: &InstanceKey, incarnation: u64, token: &TokenHash) -> Result<Session> {
+    pub fn open_session(
+        &self,
+        key: &InstanceKey,
+        incarnation: u64,
+        token: &TokenHash,
+        opening: Opening,
+    ) -> Result<Session> {
         let mut state = self.shared.state.write();
         let refused = |refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str());
-        state.authenticate(key.service.as_str(), key.id.as_str(), incarnation, token).map_err(refused)?;
-        state.open_session(self.shared.clock.now(), key, incarnation)
+        let member =
+            state.authenticate(key.service.as_str(), key.id.as_str(), incarnation, token).map_err(refused)?;
+        let now = self.shared.clock.now();
+        if opening == Opening::Resumed {
+            // Opening it tells the registry all that a notice would.
+            let _noticed = member.lease.touch(now.mono);
+        }
+        state.open_session(now, key, incarnation)
     }
 
     /// Takes a sign of life on an open session: the hot path, without any lock.
@@ -508,6 +522,7 @@ impl Handle {
             id: key.id,
             incarnation: Some(incarnation),
             token: None,
+            lost_since: None,
             removal: Removal::Deregistered,
             message,
         })

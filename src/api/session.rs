@@ -32,7 +32,7 @@ use crate::{
     fleet::{
         Handle,
         refusal::why_removed,
-        session::{Closing, Session},
+        session::{Closing, Opening, Session},
         snapshot::Tombstone,
     },
     guard::caller::Caller,
@@ -98,7 +98,9 @@ pub async fn open(
             let registered = enrolment.register("open.register", wire, caller.as_ref()).await?;
             (take_up_registered(enrolment, &registered)?, registered.session_token)
         }
-        pb::open_session::How::Resume(wire) => (resume(enrolment, wire, caller.as_ref())?, String::new()),
+        pb::open_session::How::Resume(wire) => {
+            (resume(enrolment, wire, caller.as_ref(), Opening::Resumed)?, String::new())
+        }
     };
     Ok(SessionStream::new(enrolment.fleet().clone(), session, session_token, inbound, caller, clock))
 }
@@ -110,16 +112,21 @@ fn take_up_registered(enrolment: &Enrolment, registered: &pb::RegisterResponse) 
         Some(pb::InstanceRef { service, instance_id, incarnation: registered.incarnation })
     });
     let session_token = registered.session_token.clone();
-    resume(enrolment, pb::ResumeSession { instance: wire, session_token }, None)
+    resume(enrolment, pb::ResumeSession { instance: wire, session_token }, None, Opening::Registered)
 }
 
-fn resume(enrolment: &Enrolment, wire: pb::ResumeSession, caller: Option<&Caller>) -> Result<Session> {
+fn resume(
+    enrolment: &Enrolment,
+    wire: pb::ResumeSession,
+    caller: Option<&Caller>,
+    opening: Opening,
+) -> Result<Session> {
     let pb::ResumeSession { instance: named, session_token } = wire;
     let mut fields = Fields::default();
     let named = parse::incarnation(&mut fields, "open.resume.instance", named);
     let token = parse::session_token(&mut fields, "open.resume.session_token", &session_token, caller);
     let ((key, incarnation), token) = fields.finish(named.zip(token))?;
-    enrolment.fleet().open_session(&key, incarnation, &token)
+    enrolment.fleet().open_session(&key, incarnation, &token, opening)
 }
 
 /// A leave that is being written.

@@ -17,23 +17,38 @@ pub struct Lease {
     ttl: Duration,
     last_heard: AtomicU64,
     notice: AtomicBool,
+    used: AtomicBool,
 }
 
 impl Lease {
     /// A lease that begins now. `notice`: whether the registry wants to know of the next sign of life.
     pub fn new(ttl: Duration, now: Mono, notice: bool) -> Self {
-        Self { ttl, last_heard: AtomicU64::new(now.as_millis()), notice: AtomicBool::new(notice) }
+        let last_heard = AtomicU64::new(now.as_millis());
+        Self { ttl, last_heard, notice: AtomicBool::new(notice), used: AtomicBool::new(false) }
     }
 
-    /// Takes a sign of life. True: the registry wants to know (the instance was lost, or not yet
-    /// confirmed after a restart).
+    /// Takes a sign of life of somebody who has the token. True: the registry wants to know (the instance
+    /// was lost, or not yet confirmed after a restart).
     #[inline]
     pub fn touch(&self, now: Mono) -> bool {
+        // First: whoever sees this sign of life sees that the token was used.
+        self.used.store(true, Ordering::SeqCst);
         // Signs of life race with each other by milliseconds; the later store wins. Against the judge,
         // who asks for notice and then looks when it was heard, both orders are sequentially
         // consistent: either the judge sees this store, or this load sees that notice is wanted.
         self.last_heard.store(now.as_millis(), Ordering::SeqCst);
         self.notice.load(Ordering::SeqCst)
+    }
+
+    /// Begins anew without a sign of life: for a session that opens with the registration nobody has used
+    /// the token yet.
+    pub fn renew(&self, now: Mono) {
+        self.last_heard.store(now.as_millis(), Ordering::SeqCst);
+    }
+
+    /// Whether somebody was heard who has the token: the answer to the registration has arrived.
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::SeqCst)
     }
 
     /// Says whether the registry wants to know of the next sign of life.

@@ -55,6 +55,7 @@ pub(super) struct Member {
     /// When it is due on the agenda.
     pub(super) due: Place,
     lifecycle: Lifecycle,
+    word: Word,
     lost_since: Option<Mono>,
     protection: Option<Protection>,
     confirmed: bool,
@@ -64,6 +65,14 @@ pub(super) struct Member {
     registered: SystemTime,
     lifecycle_changed: SystemTime,
     health_changed: SystemTime,
+}
+
+/// Where what is known of a lifecycle comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Word {
+    /// Nobody has said anything since the start: it counts as READY.
+    Assumed,
+    Given,
 }
 
 /// That an instance was lost together with many others: it is not removed.
@@ -132,7 +141,8 @@ impl Member {
             .collect();
         // After a restart it counts as READY until it says otherwise: whoever was in service
         // discovery stays there.
-        let lifecycle = if confirmed { registration.lifecycle } else { Lifecycle::Ready };
+        let (lifecycle, word) =
+            if confirmed { (registration.lifecycle, Word::Given) } else { (Lifecycle::Ready, Word::Assumed) };
         let mut member = Self {
             lease: Arc::new(Lease::new(registration.lease_ttl, now.mono, !confirmed)),
             registration,
@@ -143,6 +153,7 @@ impl Member {
             revision: 0,
             due: None,
             lifecycle,
+            word,
             lost_since: None,
             protection: None,
             confirmed,
@@ -172,9 +183,23 @@ impl Member {
         self.protection.as_ref()
     }
 
+    /// Whether it may say that it is in `next` now. Where its lifecycle is only assumed, its first word is
+    /// taken whatever it is, except what nobody says of himself.
+    pub(super) fn may_become(&self, next: Lifecycle) -> bool {
+        match self.word {
+            Word::Assumed => !matches!(next, Lifecycle::Stopped | Lifecycle::Lost),
+            Word::Given => self.lifecycle().allows(next),
+        }
+    }
+
     /// Whether it is lost and may be removed for that.
     pub(super) fn may_be_removed(&self) -> bool {
         self.lost_since.is_some() && self.protection.is_none()
+    }
+
+    /// Whether it may be removed for the loss that began then: not if it was heard, and lost again.
+    pub(super) fn may_be_removed_for(&self, loss: Option<Mono>) -> bool {
+        self.may_be_removed() && self.lost_since == loss
     }
 
     /// Whether its silence would be a surprise: it has not said that it leaves, or that it failed.
@@ -280,6 +305,7 @@ impl Member {
     }
 
     pub(super) fn set_lifecycle(&mut self, lifecycle: Lifecycle, now: Now) {
+        self.word = Word::Given;
         if self.lifecycle != lifecycle {
             self.lifecycle = lifecycle;
             self.lifecycle_changed = now.wall;

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     Handle,
+    names::InstanceKey,
     registrar::RemoveCommand,
     snapshot::Removal,
     state::{Totals, expiry::Ticked},
@@ -109,9 +110,11 @@ fn log(news: &News, totals: Totals) {
 fn expire(handle: &Handle, now: Now) -> bool {
     let mut state = handle.shared.state.write();
     let Ticked { removals, more } = state.tick(now, HOLD);
+    let since = |(key, incarnation): &(InstanceKey, u64)| state.lost_since(key, *incarnation);
+    let losses: Vec<Option<Mono>> = removals.iter().map(since).collect();
     // Handed on to whoever waits: without that this loop would take it again and again before they wake.
     RwLockWriteGuard::unlock_fair(state);
-    for (key, incarnation) in removals {
+    for ((key, incarnation), lost_since) in removals.into_iter().zip(losses) {
         info!(component = "fleet", operation = "remove", instance = %key, incarnation, "removing an instance that was lost for too long");
         // A full queue is no harm: it comes up again at a later turn.
         handle.try_remove(RemoveCommand {
@@ -119,6 +122,7 @@ fn expire(handle: &Handle, now: Now) -> bool {
             id: key.id,
             incarnation: Some(incarnation),
             token: None,
+            lost_since,
             removal: Removal::Lost,
             message: String::new(),
         });

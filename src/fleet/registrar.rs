@@ -49,6 +49,7 @@ use crate::{
     id::{SessionToken, TokenHash},
     store::{self, Revision, Store},
     task::drain,
+    time::Mono,
 };
 
 /// Commands that may wait: at a few microseconds each, what a slow disk makes wait for about a second.
@@ -85,6 +86,8 @@ pub(super) struct RemoveCommand {
     pub(super) incarnation: Option<u64>,
     /// The token that a deregistration proves itself by; None for operators and for the lost.
     pub(super) token: Option<TokenHash>,
+    /// Since when it has been lost, where it is removed for that: a later loss is another one.
+    pub(super) lost_since: Option<Mono>,
     pub(super) removal: Removal,
     pub(super) message: String,
 }

@@ -20,6 +20,15 @@ pub enum Closing {
     Removed(Arc<Tombstone>),
 }
 
+/// How a session comes to be opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Opening {
+    /// With the registration: whether its answer arrives is not known.
+    Registered,
+    /// By somebody who has the token.
+    Resumed,
+}
+
 /// An open session. The stream that holds it closes it by `Handle::close_session`.
 #[derive(Debug)]
 pub struct Session {

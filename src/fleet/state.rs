@@ -192,7 +192,7 @@ impl State {
     fn check_take_over(&self, now: Now, holder: &Member, claim: Claim) -> Result<()> {
         let may_take_over = !holder.lifecycle().is_alive()
             || claim.token.is_some_and(|token| token == holder.token)
-            || (claim.request.is_some() && claim.request == holder.request);
+            || claims_by_request(holder, claim);
         if may_take_over {
             return Ok(());
         }
@@ -214,11 +214,15 @@ impl State {
         self.check_take_over(now, holder, claim).map_err(|error| Box::new((holder.birth(), error)))
     }
 
-    /// Whether a removal for being lost that is durable still holds: the instance may have been heard
-    /// meanwhile. If not, what has to be put back into the store.
-    pub(super) fn recheck_removal(&self, tombstone: &Tombstone) -> Result<(), Birth> {
+    /// Whether a removal for being lost since then that is durable still holds: the instance may have been
+    /// heard meanwhile. If not, what has to be put back into the store.
+    pub(super) fn recheck_removal(
+        &self,
+        tombstone: &Tombstone,
+        lost_since: Option<Mono>,
+    ) -> Result<(), Birth> {
         match self.member(&tombstone.key, tombstone.incarnation) {
-            Some(member) if tombstone.removal == Removal::Lost && !member.may_be_removed() => {
+            Some(member) if tombstone.removal == Removal::Lost && !member.may_be_removed_for(lost_since) => {
                 Err(member.birth())
             }
             _ => Ok(()),
@@ -401,6 +405,11 @@ impl State {
         }
     }
 
+    /// Since when an instance has been lost.
+    pub(super) fn lost_since(&self, key: &InstanceKey, incarnation: u64) -> Option<Mono> {
+        self.member(key, incarnation)?.lost_since()
+    }
+
     fn member(&self, key: &InstanceKey, incarnation: u64) -> Option<&Member> {
         let member = self.groups.get(&key.service)?.members.get(&key.id)?;
         (member.incarnation == incarnation).then_some(member)
@@ -537,6 +546,12 @@ fn forget_due(agenda: &mut Agenda, member: &mut Member) {
             agenda.take_away(place, Due::Silence(key.clone(), component));
         }
     }
+}
+
+/// A repeat of the registration, because its answer was lost. Whoever has used the token had the answer:
+/// then it is a late copy, and what it would bring nobody would own.
+fn claims_by_request(holder: &Member, claim: Claim) -> bool {
+    claim.request.is_some() && claim.request == holder.request && !holder.lease.is_used()
 }
 
 fn full(what: &str, setting: &str, limit: usize) -> Error {

@@ -43,10 +43,13 @@ impl Batch {
             Command::Register { registration, claim, peer, answer } => {
                 self.register(shared, underway, registration, claim, peer, answer)
             }
-            Command::Remove { removal, answer } => match self.remove(shared, removal) {
-                Ok(grave) => Some(Step::Bury { grave, answer }),
-                Err(error) => refuse(answer, error),
-            },
+            Command::Remove { removal, answer } => {
+                let lost_since = removal.lost_since;
+                match self.remove(shared, removal) {
+                    Ok(grave) => Some(Step::Bury { grave, lost_since, answer }),
+                    Err(error) => refuse(answer, error),
+                }
+            }
             Command::PutSpec { name, spec, if_revision, answer } => {
                 self.put_spec(shared, underway, name, spec, if_revision, answer)
             }
@@ -99,7 +102,7 @@ impl Batch {
     }
 
     fn remove(&mut self, shared: &Shared, command: RemoveCommand) -> Result<Grave> {
-        let RemoveCommand { service, id, incarnation, token, removal, message } = command;
+        let RemoveCommand { service, id, incarnation, token, lost_since, removal, message } = command;
         let (incarnation, token) = {
             let state = shared.state.read();
             let member = match token {
@@ -111,7 +114,7 @@ impl Batch {
                 None => state.check_remove(&service, &id, incarnation, removal == Removal::Operator)?,
             };
             // It may have been heard since somebody decided that it was lost for too long.
-            if removal == Removal::Lost && !member.may_be_removed() {
+            if removal == Removal::Lost && !member.may_be_removed_for(lost_since) {
                 return Err(Refusal::NotFound.about(service.as_str(), id.as_str()));
             }
             (member.incarnation, member.token)

@@ -23,7 +23,7 @@ use crate::{
     },
     id::SessionToken,
     store::{Revision, Store},
-    time::Now,
+    time::{Mono, Now},
 };
 
 /// What to change once it is durable, and whom to tell.
@@ -37,6 +37,8 @@ pub(super) enum Step {
     },
     Bury {
         grave: Grave,
+        /// Since when it has been lost, where it is removed for that.
+        lost_since: Option<Mono>,
         answer: Answer<Arc<Tombstone>>,
     },
     SetSpec {
@@ -113,9 +115,9 @@ impl Step {
                 }
                 Told::Admitted { registered: (state.admit(now, birth), token), answer }
             }
-            Step::Bury { grave, answer } => {
+            Step::Bury { grave, lost_since, answer } => {
                 let tombstone = Arc::clone(&grave.tombstone);
-                if let Err(birth) = state.recheck_removal(&tombstone) {
+                if let Err(birth) = state.recheck_removal(&tombstone, lost_since) {
                     let restore = Box::new(Step::Restore { birth });
                     return Applied::TakeBack { restore, told: Told::NotBuried { tombstone, answer } };
                 }

@@ -319,13 +319,30 @@ async fn what_nobody_waits_for_any_more_is_not_begun_but_who_says_goodbye_is_gon
 
 /// Loses an instance, as if its lease had run out long ago.
 fn lose(bed: &Bed, id: &str) {
+    lose_after(bed, id, Duration::from_secs(660));
+}
+
+fn lose_after(bed: &Bed, id: &str, silence: Duration) {
     let shared = &bed.handle.shared;
     let now = shared.clock.now();
-    let later = Now { mono: now.mono + Duration::from_secs(660), wall: now.wall };
+    let later = Now { mono: now.mono + silence, wall: now.wall };
     let mut state = shared.state.write();
     while state.tick(later, 256).more {}
     let member = &state.groups()[&name("orders")].members[&InstanceId::parse(id).unwrap()];
     assert!(member.lost_since().is_some(), "{id} is lost");
+}
+
+/// What the reconciler asks for, of somebody who is lost now.
+fn removal_of(bed: &Bed, key: &InstanceKey) -> RemoveCommand {
+    RemoveCommand {
+        service: key.service.clone(),
+        id: key.id.clone(),
+        incarnation: Some(1),
+        token: None,
+        lost_since: bed.handle.shared.state.read().lost_since(key, 1),
+        removal: Removal::Lost,
+        message: String::new(),
+    }
 }
 
 // On real time: the disk is a thread, and nothing here waits for a time to come.
@@ -337,15 +354,7 @@ async fn who_is_heard_while_its_removal_is_written_is_not_buried() {
     lose(&bed, "i-1");
     bed.disk.set(Fault::Hang);
     let key = key("orders", "i-1");
-    let removal = RemoveCommand {
-        service: key.service.clone(),
-        id: key.id.clone(),
-        incarnation: Some(1),
-        token: None,
-        removal: Removal::Lost,
-        message: String::new(),
-    };
-    let removed = begin!(handle.remove_by(removal));
+    let removed = begin!(handle.remove_by(removal_of(&bed, &key)));
     bed.until_it_hangs().await;
     handle.heartbeat("orders", "i-1", 1, &token.hash()).unwrap();
     bed.disk.set(Fault::None);
@@ -359,6 +368,74 @@ async fn who_is_heard_while_its_removal_is_written_is_not_buried() {
     // What was put back can be removed as ever.
     handle.deregister(key, 1, token.hash(), String::new()).await.unwrap();
     bed.assert_agreement("it left").await;
+}
+
+#[tokio::test]
+async fn who_is_lost_again_while_its_removal_is_written_is_not_buried_for_the_first_loss() {
+    let bed = Bed::new().await;
+    let handle = &bed.handle;
+    let (_, token) = handle.register(registration("i-1"), Claim::default(), "peer").await.unwrap();
+    lose(&bed, "i-1");
+    bed.disk.set(Fault::Hang);
+    let key = key("orders", "i-1");
+    let first = removal_of(&bed, &key);
+    let removed = begin!(handle.remove_by(first));
+    bed.until_it_hangs().await;
+    handle.heartbeat("orders", "i-1", 1, &token.hash()).unwrap();
+    lose_after(&bed, "i-1", Duration::from_secs(1320));
+    bed.disk.set(Fault::None);
+    assert_eq!(removed.await.unwrap_err().reason(), Reason::InstanceNotFound, "it was heard meanwhile");
+    assert!(bed.knows("i-1"));
+    // Nor is one that waited in the queue since then.
+    let mut late = removal_of(&bed, &key);
+    late.lost_since = Some(Mono::from_millis(1));
+    assert_eq!(handle.remove_by(late).await.unwrap_err().reason(), Reason::InstanceNotFound);
+    bed.assert_agreement("one was lost again while it was buried").await;
+    handle.remove_by(removal_of(&bed, &key)).await.expect("lost for too long");
+    bed.assert_agreement("it was buried").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_copy_of_a_registration_takes_over_until_its_token_was_used() {
+    let bed = Bed::new().await;
+    let handle = &bed.handle;
+    let claim = Claim { token: None, request: Some(TokenHash::of("once")) };
+    let again = async |id: &str| {
+        let registered = handle.register(registration(id), claim, "peer").await;
+        registered.map(|(instance, token)| (instance.incarnation, token.hash()))
+    };
+    type Uses = fn(&Handle, &InstanceKey, &TokenHash);
+    let uses: [(&str, Uses); 4] = [
+        ("a heartbeat", |handle, key, token| {
+            handle.heartbeat("orders", key.id.as_str(), 2, token).unwrap();
+        }),
+        ("a report", |handle, key, token| {
+            handle.report(key, 2, token, |_| Ok(vec![]), None).unwrap();
+        }),
+        ("a session that is resumed", |handle, key, token| {
+            handle.open_session(key, 2, token, Opening::Resumed).unwrap();
+        }),
+        ("a message on the session of the registration", |handle, key, token| {
+            handle.session_heard(&handle.open_session(key, 2, token, Opening::Registered).unwrap());
+        }),
+    ];
+    for (at, (how, uses)) in uses.into_iter().enumerate() {
+        let key = key("orders", &format!("i-{at}"));
+        let (_, first) = again(key.id.as_str()).await.unwrap();
+        // Its answer was lost, and with it the stream that was open already.
+        handle.open_session(&key, 1, &first, Opening::Registered).unwrap();
+        let (incarnation, token) = again(key.id.as_str()).await.unwrap();
+        assert_eq!(incarnation, 2);
+        uses(handle, &key, &token);
+        let refused = again(key.id.as_str()).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::AlreadyExists, "{how}: {refused}");
+        // Its own token takes it over as ever.
+        let claim = Claim { token: Some(token), request: Some(TokenHash::of("another")) };
+        assert_eq!(
+            handle.register(registration(key.id.as_str()), claim, "peer").await.unwrap().0.incarnation,
+            3
+        );
+    }
 }
 
 #[tokio::test]

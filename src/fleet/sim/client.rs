@@ -16,6 +16,8 @@ use crate::{
 
 /// How long opening or leaving may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it is STARTING at the most, in milliseconds.
+const LONGEST_START: u64 = 30_000;
 /// Longest pause between two tries.
 const LONGEST_PAUSE: u64 = 10_000;
 
@@ -38,13 +40,15 @@ pub(super) struct Client {
     pub(super) attempt: u64,
     by_stream: bool,
     stream: Option<Stream>,
-    request: u64,
+    pub(super) request: u64,
     pub(super) credentials: Option<Credentials>,
     pub(super) lifecycle: Lifecycle,
     said: Option<Lifecycle>,
     /// How its components really are.
     pub(super) truth: Vec<Reported>,
     acknowledged: Mono,
+    /// It is starting until then.
+    warm: Mono,
     tries: u32,
     /// It does nothing until then.
     pub(super) frozen: Mono,
@@ -56,6 +60,7 @@ impl World {
         let who = self.clients.len();
         let components = self.slots[slot].registration.components.len();
         let (by_stream, request) = (self.dice.chance(500), self.fresh());
+        let warm = self.now() + after + self.dice.millis(0..LONGEST_START);
         self.clients.push(Client {
             slot,
             stage: Stage::Waiting,
@@ -68,6 +73,7 @@ impl World {
             said: None,
             truth: vec![Reported::Healthy; components],
             acknowledged: Mono::default(),
+            warm,
             tries: 0,
             frozen: Mono::default(),
         });
@@ -176,11 +182,14 @@ impl World {
     }
 
     fn report(&mut self, who: Who) {
+        let now = self.now();
         let client = &mut self.clients[who];
-        if client.lifecycle == Lifecycle::Starting {
+        if client.lifecycle == Lifecycle::Starting && client.warm <= now {
             client.lifecycle = Lifecycle::Ready;
         }
-        let lifecycle = (client.said != Some(client.lifecycle)).then_some(client.lifecycle);
+        // Who makes calls does not learn that the control plane restarted: it says it each time.
+        let repeats = client.stream.is_none() || client.said != Some(client.lifecycle);
+        let lifecycle = repeats.then_some(client.lifecycle);
         let report = |(component, state): (usize, &Reported)| Report {
             component,
             state: *state,
@@ -218,6 +227,7 @@ impl World {
                 client.tries = 0;
                 self.begin(to.who);
             }
+            (Answer::Unregistered(reason, retry), Stage::Opening) => self.refused(to.who, reason, retry),
             (Answer::Resumed, Stage::Opening) => {
                 client.tries = 0;
                 self.begin(to.who);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Reason, Result},
-    fleet::{names::InstanceKey, record, snapshot::Tombstone},
+    fleet::{names::InstanceKey, record, session::Opening, snapshot::Tombstone},
     store::outcome_is_open,
 };
 
@@ -18,26 +18,28 @@ impl World {
     pub(super) fn done(&mut self, asked: Asked, outcome: Outcome) -> Result<(), String> {
         let now = self.clock.mono();
         match (asked, outcome) {
-            (
-                Asked::Register { from, slot, request, claim, stream, since },
-                Outcome::Registered(registered),
-            ) => {
+            (Asked::Register { from, slot, request, claim, stream }, Outcome::Registered(registered)) => {
                 let key = self.slots[slot].registration.key.clone();
                 let answer = match registered {
                     Ok((instance, token)) => {
                         let incarnation = instance.incarnation;
                         let credentials = Credentials { incarnation, token: token.hash() };
-                        self.judge.admitted(now, &instance, credentials, request, claim, since)?;
+                        self.judge.admitted(now, &instance, credentials, request, claim)?;
                         self.check_medium(&key, incarnation)?;
                         let failed = match stream {
-                            Some(stream) => self.open_stream(slot, stream, from, credentials)?,
+                            Some(stream) => {
+                                self.open_stream(slot, stream, from, credentials, Opening::Registered)?
+                            }
                             None => None,
                         };
                         failed.map_or(Answer::Registered(credentials), |error| refused(&error))
                     }
                     Err(error) => {
                         self.judge.not_done(&key, is_open(&error));
-                        refused(&error)
+                        if error.reason() == Reason::InstanceAlive {
+                            self.judge.not_taken_over(&key, request);
+                        }
+                        Answer::Unregistered(error.reason(), error.retry_pause())
                     }
                 };
                 self.answer(from, stream, answer);

@@ -70,7 +70,7 @@ impl World {
         let now = self.now();
         self.weather = self.storm;
         *self.disk_weather.lock() = self.storm;
-        let lasts = self.dice.millis(30_000..400_000);
+        let lasts = self.storm.storm(&mut self.dice);
         self.plan(now + lasts, Event::Calm);
         self.judge.count("healed");
         Ok(())
@@ -89,7 +89,7 @@ impl World {
         if self.dice.chance(weather.partition) {
             self.judge.count("partition");
             let share = self.dice.below(1000);
-            let lasts = self.dice.millis(1_000..60_000);
+            let lasts = self.dice.millis(weather.cut.0..weather.cut.1);
             for slot in 0..self.slots.len() {
                 if self.dice.below(1000) <= share && self.network.cut.insert(slot) {
                     self.plan(now + lasts, Event::Heal(slot));
@@ -175,10 +175,15 @@ impl World {
         }
     }
 
-    /// Somebody tries what an earlier life knew.
+    /// Somebody tries what an earlier life knew, or what was said long ago comes again.
     fn forged(&mut self, slot: usize) -> Option<Message> {
         let who = self.slots[slot].current?;
         let from = Sender { who, attempt: u64::MAX };
+        if self.dice.chance(200) {
+            // A copy of a registration that was on its way for long.
+            let request = self.clients[who].request;
+            return Some(Message::Register { from, slot, request, claim: None, stream: None });
+        }
         let credentials = self.judge.old_credentials(&self.slots[slot].registration.key, &mut self.dice)?;
         let stream = self.new_stream();
         Some(match self.dice.below(5) {

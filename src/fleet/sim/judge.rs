@@ -9,15 +9,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Known, letter::Credentials, tolerated};
+use super::letter::Credentials;
 use crate::{
     fleet::{
         Handle,
+        lifecycle::Lifecycle,
         names::InstanceKey,
         reconciler::TICK,
         snapshot::Instance,
         state::{Claim, Limits},
-        waves::PROTECTION_LIMIT,
     },
     health::component::SILENT_INTERVALS,
     id::TokenHash,
@@ -26,6 +26,8 @@ use crate::{
 
 mod letters;
 mod look;
+mod losses;
+mod waves;
 
 /// What is rounded away.
 const GRAIN: Duration = Duration::from_millis(2);
@@ -48,6 +50,14 @@ pub(super) struct Judge {
     looks: u64,
     /// Since when registry and store differ although nothing is on its way.
     differ: Option<Mono>,
+    /// Since when the disk has been busy, and when it last was for long.
+    busy: Option<Mono>,
+    held_up: Mono,
+    last_look: Mono,
+    /// Since the last look: who was lost, who came under protection, and how many went or were replaced.
+    losses: Vec<InstanceKey>,
+    protections: Vec<InstanceKey>,
+    replaced: usize,
     /// What happened, counted: what never happens was never judged.
     pub(super) seen: BTreeMap<&'static str, u64>,
 }
@@ -57,6 +67,16 @@ struct Stall {
     ended: Mono,
     least: Duration,
     most: Duration,
+}
+
+/// What arrived, as far as it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Letter<'a> {
+    /// Components that it tells of.
+    pub(super) parts: &'a [usize],
+    pub(super) lifecycle: Option<Lifecycle>,
+    /// Whoever sent it has the token.
+    pub(super) proves: bool,
 }
 
 /// What is known of an id.
@@ -87,11 +107,36 @@ struct Life {
     reported: Vec<Option<Mono>>,
     report_interval: Duration,
     ended: bool,
-    /// When it was last seen to be lost.
-    lost: Option<Mono>,
     lost_now: bool,
-    /// Since when it was seen to be lost under protection.
-    protected: Option<Mono>,
+    /// Under protection: when that was seen first, and the look before. When it was seen to have ended.
+    protected: Option<(Mono, Mono)>,
+    unprotected: Option<Mono>,
+    /// What it said last of its lifecycle, or what is assumed.
+    lifecycle: Lifecycle,
+    word: Word,
+    /// When its token was first used, in this run of the control plane.
+    used: Option<Mono>,
+    /// How it counts for waves, and how it did at the look before.
+    stands: Stand,
+    stood: Stand,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Word {
+    Assumed,
+    Given,
+}
+
+/// How somebody counts for waves of losses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stand {
+    /// Not there.
+    Absent,
+    /// Nobody expects it to be heard: it leaves.
+    Unexpected,
+    Present,
+    /// It was lost then.
+    Lost(Mono),
 }
 
 impl Judge {
@@ -108,6 +153,12 @@ impl Judge {
             booted_wall: SystemTime::UNIX_EPOCH,
             looks: 0,
             differ: None,
+            busy: None,
+            held_up: Mono::default(),
+            last_look: Mono::default(),
+            losses: Vec::new(),
+            protections: Vec::new(),
+            replaced: 0,
             seen: BTreeMap::new(),
         }
     }
@@ -116,24 +167,30 @@ impl Judge {
         *self.seen.entry(what).or_default() += 1;
     }
 
-    fn let_pass(&mut self, known: Known, what: &str) -> Result<(), String> {
-        let name = tolerated(known, what)?;
-        self.count(name);
-        Ok(())
-    }
-
     // === runs of the control plane ===
 
     /// It has read what the store holds: that is what was shown before, but for what was on its way.
-    pub(super) fn booted(&mut self, now: Mono, wall: SystemTime, handle: &Handle) -> Result<(), String> {
+    /// `began`: when its time began; until now nobody could be heard.
+    pub(super) fn booted(
+        &mut self,
+        began: Mono,
+        now: Mono,
+        wall: SystemTime,
+        handle: &Handle,
+    ) -> Result<(), String> {
         self.count("boot");
-        self.booted = now;
+        self.booted = began;
         self.booted_wall = wall;
         self.stalls.clear();
+        let took = now.since(began);
+        self.stalls.push(Stall { ended: now, least: took, most: took + TICK });
         self.judging = true;
         self.revision = 0;
         self.floor = self.newest_transition;
         self.differ = None;
+        self.busy = None;
+        self.held_up = now;
+        self.last_look = now;
         for (key, record) in &mut self.records {
             let found = handle.instance(key).ok().map(|instance| instance.incarnation);
             let in_doubt = record.open > 0 || record.doubtful || record.is_due(now, &self.limits);
@@ -146,25 +203,15 @@ impl Judge {
                 life.reported.fill(None);
                 life.lost_now = false;
                 life.protected = None;
+                life.unprotected = None;
+                life.lifecycle = Lifecycle::Ready;
+                life.word = Word::Assumed;
+                life.used = None;
+                life.stands = Stand::Absent;
             }
             record.removal_asked |= in_doubt;
             record.doubtful = in_doubt;
             record.open = 0;
-        }
-        Ok(())
-    }
-
-    /// Who has been lost for so long that it must be gone, however long the disk was in trouble.
-    pub(super) fn overdue(&self, now: Mono) -> Result<(), String> {
-        for (key, record) in &self.records {
-            let life = record.present.and_then(|incarnation| record.lives.get(&incarnation));
-            let Some(life) = life.filter(|life| life.lost_now && life.protected.is_none()) else { continue };
-            let heard = life.heard.unwrap_or(self.booted);
-            // What was protected for a while may have to go by a later date.
-            let patience = life.ttl + self.limits.lost_removal.max(PROTECTION_LIMIT) + self.credit(heard).1;
-            if now.since(heard) > patience + super::HEALING {
-                return Err(format!("{key}: still there after {:?} of silence", now.since(heard)));
-            }
         }
         Ok(())
     }
@@ -215,7 +262,6 @@ impl Judge {
         credentials: Credentials,
         request: TokenHash,
         claim: Claim,
-        since: Mono,
     ) -> Result<(), String> {
         let key = &instance.registration.key;
         let Credentials { incarnation, token } = credentials;
@@ -227,15 +273,12 @@ impl Judge {
         let before = self.records.get(key).and_then(|record| record.lives.get(&(incarnation - 1)));
         if let Some(before) = before.filter(|before| !before.ended && least(before, self)) {
             let proved = claim.token.is_some() && claim.token == before.token
-                || claim.request.is_some() && claim.request == before.request
+                || claim.request.is_some()
+                    && claim.request == before.request
+                    && before.used.is_none_or(|used| used >= now)
                 || before.token.is_none();
             if !proved {
-                let was_lost = before.lost.is_some_and(|lost| lost >= since);
-                let what = format!("{key}: incarnation {incarnation} took over from one that lives");
-                if !was_lost {
-                    return Err(what);
-                }
-                self.let_pass(Known::HeardWhileOnItsWayOut, &what)?;
+                return Err(format!("{key}: incarnation {incarnation} took over from one that lives"));
             }
         }
         let record = self.record(key);
@@ -255,6 +298,14 @@ impl Judge {
         record.lives.insert(incarnation, life);
         record.end_before(incarnation);
         Ok(())
+    }
+
+    /// A registration was refused because the one that holds the id lives.
+    pub(super) fn not_taken_over(&mut self, key: &InstanceKey, request: TokenHash) {
+        let holds = self.record(key).lives.last_key_value();
+        if holds.is_some_and(|(_, life)| life.request == Some(request) && life.used.is_some()) {
+            self.count("late copy refused");
+        }
     }
 
     /// A removal was acknowledged.
@@ -326,6 +377,11 @@ impl Life {
     fn new(instance: &Instance, token: Option<TokenHash>, heard: Option<Mono>) -> Self {
         let registration = &instance.registration;
         let components = &registration.components;
+        let (lifecycle, word) = if instance.confirmed {
+            (registration.lifecycle, Word::Given)
+        } else {
+            (Lifecycle::Ready, Word::Assumed)
+        };
         Self {
             token,
             request: None,
@@ -334,18 +390,47 @@ impl Life {
             reported: vec![None; components.len()],
             report_interval: components.first().map_or(Duration::MAX, |first| first.report_interval),
             ended: false,
-            lost: None,
             lost_now: false,
             protected: None,
+            unprotected: None,
+            lifecycle,
+            word,
+            used: None,
+            stands: Stand::Absent,
+            stood: Stand::Absent,
         }
     }
 
-    fn take(&mut self, now: Mono, parts: &[usize]) {
-        self.heard = Some(now);
-        parts.iter().for_each(|part| self.reported[*part] = Some(now));
+    /// What it said was taken. True: that was the first word about its lifecycle since a restart.
+    fn take(&mut self, now: Mono, letter: Letter<'_>) -> Result<bool, String> {
+        let may_be_lost = self.heard.is_none_or(|heard| now.since(heard) >= self.ttl);
+        let was_assumed = self.word == Word::Assumed;
+        if let Some(next) = letter.lifecycle {
+            if !was_assumed && !may_be_lost && !self.lifecycle.allows(next) {
+                return Err(format!("{:?} was taken after {:?}", next, self.lifecycle));
+            }
+            self.lifecycle = next;
+            self.word = Word::Given;
+        }
+        self.heard(now, letter.proves);
+        letter.parts.iter().for_each(|part| self.reported[*part] = Some(now));
+        Ok(was_assumed && letter.lifecycle.is_some())
     }
 
-    fn touched(&mut self, now: Mono) {
+    /// It was heard, and what it said of its lifecycle was refused.
+    fn touched(&mut self, now: Mono, lifecycle: Option<Lifecycle>) -> Result<(), String> {
+        let allowed = lifecycle.is_none_or(|next| self.lifecycle.allows(next));
+        if self.word == Word::Assumed || allowed {
+            return Err(format!("{lifecycle:?} was refused after {:?}, {:?}", self.lifecycle, self.word));
+        }
+        self.heard(now, true);
+        Ok(())
+    }
+
+    fn heard(&mut self, now: Mono, proves: bool) {
         self.heard = Some(now);
+        if proves {
+            self.used = self.used.or(Some(now));
+        }
     }
 }

@@ -113,6 +113,8 @@ impl Message {
 pub(super) enum Answer {
     /// It is registered, and its stream is open if it asked for one.
     Registered(Credentials),
+    /// It is not registered, and why.
+    Unregistered(Reason, Option<Duration>),
     /// Its stream is open.
     Resumed,
     Acknowledged,

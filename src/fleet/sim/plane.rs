@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use super::{
+    judge::Letter,
     letter::{Answer, Credentials, Message, Sender, Stream},
     world::World,
 };
@@ -15,7 +16,7 @@ use crate::{
         names::ServiceName,
         open,
         refusal::Refusal,
-        session::{Closing, Session},
+        session::{Closing, Opening, Session},
         snapshot::{Instance, Tombstone},
         spec::Spec,
         state::Claim,
@@ -23,7 +24,7 @@ use crate::{
     id::{Entropy, SessionToken, TokenHash},
     store::simulated::Engine,
     task::{OnEnd, Task, drain, spawn},
-    time::{Clock, Mono},
+    time::Clock,
 };
 
 /// One run of the control plane.
@@ -38,23 +39,9 @@ pub(super) struct Plane {
 /// Who waits for something durable.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Register {
-        from: Sender,
-        slot: usize,
-        request: TokenHash,
-        claim: Claim,
-        stream: Option<Stream>,
-        since: Mono,
-    },
-    Leave {
-        from: Sender,
-        slot: usize,
-        stream: Option<Stream>,
-        by: Option<Credentials>,
-    },
-    Remove {
-        slot: usize,
-    },
+    Register { from: Sender, slot: usize, request: TokenHash, claim: Claim, stream: Option<Stream> },
+    Leave { from: Sender, slot: usize, stream: Option<Stream>, by: Option<Credentials> },
+    Remove { slot: usize },
     Spec,
 }
 
@@ -74,7 +61,7 @@ impl World {
         if self.plane.is_some() {
             return Ok(());
         }
-        let clock = Clock::start_at(self.wall());
+        let (began, clock) = (self.now(), Clock::start_at(self.wall()));
         let mut dice = self.dice.fork();
         let weather = Arc::clone(&self.disk_weather);
         let fates = Box::new(move || weather.lock().fate(&mut dice));
@@ -85,7 +72,7 @@ impl World {
         let (handle, service) = opened.map_err(|error| format!("it does not start: {error}"))?;
         let (drain, watch) = drain::channel();
         let running = spawn("fleet", OnEnd::Fine, service.run(watch));
-        self.judge.booted(self.now(), self.wall(), &handle)?;
+        self.judge.booted(began, self.now(), self.wall(), &handle)?;
         self.plane = Some(Plane { handle, engine, drain, _running: running, sessions: BTreeMap::new() });
         Ok(())
     }
@@ -120,7 +107,7 @@ impl World {
                 let request = TokenHash::of(&request.to_string());
                 let claim = Claim { token: claim, request: Some(request) };
                 self.judge.asked(&registration.key);
-                let asked = Asked::Register { from, slot, request, claim, stream, since: now };
+                let asked = Asked::Register { from, slot, request, claim, stream };
                 self.ask(asked, async move {
                     Outcome::Registered(handle.register(registration, claim, "peer").await)
                 });
@@ -148,7 +135,7 @@ impl World {
                 });
             }
             Message::Resume { from, slot, stream, credentials } => {
-                let answer = match self.open_stream(slot, stream, from, credentials)? {
+                let answer = match self.open_stream(slot, stream, from, credentials, Opening::Resumed)? {
                     None => Answer::Resumed,
                     Some(error) => refused(&error),
                 };
@@ -159,7 +146,7 @@ impl World {
                     None => Answer::Broken,
                     Some((_, session)) => {
                         plane.handle.session_heard(session);
-                        self.judge.heard_on_stream(now, session, &[])?;
+                        self.judge.heard_on_stream(now, session, &[], None)?;
                         Answer::Acknowledged
                     }
                 };
@@ -172,11 +159,11 @@ impl World {
                         let parts = parts(&reports);
                         match plane.handle.session_report(session, reports, lifecycle) {
                             Ok(_) => {
-                                self.judge.heard_on_stream(now, session, &parts)?;
+                                self.judge.heard_on_stream(now, session, &parts, lifecycle)?;
                                 Answer::Reported(lifecycle)
                             }
                             Err(error) if error.reason() == Reason::LifecycleOrder => {
-                                self.judge.touched_on_stream(now, session);
+                                self.judge.touched_on_stream(now, session, lifecycle)?;
                                 refused(&error)
                             }
                             Err(error) => refused(&error),
@@ -197,7 +184,8 @@ impl World {
                     plane.handle.heartbeat(key.service.as_str(), key.id.as_str(), incarnation, &token);
                 let taken =
                     taken.map_err(|refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str()));
-                self.judge.heard(now, key, credentials, &[], taken.as_ref().err())?;
+                let letter = Letter { parts: &[], lifecycle: None, proves: true };
+                self.judge.heard(now, key, credentials, letter, taken.as_ref().err())?;
                 let answer = taken.map_or_else(|error| refused(&error), |()| Answer::Acknowledged);
                 self.answer(from, None, answer);
             }
@@ -206,7 +194,8 @@ impl World {
                 let parts = parts(&reports);
                 let Credentials { incarnation, token } = credentials;
                 let taken = plane.handle.report(key, incarnation, &token, |_| Ok(reports), lifecycle);
-                self.judge.heard(now, key, credentials, &parts, taken.as_ref().err())?;
+                let letter = Letter { parts: &parts, lifecycle, proves: true };
+                self.judge.heard(now, key, credentials, letter, taken.as_ref().err())?;
                 let answer = taken.map_or_else(|error| refused(&error), |_| Answer::Reported(lifecycle));
                 self.answer(from, None, answer);
             }
@@ -221,12 +210,15 @@ impl World {
         stream: Stream,
         from: Sender,
         credentials: Credentials,
+        opening: Opening,
     ) -> Result<Option<Error>, String> {
         let now = self.clock.mono();
         let Some(plane) = &mut self.plane else { return Ok(None) };
         let key = &self.slots[slot].registration.key;
-        let opened = plane.handle.open_session(key, credentials.incarnation, &credentials.token);
-        self.judge.heard(now, key, credentials, &[], opened.as_ref().err())?;
+        let Credentials { incarnation, token } = credentials;
+        let opened = plane.handle.open_session(key, incarnation, &token, opening);
+        let letter = Letter { parts: &[], lifecycle: None, proves: opening == Opening::Resumed };
+        self.judge.heard(now, key, credentials, letter, opened.as_ref().err())?;
         match opened {
             Ok(session) => {
                 plane.sessions.insert(stream, (from, session));

@@ -16,6 +16,10 @@ pub(super) struct Weather {
     /// A letter takes seconds.
     pub(super) late: u32,
     pub(super) partition: u32,
+    /// How long one lasts, in milliseconds.
+    pub(super) cut: (u64, u64),
+    /// How long a storm lasts, in milliseconds.
+    pub(super) storm: (u64, u64),
     pub(super) stall: u32,
     pub(super) crash: u32,
     pub(super) restart: u32,
@@ -36,6 +40,8 @@ const MILD: Weather = Weather {
     twice: 0,
     late: 0,
     partition: 0,
+    cut: (1_000, 60_000),
+    storm: (30_000, 400_000),
     stall: 0,
     crash: 0,
     restart: 0,
@@ -48,7 +54,7 @@ const MILD: Weather = Weather {
 };
 
 /// One for each seed, in turn.
-pub(super) const KINDS: [Weather; 7] = [
+pub(super) const KINDS: [Weather; 8] = [
     MILD,
     Weather { name: "lossy", lost: 30, twice: 50, late: 50, ..MILD },
     Weather { name: "partitions", lost: 2, partition: 40, ..MILD },
@@ -70,6 +76,18 @@ pub(super) const KINDS: [Weather; 7] = [
         mishap: 60,
         operator: 30,
         forged: 50,
+        ..MILD
+    },
+    // Longer than any protection.
+    Weather {
+        name: "long cuts",
+        partition: 15,
+        cut: (610_000, 900_000),
+        storm: (900_000, 1_600_000),
+        stall: 2,
+        mishap: 10,
+        operator: 5,
+        ..MILD
     },
 ];
 
@@ -77,6 +95,11 @@ pub(super) const KINDS: [Weather; 7] = [
 pub(super) const CALM: Weather = Weather { name: "calm", mishap: 0, operator: 0, forged: 0, ..MILD };
 
 impl Weather {
+    /// How long the next storm lasts.
+    pub(super) fn storm(self, dice: &mut Dice) -> Duration {
+        dice.millis(self.storm.0..self.storm.1)
+    }
+
     /// How long a letter is on its way.
     pub(super) fn delay(self, dice: &mut Dice) -> Duration {
         if dice.chance(self.late) { dice.millis(500..12_000) } else { dice.millis(1..60) }

@@ -27,6 +27,9 @@ use crate::{
     time::{Clock, Mono},
 };
 
+/// How long the first storm lasts at the least.
+const FIRST_STORM: Duration = Duration::from_secs(120);
+
 /// An id that a process can have.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -114,7 +117,8 @@ impl World {
         }
         world.plan(Mono::from_millis(0), Event::Up);
         world.plan(Mono::from_millis(2), Event::Weather);
-        world.plan(Mono::from_millis(120_000), Event::Calm);
+        let lasts = storm.storm(&mut world.dice).max(FIRST_STORM);
+        world.plan(Mono::default() + lasts, Event::Calm);
         world
     }
 

@@ -54,7 +54,7 @@ impl State {
         let Some(member) = self.member(key, incarnation) else {
             return Err(Refusal::NotFound.about(key.service.as_str(), key.id.as_str()));
         };
-        if let Some(next) = lifecycle.filter(|next| !member.lifecycle().allows(*next)) {
+        if let Some(next) = lifecycle.filter(|next| !member.may_become(*next)) {
             return Err(Error::new(
                 Kind::FailedPrecondition,
                 Reason::LifecycleOrder,
@@ -135,7 +135,7 @@ impl State {
         let (close, closing) = watch::channel(None);
         let (mut superseded, mut was_lost) = (false, false);
         let instance = self.change(now, key, incarnation, |member| {
-            member.lease.touch(now.mono);
+            member.lease.renew(now.mono);
             was_lost = member.hear(now);
             if let Some(old) = member.session.replace(OpenSession { id, close }) {
                 old.close.send_replace(Some(Closing::Superseded));
@@ -244,6 +244,37 @@ mod tests {
         let member = state.member(&key("orders", "i-1"), 1).unwrap();
         assert_eq!((member.confirmed(), member.health().state), (false, Health::Unknown));
         assert_eq!(member.part(0).unwrap().state, Health::Healthy, "what was found is known all the same");
+    }
+
+    #[test]
+    fn after_a_restart_the_first_word_about_a_lifecycle_is_taken_whatever_it_is() {
+        use Lifecycle::{Draining, Failed, LameDuck, Lost, Ready, Starting, Stopped, Stopping};
+        for (first, taken) in [
+            (Starting, true),
+            (Ready, true),
+            (LameDuck, true),
+            (Draining, true),
+            (Stopping, true),
+            (Failed, true),
+            (Stopped, false),
+            (Lost, false),
+        ] {
+            let mut born = birth(registration(&key("orders", "i-1")), 1, start().wall);
+            born.confirmed = false;
+            let key = born.registration.key.clone();
+            let mut state = State::new(limits());
+            state.admit(start(), born);
+            assert_eq!(state.member(&key, 1).unwrap().lifecycle(), Ready);
+            // It is heard, and reports, before it says where it is.
+            state.open_session(start(), &key, 1).unwrap();
+            state.report(start(), &key, 1, report(Healthy), None).unwrap();
+            assert_eq!(state.report(start(), &key, 1, vec![], Some(first)).is_ok(), taken, "{first:?}");
+            let then = if taken { first } else { Ready };
+            assert_eq!(state.member(&key, 1).unwrap().lifecycle(), then);
+            // From then on it has an order.
+            let next = state.report(start(), &key, 1, vec![], Some(Starting));
+            assert_eq!(next.is_ok(), !taken || then.allows(Starting), "{first:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What arrives: whose it may be, and whether it was taken as it must be.
 
-use super::{Judge, Life};
+use super::{Judge, Letter, Life};
 use crate::{
     error::{Error, Reason},
     fleet::{
+        lifecycle::Lifecycle,
         names::InstanceKey,
         session::Session,
         sim::{dice::Dice, letter::Credentials},
@@ -18,7 +19,7 @@ impl Judge {
         now: Mono,
         key: &InstanceKey,
         by: Credentials,
-        parts: &[usize],
+        letter: Letter<'_>,
         refused: Option<&Error>,
     ) -> Result<(), String> {
         let record = self.record(key);
@@ -42,12 +43,12 @@ impl Judge {
                 Err(format!("{key}: the token of a dead incarnation, {}, was taken", by.incarnation))
             }
             None => {
-                life.take(now, parts);
+                let first = life.take(now, letter).map_err(|what| format!("{key}: {what}"))?;
+                self.first_word(first);
                 Ok(())
             }
             Some(Reason::LifecycleOrder) => {
-                life.touched(now);
-                Ok(())
+                life.touched(now, letter.lifecycle).map_err(|what| format!("{key}: {what}"))
             }
             Some(reason) if current && !in_doubt => {
                 Err(format!("{key}: incarnation {} lives, and was refused: {reason:?}", by.incarnation))
@@ -65,12 +66,15 @@ impl Judge {
         now: Mono,
         session: &Session,
         parts: &[usize],
+        lifecycle: Option<Lifecycle>,
     ) -> Result<(), String> {
         let (key, incarnation) = (&session.instance.registration.key, session.instance.incarnation);
         let life = self.records.get_mut(key).and_then(|record| record.lives.get_mut(&incarnation));
         match life.filter(|life| !life.ended) {
             Some(life) => {
-                life.take(now, parts);
+                let letter = Letter { parts, lifecycle, proves: true };
+                let first = life.take(now, letter).map_err(|what| format!("{key}: {what}"))?;
+                self.first_word(first);
                 Ok(())
             }
             None => Err(format!("{key}: a stream of incarnation {incarnation} outlived it")),
@@ -78,10 +82,22 @@ impl Judge {
     }
 
     /// As above, but what it said was refused.
-    pub(in crate::fleet::sim) fn touched_on_stream(&mut self, now: Mono, session: &Session) {
+    pub(in crate::fleet::sim) fn touched_on_stream(
+        &mut self,
+        now: Mono,
+        session: &Session,
+        lifecycle: Option<Lifecycle>,
+    ) -> Result<(), String> {
         let (key, incarnation) = (&session.instance.registration.key, session.instance.incarnation);
-        if let Some(life) = self.record(key).lives.get_mut(&incarnation) {
-            life.touched(now);
+        match self.record(key).lives.get_mut(&incarnation) {
+            Some(life) => life.touched(now, lifecycle).map_err(|what| format!("{key}: {what}")),
+            None => Ok(()),
+        }
+    }
+
+    fn first_word(&mut self, first: bool) {
+        if first {
+            self.count("first word taken");
         }
     }
 

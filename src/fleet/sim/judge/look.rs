@@ -2,16 +2,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{GRAIN, Judge, Life, Record, SILENT_INTERVALS, TICK, credit};
+use super::{GRAIN, Judge, Life, Record, SILENT_INTERVALS, TICK, credit, losses};
 use crate::{
     fleet::{
         member::Member,
         names::InstanceKey,
         record,
-        sim::{Known, plane::Plane, recount},
+        sim::{plane::Plane, recount},
         snapshot::Removal,
         state::State,
-        waves::PROTECTION_LIMIT,
     },
     health::State as Health,
     store::simulated::Medium,
@@ -33,6 +32,10 @@ impl Judge {
         waiting: bool,
     ) -> Result<(), String> {
         self.looks += 1;
+        self.losses.clear();
+        self.protections.clear();
+        self.replaced = 0;
+        self.watch_disk(now, plane.engine.is_quiet());
         let shared = &plane.handle.shared;
         let state = shared.state.read();
         if state.revision() < self.revision {
@@ -47,6 +50,8 @@ impl Judge {
             }
         }
         self.gone(now, &state)?;
+        self.recount_waves(now)?;
+        self.last_look = now;
         self.history(&state)?;
         recount::totals(&state)?;
         if self.looks.is_multiple_of(SELDOM) {
@@ -117,44 +122,19 @@ impl Judge {
                 _ => {}
             }
         }
-        let is_lost = lost.is_some();
-        let is_protected = member.protection().is_some();
-        if is_protected && !is_lost {
-            return Err("protected although it is not lost".into());
-        }
-        if let Some(protected) = life.protected.filter(|_| is_protected && self.judging) {
-            let lasts = now.since(protected);
-            if lasts > PROTECTION_LIMIT + TICK + self.credit(protected).1 + GRAIN {
-                return Err(format!("protected for {lasts:?}"));
-            }
+        if lost.is_none() && member.lifecycle() != life.lifecycle {
+            return Err(format!("shown {:?}, and it said {:?}", member.lifecycle(), life.lifecycle));
         }
         let looks = self.looks;
-        let record = self.record_of(key);
-        record.looked = looks;
-        if let Some(life) = record.lives.get_mut(&incarnation) {
-            let before = std::mem::replace(&mut life.lost_now, is_lost);
-            if is_lost {
-                life.lost = Some(now);
-            }
-            let was_protected = life.protected.is_some();
-            life.protected = is_protected.then(|| life.protected.unwrap_or(now));
-            match (before, is_lost) {
-                (false, true) => self.count("lost"),
-                (true, false) => self.count("found again"),
-                _ => {}
-            }
-            match (was_protected, is_protected) {
-                (false, true) => self.count("protected"),
-                (true, false) if is_lost => self.count("protection ended by itself"),
-                _ => {}
-            }
-        }
-        Ok(())
+        self.record_of(key).looked = looks;
+        self.lost_or_not(now, key, lost, member.protection().is_some())
     }
 
     /// An incarnation that was not there before.
     fn appears(&mut self, now: Mono, at: Now, member: &Member) -> Result<(), String> {
         let booted = self.booted;
+        let shown = self.record_of(&member.registration.key).present;
+        self.replaced += usize::from(shown.is_some_and(|shown| shown != member.incarnation));
         let record = self.record_of(&member.registration.key);
         let incarnation = member.incarnation;
         let mut is_adopted = false;
@@ -188,7 +168,7 @@ impl Judge {
     /// Who is no longer there was removed for a reason.
     fn gone(&mut self, now: Mono, state: &State) -> Result<(), String> {
         let (looks, limits, booted) = (self.looks, self.limits, self.booted);
-        let (mut known, mut removals) = (None, Vec::new());
+        let mut removals = Vec::new();
         for (key, record) in &mut self.records {
             let Some(incarnation) = record.present.filter(|_| record.looked != looks) else {
                 if record.present.is_none() && state.grave(key).is_none() {
@@ -202,42 +182,41 @@ impl Judge {
             let Some(grave) = state.grave(key) else {
                 return Err(format!("{key}: gone without a tombstone"));
             };
-            removals.push(grave.tombstone.removal);
+            removals.push((grave.tombstone.removal, life.protected.is_some(), life.unprotected.is_some()));
             match grave.tombstone.removal {
                 Removal::Lost => {
                     let heard = life.heard.unwrap_or(booted);
                     let silent = now.since(heard);
                     let credit = credit(&self.stalls, heard).0;
-                    if let Some(protected) = life.protected {
-                        let lasted = now.since(protected);
-                        // Its end and the removal may fall into one turn.
-                        if lasted + TICK < PROTECTION_LIMIT {
-                            return Err(format!("{key}: removed after {lasted:?} of protection"));
-                        }
-                    }
+                    // Its end and the removal may fall into one turn.
+                    losses::protection_ends(&self.stalls, now, life)
+                        .map_err(|what| format!("{key}: removed, {what}"))?;
                     if silent < life.ttl + limits.lost_removal + credit {
-                        known = Some(format!("{key}: removed as lost {silent:?} after it was heard"));
+                        return Err(format!("{key}: removed as lost {silent:?} after it was heard"));
                     }
                 }
                 Removal::Deregistered | Removal::Operator if record.removal_asked => {}
                 removal => return Err(format!("{key}: {removal:?}, and nobody had asked for it")),
             }
         }
-        for removal in removals {
+        for (removal, ends, ended) in removals {
+            self.replaced += 1;
             self.count(removal.as_str());
+            if removal == Removal::Lost && ends {
+                self.count("protection ended by itself");
+            }
+            if removal == Removal::Lost && (ends || ended) {
+                self.count("removed after protection");
+            }
         }
-        match known {
-            Some(what) => self.let_pass(Known::HeardWhileOnItsWayOut, &what),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Sequences of changes of health rise, over restarts too.
     fn history(&mut self, state: &State) -> Result<(), String> {
         let Some((sequence, newest)) = state.history().last_key_value() else { return Ok(()) };
         if newest.time > self.booted_wall && *sequence <= self.floor {
-            let what = format!("change of health {sequence} came after {}", self.floor);
-            self.let_pass(Known::SequenceGoesBack, &what)?;
+            return Err(format!("change of health {sequence} came after {}", self.floor));
         }
         self.newest_transition = self.newest_transition.max(*sequence);
         Ok(())
@@ -273,7 +252,7 @@ impl Judge {
         Ok(())
     }
 
-    fn record_of(&mut self, key: &InstanceKey) -> &mut Record {
+    pub(super) fn record_of(&mut self, key: &InstanceKey) -> &mut Record {
         self.records.get_mut(key).expect("it was looked up before")
     }
 }
