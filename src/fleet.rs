@@ -17,6 +17,7 @@ mod group;
 mod journal;
 pub mod lease;
 pub mod lifecycle;
+pub mod loading;
 mod member;
 pub mod names;
 pub mod past;
@@ -44,8 +45,6 @@ mod version;
 mod waves;
 
 use std::{
-    num::NonZeroUsize,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -53,7 +52,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream::{self, TryStreamExt as _};
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -70,6 +68,7 @@ pub use self::{
 };
 use self::{
     lifecycle::Lifecycle,
+    loading::{Progress, load},
     names::{InstanceId, InstanceKey, ServiceName},
     refusal::Refusal,
     registrar::{Answer, Command, RemoveCommand},
@@ -82,15 +81,11 @@ use self::{
 use crate::{
     error::{Error, Kind, Reason, Result},
     id::{Entropy, SessionToken, TokenHash},
-    store::{self, Entry, Store},
-    task::{self, drain},
+    store::{self, Store},
+    task::drain,
     time::{Clock, Mono, Now},
 };
 
-/// Records that are read from the store at once while opening.
-const LOAD_PAGE: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
-/// Pages of them that are read and decoded at once.
-const LOADED_AT_ONCE: usize = 8;
 /// Instances that are found again under one hold of the state's lock.
 const HEARD_AT_ONCE: usize = 256;
 /// When to come back if a durable change was not answered.
@@ -144,6 +139,7 @@ pub struct Counters {
 }
 
 /// Reads the fleet from the store. Instances come back READY, unconfirmed, with a whole lease ahead.
+/// `progress` is told of every record.
 ///
 /// # Errors
 /// The store cannot be read, or a record is damaged or from a newer build.
@@ -152,20 +148,27 @@ pub async fn open(
     clock: Clock,
     entropy: Entropy,
     store: Store,
+    progress: &Progress,
 ) -> Result<(Handle, Service)> {
     // One time for all that is read: their leases begin together, and nobody is heard before `run`.
     let now = clock.now();
+    progress.begin(store.status().keys);
     let mut state = State::new(options.limits);
-    load(&store, record::TOMBSTONES, record::decode_grave, |grave| state.restore_grave(grave)).await?;
-    load(&store, record::SERVICES, record::decode_operator_spec, |(name, operator)| {
+    load(&store, progress, record::TOMBSTONES, record::decode_grave, |grave| state.restore_grave(grave))
+        .await?;
+    load(&store, progress, record::SERVICES, record::decode_operator_spec, |(name, operator)| {
         state.restore_spec(now, &name, operator);
     })
     .await?;
-    load(&store, record::INSTANCES, record::decode_instance, |birth| state.restore_instance(now, birth))
-        .await?;
+    load(&store, progress, record::INSTANCES, record::decode_instance, |birth| {
+        state.restore_instance(now, birth);
+    })
+    .await?;
     state.restored(now);
-    load(&store, record::TRANSITIONS, record::decode_transition, |past| state.restore_transition(past))
-        .await?;
+    load(&store, progress, record::TRANSITIONS, record::decode_transition, |past| {
+        state.restore_transition(past);
+    })
+    .await?;
     state.skip_sequences(sequences::reserved(&store).await?);
     let (sender, commands) = mpsc::channel(registrar::QUEUE);
     let shared = Shared {
@@ -182,39 +185,6 @@ pub async fn open(
     }
     let handle = Handle { shared: Arc::new(shared), commands: sender };
     Ok((handle.clone(), Service { handle, store, commands, opened: now.mono }))
-}
-
-/// Reads all records of a kind, and hands them to `take` in their order. Several pages are read and decoded
-/// at once, each on another core.
-async fn load<T: Send + 'static>(
-    store: &Store,
-    prefix: &'static str,
-    decode: fn(&Entry) -> Result<T>,
-    mut take: impl FnMut(T),
-) -> Result<()> {
-    let pages = stream::try_unfold(Some(None), |after| page(store.clone(), prefix, after));
-    let decoded = pages.map_ok(|entries| decoded(entries, decode));
-    let mut decoded = pin!(decoded.try_buffered(LOADED_AT_ONCE));
-    while let Some(records) = decoded.try_next().await? {
-        records.into_iter().for_each(&mut take);
-    }
-    Ok(())
-}
-
-/// The records after a place, and what to go on after. None: there is nothing to go on after.
-async fn page(
-    store: Store,
-    prefix: &'static str,
-    after: Option<Option<String>>,
-) -> Result<Option<(Vec<Entry>, Option<Option<String>>)>> {
-    let Some(after) = after else { return Ok(None) };
-    let page = store.list(prefix, after.as_deref(), LOAD_PAGE).await?;
-    Ok(Some((page.entries, page.next.map(Some))))
-}
-
-async fn decoded<T: Send + 'static>(entries: Vec<Entry>, decode: fn(&Entry) -> Result<T>) -> Result<Vec<T>> {
-    let work = move || entries.iter().map(decode).collect();
-    task::blocking("fleet load", work).await.map_err(Error::internal)?
 }
 
 // === impl Service ===

@@ -192,6 +192,22 @@ async fn a_restart_of_the_control_plane_is_not_noticed() {
 }
 
 #[tokio::test]
+async fn a_control_plane_that_loads_its_fleet_is_waited_for() {
+    let server = TestServer::start().await;
+    let agent = orders(server.url()).attach().expect("a good description");
+    assert_eq!(attached(&agent).await, 1);
+    let starting = server.stop_and_listen().await;
+    let loading = |status: &Status| matches!(status, Status::Waiting { last_error, .. } if last_error.ends_with("[LOADING]"));
+    until(&agent, loading).await;
+
+    let server = starting.load().await;
+    until(&agent, |status| *status == Status::Attached { incarnation: 1 }).await;
+    assert!(instance(&server).await.confirmed);
+    agent.leave("done").await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_control_plane_that_is_absent_at_the_start_is_found_when_it_comes() {
     let mut relay = Relay::closed();
     let agent = orders(relay.url()).attach().expect("an absent control plane is no error");

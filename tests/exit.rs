@@ -281,6 +281,32 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     assert_eq!(serving.code(), 0);
 }
 
+/// The store's mark is a pipe that nobody writes to: a store that takes for ever to open.
+#[test]
+fn a_signal_ends_a_start_that_loads_the_fleet() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    fs::create_dir(&data).expect("a folder");
+    mknodat(CWD, data.join("store.mark"), FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+    let child = serve(&dir, &[]);
+    let (grpc, http) = Default::default();
+    let mut starting = Serving { child, dir, grpc, http };
+    let listening = until("it listens", || starting.logged("listening, loading the fleet"));
+    for (path, code) in [("/health/live", "200"), ("/ready", "503")] {
+        let http = listening["http"].as_str().expect("an address");
+        let mut stream = TcpStream::connect(http).expect("a connection");
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{path}: {answer}");
+        assert_eq!(answer.contains("retry-after: 1\r\n"), code == "503", "{path}: {answer}");
+    }
+    assert!(!starting.dir.path().join("ready").exists(), "it serves nobody yet");
+    starting.signal(Signal::TERM);
+    assert_eq!(starting.code(), 130);
+    assert!(starting.logged("told to stop before it served").is_some());
+}
+
 /// The folder is in use by somebody whose name cannot be read: a start that takes for ever.
 #[test]
 fn a_signal_ends_a_start() {

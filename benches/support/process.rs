@@ -31,6 +31,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     data: Arc<TempDir>,
     started: Instant,
+    answered_after: Duration,
     served_after: Duration,
 }
 
@@ -50,7 +51,8 @@ impl Server {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let started = Instant::now();
         let child = command.spawn().map_err(|error| format!("start {name}: {error}"))?;
-        Ok(Self { name, child, address, data, started, served_after: Duration::ZERO })
+        let (answered_after, served_after) = (Duration::ZERO, Duration::ZERO);
+        Ok(Self { name, child, address, data, started, answered_after, served_after })
     }
 
     /// Waits until `Health/Check` answers SERVING.
@@ -63,10 +65,14 @@ impl Server {
             self.check_running()?;
             thread::sleep(Duration::from_micros(100));
         }
+        let mut health = HealthClient::new(self.endpoint()?.connect().await?);
         loop {
-            let channel = self.endpoint()?.connect().await?;
             let request = HealthCheckRequest { service: String::new() };
-            match HealthClient::new(channel).check(request).await {
+            let answer = health.check(request).await;
+            if answer.is_ok() && self.answered_after.is_zero() {
+                self.answered_after = self.started.elapsed();
+            }
+            match answer {
                 Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => {
                     self.served_after = self.started.elapsed();
                     return Ok(());
@@ -80,6 +86,11 @@ impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How long after its start it first answered, whatever it said.
+    pub(crate) fn answered_after(&self) -> Duration {
+        self.answered_after
     }
 
     /// How long after its start it served.

@@ -3,6 +3,7 @@
 
 pub mod discovery;
 pub mod fleet;
+pub mod front;
 pub mod index;
 pub mod own;
 
@@ -108,7 +109,13 @@ impl IntoResponse for Refused {
                 "metadata": metadata,
             }
         });
-        (code, Json(error)).into_response()
+        let mut response = (code, Json(error)).into_response();
+        if let Some(pause) = self.0.retry_pause() {
+            // Whole seconds, and not before.
+            let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 

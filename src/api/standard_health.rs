@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
-    fleet::{Handle, query::Standing, snapshot::Revision},
+    fleet::{Handle, loading::Progress, query::Standing, snapshot::Revision},
     guard::caller::Caller,
     health::State,
     system::{Phase, Vitals},
@@ -33,29 +33,43 @@ const LISTED: usize = 100;
 /// The adapter.
 #[derive(Clone, Debug)]
 pub struct StandardHealth {
-    fleet: Handle,
+    fleet: Receiver<Option<Handle>>,
+    progress: Progress,
     vitals: Vitals,
     watchers: Watchers,
 }
 
 impl StandardHealth {
-    /// Serves the health of the control plane and of this fleet.
-    pub fn new(fleet: Handle, vitals: Vitals, watchers: Watchers) -> Self {
-        Self { fleet, vitals, watchers }
+    /// Serves the health of the control plane, and of the fleet from when there is one; `progress` says
+    /// how far it is.
+    pub fn new(
+        fleet: Receiver<Option<Handle>>,
+        progress: Progress,
+        vitals: Vitals,
+        watchers: Watchers,
+    ) -> Self {
+        Self { fleet, progress, vitals, watchers }
     }
 
     /// How a name stands; SERVICE_UNKNOWN if nobody is called so.
-    fn status_of(&self, name: &HealthName) -> ServingStatus {
-        match name.target {
-            Target::ControlPlane => control_plane(self.vitals.phase(), name.probe),
-            _ => name
-                .standing(&self.fleet)
-                .map_or(ServingStatus::ServiceUnknown, |standing| serving(standing, name.probe)),
+    ///
+    /// # Errors
+    /// The fleet is being loaded: who is called so is not known yet.
+    fn status_of(&self, name: &HealthName) -> Result<ServingStatus> {
+        let fleet = self.fleet.borrow();
+        match (&name.target, fleet.as_ref()) {
+            (Target::ControlPlane, fleet) => {
+                Ok(control_plane(self.vitals.phase(), fleet.is_some(), name.probe))
+            }
+            (_, None) => Err(self.progress.refusal()),
+            (_, Some(fleet)) => Ok(name
+                .standing(fleet)
+                .map_or(ServingStatus::ServiceUnknown, |standing| serving(standing, name.probe))),
         }
     }
 
     fn check_one(&self, service: &str) -> Result<HealthCheckResponse> {
-        match self.status_of(&parse(service)?) {
+        match self.status_of(&parse(service)?)? {
             ServingStatus::ServiceUnknown => Err(unknown(service)),
             status => Ok(HealthCheckResponse { status: status.into() }),
         }
@@ -63,12 +77,13 @@ impl StandardHealth {
 
     fn list_all(&self) -> Result<HealthListResponse> {
         let own = HealthName { target: Target::ControlPlane, probe: Probe::Health };
-        let mut statuses = HashMap::from([(String::new(), self.status_of(&own))]);
-        let (services, more) = self.fleet.services(None, LISTED);
+        let mut statuses = HashMap::from([(String::new(), self.status_of(&own)?)]);
+        let fleet = self.fleet.borrow().clone().ok_or_else(|| self.progress.refusal())?;
+        let (services, more) = fleet.services(None, LISTED);
         for service in services {
             let name = service.name.to_string();
             let target = Target::Service(service.name);
-            let status = self.status_of(&HealthName { target, probe: Probe::Health });
+            let status = self.status_of(&HealthName { target, probe: Probe::Health })?;
             // It may have gone between the two looks; that answer belongs to `Watch` alone.
             if status != ServingStatus::ServiceUnknown {
                 statuses.insert(name, status);
@@ -99,10 +114,12 @@ fn unknown(service: &str) -> Error {
         .with("service", service)
 }
 
-/// The control plane speaks of itself alone: a sick fleet must not make a platform kill it.
-fn control_plane(phase: Phase, probe: Probe) -> ServingStatus {
+/// The control plane speaks of itself alone: a sick fleet must not make a platform kill it. Nor must a
+/// start that takes its time: it is not ready until the fleet is loaded, but it is alive and has started.
+fn control_plane(phase: Phase, is_loaded: bool, probe: Probe) -> ServingStatus {
     match (probe, phase) {
-        (Probe::Liveness | Probe::Startup, _) | (_, Phase::Running) => ServingStatus::Serving,
+        (Probe::Liveness | Probe::Startup, _) => ServingStatus::Serving,
+        (_, Phase::Running) if is_loaded => ServingStatus::Serving,
         _ => ServingStatus::NotServing,
     }
 }
@@ -140,7 +157,8 @@ impl Health for StandardHealth {
         let caller = request.extensions().get::<Caller>().cloned();
         let name = answer(parse(&request.get_ref().service))?.into_inner();
         let watch = NameWatch {
-            changed: name.service().map(|service| self.fleet.service_changed(service)),
+            fleet: self.fleet.clone(),
+            changed: None,
             phase: self.vitals.watch_phase(),
             closing: caller.map(|caller| caller.connection.closing),
             said: None,
@@ -161,6 +179,7 @@ impl Health for StandardHealth {
 struct NameWatch {
     health: StandardHealth,
     name: HealthName,
+    fleet: Receiver<Option<Handle>>,
     changed: Option<Receiver<Revision>>,
     phase: Receiver<Phase>,
     closing: Option<Receiver<bool>>,
@@ -172,17 +191,26 @@ impl NameWatch {
     async fn next(&mut self) -> Result<HealthCheckResponse, Status> {
         loop {
             self.phase.mark_unchanged();
+            self.fleet.mark_unchanged();
+            if self.changed.is_none()
+                && let (Some(service), Some(fleet)) = (self.name.service(), self.fleet.borrow().as_ref())
+            {
+                self.changed = Some(fleet.service_changed(service));
+            }
             if let Some(changed) = &mut self.changed {
                 changed.mark_unchanged();
             }
-            let now = self.health.status_of(&self.name);
-            if self.said != Some(now) {
+            // While the fleet is being loaded nothing is said of it: the first word comes when it is there.
+            if let Ok(now) = self.health.status_of(&self.name)
+                && self.said != Some(now)
+            {
                 self.said = Some(now);
                 return Ok(HealthCheckResponse { status: now.into() });
             }
             tokio::select! {
                 biased;
                 changed = self.phase.changed() => if changed.is_err() { return Err(watch::leaving()) },
+                changed = self.fleet.changed() => if changed.is_err() { return Err(watch::leaving()) },
                 changed = next_change(&mut self.changed) => if !changed { return Err(watch::leaving()) },
                 () = watch::goodbye(&mut self.closing) => return Err(watch::leaving()),
             }
@@ -230,10 +258,22 @@ mod tests {
     #[test]
     fn a_draining_control_plane_is_alive_but_not_ready() {
         for phase in [Phase::InitiateShutdown, Phase::FinishActiveRequests] {
-            assert_eq!(control_plane(phase, Probe::Health), ServingStatus::NotServing);
-            assert_eq!(control_plane(phase, Probe::Readiness), ServingStatus::NotServing);
-            assert_eq!(control_plane(phase, Probe::Liveness), ServingStatus::Serving);
+            assert_eq!(control_plane(phase, true, Probe::Health), ServingStatus::NotServing);
+            assert_eq!(control_plane(phase, true, Probe::Readiness), ServingStatus::NotServing);
+            assert_eq!(control_plane(phase, true, Probe::Liveness), ServingStatus::Serving);
         }
-        assert_eq!(control_plane(Phase::Running, Probe::Health), ServingStatus::Serving);
+        assert_eq!(control_plane(Phase::Running, true, Probe::Health), ServingStatus::Serving);
+    }
+
+    #[test]
+    fn a_control_plane_that_loads_its_fleet_is_alive_but_not_ready() {
+        for (probe, expected) in [
+            (Probe::Health, ServingStatus::NotServing),
+            (Probe::Readiness, ServingStatus::NotServing),
+            (Probe::Liveness, ServingStatus::Serving),
+            (Probe::Startup, ServingStatus::Serving),
+        ] {
+            assert_eq!(control_plane(Phase::Running, false, probe), expected, "{probe:?}");
+        }
     }
 }

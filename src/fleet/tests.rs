@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::time::{advance, sleep};
 
 use super::{
-    Claim, Handle, Options, Service,
+    Claim, Handle, Options, Progress, Service,
     names::InstanceKey,
     open,
     past::Past,
@@ -29,7 +29,8 @@ async fn open_in(dir: &TempDir) -> (Handle, Service, Engine) {
     let clock = Clock::start();
     let (store, engine) = embedded::open(embedded::Options::new(dir.path(), clock)).unwrap();
     let options = Options { limits: limits() };
-    let (handle, service) = open(options, clock, Entropy::seeded(1), store).await.unwrap();
+    let (handle, service) =
+        open(options, clock, Entropy::seeded(1), store, &Progress::default()).await.unwrap();
     (handle, service, engine)
 }
 

@@ -1,12 +1,14 @@
-//! Refuses new RPCs while the server drains, except those that must be answered even then.
+//! Refuses new RPCs while the fleet is being loaded and while the server drains, except those that must be
+//! answered even then.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -19,27 +21,54 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 
-use super::rpc::{RpcId, WhileDraining};
-use crate::error::Reason;
+use super::rpc::{Rpc, RpcId, WhileDraining, WhileLoading};
+use crate::{error::Reason, fleet::loading::Progress};
 
 /// When a refused caller should try again: by then another server answers, or this one is back.
 const COME_BACK: Duration = Duration::from_secs(1);
 /// What it is told.
 const REFUSAL: &str = "the control plane is stopping; retry on another one or later";
 
-/// Open until the server stops accepting requests. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<AtomicBool>);
+/// Opens when the fleet is loaded, and is shut when the server stops accepting requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    position: Arc<AtomicU8>,
+    progress: Progress,
+}
+
+const LOADING: u8 = 0;
+const OPEN: u8 = 1;
+const SHUT: u8 = 2;
 
 impl Gate {
-    /// Refuses from now on.
-    pub fn shut(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Refuses what needs the fleet, which is being loaded.
+    pub fn loading(progress: Progress) -> Self {
+        Self { position: Arc::new(AtomicU8::new(LOADING)), progress }
     }
 
-    /// Whether it refuses.
-    pub fn is_shut(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// The fleet is loaded: refuses nothing.
+    pub fn open(&self) {
+        self.position.store(OPEN, Ordering::Release);
+    }
+
+    /// Refuses from now on.
+    pub fn shut(&self) {
+        self.position.store(SHUT, Ordering::Release);
+    }
+
+    /// What is said to this RPC instead of an answer, if it is refused.
+    fn refuses(&self, rpc: Option<&Rpc>) -> Option<Status> {
+        match self.position.load(Ordering::Acquire) {
+            OPEN => None,
+            LOADING => {
+                let answered = rpc.is_some_and(|rpc| rpc.loading == WhileLoading::Answered);
+                (!answered).then(|| loading(&self.progress))
+            }
+            _ => {
+                let answered = rpc.is_some_and(|rpc| rpc.draining == WhileDraining::Answered);
+                (!answered).then(|| status(REFUSAL))
+            }
+        }
     }
 }
 
@@ -48,7 +77,7 @@ impl Gate {
 pub struct DrainLayer(Gate);
 
 impl DrainLayer {
-    /// Refuses while this gate is shut.
+    /// Refuses while this gate is not open.
     pub fn new(gate: Gate) -> Self {
         Self(gate)
     }
@@ -62,7 +91,7 @@ impl<S> Layer<S> for DrainLayer {
     }
 }
 
-/// Refuses new RPCs while the gate is shut.
+/// Refuses new RPCs while the gate is not open.
 #[derive(Clone, Debug)]
 pub struct DrainCheck<S> {
     inner: S,
@@ -83,11 +112,10 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let rpc = request.extensions().get::<RpcId>();
-        let answered = rpc.is_some_and(|id| id.rpc().draining == WhileDraining::Answered);
-        if self.gate.is_shut() && !answered {
-            return DrainFuture::Refused;
+        match self.gate.refuses(rpc.map(|id| id.rpc())) {
+            Some(refusal) => DrainFuture::Refused(Some(Box::new(refusal))),
+            None => DrainFuture::Passed(self.inner.call(request)),
         }
-        DrainFuture::Passed(self.inner.call(request))
     }
 }
 
@@ -96,8 +124,8 @@ where
 pub enum DrainFuture<F> {
     /// It was let through.
     Passed(F),
-    /// The server drains.
-    Refused,
+    /// The fleet is being loaded, or the server drains. None: it has been said.
+    Refused(Option<Box<Status>>),
 }
 
 impl<F, B> Future for DrainFuture<F>
@@ -112,9 +140,26 @@ where
                 let Ok(response) = ready!(Pin::new(inner).poll(cx));
                 Poll::Ready(Ok(response.map(OrRefused::Passed)))
             }
-            DrainFuture::Refused => Poll::Ready(Ok(status(REFUSAL).into_http())),
+            DrainFuture::Refused(refusal) => {
+                let refusal = refusal.take().map_or_else(|| status(REFUSAL), |refusal| *refusal);
+                Poll::Ready(Ok(refusal.into_http()))
+            }
         }
     }
+}
+
+/// What callers are told who are too early.
+pub fn loading(progress: &Progress) -> Status {
+    let refusal = progress.refusal();
+    let metadata = refusal.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+    let details = ErrorDetails::with_error_info(
+        refusal.reason().as_str(),
+        crate::guard::ERROR_DOMAIN,
+        metadata.collect::<HashMap<_, _>>(),
+    )
+    .set_retry_info(refusal.retry_pause())
+    .clone();
+    Status::with_error_details(Code::Unavailable, refusal.message(), details)
 }
 
 /// What callers are told who have to go: where to is up to them.

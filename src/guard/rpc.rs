@@ -22,6 +22,15 @@ pub enum WhileDraining {
     Answered,
 }
 
+/// Whether an RPC is answered while a start loads the fleet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WhileLoading {
+    /// Refused with UNAVAILABLE, to be asked again soon: without the fleet every answer would be wrong.
+    Refused,
+    /// Answered: it needs no fleet, or says itself that there is none yet.
+    Answered,
+}
+
 /// What becomes of an RPC that is under way when its connection has to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AtTheEnd {
@@ -42,6 +51,8 @@ pub struct Rpc {
     pub shape: Shape,
     /// Whether it is answered while the server drains.
     pub draining: WhileDraining,
+    /// Whether it is answered while a start loads the fleet.
+    pub loading: WhileLoading,
     /// What becomes of it when its connection has to end.
     pub at_the_end: AtTheEnd,
 }
@@ -51,10 +62,15 @@ const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining) -> Rpc {
         Unary => AtTheEnd::Finishes,
         Stream => AtTheEnd::IsEnded,
     };
-    Rpc { path, shape, draining, at_the_end }
+    Rpc { path, shape, draining, loading: WhileLoading::Refused, at_the_end }
 }
 
 impl Rpc {
+    /// The same, answered while a start loads the fleet.
+    const fn early(self) -> Self {
+        Self { loading: WhileLoading::Answered, ..self }
+    }
+
     /// The same, of which the handler says goodbye.
     const fn says_goodbye(self) -> Self {
         Self { at_the_end: AtTheEnd::SaysGoodbye, ..self }
@@ -66,11 +82,11 @@ use WhileDraining::{Answered, Refused};
 
 /// Every RPC that is served.
 pub const RPCS: &[Rpc] = &[
-    rpc("/grpc.health.v1.Health/Check", Unary, Answered),
-    rpc("/grpc.health.v1.Health/List", Unary, Answered),
-    rpc("/grpc.health.v1.Health/Watch", Stream, Answered),
-    rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused),
-    rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused),
+    rpc("/grpc.health.v1.Health/Check", Unary, Answered).early(),
+    rpc("/grpc.health.v1.Health/List", Unary, Answered).early(),
+    rpc("/grpc.health.v1.Health/Watch", Stream, Answered).early(),
+    rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused).early(),
+    rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused).early(),
     rpc("/seaworthy.v1.FleetService/Register", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered),
     rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered),

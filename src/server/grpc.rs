@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -29,7 +29,6 @@ use crate::{
     api::{
         fleet::FleetApi,
         health::HealthApi,
-        overview::Overview,
         proto::{
             DESCRIPTORS,
             grpc::health::v1::health_server::HealthServer,
@@ -43,9 +42,9 @@ use crate::{
     },
     config,
     error::{Error, Result},
-    guard::{caller::Connection, closing::Ending, questions::Coming},
+    guard::{Guard, caller::Connection, closing::Ending, drain::Gate, questions::Coming},
     id::Entropy,
-    system::Ended,
+    system::{Ended, Vitals},
     time::Clock,
 };
 
@@ -71,25 +70,28 @@ type Inbound = Ending<Coming<Incoming>>;
 #[derive(Debug)]
 pub(super) struct Routes {
     standard_health: HealthServer<StandardHealth>,
+    reflection: BoxService,
+    reflection_alpha: BoxService,
+    /// What needs the fleet. Until then the gate lets nobody through to it.
+    loaded: OnceLock<Loaded>,
+    gate: Gate,
+    largest: usize,
+}
+
+/// The way to the services that need the fleet.
+#[derive(Debug)]
+struct Loaded {
     fleet: FleetServiceServer<FleetApi>,
     health: HealthServiceServer<HealthApi>,
     system: SystemServiceServer<SystemApi>,
-    reflection: BoxService,
-    reflection_alpha: BoxService,
 }
 
 impl Routes {
-    /// Serves these adapters. `largest`: bytes of the largest message that is taken or sent.
+    /// Serves what needs no fleet. `largest`: bytes of the largest message that is taken or sent.
     ///
     /// # Errors
     /// The descriptors that were compiled in are damaged.
-    pub(super) fn new(
-        largest: usize,
-        standard_health: StandardHealth,
-        fleet: FleetApi,
-        health: HealthApi,
-        system: SystemApi,
-    ) -> Result<Self> {
+    pub(super) fn new(largest: usize, standard_health: StandardHealth, gate: Gate) -> Result<Self> {
         use CompressionEncoding::Gzip;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -106,18 +108,6 @@ impl Routes {
                 .max_decoding_message_size(largest)
                 .accept_compressed(Gzip)
                 .send_compressed(Gzip),
-            fleet: FleetServiceServer::new(fleet)
-                .max_decoding_message_size(largest)
-                .accept_compressed(Gzip)
-                .send_compressed(Gzip),
-            health: HealthServiceServer::new(health)
-                .max_decoding_message_size(largest)
-                .accept_compressed(Gzip)
-                .send_compressed(Gzip),
-            system: SystemServiceServer::new(system)
-                .max_decoding_message_size(largest)
-                .accept_compressed(Gzip)
-                .send_compressed(Gzip),
             reflection: BoxCloneSyncService::new(
                 reflection()
                     .build_v1()
@@ -130,18 +120,43 @@ impl Routes {
                     .map_err(Error::internal)?
                     .max_decoding_message_size(REFLECTION_REQUEST),
             ),
+            loaded: OnceLock::new(),
+            gate,
+            largest,
         })
+    }
+
+    /// Serves what needs the fleet as well, from now on.
+    pub(super) fn open(&self, fleet: FleetApi, health: HealthApi, system: SystemApi) {
+        use CompressionEncoding::Gzip;
+        self.loaded.get_or_init(|| Loaded {
+            fleet: FleetServiceServer::new(fleet)
+                .max_decoding_message_size(self.largest)
+                .accept_compressed(Gzip)
+                .send_compressed(Gzip),
+            health: HealthServiceServer::new(health)
+                .max_decoding_message_size(self.largest)
+                .accept_compressed(Gzip)
+                .send_compressed(Gzip),
+            system: SystemServiceServer::new(system)
+                .max_decoding_message_size(self.largest)
+                .accept_compressed(Gzip)
+                .send_compressed(Gzip),
+        });
+        self.gate.open();
     }
 
     fn call(&self, request: Request<Inbound>) -> BoxFuture {
         let service = request.uri().path().rsplit_once('/').map(|(service, _)| service);
-        match service {
-            Some("/grpc.health.v1.Health") => self.standard_health.clone().call(request),
-            Some("/seaworthy.v1.FleetService") => self.fleet.clone().call(request),
-            Some("/seaworthy.v1.HealthService") => self.health.clone().call(request),
-            Some("/seaworthy.v1.SystemService") => self.system.clone().call(request),
-            Some("/grpc.reflection.v1.ServerReflection") => self.reflection.clone().call(request),
-            Some("/grpc.reflection.v1alpha.ServerReflection") => self.reflection_alpha.clone().call(request),
+        match (service, self.loaded.get()) {
+            (Some("/grpc.health.v1.Health"), _) => self.standard_health.clone().call(request),
+            (Some("/seaworthy.v1.FleetService"), Some(loaded)) => loaded.fleet.clone().call(request),
+            (Some("/seaworthy.v1.HealthService"), Some(loaded)) => loaded.health.clone().call(request),
+            (Some("/seaworthy.v1.SystemService"), Some(loaded)) => loaded.system.clone().call(request),
+            (Some("/grpc.reflection.v1.ServerReflection"), _) => self.reflection.clone().call(request),
+            (Some("/grpc.reflection.v1alpha.ServerReflection"), _) => {
+                self.reflection_alpha.clone().call(request)
+            }
             _ => {
                 let path = request.uri().path().to_owned();
                 Box::pin(async move {
@@ -237,13 +252,14 @@ impl Settings {
 pub(super) fn serve(
     settings: Settings,
     routes: Arc<Routes>,
-    overview: Overview,
+    guard: Guard,
+    vitals: Vitals,
     close: watch::Receiver<bool>,
 ) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |accepted| {
         let (settings, router) = (settings.clone(), Router(Arc::clone(&routes)));
-        let (overview, close) = (overview.clone(), close.clone());
-        let serving = Box::pin(connection(settings, router, overview, close, accepted));
+        let (guard, vitals, close) = (guard.clone(), vitals.clone(), close.clone());
+        let serving = Box::pin(connection(settings, router, guard, vitals, close, accepted));
         Box::pin(AfterStreams::new(serving))
     }
 }
@@ -251,7 +267,8 @@ pub(super) fn serve(
 async fn connection(
     settings: Settings,
     router: Router,
-    overview: Overview,
+    guard: Guard,
+    vitals: Vitals,
     mut close: watch::Receiver<bool>,
     accepted: Accepted,
 ) {
@@ -261,7 +278,7 @@ async fn connection(
         begun = timeout(settings.handshake_timeout, first) => match begun {
             Ok(Ok(begun)) => begun,
             failed => {
-                overview.vitals.handshake_failed();
+                vitals.handshake_failed();
                 debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
                 return;
             }
@@ -270,12 +287,9 @@ async fn connection(
         _ = close.wait_for(|close| *close) => return,
     };
     let (closing, is_closing) = watch::channel(false);
-    let answers = overview.guard.answers.connection();
-    let layers = overview.guard.layers(
-        Connection { peer, closing: is_closing },
-        answers.clone(),
-        overview.guard.questions.connection(),
-    );
+    let answers = guard.answers.connection();
+    let layers =
+        guard.layers(Connection { peer, closing: is_closing }, answers.clone(), guard.questions.connection());
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
     let paced = TokioIo::new(Paced::new(begun, settings.write_patience));
@@ -283,13 +297,13 @@ async fn connection(
     let since = settings.clock.elapsed();
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {
-            overview.vitals.connection_ended(why(&ended));
+            vitals.connection_ended(why(&ended));
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
             return;
         }
         // Who does not read is not told anything either: there is no goodbye.
-        () = answers.unread(overview.guard.request_timeout) => {
-            overview.vitals.connection_ended(Ended::Unread);
+        () = answers.unread(guard.request_timeout) => {
+            vitals.connection_ended(Ended::Unread);
             warn!(component = "server", %peer, "connection ended: an answer was not read in time");
             return;
         }
@@ -297,7 +311,7 @@ async fn connection(
         // An error means that the server is gone.
         _ = close.wait_for(|close| *close) => true,
     };
-    overview.vitals.connection_ended(Ended::Asked);
+    vitals.connection_ended(Ended::Asked);
     // Streams end themselves with a last message; no new ones are taken; then the connection ends.
     closing.send_replace(true);
     serving.as_mut().graceful_shutdown();

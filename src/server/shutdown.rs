@@ -6,13 +6,10 @@
 
 use std::time::Duration;
 
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::signals::Stop;
+use super::{listening::Doors, signals::Stop};
 use crate::{
     api::overview::Overview,
     config, store,
@@ -36,11 +33,7 @@ pub(super) struct Parts {
     pub(super) config: config::Shutdown,
     pub(super) clock: Clock,
     pub(super) overview: Overview,
-    pub(super) grpc_drain: drain::Signal,
-    pub(super) grpc: Task<Group<()>>,
-    pub(super) closing: watch::Sender<bool>,
-    pub(super) http_drain: drain::Signal,
-    pub(super) pages: Vec<Task<Group<()>>>,
+    pub(super) doors: Doors,
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
     pub(super) engine: store::embedded::Engine,
@@ -153,6 +146,7 @@ impl Parts {
             phases: Vec::new(),
         };
         let vitals = self.overview.vitals.clone();
+        let mut doors = self.doors;
 
         enter(&self.overview, Phase::InitiateShutdown);
         // The end of the lame-duck time is no failure.
@@ -161,12 +155,12 @@ impl Parts {
 
         enter(&self.overview, Phase::StopAcceptingRequests);
         self.overview.guard.gate.shut();
-        self.grpc_drain.begin();
-        let connections = course.phase(Phase::StopAcceptingRequests, LAST, &mut self.grpc).await;
+        doors.grpc_drain.begin();
+        let connections = course.phase(Phase::StopAcceptingRequests, LAST, &mut doors.grpc).await;
         let mut connections = connections.and_then(Result::ok).unwrap_or_else(|| Group::new("connection"));
 
         enter(&self.overview, Phase::FinishActiveRequests);
-        self.closing.send_replace(true);
+        doors.closing.send_replace(true);
         let active = &self.overview.guard.active;
         let finish = async {
             tokio::select! {
@@ -186,8 +180,8 @@ impl Parts {
         let saved = course.phase(Phase::SaveState, self.config.save_state, &mut self.fleet).await;
 
         enter(&self.overview, Phase::CleanupResources);
-        self.http_drain.begin();
-        let (pages, engine) = (self.pages, self.engine);
+        doors.http_drain.begin();
+        let (pages, engine) = (doors.http, self.engine);
         let cleanup = async {
             let closed = engine.close().await;
             for page in pages {

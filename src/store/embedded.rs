@@ -102,20 +102,50 @@ pub struct Engine {
     _keeper: Task<()>,
 }
 
-/// Opens the store of a data folder and holds the folder until the engine is closed.
-///
-/// Must be called within a runtime. Blocks for as long as it takes to read the store once. A folder that
-/// was made for this is removed again if the store cannot be made in it.
+/// A data folder that is held, and whose store is yet to be opened.
+#[derive(Debug)]
+pub struct Held {
+    dir: DataDir,
+    clock: Clock,
+    on_end: OnEnd,
+}
+
+/// Takes a data folder for this process, and makes it if it is missing. Blocks, briefly.
 ///
 /// # Errors
-/// `DataDirInUse` and `DataDirUnusable`, see [`DataDir::hold`]; `StoreUnavailable`: the files cannot be
-/// read or written; `RecordDamaged`: they are no store, a damaged one, or a part of one; `RecordTooNew`:
-/// a newer release wrote it.
-pub fn open(options: Options) -> Result<(Store, Engine)> {
+/// `DataDirInUse` and `DataDirUnusable`, see [`DataDir::hold`].
+pub fn hold(options: Options) -> Result<Held> {
     let Options { dir, clock, on_end } = options;
-    let dir = DataDir::hold(&dir, &clock)?;
-    let folder = Arc::new(disk::Directory(dir.path().to_owned()));
-    open_on(folder, dir, clock, on_end, DEAD_BYTES)
+    Ok(Held { dir: DataDir::hold(&dir, &clock)?, clock, on_end })
+}
+
+/// Holds a data folder and opens its store.
+///
+/// # Errors
+/// As [`hold`] and [`Held::open`].
+pub fn open(options: Options) -> Result<(Store, Engine)> {
+    hold(options)?.open()
+}
+
+impl Held {
+    /// Opens the store, and holds the folder until the engine is closed.
+    ///
+    /// Must be called within a runtime. Blocks for as long as it takes to read the store once. A folder that
+    /// was made for this is removed again if the store cannot be made in it.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`: the files cannot be read or written; `RecordDamaged`: they are no store, a
+    /// damaged one, or a part of one; `RecordTooNew`: a newer release wrote it.
+    pub fn open(self) -> Result<(Store, Engine)> {
+        let Self { dir, clock, on_end } = self;
+        let folder = Arc::new(disk::Directory(dir.path().to_owned()));
+        open_on(folder, dir, clock, on_end, DEAD_BYTES)
+    }
+
+    /// Lets go of the folder, and removes it if it was made for this.
+    pub fn undo(self) {
+        self.dir.undo();
+    }
 }
 
 fn open_on(

@@ -53,11 +53,16 @@ fn the_table_of_rpcs_is_total() {
 
 /// Sends one message of raw bytes and answers the status.
 async fn call(server: &TestServer, path: &str, message: &[u8]) -> tonic::Status {
+    call_at(server.addresses.grpc, path, message).await
+}
+
+/// The same wherever it listens.
+pub(crate) async fn call_at(at: std::net::SocketAddr, path: &str, message: &[u8]) -> tonic::Status {
     let mut frame = BytesMut::new();
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap());
     frame.put_slice(message);
-    let tcp = tokio::net::TcpStream::connect(server.addresses.grpc).await.unwrap();
+    let tcp = tokio::net::TcpStream::connect(at).await.unwrap();
     let (send, connection) = h2::client::handshake(tcp).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut send = send.ready().await.unwrap();

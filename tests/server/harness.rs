@@ -16,7 +16,7 @@ use seaworthy::{
     config::Config,
     error::Result,
     server::{
-        Addresses, Server,
+        Addresses, Listening, Server,
         shutdown::Report,
         signals::{Stop, Stopper},
     },
@@ -67,21 +67,24 @@ impl TestServer {
     }
 
     async fn run(config: Config, dir: Arc<TempDir>) -> Self {
-        let server = Server::bind(Arc::new(config.clone()), log()).await.expect("the server binds");
-        let addresses = server.addresses();
-        let (stopper, stop) = Stop::by_hand();
-        let running = tokio::spawn(server.run(stop));
-        Self { addresses, config, stopper, running, dir }
+        let listening = Server::listen(Arc::new(config.clone()), log()).await.expect("the server listens");
+        Starting { addresses: listening.addresses(), listening, config, dir }.load().await
     }
 
     /// Stops in order, and starts again on the same folder and the same ports.
     pub async fn restart(self) -> Self {
+        self.stop_and_listen().await.load().await
+    }
+
+    /// The same, without loading the fleet yet.
+    pub async fn stop_and_listen(self) -> Starting {
         let Self { addresses, mut config, stopper, running, dir } = self;
         stopper.ask("restart");
         running.await.expect("no panic").expect("a report");
         config.grpc.listen = addresses.grpc;
         config.http.listen = addresses.http;
-        Self::run(config, dir).await
+        let listening = Server::listen(Arc::new(config.clone()), log()).await.expect("it listens");
+        Starting { addresses, listening, config, dir }
     }
 
     /// Keeps the data folder beyond the server's end.
@@ -178,6 +181,33 @@ impl TestServer {
     /// A plain GET: the code and the body.
     pub async fn get(&self, path: &str) -> (u16, String) {
         get(self.addresses.http, path, "*/*").await
+    }
+}
+
+/// A server that listens in this process, and does not know its fleet yet.
+#[derive(Debug)]
+pub struct Starting {
+    pub addresses: Addresses,
+    pub listening: Listening,
+    pub config: Config,
+    pub dir: Arc<TempDir>,
+}
+
+impl Starting {
+    pub async fn load(self) -> TestServer {
+        let Self { addresses, listening, config, dir } = self;
+        let server = listening.load().await.expect("the fleet is loaded");
+        let (stopper, stop) = Stop::by_hand();
+        // It has let everybody in before it first waits for anything.
+        let mut running = Box::pin(server.run(stop));
+        let ended = std::future::poll_fn(|cx| std::task::Poll::Ready(running.as_mut().poll(cx))).await;
+        assert!(ended.is_pending(), "{ended:?}");
+        TestServer { addresses, config, stopper, running: tokio::spawn(running), dir }
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let url = format!("http://{}", self.addresses.grpc);
+        Endpoint::from_shared(url).expect("a url").connect().await.expect("it takes connections")
     }
 }
 

@@ -14,6 +14,7 @@ mod fleet;
 mod health;
 mod http;
 mod limits;
+mod loading;
 mod past;
 mod protection;
 mod proxy;

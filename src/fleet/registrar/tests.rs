@@ -42,7 +42,9 @@ impl Bed {
         let disk = Faulty::default();
         let (store, engine, dir) = disk.open();
         let (handle, service) =
-            open(options(), Clock::start(), Entropy::seeded(1), store.clone()).await.unwrap();
+            open(options(), Clock::start(), Entropy::seeded(1), store.clone(), &Progress::default())
+                .await
+                .unwrap();
         let (signal, watch) = drain::channel();
         let running = spawn("fleet", OnEnd::Fine, service.run(watch));
         // What is written at the start is not what the tests are about.
@@ -72,7 +74,9 @@ impl Bed {
     /// Registry and store hold the same, and a fleet that is opened on the store is the same again.
     async fn assert_agreement(&self, what: &str) {
         let (again, _service) =
-            open(options(), Clock::start(), Entropy::seeded(2), self.store.clone()).await.unwrap();
+            open(options(), Clock::start(), Entropy::seeded(2), self.store.clone(), &Progress::default())
+                .await
+                .unwrap();
         assert_eq!(held(&self.handle), held(&again), "{what}: registry here, store there");
         let stored = self.store.list(record::TOMBSTONES, None, NonZeroUsize::MAX).await.unwrap();
         let stored: Vec<_> = stored.entries.iter().map(|entry| entry.key.clone()).collect();

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Reason, Result},
     fleet::{
         Handle, Options,
+        loading::Progress,
         member::Report,
         names::ServiceName,
         open,
@@ -68,7 +69,7 @@ impl World {
         let (store, engine) = self.medium.open(clock, fates);
         let entropy = Entropy::seeded(self.dice.fresh_seed());
         let options = Options { limits: self.limits };
-        let opened = open(options, clock, entropy, store.clone()).await;
+        let opened = open(options, clock, entropy, store.clone(), &Progress::default()).await;
         let (handle, service) = opened.map_err(|error| format!("it does not start: {error}"))?;
         let (drain, watch) = drain::channel();
         let running = spawn("fleet", OnEnd::Fine, service.run(watch));

@@ -34,6 +34,11 @@ impl State {
         self.settle_all_circles();
         let names: Vec<ServiceName> = self.groups.keys().cloned().collect();
         for name in names {
+            // One for all of a service: that at which the service is published.
+            let revision = self.changes.revision() + 1;
+            if let Some(group) = self.groups.get_mut(&name) {
+                group.members.values_mut().for_each(|member| member.revision = revision);
+            }
             self.settle_group(now, &name);
         }
         // What happened meanwhile is no news.
@@ -103,6 +108,11 @@ mod tests {
         assert_eq!(restored.totals(), one_by_one.totals());
         assert_eq!(restored.groups()[&name("b")].circle.len(), 3, "a, b and c need each other");
         assert_eq!(restored.groups()[&name("d")].health().state, Health::Unknown);
+        let members = restored.groups().values().flat_map(|group| group.members.values());
+        for member in members {
+            let known = 1..=restored.revision();
+            assert!(known.contains(&member.revision), "{} of {known:?}", member.revision);
+        }
         assert!(restored.history().is_empty() && restored.take_unsaved(1).is_empty());
     }
 }

@@ -1,0 +1,308 @@
+//! The first part of a start: the ports are bound and answer at once, and the fleet is yet to be loaded.
+//!
+//! What comes meanwhile is answered by `grpc.health.v1`, for the control plane itself, and by reflection; all
+//! else is refused with how far the loading is. Nothing of a fleet is shown before all of it is there: that
+//! is for [`Server::run`].
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::watch;
+use tracing::info;
+
+use super::{
+    Addresses, Server,
+    accept::{Accept, Caps},
+    ended_early, grpc, http, listen, nobody_asked,
+    reload::configure_checks,
+    signals::Stop,
+    undo,
+};
+use crate::{
+    api::{self, http::front::Front, overview::Overview, standard_health::StandardHealth, watch::Watchers},
+    checks,
+    config::Config,
+    error::{Error, Result},
+    fleet::{self, Limits, loading::Progress},
+    guard::{
+        Guard, active::Active, answers::AllAnswers, drain::Gate, questions::AllQuestions, record::Recorder,
+    },
+    id::Entropy,
+    probe::permit::Rules,
+    store,
+    system::{Listener, Vitals},
+    task::{self, Fatal, Group, OnEnd, Task, drain},
+    telemetry::{log::LogHandle, notify},
+    time::Clock,
+};
+
+/// A server that listens, and does not know its fleet yet. Dropping it ends it.
+pub struct Listening {
+    config: Arc<Config>,
+    log: LogHandle,
+    clock: Clock,
+    entropy: Entropy,
+    fatal: Fatal,
+    held: store::embedded::Held,
+    progress: Progress,
+    watchers: Watchers,
+    doors: Doors,
+}
+
+/// Whatever takes connections, what stands in front of those who come, and what closes it.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) addresses: Addresses,
+    pub(super) live: watch::Sender<Arc<Config>>,
+    pub(super) vitals: Vitals,
+    pub(super) guard: Guard,
+    /// Where requests go, and where `grpc.health.v1` finds the fleet.
+    pub(super) routes: Arc<grpc::Routes>,
+    pub(super) fleet: watch::Sender<Option<fleet::Handle>>,
+    pub(super) pages: Front,
+    pub(super) metrics: Front,
+    pub(super) grpc_drain: drain::Signal,
+    pub(super) http_drain: drain::Signal,
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) grpc: Task<Group<()>>,
+    pub(super) http: Vec<Task<Group<()>>>,
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening").field("addresses", &self.doors.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Listening {
+    /// Binds the ports and answers on them. The data folder is held already, so that of two servers of one
+    /// folder the second is told so.
+    ///
+    /// # Errors
+    /// A port cannot be bound. A data folder that was made for this is removed again.
+    pub(super) fn bind(
+        config: Arc<Config>,
+        log: LogHandle,
+        clock: Clock,
+        entropy: Entropy,
+        fatal: Fatal,
+        held: store::embedded::Held,
+    ) -> Result<Self> {
+        let (progress, watchers) = (Progress::default(), Watchers::default());
+        match Doors::open(&config, clock, &entropy, &fatal, &progress, &watchers) {
+            Ok(doors) => Ok(Self { config, log, clock, entropy, fatal, held, progress, watchers, doors }),
+            Err(error) => {
+                held.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.doors.addresses
+    }
+
+    /// Opens the store and loads the fleet; answering goes on meanwhile.
+    ///
+    /// # Errors
+    /// The store is damaged, from a newer release, or cannot be read.
+    pub async fn load(self) -> Result<Server> {
+        let (_stopper, stop) = Stop::by_hand();
+        let loaded = self.load_until(stop).await?;
+        loaded.ok_or_else(nobody_asked)
+    }
+
+    /// The same, unless it is told to stop before it is done: then None. What takes long is done elsewhere,
+    /// so that being told is heard at once.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub(super) async fn load_until(self, mut stop: Stop) -> Result<Option<Server>> {
+        let Self { config, log, clock, entropy, fatal, held, progress, watchers, doors } = self;
+        notify::status("Loading");
+        let Addresses { grpc, http, metrics: _ } = doors.addresses;
+        info!(component = "server", operation = "start", %grpc, %http, "listening, loading the fleet");
+        // A store that is being opened is left to itself: it bears that as it bears a crash.
+        let opened = tokio::select! {
+            opened = task::blocking("store open", move || held.open()) => opened,
+            cause = stop.asked() => return Ok(ended_early(&cause)),
+        };
+        let (store, engine) = opened.map_err(Error::internal)??;
+        let (options, to_load) = (fleet_options(&config), store.clone());
+        let ids = entropy.clone();
+        let loading = async move { fleet::open(options, clock, ids, to_load, &progress).await };
+        let loaded = tokio::select! {
+            loaded = task::spawn("load", OnEnd::Fine, loading) => Some(loaded.map_err(Error::internal)?),
+            cause = stop.asked() => ended_early(&cause),
+        };
+        let (fleet, service) = match loaded {
+            Some(Ok(loaded)) => loaded,
+            Some(Err(error)) => {
+                undo(engine).await;
+                return Err(error);
+            }
+            None => {
+                undo(engine).await;
+                return Ok(None);
+            }
+        };
+        let (checks, checker) = checks::open(checks_options(&config, doors.addresses), fleet.clone(), clock);
+        let overview = Overview {
+            checks,
+            live: doors.live.subscribe(),
+            fleet,
+            vitals: doors.vitals.clone(),
+            store,
+            guard: doors.guard.clone(),
+            watchers,
+            log,
+            http: doors.addresses.http,
+        };
+        Ok(Some(Server {
+            config,
+            reload: None,
+            clock,
+            entropy,
+            fatal,
+            engine,
+            fleet: service,
+            checks: checker,
+            overview,
+            doors,
+        }))
+    }
+}
+
+impl Doors {
+    fn open(
+        config: &Arc<Config>,
+        clock: Clock,
+        entropy: &Entropy,
+        fatal: &Fatal,
+        progress: &Progress,
+        watchers: &Watchers,
+    ) -> Result<Self> {
+        let grpc = listen::bind("grpc.listen", config.grpc.listen)?;
+        let http = listen::bind("http.listen", config.http.listen)?;
+        let metrics = config.http.metrics_listen.map(|at| listen::bind("http.metrics_listen", at));
+        let metrics = metrics.transpose()?;
+        let addresses = Addresses {
+            grpc: listen::address(&grpc)?,
+            http: listen::address(&http)?,
+            metrics: metrics.as_ref().map(listen::address).transpose()?,
+        };
+        let live = watch::Sender::new(Arc::clone(config));
+        let vitals = Vitals::start(clock);
+        let guard = Guard {
+            recorder: Arc::new(Recorder::new()),
+            gate: Gate::loading(progress.clone()),
+            active: Active::default(),
+            answers: AllAnswers::default(),
+            questions: AllQuestions::default(),
+            request_timeout: config.grpc.request_timeout,
+            clock,
+        };
+        let (fleet, known) = watch::channel(None);
+        let health = StandardHealth::new(known, progress.clone(), vitals.clone(), watchers.clone());
+        let routes = grpc::Routes::new(config.grpc.max_message_bytes, health, guard.gate.clone())?;
+        let routes = Arc::new(routes);
+
+        let (grpc_drain, grpc_watch) = drain::channel();
+        let (http_drain, http_watch) = drain::channel();
+        let (closing, close) = watch::channel(false);
+        let critical = || OnEnd::Fatal(fatal.clone());
+        let accept = Accept {
+            live: live.subscribe(),
+            caps: |config| Caps {
+                total: config.grpc.max_connections.get(),
+                per_peer: config.grpc.max_connections_per_peer.get(),
+            },
+            listener: Listener::Grpc,
+            vitals: vitals.clone(),
+            drain: grpc_watch,
+        };
+        let settings = grpc::Settings::new(&config.grpc, addresses.http, clock, entropy.clone());
+        let serve = grpc::serve(settings, Arc::clone(&routes), guard.clone(), vitals.clone(), close);
+        let grpc = task::spawn("grpc", critical(), accept.run(grpc, serve));
+        let settings = http::Settings::new(&config.http, addresses.grpc, entropy.clone());
+        let serve_http = |by, listener, front: &Front| {
+            let accept = Accept {
+                live: live.subscribe(),
+                caps: |config| Caps {
+                    total: config.http.max_connections.get(),
+                    per_peer: config.http.max_connections_per_peer.get(),
+                },
+                listener: by,
+                vitals: vitals.clone(),
+                drain: http_watch.clone(),
+            };
+            let serve = http::serve(settings.clone(), front.router(), http_watch.clone());
+            task::spawn("http", critical(), accept.run(listener, serve))
+        };
+        let (pages, page) = (Front::new(progress.clone()), Front::new(progress.clone()));
+        let mut http = vec![serve_http(Listener::Http, http, &pages)];
+        http.extend(metrics.map(|listener| serve_http(Listener::Metrics, listener, &page)));
+        let metrics = page;
+        Ok(Self {
+            addresses,
+            live,
+            vitals,
+            guard,
+            routes,
+            fleet,
+            pages,
+            metrics,
+            grpc_drain,
+            http_drain,
+            closing,
+            grpc,
+            http,
+        })
+    }
+
+    /// Lets everybody in: the fleet is there. Health says so last.
+    pub(super) fn let_in(&self, overview: &Overview, entropy: &Entropy, clock: Clock) {
+        let config = overview.config();
+        let (fleet, watchers) = (overview.fleet.clone(), overview.watchers.clone());
+        let checks = overview.checks.clone();
+        let defaults = api::parse::registration::Defaults {
+            lease_ttl: config.fleet.lease_ttl,
+            entropy: entropy.clone(),
+            checks: checks.clone(),
+        };
+        let patience = config.grpc.handshake_timeout;
+        self.routes.open(
+            api::fleet::FleetApi::new(fleet.clone(), defaults, watchers.clone(), clock, patience),
+            api::health::HealthApi::new(fleet.clone(), checks, watchers),
+            api::system::SystemApi::new(overview.clone()),
+        );
+        self.pages.open(api::http::router(overview.clone()));
+        self.metrics.open(api::http::metrics_router(overview.clone()));
+        self.fleet.send_replace(Some(fleet));
+    }
+}
+
+fn fleet_options(config: &Config) -> fleet::Options {
+    fleet::Options {
+        limits: Limits {
+            max_instances: config.fleet.max_instances.get(),
+            max_services: config.fleet.max_services.get(),
+            change_history: config.fleet.change_history.get(),
+            lost_removal: config.fleet.lost_removal,
+            tombstone_retention: config.fleet.tombstone_retention,
+        },
+    }
+}
+
+fn checks_options(config: &Config, Addresses { grpc, http, metrics }: Addresses) -> checks::Options {
+    let mut options = checks::Options {
+        max_concurrent: config.checks.max_concurrent.get(),
+        rules: Arc::new(Rules {
+            peers: config.checks.ask_peers,
+            networks: Vec::new(),
+            own: [Some(grpc), Some(http), metrics].into_iter().flatten().collect(),
+        }),
+    };
+    configure_checks(&mut options, config);
+    options
+}
