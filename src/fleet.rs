@@ -18,6 +18,7 @@ pub mod lease;
 pub mod lifecycle;
 mod member;
 pub mod names;
+pub mod pairs;
 pub mod past;
 pub mod query;
 pub mod reading;
@@ -454,7 +455,12 @@ impl Handle {
     ///
     /// # Errors
     /// It is not registered, stale or removed, or the token is wrong.
-    pub fn open_session(&self, key: &InstanceKey, incarnation: u64, token: &TokenHash) -> Result<Session> {
+    pub fn open_session(
+        &self,
+        key: &InstanceKey,
+        incarnation: u64,
+        token: &TokenHash,
+    ) -> Result<(Session, Arc<Instance>)> {
         let mut state = self.shared.state.write();
         let refused = |refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str());
         state.authenticate(key.service.as_str(), key.id.as_str(), incarnation, token).map_err(refused)?;

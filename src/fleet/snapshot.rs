@@ -1,7 +1,6 @@
 //! What the fleet looks like at one moment: values that readers and watchers keep, without any lock.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -9,6 +8,7 @@ use std::{
 use super::{
     lifecycle::Lifecycle,
     names::{InstanceKey, ServiceName},
+    pairs::Pairs,
     registration::{Component, Registration},
     spec::Spec,
 };
@@ -77,7 +77,7 @@ pub struct ComponentHealth {
     /// Message of the last report.
     pub message: String,
     /// Figures of the last report.
-    pub details: Arc<BTreeMap<String, String>>,
+    pub details: Pairs,
     /// How many reports in a row were not healthy.
     pub consecutive_failures: u32,
     /// Average of the response times.
@@ -96,8 +96,7 @@ pub struct ComponentHealth {
 
 impl ComponentHealth {
     fn weight(&self) -> usize {
-        let details = self.details.iter().map(|(key, value)| ENTRY + key.len() + value.len()).sum::<usize>();
-        size_of::<Self>() + self.health.cause.len() + self.message.len() + details
+        size_of::<Self>() + self.health.cause.len() + self.message.len() + self.details.weight()
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::{advance, sleep};
 
 use super::{super::*, Claim, Deleted};
 use crate::{
+    fleet::pairs::Pairs,
     store::embedded::{
         Engine,
         faults::{Fault, Faulty},
@@ -112,8 +113,8 @@ fn registration(id: &str) -> Registration {
         version: String::new(),
         zone: String::new(),
         address: String::new(),
-        labels: BTreeMap::new(),
-        components: Vec::new(),
+        labels: Pairs::default(),
+        components: Arc::default(),
         declared_spec: None,
         lease_ttl: Duration::from_secs(600),
         lifecycle: Lifecycle::Ready,
