@@ -20,6 +20,7 @@ pub mod lifecycle;
 pub mod loading;
 mod member;
 pub mod names;
+pub mod pairs;
 pub mod past;
 pub mod query;
 pub mod reading;
@@ -433,7 +434,7 @@ impl Handle {
         incarnation: u64,
         token: &TokenHash,
         opening: Opening,
-    ) -> Result<Session> {
+    ) -> Result<(Session, Arc<Instance>)> {
         let mut state = self.shared.state.write();
         let refused = |refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str());
         let member =

@@ -3,7 +3,8 @@
 //!
 //! Every open stream holds a buffer for each direction. With tonic's default of 8 KiB each, ten
 //! thousand sessions that say a few bytes every few seconds would hold 160 MiB. Larger messages let a
-//! buffer grow to what they need.
+//! buffer grow to what they need, and the next one lets that go: a buffer whose bytes somebody else still
+//! holds is not used again. Here that is who reads, and `guard::answers` where we write.
 //!
 //! What comes is weighed before it is unfolded, and bytes that are no message are an error of the caller.
 
@@ -19,8 +20,10 @@ use tonic::{
 use super::{status::status, weigh};
 use crate::error::{Error, Kind, Reason};
 
-/// What a buffer holds before it grows, in bytes: some dozens of heartbeats, or most requests.
-const BUFFER: usize = 512;
+/// What a buffer holds before it grows, in bytes: some heartbeats.
+const BUFFER: usize = 64;
+/// Messages from here on are not small, in bytes: with the next one their buffer is let go.
+const NOT_SMALL: usize = 256;
 /// A message that fills this much of a buffer is sent before the next one is encoded, in bytes.
 const SEND_FROM: usize = 32 * 1024;
 
@@ -60,6 +63,11 @@ pub trait Outgoing {
 
 impl<T: Message> Outgoing for T {
     fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        // At once what it takes, or room for some small ones: it would grow by doubling.
+        let length = self.encoded_len();
+        if buffer.chunk_mut().len() < length {
+            buffer.reserve(length.max(BUFFER));
+        }
         self.encode(buffer).map_err(|cause| Status::internal(cause.to_string()))
     }
 }
@@ -113,13 +121,17 @@ where
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        Weighed(PhantomData)
+        Weighed { held: Bytes::new(), of: PhantomData }
     }
 }
 
 /// Decodes what is not too heavy.
-#[derive(Clone, Copy, Debug)]
-pub struct Weighed<U>(PhantomData<U>);
+#[derive(Clone, Debug)]
+pub struct Weighed<U> {
+    /// The last message, where it was not small, so that its buffer is not used again.
+    held: Bytes,
+    of: PhantomData<U>,
+}
 
 impl<U: Message + Name + Default> Decoder for Weighed<U> {
     type Item = U;
@@ -131,7 +143,14 @@ impl<U: Message + Name + Default> Decoder for Weighed<U> {
             let message = format!("message has more than {} parts; send less at once", weigh::MOST);
             return Err(status(&Error::new(Kind::ResourceExhausted, Reason::MessageTooLarge, message)));
         }
-        match U::decode(buffer) {
+        self.held = Bytes::new();
+        let message = if buffer.remaining() < NOT_SMALL {
+            U::decode(buffer)
+        } else {
+            self.held = buffer.copy_to_bytes(buffer.remaining());
+            U::decode(&*self.held)
+        };
+        match message {
             Ok(message) => Ok(Some(message)),
             Err(wrong) => Err(status(&Error::field("message", format!("{UNREADABLE}{wrong}")))),
         }

@@ -10,6 +10,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -33,7 +34,7 @@ use crate::{
         Handle,
         refusal::why_removed,
         session::{Closing, Opening, Session},
-        snapshot::Tombstone,
+        snapshot::{Instance, Tombstone},
     },
     guard::caller::Caller,
     time::Clock,
@@ -93,7 +94,7 @@ pub async fn open(
         }
         _ => return Err(Error::field("open", "is missing; it must be the first message")),
     };
-    let (session, session_token) = match how {
+    let ((session, instance), session_token) = match how {
         pb::open_session::How::Register(wire) => {
             let registered = enrolment.register("open.register", wire, caller.as_ref()).await?;
             (take_up_registered(enrolment, &registered)?, registered.session_token)
@@ -102,10 +103,14 @@ pub async fn open(
             (resume(enrolment, wire, caller.as_ref(), Opening::Resumed)?, String::new())
         }
     };
-    Ok(SessionStream::new(enrolment.fleet().clone(), session, session_token, inbound, caller, clock))
+    let opened = opened(enrolment.fleet(), &instance, session_token);
+    Ok(SessionStream::new(enrolment.fleet().clone(), session, opened, inbound, caller, clock))
 }
 
-fn take_up_registered(enrolment: &Enrolment, registered: &pb::RegisterResponse) -> Result<Session> {
+fn take_up_registered(
+    enrolment: &Enrolment,
+    registered: &pb::RegisterResponse,
+) -> Result<(Session, Arc<Instance>)> {
     let wire = registered.instance.as_ref().and_then(|registered| {
         let pb::Registration { service, instance_id, .. } = registered.registration.as_ref()?;
         let (service, instance_id) = (service.clone(), instance_id.clone());
@@ -120,7 +125,7 @@ fn resume(
     wire: pb::ResumeSession,
     caller: Option<&Caller>,
     opening: Opening,
-) -> Result<Session> {
+) -> Result<(Session, Arc<Instance>)> {
     let pb::ResumeSession { instance: named, session_token } = wire;
     let mut fields = Fields::default();
     let named = parse::incarnation(&mut fields, "open.resume.instance", named);
@@ -129,8 +134,20 @@ fn resume(
     enrolment.fleet().open_session(&key, incarnation, &token, opening)
 }
 
+/// What a session begins with.
+fn opened(fleet: &Handle, instance: &Instance, session_token: String) -> pb::SessionOpened {
+    let registration = &instance.registration;
+    pb::SessionOpened {
+        instance: Some(instance::instance(instance)),
+        session_token,
+        lease_ttl: Some(convert::duration(registration.lease_ttl)),
+        heartbeat_interval: Some(convert::duration(registration.heartbeat_interval())),
+        boot_epoch: fleet.boot_epoch().to_owned(),
+    }
+}
+
 /// A leave that is being written.
-type Leaving = Pin<Box<dyn Future<Output = Result<std::sync::Arc<Tombstone>>> + Send>>;
+type Leaving = Pin<Box<dyn Future<Output = Result<Arc<Tombstone>>> + Send>>;
 
 /// The stream of answers of one session. Dropping it closes the session; the lease runs on.
 pub struct SessionStream {
@@ -175,26 +192,17 @@ impl SessionStream {
     fn new(
         fleet: Handle,
         session: Session,
-        session_token: String,
+        opened: pb::SessionOpened,
         inbound: Streaming<pb::AttachRequest>,
         caller: Option<Caller>,
         clock: Clock,
     ) -> Self {
-        let registration = &session.instance.registration;
-        let opened = pb::SessionOpened {
-            instance: Some(instance::instance(&session.instance)),
-            session_token,
-            lease_ttl: Some(convert::duration(registration.lease_ttl)),
-            heartbeat_interval: Some(convert::duration(registration.heartbeat_interval())),
-            boot_epoch: fleet.boot_epoch().to_owned(),
-        };
-        let mut ready = VecDeque::with_capacity(1);
-        ready.push_back(response(pb::attach_response::Message::Opened(opened)));
+        let ready = VecDeque::from([response(pb::attach_response::Message::Opened(opened))]);
         Self {
             inbound,
             ready,
             acknowledge: None,
-            endings: Endings::new(session.closing.clone(), caller.map(|caller| caller.connection.closing)),
+            endings: Endings::new(caller.map(|caller| caller.connection.closing)),
             leaving: None,
             silence: Box::pin(sleep(session.lease.ttl())),
             second_chance: true,
@@ -224,6 +232,15 @@ impl SessionStream {
             }
         }
         Ok(true)
+    }
+
+    fn next_ready(&mut self) -> Option<pb::AttachResponse> {
+        let next = self.ready.pop_front()?;
+        if self.ready.is_empty() {
+            // The first message is the only one for most of a session's life, and the largest.
+            self.ready = VecDeque::new();
+        }
+        Some(next)
     }
 
     fn accept(&mut self, wire: pb::AttachRequest) -> Result<(), Ended> {
@@ -275,7 +292,8 @@ impl SessionStream {
         if self.leaving.is_some() {
             return None;
         }
-        let Poll::Ready(ending) = self.endings.poll(cx) else { return None };
+        let registry = &mut self.held.session.closing;
+        let Poll::Ready(ending) = self.endings.poll(registry, cx) else { return None };
         self.ended = true;
         Some(Ok(match ending {
             Ending::Registry(why) => closed(&why),
@@ -330,7 +348,7 @@ impl Stream for SessionStream {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Some(ready) = this.ready.pop_front() {
+        if let Some(ready) = this.next_ready() {
             return Poll::Ready(Some(Ok(ready)));
         }
         // A client that never pauses must hear that its session ends all the same.
@@ -353,7 +371,7 @@ impl Stream for SessionStream {
                 acknowledgement,
             )))));
         }
-        if let Some(ready) = this.ready.pop_front() {
+        if let Some(ready) = this.next_ready() {
             return Poll::Ready(Some(Ok(ready)));
         }
         if let Some(ending) = this.ending.take() {

@@ -54,6 +54,7 @@ impl Runner {
                 let Outcome { state, message, details } = outcome;
                 // What was never asked took no time to answer.
                 let response_time = (found != Found::Refused).then_some(took);
+                let details = details.into_iter().collect();
                 let report = Report { component: job.component, state, message, response_time, details };
                 // Dropped where the instance is gone meanwhile: nobody is left to whom it matters.
                 fleet.checked(&job.key, job.incarnation, report);
@@ -149,7 +150,8 @@ mod tests {
     fn job(host: &str, peer: &str) -> Job {
         let mut it = instance(0, 1, peer);
         let registration = Arc::get_mut(&mut it.registration).unwrap();
-        registration.components[0].check.as_mut().unwrap().host = Host::parse(host).unwrap();
+        Arc::make_mut(&mut registration.components)[0].check.as_mut().unwrap().host =
+            Host::parse(host).unwrap();
         let mut schedule = Schedule::default();
         schedule.follow(Mono::default(), &it);
         schedule.due(Mono::default() + Duration::from_secs(20));

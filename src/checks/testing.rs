@@ -1,7 +1,6 @@
 //! Instances for the tests of this room.
 
 use std::{
-    collections::BTreeMap,
     num::{NonZeroU16, NonZeroU32},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -11,6 +10,7 @@ use crate::{
     fleet::{
         lifecycle::Lifecycle,
         names::{ComponentName, InstanceId, InstanceKey, ServiceName},
+        pairs::Pairs,
         registration::{ActiveCheck, Capability, Component, Registration},
         snapshot::Instance,
     },
@@ -52,7 +52,7 @@ pub(super) fn instance(number: usize, components: usize, peer: &str) -> Instance
             version: String::new(),
             zone: String::new(),
             address: String::new(),
-            labels: BTreeMap::new(),
+            labels: Pairs::default(),
             components: (0..components).map(component).collect(),
             declared_spec: None,
             lease_ttl: Duration::from_secs(15),

@@ -13,6 +13,7 @@ use super::{
     lifecycle::Lifecycle,
     member::{Member, Protection},
     names::{InstanceId, ServiceName},
+    registration::{Component, Registration},
     snapshot::{Service, ServiceProtection, SpecSource, Transition},
     spec::Spec,
 };
@@ -23,6 +24,9 @@ use crate::health::{
 
 /// Changes of health that are kept for each service.
 pub const TRANSITIONS_KEPT: usize = 256;
+
+/// Different components of the instances of a service that are known at once, to be shared: a few versions.
+const SHARED: usize = 4;
 
 /// A place among the instances that are not healthy: how serious it is, and who.
 pub(super) type Trouble = (u8, InstanceId);
@@ -49,6 +53,9 @@ pub(super) struct Group {
     /// The health as which the whole fleet's counts have it; None while they do not.
     pub(super) tallied: Option<State>,
     declared: Declarations,
+    // What its last instances declared as their components, the newest last: the instances of a service
+    // mostly declare the same, and share it.
+    components: Vec<Arc<[Component]>>,
     effective: (Arc<Spec>, SpecSource),
     counts: Counts,
     // Instances that are not healthy, by seriousness: the worst one names the service's cause.
@@ -125,6 +132,7 @@ impl Group {
             circle: Arc::default(),
             tallied: None,
             declared: Declarations::default(),
+            components: Vec::new(),
             effective: (Arc::default(), SpecSource::Default),
             counts: Counts::default(),
             troubled: BTreeSet::new(),
@@ -222,6 +230,22 @@ impl Group {
         &self.effective.0
     }
 
+    /// The same registration, which shares what others of the service registered alike.
+    pub(super) fn share(&mut self, mut registration: Arc<Registration>) -> Arc<Registration> {
+        let own = Arc::make_mut(&mut registration);
+        own.key.service = self.name.clone();
+        match self.components.iter().find(|known| **known == own.components) {
+            Some(known) => own.components = Arc::clone(known),
+            None => {
+                if self.components.len() == SHARED {
+                    self.components.remove(0);
+                }
+                self.components.push(Arc::clone(&own.components));
+            }
+        }
+        registration
+    }
+
     /// Puts a member in its place, and what it declares with it; answers whom it replaces.
     pub(super) fn put(&mut self, member: Member) -> (Option<Member>, Needs) {
         let id = member.registration.key.id.clone();
@@ -287,6 +311,30 @@ impl Group {
                 began,
                 ends,
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::testing::{key, registration, start};
+
+    #[test]
+    fn instances_share_the_components_that_they_registered_alike() {
+        let one = registration(&key("orders", "i-1"));
+        let mut group = Group::new(one.key.service.clone(), start().wall);
+        let of_version = |version: usize| {
+            let mut registration = registration(&key("orders", &format!("i-{version}")));
+            Arc::make_mut(&mut registration.components)[0].kind = format!("kind-{version}");
+            Arc::new(registration)
+        };
+        for version in 0..10 * SHARED {
+            let (first, second) =
+                (group.share(of_version(version)).components.clone(), group.share(of_version(version)));
+            assert!(Arc::ptr_eq(&first, &second.components));
+            assert_eq!(second.components, of_version(version).components, "its own, and no other's");
+            assert!(group.components.len() <= SHARED);
         }
     }
 }

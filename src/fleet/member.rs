@@ -2,17 +2,17 @@
 //! follows for the instance. Rules of one instance only; `state` keeps the fleet consistent.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use super::{
     agenda::Place,
     lease::Lease,
     lifecycle::Lifecycle,
+    pairs::Pairs,
     registration::Registration,
     session::Closing,
     snapshot::{ComponentHealth, Instance, Revision},
@@ -39,7 +39,7 @@ pub struct Report {
     /// How long the check took.
     pub response_time: Option<Duration>,
     /// Figures of the check.
-    pub details: BTreeMap<String, String>,
+    pub details: Pairs,
 }
 
 /// A registered instance.
@@ -88,7 +88,15 @@ pub(super) struct Protection {
 #[derive(Debug)]
 pub(super) struct OpenSession {
     pub(super) id: u64,
-    pub(super) close: watch::Sender<Option<Closing>>,
+    pub(super) close: oneshot::Sender<Closing>,
+}
+
+impl OpenSession {
+    /// Tells its stream why it ends.
+    pub(super) fn close(self, why: Closing) {
+        // A stream that is gone already needs no reason.
+        drop(self.close.send(why));
+    }
 }
 
 /// A component of a member.
@@ -100,7 +108,7 @@ struct PartState {
     /// What was said when it became, or stayed, as it is. Empty while it is healthy.
     reason: String,
     /// Shared with every snapshot that was taken of it: copying them would be most of the price of one.
-    details: Arc<BTreeMap<String, String>>,
+    details: Pairs,
     last_response_time: Option<Duration>,
     reported: Option<Now>,
     /// Nothing was heard of it for too long; the next report ends that.
@@ -238,7 +246,7 @@ impl Member {
             let (from, flapped) = (part.verdict.state, part.tracker.is_flapping());
             let to = part.tracker.report(state, response_time);
             part.message = message;
-            part.details = Arc::new(details);
+            part.details = details;
             part.last_response_time = response_time;
             part.reported = Some(now);
             part.silent = false;
@@ -403,7 +411,7 @@ impl PartState {
             verdict: Verdict::new(State::Unknown, "no report yet"),
             message: String::new(),
             reason: String::new(),
-            details: Arc::default(),
+            details: Pairs::default(),
             last_response_time: None,
             reported: None,
             silent: false,
@@ -440,7 +448,7 @@ impl PartState {
             health: self.verdict.clone(),
             reported: self.tracker.last(),
             message: self.message.clone(),
-            details: Arc::clone(&self.details),
+            details: self.details.clone(),
             consecutive_failures: self.tracker.consecutive_failures(),
             average_response_time: self.tracker.average_response_time(),
             last_response_time: self.last_response_time,

@@ -193,7 +193,8 @@ mod tests {
     fn register(fleet: &mut Fleet, key: &InstanceKey) {
         let mut registration = registration(key);
         let database = registration.components[0].clone();
-        registration.components.push(Component { name: ComponentName::parse("disk").unwrap(), ..database });
+        let disk = Component { name: ComponentName::parse("disk").unwrap(), ..database };
+        registration.components = registration.components.iter().cloned().chain([disk]).collect();
         register_as(&mut fleet.state, fleet.now, registration);
     }
 

@@ -29,6 +29,7 @@ use super::{
     lifecycle::Lifecycle,
     member::Birth,
     names::{ComponentName, InstanceId, InstanceKey, ServiceName},
+    pairs::Pairs,
     registration::{Capability, Component, Registration},
     snapshot::{Removal, Subject, Tombstone, Transition},
     spec::{Budget, Limit, Need, Objectives, Quantity, Spec},
@@ -90,8 +91,8 @@ struct InstanceRecord<'a> {
     zone: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     address: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: Cow<'a, BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    labels: Pairs,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     components: Vec<ComponentRecord<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,7 +244,7 @@ pub(super) fn encode_instance(birth: &Birth) -> Result<bytes::Bytes> {
             version_label: version.into(),
             zone: zone.into(),
             address: address.into(),
-            labels: Cow::Borrowed(labels),
+            labels: labels.clone(),
             components: components.iter().map(component_record).collect(),
             declared_spec: declared_spec.as_deref().map(spec_record),
             lease_ttl_ms: millis(*lease_ttl),
@@ -369,13 +370,13 @@ pub(super) fn decode_instance(entry: &Entry) -> Result<Birth> {
         .components
         .into_iter()
         .map(|component| component_of(store_key, component))
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<_>>()?;
     let registration = Registration {
         key: key_of(store_key, &stored.service, &stored.id)?,
         version: stored.version_label.into_owned(),
         zone: stored.zone.into_owned(),
         address: stored.address.into_owned(),
-        labels: stored.labels.into_owned(),
+        labels: stored.labels,
         components,
         declared_spec: stored.declared_spec.map(|spec| spec_of(store_key, spec).map(Arc::new)).transpose()?,
         lease_ttl: Duration::from_millis(stored.lease_ttl_ms),
@@ -564,8 +565,8 @@ mod tests {
             version: "1.2.3".to_owned(),
             zone: "eu-1".to_owned(),
             address: "127.0.0.1:7001".to_owned(),
-            labels: [("team".to_owned(), "checkout".to_owned())].into(),
-            components: vec![component("database", &[]), component("cache", &[0])],
+            labels: [("team".to_owned(), "checkout".to_owned())].into_iter().collect(),
+            components: [component("database", &[]), component("cache", &[0])].into(),
             declared_spec: Some(Arc::new(spec)),
             lease_ttl: Duration::from_millis(15_001),
             lifecycle: Lifecycle::Ready,

@@ -1,10 +1,11 @@
 //! What an instance says of itself when it registers: plain, checked values.
 
-use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use super::{
     lifecycle::Lifecycle,
-    names::{ComponentName, ENTRY, InstanceKey},
+    names::{ComponentName, InstanceKey},
+    pairs::Pairs,
     spec::Spec,
 };
 use crate::{
@@ -104,9 +105,9 @@ pub struct Registration {
     /// Where others reach it.
     pub address: String,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Pairs,
     /// Its components, as declared.
-    pub components: Vec<Component>,
+    pub components: Arc<[Component]>,
     /// What its version declares its service to need.
     pub declared_spec: Option<Arc<Spec>>,
     /// How long its lease lives without a message.
@@ -123,7 +124,6 @@ impl Registration {
 
     /// Bytes that it holds, roughly.
     pub(super) fn weight(&self) -> usize {
-        let labels = self.labels.iter().map(|(key, value)| ENTRY + key.len() + value.len()).sum::<usize>();
         let components = self.components.iter().map(|component| {
             let check = component.check.as_ref().map_or(0, |check| check.weight());
             size_of::<Component>()
@@ -132,7 +132,7 @@ impl Registration {
                 + check
         });
         let declared = self.declared_spec.as_ref().map_or(0, |spec| spec.weight());
-        size_of::<Self>() + self.address.len() + labels + components.sum::<usize>() + declared
+        size_of::<Self>() + self.address.len() + self.labels.weight() + components.sum::<usize>() + declared
     }
 
     /// Position of a component.

@@ -40,7 +40,10 @@ impl Filter {
     fn takes(&self, member: &Member) -> bool {
         self.lifecycle.is_none_or(|wanted| wanted == member.lifecycle())
             && self.health.is_none_or(|wanted| wanted == member.health().state)
-            && self.labels.iter().all(|(key, value)| member.registration.labels.get(key) == Some(value))
+            && self
+                .labels
+                .iter()
+                .all(|(key, value)| member.registration.labels.get(key) == Some(value.as_str()))
     }
 }
 

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
-use super::{
-    lease::Lease,
-    snapshot::{Instance, Tombstone},
-};
+use super::{lease::Lease, registration::Registration, snapshot::Tombstone};
 
 /// Why the registry ends a session.
 #[derive(Clone, Debug)]
@@ -34,10 +31,19 @@ pub enum Opening {
 pub struct Session {
     /// Tells sessions of one instance apart.
     pub id: u64,
-    /// The instance when the session opened.
-    pub instance: Arc<Instance>,
+    /// Whose it is.
+    pub instance: Incarnation,
     /// Its lease, to be touched at every message.
     pub lease: Arc<Lease>,
-    /// Set when the registry ends the session.
-    pub closing: watch::Receiver<Option<Closing>>,
+    /// Told when the registry ends the session.
+    pub closing: oneshot::Receiver<Closing>,
+}
+
+/// One life of an instance.
+#[derive(Debug)]
+pub struct Incarnation {
+    /// What it registered.
+    pub registration: Arc<Registration>,
+    /// Which life of its id this is.
+    pub incarnation: u64,
 }

@@ -1,14 +1,14 @@
 //! What the fleet looks like at one moment: values that readers and watchers keep, without any lock.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
     lifecycle::Lifecycle,
-    names::{ENTRY, InstanceKey, ServiceName},
+    names::{InstanceKey, ServiceName},
+    pairs::Pairs,
     registration::{Component, Registration},
     spec::Spec,
 };
@@ -74,7 +74,7 @@ pub struct ComponentHealth {
     /// Message of the last report.
     pub message: String,
     /// Figures of the last report.
-    pub details: Arc<BTreeMap<String, String>>,
+    pub details: Pairs,
     /// How many reports in a row were not healthy.
     pub consecutive_failures: u32,
     /// Average of the response times.
@@ -93,8 +93,7 @@ pub struct ComponentHealth {
 
 impl ComponentHealth {
     fn weight(&self) -> usize {
-        let details = self.details.iter().map(|(key, value)| ENTRY + key.len() + value.len()).sum::<usize>();
-        size_of::<Self>() + self.health.cause.len() + self.message.len() + details
+        size_of::<Self>() + self.health.cause.len() + self.message.len() + self.details.weight()
     }
 }
 

@@ -255,14 +255,15 @@ impl State {
             .groups
             .entry(key.service.clone())
             .or_insert_with(|| Group::new(key.service.clone(), now.wall));
+        let birth = Birth { registration: group.share(birth.registration), ..birth };
         let member = Member::new(birth, now);
         let ends = now.mono + member.lease.ttl();
         let standing = Standing::of(&member);
         let (mut before, needs) = group.put(member);
         if let Some(old) = &mut before {
             forget_due(&mut self.agenda, old);
-            if let Some(session) = &old.session {
-                session.close.send_replace(Some(Closing::StaleIncarnation));
+            if let Some(session) = old.session.take() {
+                session.close(Closing::StaleIncarnation);
                 self.sessions -= 1;
             }
         } else {
@@ -291,8 +292,8 @@ impl State {
         self.waves.forget(&key);
         self.settle_protection(&key);
         self.instances -= 1;
-        if let Some(session) = &member.session {
-            session.close.send_replace(Some(Closing::Removed(Arc::clone(&grave.tombstone))));
+        if let Some(session) = member.session.take() {
+            session.close(Closing::Removed(Arc::clone(&grave.tombstone)));
             self.sessions -= 1;
         }
         if service_remains {

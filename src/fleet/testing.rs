@@ -1,7 +1,6 @@
 //! A fleet for the tests of this room: the state alone, with the time in the test's hands.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
@@ -14,6 +13,7 @@ use super::{
     lifecycle::Lifecycle,
     member::{Birth, Report},
     names::{ComponentName, InstanceId, InstanceKey, ServiceName},
+    pairs::Pairs,
     registration::{Capability, Component, Registration},
     snapshot::{Removal, Tombstone},
     state::{Claim, Grave, Limits, Pending, State},
@@ -41,8 +41,8 @@ pub(super) fn registration(key: &InstanceKey) -> Registration {
         version: "1.0.0".into(),
         zone: String::new(),
         address: "127.0.0.1:7001".into(),
-        labels: BTreeMap::new(),
-        components: vec![Component {
+        labels: Pairs::default(),
+        components: [Component {
             name: ComponentName::parse("database").unwrap(),
             kind: String::new(),
             essential: true,
@@ -51,7 +51,8 @@ pub(super) fn registration(key: &InstanceKey) -> Registration {
             report_interval: Duration::from_secs(600),
             thresholds: Thresholds { fail: once, pass: once },
             check: None,
-        }],
+        }]
+        .into(),
         declared_spec: None,
         lease_ttl: Duration::from_secs(15),
         lifecycle: Lifecycle::Ready,
@@ -141,7 +142,7 @@ pub(super) fn report(of: Reported) -> Vec<Report> {
         state: of,
         message: format!("{of:?}"),
         response_time: None,
-        details: BTreeMap::new(),
+        details: Pairs::default(),
     }]
 }
 

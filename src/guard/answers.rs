@@ -41,6 +41,8 @@ const IN_ALL: usize = 256 * 1024 * 1024;
 const COUNTED: usize = 4 * 1024;
 /// Smaller pieces are never refused, so that no load takes signs of life and questions for health along.
 const REFUSED: usize = 64 * 1024;
+/// Smaller pieces leave a buffer behind that may stay.
+const HELD: usize = 256;
 /// When it is worth to call again.
 const COME_BACK: Duration = Duration::from_secs(5);
 /// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
@@ -210,7 +212,10 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(response) = ready!(Pin::new(&mut self.inner).poll(cx));
         let (shape, answers) = (self.shape, self.answers.clone());
-        Poll::Ready(Ok(response.map(|inner| Counted { inner: Some(inner), shape, answers })))
+        Poll::Ready(Ok(response.map(|inner| {
+            let held = Bytes::new();
+            Counted { inner: Some(inner), held, shape, answers }
+        })))
     }
 }
 
@@ -219,6 +224,9 @@ where
 pub struct Counted<B> {
     // None once it was refused: what made it is let go at once.
     inner: Option<B>,
+    // The last piece of a stream, where it was not small: what made it does not use its buffer again, and
+    // has let it go once this does.
+    held: Bytes,
     shape: Shape,
     answers: Answers,
 }
@@ -243,9 +251,11 @@ where
             Ok(data) => data,
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
+        let holds = self.shape == Shape::Stream && data.len() >= HELD;
+        self.held = if holds { data.clone() } else { Bytes::new() };
         let frame = self.answers.count(data, self.shape).map(Frame::data);
         Poll::Ready(Some(Ok(frame.unwrap_or_else(|| {
-            self.inner = None;
+            (self.inner, self.held) = (None, Bytes::new());
             Frame::trailers(refusal())
         }))))
     }
@@ -284,6 +294,47 @@ mod tests {
         drop(part);
         assert!(answers.count(piece(REFUSED), Shape::Stream).is_some());
         assert_eq!((answers.0.bytes.load(Ordering::Acquire), all.0.load(Ordering::Acquire)), (0, 0));
+    }
+
+    /// Makes its pieces in one buffer, as an encoder does.
+    struct Buffered(bytes::BytesMut, Vec<usize>);
+
+    impl Body for Buffered {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let Some(length) = self.1.pop() else { return Poll::Ready(None) };
+            self.0.reserve(length);
+            self.0.extend_from_slice(&vec![0; length]);
+            Poll::Ready(Some(Ok(Frame::data(self.0.split().freeze()))))
+        }
+    }
+
+    #[test]
+    fn what_a_large_piece_of_a_stream_was_made_in_is_let_go_with_the_next() {
+        // An unary answer has one piece: nothing is gained by holding it.
+        for (shape, let_go) in [(Shape::Stream, true), (Shape::Unary, false)] {
+            let inner = Some(Buffered(bytes::BytesMut::new(), vec![8, COUNTED * 4]));
+            let answers = AllAnswers::default().connection();
+            let mut body = Counted { inner, held: Bytes::new(), shape, answers };
+            let mut next = || {
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                match Pin::new(&mut body).poll_frame(&mut cx) {
+                    Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
+                    other => panic!("no piece: {other:?}"),
+                }
+            };
+            drop(next());
+            let small = next();
+            assert_eq!(small.len(), 8);
+            drop(body);
+            let made_in = small.try_into_mut().unwrap().capacity();
+            assert_eq!(made_in < HELD, let_go, "{shape:?}: made in {made_in} bytes");
+        }
     }
 
     #[test]

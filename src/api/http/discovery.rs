@@ -126,8 +126,8 @@ fn group(instance: &Instance) -> TargetGroup {
     .into_iter()
     .map(|(name, value)| (format!("__meta_seaworthy_{name}"), value))
     .collect();
-    for (name, value) in &registration.labels {
-        labels.insert(format!("__meta_seaworthy_label_{}", label_name(name)), value.clone());
+    for (name, value) in registration.labels.iter() {
+        labels.insert(format!("__meta_seaworthy_label_{}", label_name(name)), value.to_owned());
     }
     TargetGroup { targets: vec![registration.address.clone()], labels }
 }

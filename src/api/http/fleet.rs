@@ -114,7 +114,7 @@ fn part(declared: &Component, health: &ComponentHealth) -> Value {
         "status": health.health.state.as_str(),
         "cause": health.health.cause,
         "message": health.message,
-        "details": &*health.details,
+        "details": health.details,
         "consecutive_failures": health.consecutive_failures,
         "flapping": health.flapping,
         "average_response_seconds": health.average_response_time.map(|time| time.as_secs_f64()),

@@ -1,12 +1,6 @@
 //! Registrations.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    num::NonZeroU32,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{Fields, active_check::active_check, bounded_duration, spec::spec, within};
 use crate::{
@@ -17,6 +11,7 @@ use crate::{
         self, Claim,
         lifecycle::Lifecycle,
         names::{ComponentName, InstanceId, InstanceKey, Invalid, ServiceName},
+        pairs::Pairs,
         registration::{
             Capability, Component, HEARTBEATS_PER_LEASE, MAX_COMPONENTS, MAX_LABEL_KEY, MAX_LABEL_VALUE,
             MAX_LABELS, MAX_LEASE_TTL, MIN_LEASE_TTL, Registration, component_cycle,
@@ -176,10 +171,10 @@ fn checked_address(address: String) -> Result<String, Invalid> {
     }
 }
 
-fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> BTreeMap<String, String> {
+fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> Pairs {
     if wire.len() > MAX_LABELS {
         fields.wrong(path, format!("has {} labels; {MAX_LABELS} are the most", wire.len()));
-        return BTreeMap::new();
+        return Pairs::default();
     }
     for (key, value) in &wire {
         let entry = || format!("{path}[{:?}]", key.chars().take(MAX_LABEL_KEY).collect::<String>());
@@ -199,10 +194,10 @@ fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> BTr
     wire.into_iter().collect()
 }
 
-fn components(fields: &mut Fields, path: &str, given: &Given, wire: Vec<pb::Component>) -> Vec<Component> {
+fn components(fields: &mut Fields, path: &str, given: &Given, wire: Vec<pb::Component>) -> Arc<[Component]> {
     if wire.len() > MAX_COMPONENTS {
         fields.wrong(path, format!("has {} components; {MAX_COMPONENTS} are the most", wire.len()));
-        return Vec::new();
+        return Arc::default();
     }
     let names: Vec<String> = wire.iter().map(|component| component.name.clone()).collect();
     let mut found = Vec::with_capacity(wire.len());
@@ -223,7 +218,7 @@ fn components(fields: &mut Fields, path: &str, given: &Given, wire: Vec<pb::Comp
             );
         }
     }
-    found
+    found.into()
 }
 
 fn component(

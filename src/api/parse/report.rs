@@ -1,6 +1,6 @@
 //! Health reports.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::{Fields, duration, printable, within};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     fleet::{
         Report,
         lifecycle::Lifecycle,
+        pairs::Pairs,
         registration::{MAX_COMPONENTS, Registration},
     },
     health::component::Reported,
@@ -90,14 +91,10 @@ fn report(
     Some(Report { component: position?, state: state?, message: cut(&message), response_time, details })
 }
 
-fn checked_details(
-    fields: &mut Fields,
-    path: &str,
-    wire: HashMap<String, String>,
-) -> BTreeMap<String, String> {
+fn checked_details(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> Pairs {
     if wire.len() > MAX_DETAILS {
         fields.wrong(path, format!("has {} entries; {MAX_DETAILS} are the most", wire.len()));
-        return BTreeMap::new();
+        return Pairs::default();
     }
     let too_long = |(key, value): &(&String, &String)| {
         key.is_empty() || key.len() > MAX_DETAIL_KEY || value.len() > MAX_DETAIL_VALUE

@@ -1,15 +1,19 @@
 //! What ends a session from this side: the registry, or the connection.
 //!
 //! A session looks at this several times for each message, ten thousands of times a second over all
-//! sessions, and almost always nothing has changed. So it asks the two channels only when one of them
-//! changed, or when nobody would be woken by a change. Not here: what is said then.
+//! sessions, and almost always nothing has changed. So it asks the connection only when that changed, or
+//! when nobody would be woken by a change; the registry has a channel for each session, which costs next
+//! to nothing to ask. Not here: what is said then.
 
 use std::{
     pin::Pin,
     task::{Context, Poll, Waker},
 };
 
-use tokio::{sync::watch, task::coop};
+use tokio::{
+    sync::{oneshot, watch},
+    task::coop,
+};
 
 use crate::fleet::session::Closing;
 
@@ -24,26 +28,53 @@ pub(super) enum Ending {
 
 /// Waits for the end of a session.
 pub(super) struct Endings {
-    waiting: Pin<Box<dyn Future<Output = Ending> + Send>>,
-    registry: watch::Receiver<Option<Closing>>,
-    connection: Option<watch::Receiver<bool>>,
+    /// None: there is no connection to wait for.
+    connection: Option<Goodbye>,
+}
+
+/// Waits for the end of a connection.
+struct Goodbye {
+    waiting: Pin<Box<dyn Future<Output = ()> + Send>>,
+    closing: watch::Receiver<bool>,
     /// Who is woken by a change.
     woken: Option<Waker>,
 }
 
 impl Endings {
-    /// Listens to the registry and, where there is one, to the connection.
-    pub(super) fn new(
-        registry: watch::Receiver<Option<Closing>>,
-        connection: Option<watch::Receiver<bool>>,
-    ) -> Self {
-        let waiting = Box::pin(wait(registry.clone(), connection.clone()));
-        Self { waiting, registry, connection, woken: None }
+    /// Listens to the connection, where there is one.
+    pub(super) fn new(connection: Option<watch::Receiver<bool>>) -> Self {
+        let connection = connection.map(|closing| Goodbye {
+            waiting: Box::pin(wait(closing.clone())),
+            closing,
+            woken: None,
+        });
+        Self { connection }
     }
 
     /// Whether the session ends. Not to be polled again after it said so.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        if self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) && !self.changed() {
+    pub(super) fn poll(
+        &mut self,
+        registry: &mut oneshot::Receiver<Closing>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Ending> {
+        // A registry that let go of the session without a word ends nothing.
+        if !registry.is_terminated()
+            && let Poll::Ready(Ok(why)) = Pin::new(registry).poll(cx)
+        {
+            return Poll::Ready(Ending::Registry(why));
+        }
+        match &mut self.connection {
+            Some(connection) => connection.poll(cx).map(|()| Ending::Connection),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Goodbye {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A channel without a sender has to be looked at as well.
+        let changed = self.closing.has_changed().unwrap_or(true);
+        if !changed && self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
             return Poll::Pending;
         }
         let ending = self.waiting.as_mut().poll(cx);
@@ -51,36 +82,12 @@ impl Endings {
         self.woken = coop::has_budget_remaining().then(|| cx.waker().clone());
         ending
     }
-
-    fn changed(&self) -> bool {
-        // A channel without a sender has to be looked at as well.
-        self.registry.has_changed().unwrap_or(true)
-            || self.connection.as_ref().is_some_and(|closing| closing.has_changed().unwrap_or(true))
-    }
 }
 
-async fn wait(
-    mut registry: watch::Receiver<Option<Closing>>,
-    connection: Option<watch::Receiver<bool>>,
-) -> Ending {
-    let registry = async {
-        match registry.wait_for(Option::is_some).await {
-            Ok(closing) => closing.clone(),
-            Err(_) => None,
-        }
-    };
-    let connection = async {
-        match connection {
-            Some(mut closing) => closing.wait_for(|closing| *closing).await.is_ok(),
-            None => false,
-        }
-    };
-    tokio::select! {
-        biased;
-        Some(why) = registry => Ending::Registry(why),
-        true = connection => Ending::Connection,
+async fn wait(mut closing: watch::Receiver<bool>) {
+    if closing.wait_for(|closing| *closing).await.is_err() {
         // Nobody is left who could end it.
-        else => std::future::pending().await,
+        std::future::pending::<()>().await;
     }
 }
 
@@ -93,42 +100,45 @@ mod tests {
     #[tokio::test]
     async fn each_end_is_heard_by_whoever_polled_last() {
         for by_registry in [true, false] {
-            let (registry, registry_says) = watch::channel(None);
+            let (registry, mut registry_says) = oneshot::channel();
             let (connection, connection_says) = watch::channel(false);
-            let mut endings = Endings::new(registry_says, Some(connection_says));
+            let mut endings = Endings::new(Some(connection_says));
             let mut first = task::spawn(());
-            first.enter(|cx, _| assert_pending!(endings.poll(cx)));
-            first.enter(|cx, _| assert_pending!(endings.poll(cx)));
+            first.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
+            first.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
             // Another task goes on with it: it is the one to be woken.
             let mut second = task::spawn(());
-            second.enter(|cx, _| assert_pending!(endings.poll(cx)));
+            second.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
             assert!(!second.is_woken());
             if by_registry {
-                registry.send_replace(Some(Closing::Superseded));
+                registry.send(Closing::Superseded).unwrap();
             } else {
                 connection.send_replace(true);
             }
             assert!(second.is_woken());
-            let ending = second.enter(|cx, _| assert_ready!(endings.poll(cx)));
+            let ending = second.enter(|cx, _| assert_ready!(endings.poll(&mut registry_says, cx)));
             assert_eq!(matches!(ending, Ending::Registry(Closing::Superseded)), by_registry, "{ending:?}");
         }
     }
 
     #[tokio::test]
     async fn an_end_before_the_first_look_is_seen() {
-        let (_registry, registry_says) = watch::channel(Some(Closing::StaleIncarnation));
-        let mut endings = Endings::new(registry_says, None);
+        let (registry, mut registry_says) = oneshot::channel();
+        registry.send(Closing::StaleIncarnation).unwrap();
+        let mut endings = Endings::new(None);
         let mut task = task::spawn(());
         task.enter(|cx, _| {
-            assert!(matches!(endings.poll(cx), Poll::Ready(Ending::Registry(Closing::StaleIncarnation))));
+            let ending = assert_ready!(endings.poll(&mut registry_says, cx));
+            assert!(matches!(ending, Ending::Registry(Closing::StaleIncarnation)));
         });
     }
 
     #[tokio::test]
     async fn channels_that_are_gone_end_nothing() {
-        let mut endings = Endings::new(watch::channel(None).1, Some(watch::channel(false).1));
+        let mut registry_says = oneshot::channel().1;
+        let mut endings = Endings::new(Some(watch::channel(false).1));
         let mut task = task::spawn(());
-        task.enter(|cx, _| assert_pending!(endings.poll(cx)));
-        task.enter(|cx, _| assert_pending!(endings.poll(cx)));
+        task.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
+        task.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
     }
 }

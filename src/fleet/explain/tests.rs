@@ -1,6 +1,6 @@
 //! Explanations of a fleet in the test's hands: what is found out and what is said of it, together.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
         lifecycle::Lifecycle,
         member::Report,
         names::ComponentName,
+        pairs::Pairs,
         registration::{Capability, Component, Registration},
         spec::{Budget, Limit, Need, Quantity},
         testing::{Fleet, birth, handle, key, register_as, registration, remove},
@@ -37,18 +38,19 @@ fn component(name: &str, essential: bool, depends_on: &[usize]) -> Component {
 
 /// `api` needs `database`, which needs `disk`; nobody needs `cache`, and it is not essential.
 fn described(key: &InstanceKey) -> Registration {
-    let components = vec![
+    let components = [
         component("api", true, &[1]),
         component("database", true, &[2]),
         component("disk", false, &[]),
         component("cache", false, &[]),
-    ];
+    ]
+    .into();
     Registration { components, ..registration(key) }
 }
 
 fn says(component: usize, state: Reported, message: &str) -> Report {
     let message = message.to_owned();
-    Report { component, state, message, response_time: None, details: BTreeMap::new() }
+    Report { component, state, message, response_time: None, details: Pairs::default() }
 }
 
 fn say(fleet: &mut Fleet, key: &InstanceKey, component: usize, state: Reported, message: &str) {
@@ -365,7 +367,7 @@ async fn the_whole_fleet_is_read_in_pieces() {
         fleet.register(&key);
         let state = if number == services - 1 { Reported::Unhealthy } else { Reported::Healthy };
         let message = "gone".to_owned();
-        let report = Report { component: 0, state, message, response_time: None, details: BTreeMap::new() };
+        let report = Report { component: 0, state, message, response_time: None, details: Pairs::default() };
         fleet.state.report(fleet.now, &key, 1, vec![report], None).unwrap();
     }
     let found = handle(fleet.state).explain_fleet().await;

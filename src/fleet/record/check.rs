@@ -105,7 +105,7 @@ mod tests {
                 interval: Duration::from_secs(10),
                 timeout: Duration::from_millis(500),
             }));
-            registered.components.push(component);
+            registered.components = registered.components.iter().cloned().chain([component]).collect();
         }
         let registered = Arc::new(registered);
         let birth = birth((*registered).clone(), 1, start().wall);

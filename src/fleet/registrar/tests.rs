@@ -7,6 +7,7 @@ use tokio::time::{advance, sleep};
 
 use super::{super::*, Claim, Deleted};
 use crate::{
+    fleet::pairs::Pairs,
     store::embedded::{
         Engine,
         faults::{Fault, Faulty},
@@ -116,8 +117,8 @@ fn registration(id: &str) -> Registration {
         version: String::new(),
         zone: String::new(),
         address: String::new(),
-        labels: BTreeMap::new(),
-        components: Vec::new(),
+        labels: Pairs::default(),
+        components: Arc::default(),
         declared_spec: None,
         lease_ttl: Duration::from_secs(600),
         lifecycle: Lifecycle::Ready,
@@ -420,7 +421,7 @@ async fn a_late_copy_of_a_registration_takes_over_until_its_token_was_used() {
             handle.open_session(key, 2, token, Opening::Resumed).unwrap();
         }),
         ("a message on the session of the registration", |handle, key, token| {
-            handle.session_heard(&handle.open_session(key, 2, token, Opening::Registered).unwrap());
+            handle.session_heard(&handle.open_session(key, 2, token, Opening::Registered).unwrap().0);
         }),
     ];
     for (at, (how, uses)) in uses.into_iter().enumerate() {

@@ -221,7 +221,7 @@ impl World {
         let letter = Letter { parts: &[], lifecycle: None, proves: opening == Opening::Resumed };
         self.judge.heard(now, key, credentials, letter, opened.as_ref().err())?;
         match opened {
-            Ok(session) => {
+            Ok((session, _)) => {
                 plane.sessions.insert(stream, (from, session));
                 Ok(None)
             }
@@ -234,7 +234,7 @@ impl World {
         let Some(plane) = &mut self.plane else { return };
         let mut closed = Vec::new();
         plane.sessions.retain(|stream, (to, session)| {
-            let Some(closing) = session.closing.borrow().clone() else { return true };
+            let Ok(closing) = session.closing.try_recv() else { return true };
             plane.handle.close_session(session);
             closed.push((*stream, *to, closing));
             false

@@ -42,7 +42,7 @@ pub(super) fn slots(dice: &mut Dice) -> Vec<Slot> {
             ..registration.components[0].clone()
         };
         let all = [component("database", true), component("cache", false)];
-        registration.components = all[..dice.below(3)].to_vec();
+        registration.components = all[..dice.below(3)].into();
         Slot { registration: Arc::new(registration), current: None }
     })
     .collect()

@@ -164,7 +164,7 @@ mod tests {
             let mut fleet = Fleet::default();
             let key = key("orders", "i-1");
             fleet.register(&key);
-            let session = fleet.state.open_session(fleet.now, &key, 1).unwrap();
+            let (session, _) = fleet.state.open_session(fleet.now, &key, 1).unwrap();
             fleet.pass(Duration::from_secs(60));
             // The state is locked; a session touches its lease all the same, and waits with the rest.
             let mut noticed = beat == "before" && session.lease.touch(fleet.now.mono);

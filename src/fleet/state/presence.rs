@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use super::{Due, State};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         member::{OpenSession, Report},
         names::InstanceKey,
         refusal::Refusal,
-        session::{Closing, Session},
+        session::{Closing, Incarnation, Session},
         snapshot::Instance,
     },
     time::Now,
@@ -124,21 +124,22 @@ impl State {
         }
     }
 
-    /// Opens a session for an instance that has proved itself; one that is open is superseded.
+    /// Opens a session for an instance that has proved itself; one that is open is superseded. Answers the
+    /// instance as it is then as well.
     pub(in crate::fleet) fn open_session(
         &mut self,
         now: Now,
         key: &InstanceKey,
         incarnation: u64,
-    ) -> Result<Session> {
+    ) -> Result<(Session, Arc<Instance>)> {
         let id = self.next_session;
-        let (close, closing) = watch::channel(None);
+        let (close, closing) = oneshot::channel();
         let (mut superseded, mut was_lost) = (false, false);
         let instance = self.change(now, key, incarnation, |member| {
             member.lease.renew(now.mono);
             was_lost = member.hear(now);
             if let Some(old) = member.session.replace(OpenSession { id, close }) {
-                old.close.send_replace(Some(Closing::Superseded));
+                old.close(Closing::Superseded);
                 superseded = true;
             }
             (vec![], true)
@@ -152,7 +153,8 @@ impl State {
         }
         let lease =
             self.member(key, incarnation).map(|member| Arc::clone(&member.lease)).ok_or_else(not_found)?;
-        Ok(Session { id, instance, lease, closing })
+        let of = Incarnation { registration: Arc::clone(&instance.registration), incarnation };
+        Ok((Session { id, instance: of, lease, closing }, instance))
     }
 
     /// The stream of a session has ended. The lease runs on.
@@ -171,7 +173,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use crate::{
         fleet::{
@@ -283,7 +285,7 @@ mod tests {
         let key = key("orders", "i-1");
         let mut born = registration(&key);
         born.lease_ttl = Duration::from_secs(600);
-        born.components[0].report_interval = Duration::from_secs(10);
+        Arc::make_mut(&mut born.components)[0].report_interval = Duration::from_secs(10);
         crate::fleet::testing::register_as(&mut fleet.state, fleet.now, born);
         checked(&mut fleet.state, fleet.now, 1, Healthy);
         fleet.pass(Duration::from_secs(31));
