@@ -137,6 +137,14 @@ impl Raw {
         }
     }
 
+    /// Reads until this is so, or the server closes.
+    pub async fn until_or_end(&mut self, said: &mut Said, is_so: impl Fn(&Said) -> bool) {
+        while !is_so(said) {
+            let Ok(frame) = self.next().await else { return };
+            said.count(&frame);
+        }
+    }
+
     /// Reads until this is so.
     pub async fn until(&mut self, said: &mut Said, is_so: impl Fn(&Said) -> bool) {
         while !is_so(said) {
