@@ -32,7 +32,7 @@ use crate::{
         overview::Overview,
         proto::{
             DESCRIPTORS,
-            grpc::health::v1::health_server::HealthServer,
+            health::health_server::HealthServer,
             server::{
                 fleet_service_server::FleetServiceServer, health_service_server::HealthServiceServer,
                 system_service_server::SystemServiceServer,
