@@ -270,11 +270,11 @@ async fn connection(
         _ = close.wait_for(|close| *close) => return,
     };
     let (closing, is_closing) = watch::channel(false);
-    let answers = overview.guard.answers.connection();
+    let answers = overview.guard.answers.connection(peer.ip());
     let layers = overview.guard.layers(
         Connection { peer, closing: is_closing },
         answers.clone(),
-        overview.guard.questions.connection(),
+        overview.guard.questions.connection(peer.ip()),
     );
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
