@@ -24,13 +24,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let described = compiler.file_descriptor_set();
     fs::write(Path::new(&out).join("descriptors.bin"), described.encode_to_vec())?;
 
-    let served = protox::compile(&PROTOS[1..], ["proto"])?;
+    let served = protox::compile(PROTOS, ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".")
         .build_client(false)
         .build_transport(false)
         .emit_rerun_if_changed(false)
         .codec_path("crate::api::codec::SmallBuffers")
+        .extern_path(".grpc.health.v1", "::seaworthy_client::proto::grpc::health::v1")
         .extern_path(".seaworthy.v1", "::seaworthy_client::proto::seaworthy::v1")
         // What many are told alike is encoded once.
         .extern_path(".seaworthy.v1.WatchFleetResponse", "crate::api::codec::Encoded")

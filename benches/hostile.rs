@@ -1,7 +1,8 @@
 //! The p99 of a good client beside each kind of hostile one, against a bare tonic server with the same limits.
 //!
 //! Who does harm is a process of its own, at a fixed pace: a generator that takes a whole core would measure the
-//! scheduler. The good client is a closed loop on a connection of its own.
+//! scheduler. The good client is a closed loop on a connection of its own, with a pause after each answer: one that
+//! takes all that there is would measure itself.
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 #[allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used)]
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use spelled::{call, frame, number, stream};
+use spelled::{call, frame, message, number, stream};
 use support::{
     Result, bare, fleet,
     load::{Meter, Sample, measure},
@@ -41,6 +42,10 @@ const ARGUMENT: &str = "do-harm";
 /// Time between two bursts.
 const PACE: Duration = Duration::from_millis(5);
 const IN_FLIGHT: usize = 4;
+/// Time between an answer and the next question: the least that the timer knows.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Answers in a window below which its p99 says nothing.
+const ENOUGH: f64 = 2000.0;
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
@@ -48,7 +53,7 @@ const WATCH: &str = "/grpc.health.v1.Health/Watch";
 type Burst = fn(u32) -> Vec<u8>;
 
 /// Every kind of harm.
-const KINDS: [(&str, Burst); 10] = [
+const KINDS: [(&str, Burst); 14] = [
     ("nothing", |_| Vec::new()),
     ("rapid reset", |n| {
         let one =
@@ -77,7 +82,23 @@ const KINDS: [(&str, Burst); 10] = [
         if n == 0 { [call(1, WATCH), more].concat() } else { more }
     }),
     ("frames that say nothing", |_| frame(spelled::PRIORITY, 0, 99, &[0, 0, 0, 0, 16]).repeat(400)),
+    ("garbage", |_| vec![0xff; 1024]),
+    ("bytes beyond the window", |n| [call(stream(n), CHECK), large(stream(n), 80)].concat()),
+    ("messages that do not end", |n| {
+        (n * 4..n * 4 + 4).flat_map(|n| [call(stream(n), CHECK), large(stream(n), 1)].concat()).collect()
+    }),
+    ("answers that are not read", |n| {
+        let none = frame(spelled::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        let ask = |n| [call(stream(n), CHECK), message(stream(n), &[])].concat();
+        none.into_iter().chain((n * 20..n * 20 + 20).flat_map(ask)).collect()
+    }),
 ];
+
+/// The head of the largest message that is taken, and so many pieces of 16 KiB of it.
+fn large(stream: u32, pieces: usize) -> Vec<u8> {
+    let head = frame(spelled::DATA, 0, stream, &[0, 0, 0x40, 0, 0]);
+    [head, frame(spelled::DATA, 0, stream, &[0; 16 * 1024]).repeat(pieces)].concat()
+}
 
 fn main() -> Result<()> {
     if bare::serve_if_asked()? {
@@ -95,13 +116,26 @@ fn main() -> Result<()> {
         for &threads in &settings.threads {
             for (kind, (name, _)) in KINDS.iter().enumerate() {
                 let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-                for _ in 0..settings.rounds {
-                    ours.push(round(&fleet::start(threads).await?, kind, &settings).await?);
-                    theirs.push(round(&bare::start_limited(threads).await?, kind, &settings).await?);
+                for number in 0..settings.rounds {
+                    // Who was second is the first of the next pair: what the machine does meanwhile falls on both.
+                    for ours_is_next in [number % 2 == 0, number % 2 == 1] {
+                        if ours_is_next {
+                            ours.push(round(&fleet::start(threads).await?, kind, &settings).await?);
+                        } else {
+                            theirs.push(round(&bare::start_limited(threads).await?, kind, &settings).await?);
+                        }
+                    }
                 }
-                let p99 = |samples: &[Sample]| samples.iter().map(|one| one.p99_us).collect::<Vec<_>>();
+                let of = |samples: &[Sample], figure: fn(&Sample) -> f64| {
+                    samples.iter().map(figure).collect::<Vec<_>>()
+                };
                 let what = format!("beside {name}, {threads} server thread(s)");
-                report::line(&what, " µs", &p99(&ours), &p99(&theirs), Goal::AtMost(1.5, 1.1));
+                let line = |what: &str, unit: &str, figure, goal| {
+                    report::line(what, unit, &of(&ours, figure), &of(&theirs, figure), goal);
+                };
+                line(&what, " µs", |one| one.p99_us, Goal::AtMost(1.5, 1.1));
+                line("(median)", " µs", |one| one.p50_us, Goal::Shown);
+                line("(cores that the server kept busy)", "", |one| one.busy, Goal::Shown);
             }
         }
         Ok(())
@@ -115,7 +149,14 @@ async fn round(server: &Server, kind: usize, settings: &Settings) -> Result<Samp
     for worker in 0..IN_FLIGHT {
         workers.spawn(check(connections.nth(worker), meter.clone()));
     }
-    measure(server, settings, &meter, workers).await
+    let sample = measure(server, settings, &meter, workers).await?;
+    let answered = sample.rate * settings.window.as_secs_f64();
+    if answered < ENOUGH {
+        return Err(
+            format!("{answered:.0} answers in a window, {ENOUGH} are the least; see BENCH_SECONDS").into()
+        );
+    }
+    Ok(sample)
 }
 
 async fn check(connection: Connection, meter: Meter) -> Result<()> {
@@ -127,6 +168,7 @@ async fn check(connection: Connection, meter: Meter) -> Result<()> {
             return Err(format!("answered {:?}", answer.status()).into());
         }
         meter.answered_since(start);
+        time::sleep(PAUSE).await;
     }
     Ok(())
 }

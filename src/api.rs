@@ -39,6 +39,18 @@ pub mod proto {
         tonic::include_proto!("seaworthy.v1");
     }
 
+    /// Server stub of `grpc.health.v1`, which reads and writes as all others do.
+    #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+    #[allow(
+        clippy::clone_on_ref_ptr,
+        clippy::or_fun_call,
+        clippy::missing_errors_doc,
+        clippy::wildcard_imports
+    )]
+    pub mod health {
+        tonic::include_proto!("grpc.health.v1");
+    }
+
     /// The descriptor set, with comments, that reflection serves.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }

@@ -12,6 +12,7 @@ pub mod drain;
 pub mod questions;
 pub mod record;
 pub mod rpc;
+pub mod shares;
 
 use std::{sync::Arc, time::Duration};
 

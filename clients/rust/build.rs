@@ -13,21 +13,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut health = protox::compile([PROTOS[0]], ["proto"])?;
     health.file.retain(|file| file.package() == "grpc.health.v1");
+    // The server looks messages up by their names.
+    let named = || {
+        let mut config = tonic_prost_build::Config::new();
+        config.enable_type_names();
+        config
+    };
     tonic_prost_build::configure()
         .bytes(".")
         .build_transport(false)
         .emit_rerun_if_changed(false)
-        .compile_fds(health)?;
+        .compile_fds_with_config(health, named())?;
 
-    // The server looks messages up by their names.
-    let mut named = tonic_prost_build::Config::new();
-    named.enable_type_names();
     let api = protox::compile(&PROTOS[1..], ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".")
         .build_server(false)
         .build_transport(false)
         .emit_rerun_if_changed(false)
-        .compile_fds_with_config(api, named)?;
+        .compile_fds_with_config(api, named())?;
     Ok(())
 }

@@ -12,9 +12,12 @@ use tonic::{Request, Response, Status};
 
 use super::{
     names::{HealthName, Probe, Target},
-    proto::grpc::health::v1::{
-        HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
-        health_check_response::ServingStatus, health_server::Health,
+    proto::{
+        grpc::health::v1::{
+            HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+            health_check_response::ServingStatus,
+        },
+        health::health_server::Health,
     },
     status::answer,
     watch::{self, Watchers, Watching},

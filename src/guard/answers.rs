@@ -12,6 +12,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -29,11 +30,16 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 
-use super::rpc::{RpcId, Shape};
+use super::{
+    rpc::{RpcId, Shape},
+    shares::{Beyond, Bounds, Room, Share, Shares},
+};
 use crate::error::Reason;
 
 /// Bytes of answers that may be under way on one connection: a dozen of the largest pages.
 const PER_CONNECTION: usize = 16 * 1024 * 1024;
+/// Bytes of answers that may be under way on all connections of one peer: a quarter of what everybody has.
+const PER_PEER: usize = IN_ALL / 4;
 /// Bytes of answers that may be under way on all connections.
 const IN_ALL: usize = 256 * 1024 * 1024;
 /// Smaller pieces are not counted: all streams of a connection hold half a MiB of them, and most answers
@@ -49,13 +55,21 @@ const COME_BACK: Duration = Duration::from_secs(5);
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// The answers of all connections. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct AllAnswers(Arc<AtomicUsize>);
+#[derive(Clone, Debug)]
+pub struct AllAnswers(Shares);
 
 impl AllAnswers {
-    /// Those of one more connection.
-    pub fn connection(&self) -> Answers {
-        Answers(Arc::new(Inner { in_all: self.clone(), ..Inner::default() }))
+    /// Those of one more connection, from this address.
+    pub fn connection(&self, from: IpAddr) -> Answers {
+        let inner =
+            Inner { share: self.0.connection(from), waiting: Default::default(), turn: AtomicUsize::new(0) };
+        Answers(Arc::new(inner))
+    }
+}
+
+impl Default for AllAnswers {
+    fn default() -> Self {
+        Self(Shares::new(Bounds { connection: PER_CONNECTION, peer: PER_PEER, all: IN_ALL }))
     }
 }
 
@@ -63,10 +77,9 @@ impl AllAnswers {
 #[derive(Clone, Debug)]
 pub struct Answers(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    in_all: AllAnswers,
-    bytes: AtomicUsize,
+    share: Share,
     // Pieces of unary answers that began in this period and in the one before; which is which says the turn.
     waiting: [AtomicUsize; 2],
     turn: AtomicUsize,
@@ -92,24 +105,14 @@ impl Answers {
         if bytes.len() < COUNTED {
             return Some(bytes);
         }
-        let may_be_refused = bytes.len() >= REFUSED;
-        let (here, everywhere) = (&self.0.bytes, &self.0.in_all.0);
-        take(here, bytes.len(), PER_CONNECTION, may_be_refused)?;
-        if take(everywhere, bytes.len(), IN_ALL, may_be_refused).is_none() {
-            here.fetch_sub(bytes.len(), Ordering::AcqRel);
-            return None;
-        }
+        let beyond = if bytes.len() >= REFUSED { Beyond::Refused } else { Beyond::Taken };
+        let room = self.0.share.take(bytes.len(), beyond)?;
         let period = (shape == Shape::Unary).then(|| self.0.turn.load(Ordering::Acquire));
         if let Some(period) = period {
             self.0.waiting[period].fetch_add(1, Ordering::AcqRel);
         }
-        Some(Bytes::from_owner(Piece { bytes, answers: self.clone(), period }))
+        Some(Bytes::from_owner(Piece { bytes, answers: self.clone(), period, _room: room }))
     }
-}
-
-fn take(held: &AtomicUsize, bytes: usize, most: usize, may_be_refused: bool) -> Option<()> {
-    let more = |held: usize| Some(held + bytes).filter(|sum| !may_be_refused || *sum <= most);
-    held.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(drop)
 }
 
 /// A piece of an answer, counted until it is dropped.
@@ -117,6 +120,7 @@ struct Piece {
     bytes: Bytes,
     answers: Answers,
     period: Option<usize>,
+    _room: Room,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -127,11 +131,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let inner = &self.answers.0;
-        inner.bytes.fetch_sub(self.bytes.len(), Ordering::AcqRel);
-        inner.in_all.0.fetch_sub(self.bytes.len(), Ordering::AcqRel);
         if let Some(period) = self.period {
-            inner.waiting[period].fetch_sub(1, Ordering::AcqRel);
+            self.answers.0.waiting[period].fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
@@ -279,21 +280,25 @@ mod tests {
         vec![0; bytes].into()
     }
 
+    /// One more connection of this peer.
+    fn from(all: &AllAnswers, peer: u8) -> Answers {
+        all.connection([10, 0, 0, peer].into())
+    }
+
     #[test]
     fn large_pieces_are_refused_where_they_do_not_fit_and_small_ones_never() {
         let all = AllAnswers::default();
-        let answers = all.connection();
+        let answers = from(&all, 1);
         let held = answers.count(piece(PER_CONNECTION), Shape::Unary).unwrap();
         assert!(answers.count(piece(REFUSED), Shape::Unary).is_none());
         assert!(answers.count(piece(REFUSED - 1), Shape::Unary).is_some());
-        assert!(all.connection().count(piece(REFUSED), Shape::Unary).is_some(), "another has its own");
+        assert!(from(&all, 1).count(piece(REFUSED), Shape::Unary).is_some(), "another has its own");
         // Whoever keeps a part of it keeps all of it.
         let part = held.slice(..1);
         drop(held);
         assert!(answers.count(piece(REFUSED), Shape::Stream).is_none());
         drop(part);
         assert!(answers.count(piece(REFUSED), Shape::Stream).is_some());
-        assert_eq!((answers.0.bytes.load(Ordering::Acquire), all.0.load(Ordering::Acquire)), (0, 0));
     }
 
     /// Makes its pieces in one buffer, as an encoder does.
@@ -338,22 +343,26 @@ mod tests {
     }
 
     #[test]
-    fn all_connections_have_one_bound_together() {
+    fn one_peer_has_a_quarter_of_the_room_and_all_have_one_bound_together() {
         let all = AllAnswers::default();
-        let full = (0..IN_ALL / PER_CONNECTION)
-            .map(|_| all.connection().count(piece(PER_CONNECTION), Shape::Unary).unwrap());
-        let full: Vec<_> = full.collect();
-        let late = all.connection();
+        let fill = |peer| {
+            let full = (0..PER_PEER / PER_CONNECTION)
+                .map(|_| from(&all, peer).count(piece(PER_CONNECTION), Shape::Unary).unwrap());
+            full.collect::<Vec<_>>()
+        };
+        let first = fill(1);
+        assert!(from(&all, 1).count(piece(REFUSED), Shape::Unary).is_none());
+        let others = [fill(2), fill(3), fill(4)];
+        let late = from(&all, 5);
         assert!(late.count(piece(REFUSED), Shape::Unary).is_none());
-        assert_eq!(late.0.bytes.load(Ordering::Acquire), 0, "what was refused is not counted");
-        drop(full);
+        drop((first, others));
         assert!(late.count(piece(REFUSED), Shape::Unary).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_unread_after_one_whole_period() {
         let patience = Duration::from_secs(30);
-        let answers = AllAnswers::default().connection();
+        let answers = from(&AllAnswers::default(), 1);
         let mut unread = task::spawn(answers.unread(patience));
         assert_pending!(unread.poll());
         let stream = answers.count(piece(COUNTED), Shape::Stream).unwrap();

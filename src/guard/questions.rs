@@ -8,11 +8,8 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -24,11 +21,14 @@ use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 
+use super::shares::{Beyond, Bounds, Room, Share, Shares};
 use crate::error::Reason;
 
 /// Bytes of messages that may be coming on one connection: four of the largest, at the default. One message may
 /// always come, whatever its size.
 const PER_CONNECTION: usize = 16 * 1024 * 1024;
+/// Bytes of messages that may be coming on all connections of one peer: a quarter of what everybody has.
+const PER_PEER: usize = IN_ALL / 4;
 /// Bytes of messages that may be coming on all connections.
 const IN_ALL: usize = 256 * 1024 * 1024;
 /// Smaller messages are neither counted nor refused, so that no load takes signs of life along: those of all streams
@@ -45,49 +45,30 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The messages that are coming on all connections. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct AllQuestions(Arc<AtomicUsize>);
+#[derive(Clone, Debug)]
+pub struct AllQuestions(Shares);
 
 impl AllQuestions {
-    /// Those of one more connection.
-    pub fn connection(&self) -> Questions {
-        Questions { here: Arc::default(), in_all: Arc::clone(&self.0) }
+    /// Those of one more connection, from this address.
+    pub fn connection(&self, from: IpAddr) -> Questions {
+        Questions(self.0.connection(from))
+    }
+}
+
+impl Default for AllQuestions {
+    fn default() -> Self {
+        Self(Shares::new(Bounds { connection: PER_CONNECTION, peer: PER_PEER, all: IN_ALL }))
     }
 }
 
 /// The messages that are coming on one connection. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Questions {
-    here: Arc<AtomicUsize>,
-    in_all: Arc<AtomicUsize>,
-}
+pub struct Questions(Share);
 
 impl Questions {
     /// Room for a message of this length; None if there is none.
     fn take(&self, bytes: usize) -> Option<Room> {
-        let fits_here = |held: usize| Some(held + bytes).filter(|sum| held == 0 || *sum <= PER_CONNECTION);
-        let fits = |held: usize| Some(held + bytes).filter(|sum| *sum <= IN_ALL);
-        self.here.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits_here).ok()?;
-        // From here on it is given back, whatever comes.
-        let mut room = Room { questions: self.clone(), bytes, in_all: 0 };
-        self.in_all.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
-        room.in_all = bytes;
-        Some(room)
-    }
-}
-
-/// The room of one message, until it is dropped.
-#[derive(Debug)]
-struct Room {
-    questions: Questions,
-    bytes: usize,
-    in_all: usize,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.questions.here.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.questions.in_all.fetch_sub(self.in_all, Ordering::AcqRel);
+        self.0.take(bytes, Beyond::Refused)
     }
 }
 
@@ -221,7 +202,7 @@ where
             over => return Poll::Ready(over.map(|over| over.map_err(Into::into))),
         };
         if let Some(data) = frame.data_ref() {
-            let held = self.room.as_ref().map(|room| room.bytes);
+            let held = self.room.as_ref().map(Room::bytes);
             match self.messages.pass(data).filter(|length| *length >= COUNTED) {
                 None => self.room = None,
                 unchanged if unchanged == held => {}
@@ -274,21 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn messages_have_room_until_there_is_none_and_give_it_back() {
+    fn one_peer_has_a_quarter_of_the_room_and_gives_it_back() {
         let all = AllQuestions::default();
-        let one = all.connection();
-        let held = one.take(PER_CONNECTION).unwrap();
+        let from = |last: u8| all.connection([10, 0, 0, last].into());
+        let one = from(1);
+        let held: Vec<_> =
+            (0..PER_PEER / PER_CONNECTION).map(|_| from(1).take(PER_CONNECTION).unwrap()).collect();
         assert!(one.take(COUNTED).is_none());
-        assert!(all.connection().take(COUNTED).is_some(), "another has its own");
+        assert!(from(2).take(COUNTED).is_some(), "another has its own");
         drop(held);
-        let alone = one.take(PER_CONNECTION + 1).expect("one may always come");
-        drop(alone);
-        let full: Vec<_> =
-            (0..IN_ALL / PER_CONNECTION).map(|_| all.connection().take(PER_CONNECTION).unwrap()).collect();
-        assert!(one.take(COUNTED).is_none());
-        assert_eq!(one.here.load(Ordering::Acquire), 0, "what was refused is not counted");
-        drop(full);
-        assert!(one.take(COUNTED).is_some());
-        assert_eq!(all.0.load(Ordering::Acquire), 0);
+        assert!(one.take(PER_CONNECTION + 1).is_some(), "one may always come");
     }
 }

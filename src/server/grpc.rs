@@ -31,7 +31,7 @@ use crate::{
         health::HealthApi,
         proto::{
             DESCRIPTORS,
-            grpc::health::v1::health_server::HealthServer,
+            health::health_server::HealthServer,
             server::{
                 fleet_service_server::FleetServiceServer, health_service_server::HealthServiceServer,
                 system_service_server::SystemServiceServer,
@@ -287,9 +287,9 @@ async fn connection(
         _ = close.wait_for(|close| *close) => return,
     };
     let (closing, is_closing) = watch::channel(false);
-    let answers = guard.answers.connection();
-    let layers =
-        guard.layers(Connection { peer, closing: is_closing }, answers.clone(), guard.questions.connection());
+    let answers = guard.answers.connection(peer.ip());
+    let questions = guard.questions.connection(peer.ip());
+    let layers = guard.layers(Connection { peer, closing: is_closing }, answers.clone(), questions);
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
     let paced = TokioIo::new(Paced::new(begun, settings.write_patience));

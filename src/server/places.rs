@@ -4,14 +4,13 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 
-/// The part of an IPv6 address that names the network, which is what a provider gives away: a /64.
-const NETWORK: u128 = !0 << 64;
+use crate::guard::shares::peer;
 
 /// The places of all peers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -22,14 +21,6 @@ pub(super) struct Places(Arc<Mutex<HashMap<IpAddr, usize>>>);
 pub(super) struct Place {
     places: Places,
     of: IpAddr,
-}
-
-/// The address that stands for all that are its peer's.
-fn peer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
-        address @ IpAddr::V4(_) => address,
-    }
 }
 
 impl Places {

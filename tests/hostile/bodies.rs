@@ -1,9 +1,11 @@
 //! Messages that come slowly, in part, or never.
 
 use crate::{
-    raw::{self, Raw, Said, call, frame, number, stream},
+    raw::{self, Raw, Said, call, frame, message, number, stream},
     victim::{MIB, Victim},
 };
+
+const REGISTER: &str = "/seaworthy.v1.FleetService/Register";
 
 /// Says that a message of 4 MiB comes, and sends all of it but its end, on as many streams as may be open.
 ///
@@ -18,6 +20,32 @@ async fn messages_that_never_end_are_bounded_together() {
     victim.unharmed(160 * MIB).await;
 }
 
+/// Announces as much as all connections may hold together, from one peer: what another sends has room all the same.
+#[tokio::test]
+async fn one_peer_alone_does_not_take_the_room_of_all() {
+    let victim = Victim::start().await;
+    let begin = |n| [call(stream(n), REGISTER), prefix(stream(n), 4 * MIB)].concat();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let (mut raw, mut said) = (Raw::open_from("127.0.0.2", victim.grpc).await, Said::default());
+        raw.send(&(0..5).flat_map(begin).collect::<Vec<_>>()).await.unwrap();
+        // Four of them are as much as a connection may hold.
+        raw.until(&mut said, |said| said.heads > 0).await;
+        held.push(raw);
+    }
+    // Zeros are no message, and whoever reads them says so.
+    let (mut raw, mut said) = (Raw::open(victim.grpc).await, Said::default());
+    raw.send(&[call(1, REGISTER), message(1, &[0; 20 * 1024])].concat()).await.unwrap();
+    raw.until(&mut said, |said| said.heads > 0).await;
+    let refused = |code| {
+        format!(
+            r#"rpc_server_calls_total{{rpc_method="seaworthy.v1.FleetService/Register",rpc_response_status_code="{code}"}}"#
+        )
+    };
+    assert_eq!(victim.figure(&refused("INVALID_ARGUMENT")).await, 1, "it was read");
+    victim.unharmed(32 * MIB).await;
+}
+
 /// A connection that has sent most of 128 messages of 4 MiB, as far as it was let.
 async fn half_messages(victim: &Victim) -> (Raw, Said) {
     const STREAMS: u32 = 128;
@@ -25,7 +53,7 @@ async fn half_messages(victim: &Victim) -> (Raw, Said) {
     const FRAMES: u32 = 255;
     let (mut raw, mut said) = (Raw::settled(victim.grpc).await, Said::default());
     for n in 0..STREAMS {
-        let begin = [call(stream(n), "/seaworthy.v1.FleetService/Register"), prefix(stream(n), 4 * MIB)];
+        let begin = [call(stream(n), REGISTER), prefix(stream(n), 4 * MIB)];
         raw.send(&begin.concat()).await.unwrap();
     }
     // What the server has no window for it does not take; whose stream it has ended is not sent on.

@@ -73,9 +73,9 @@ async fn questions_without_pause_are_answered_one_by_one() {
     let ask = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
     let last = ask.replace("host", "connection: close\r\nhost");
     let many = ask.repeat(100);
-    let asks = then(ask, &many, 100).chain([last.into_bytes()]);
+    let asks = then(ask, &many, 30).chain([last.into_bytes()]);
     let said = flood(&victim, asks).await;
-    assert_eq!(said.matches("HTTP/1.1 200").count(), 10_002);
+    assert_eq!(said.matches("HTTP/1.1 200").count(), 3_002);
     victim.unharmed(16 * MIB).await;
 }
 

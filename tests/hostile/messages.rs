@@ -114,7 +114,12 @@ async fn bytes_that_are_no_message_are_an_error_of_the_caller() {
         &[0xff; 11],
         &[0x0a, 0x80, 0x80, 0x80, 0x80, 0x7f],
     ];
-    for path in ["/seaworthy.v1.FleetService/ListInstances", "/seaworthy.v1.FleetService/GetInstance"] {
+    for path in [
+        "/seaworthy.v1.FleetService/ListInstances",
+        "/seaworthy.v1.FleetService/GetInstance",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    ] {
         for body in wrong.iter().map(|wrong| framed(false, wrong)).chain([lie.clone()]) {
             let refused = ask(&victim, path, false, body.clone()).await;
             // tonic itself finds that a message ends early, and calls that internal.

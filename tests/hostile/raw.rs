@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{
-        TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
@@ -77,7 +77,7 @@ impl Raw {
     /// Connects, and says what a client says first.
     pub async fn open(to: SocketAddr) -> Self {
         let mut raw = Self::silent(to).await;
-        raw.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("taken");
+        raw.begin().await;
         raw
     }
 
@@ -91,7 +91,27 @@ impl Raw {
 
     /// Connects, and says nothing yet.
     pub async fn silent(to: SocketAddr) -> Self {
-        let (read, write) = TcpStream::connect(to).await.expect("the port is open").into_split();
+        Self::over(TcpStream::connect(to).await.expect("the port is open"))
+    }
+
+    /// Connects from this address, and says what a client says first.
+    pub async fn open_from(from: &str, to: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(SocketAddr::new(from.parse().expect("an address"), 0))
+            .expect("an address of this machine");
+        let mut raw = Self::over(socket.connect(to).await.expect("the port is open"));
+        raw.begin().await;
+        raw
+    }
+
+    /// Says what a client says first.
+    async fn begin(&mut self) {
+        self.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("taken");
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        let (read, write) = stream.into_split();
         Self { read: BufReader::new(read), write }
     }
 
@@ -133,6 +153,14 @@ impl Raw {
     /// Reads until the server closes.
     pub async fn end(&mut self, said: &mut Said) {
         while let Ok(frame) = self.next().await {
+            said.count(&frame);
+        }
+    }
+
+    /// Reads until this is so, or the server closes.
+    pub async fn until_or_end(&mut self, said: &mut Said, is_so: impl Fn(&Said) -> bool) {
+        while !is_so(said) {
+            let Ok(frame) = self.next().await else { return };
             said.count(&frame);
         }
     }
