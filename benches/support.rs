@@ -9,6 +9,7 @@
 pub(crate) mod bare;
 pub(crate) mod etcd;
 pub(crate) mod fleet;
+pub(crate) mod followers;
 pub(crate) mod keepalive;
 pub(crate) mod load;
 pub(crate) mod machine;

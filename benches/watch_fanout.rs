@@ -1,58 +1,89 @@
 //! One change of health to 1,000 watchers over 16 connections, until the last one has it, against etcd's
 //! watch of a key.
 //!
-//! A watcher is a stream of its own on both sides. In Seaworthy a component's state changes and its
-//! watchers get its health; in etcd a value of the same length is put under the key that is watched. The
-//! time runs from sending the change, on a connection of its own, to the last watcher's message. One
-//! change at a time: the next one follows when all have had the last, after a pause.
+//! A watcher is a stream of its own on both sides. In Seaworthy an instance's components change their state and
+//! each watcher gets one message; in etcd a value is put under the key that is watched. The claim is the watch of
+//! an instance's health. The time runs from sending the change, on a connection of its own, to the last watcher's
+//! message. One change at a time: the next one follows when all have had the last, after a pause, in which nothing
+//! more may come.
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 mod support;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    future::ready,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use prost::Message;
 use seaworthy_client::proto::seaworthy::v1::{
-    HealthState, ReportHealthRequest, ReportHealthResponse, WatchFleetRequest, WatchFleetResponse,
-    WatchHealthRequest, WatchHealthResponse, watch_fleet_response,
+    HealthState, ReportHealthRequest, ReportHealthResponse, WatchFleetRequest, WatchHealthRequest,
 };
 use support::{
     Result,
-    etcd::{self, WatchRequest, WatchResponse},
+    etcd::{self, WatchRequest},
     fleet::{self, Registered},
+    followers::Followers,
     process::Server,
     report::{self, Goal, quantile},
     settings::{self, Settings},
-    wire::{Call, Connection, framed},
+    wire::{Connection, framed},
 };
-use tokio::{
-    sync::Notify,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 const CONNECTIONS: usize = 16;
 const KEY: &str = "bench/health";
 /// Changes that are not measured.
 const WARM_UP: usize = 20;
+/// Times that a state is reported again before it changes: who changes it with every report is flapping, and its
+/// good reports are then no changes.
+const AGAIN: usize = 6;
 /// Between one change and the next.
 const PAUSE: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What a message of Seaworthy's about one component takes, roughly: the length of etcd's value.
+/// Of etcd's value: less than any message of Seaworthy's.
 const VALUE_BYTES: usize = 128;
 
 /// What the watchers follow.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum What {
+    Instance,
     Component,
+    Service,
+    /// Instances of one service, and the service: a change of both is two messages.
     Fleet,
+}
+
+impl What {
+    fn title(self) -> &'static str {
+        match self {
+            What::Instance => "health of an instance",
+            What::Component => "health of a component",
+            What::Service => "health of a service",
+            What::Fleet => "the fleet, one service",
+        }
+    }
+
+    fn messages(self) -> usize {
+        match self {
+            What::Instance | What::Component | What::Service => 1,
+            What::Fleet => 2,
+        }
+    }
+}
+
+const WHAT: [What; 4] = [What::Instance, What::Component, What::Service, What::Fleet];
+
+/// What was measured of one side in one round.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    /// Milliseconds until the last watcher had it.
+    p50: f64,
+    p99: f64,
+    /// Microseconds of the server's CPU for each message.
+    cpu: f64,
+    /// Bytes of a message.
+    bytes: f64,
 }
 
 fn main() -> Result<()> {
@@ -63,105 +94,67 @@ fn main() -> Result<()> {
         let name = etcd::name()?;
         report::head(&format!("One change to {watchers} watchers, {CONNECTIONS} connections"), &name);
         for &threads in &settings.threads {
-            let [mut ours, mut fleets, mut theirs] = [const { Vec::new() }; 3];
+            let (mut ours, mut theirs) = ([const { Vec::new() }; WHAT.len()], Vec::new());
             for _ in 0..settings.rounds {
-                ours.push(seaworthy(threads, watchers, changes, What::Component).await?);
-                theirs.push(peer(threads, watchers, changes).await?);
-                fleets.push(seaworthy(threads, watchers, changes, What::Fleet).await?);
+                for (what, ours) in WHAT.into_iter().zip(&mut ours) {
+                    ours.push(seaworthy(threads, watchers, changes, what).await?);
+                    if matches!(what, What::Instance) {
+                        theirs.push(peer(threads, watchers, changes).await?);
+                    }
+                }
             }
-            let goal = Goal::AtMost(1.0 / 2.0, 1.0 / 3.0);
-            let with = format!("{threads} server thread(s)");
-            let theirs = [0, 1].map(|n| theirs.iter().map(|t: &[f64; 3]| t[n]).collect::<Vec<_>>());
-            let cpu = |of: &[[f64; 3]]| of.iter().map(|t| t[2]).collect::<Vec<_>>();
-            let of = |n: usize, of: &[[f64; 3]]| of.iter().map(|t| t[n]).collect::<Vec<_>>();
-            report::line(
-                &format!("health of a component, last watcher, p50, {with}"),
-                " ms",
-                &of(0, &ours),
-                &theirs[0],
-                goal,
-            );
-            report::line(&format!("p99, {with}"), " ms", &of(1, &ours), &theirs[1], Goal::Shown);
-            report::figure(
-                &format!("server CPU for each message, {with}"),
-                " µs",
-                &cpu(&ours),
-                &[],
-                Goal::Shown,
-            );
-            report::line(
-                &format!("the fleet, last watcher, p50, {with}"),
-                " ms",
-                &of(0, &fleets),
-                &theirs[0],
-                Goal::Shown,
-            );
-            report::line(&format!("p99, {with}"), " ms", &of(1, &fleets), &theirs[1], Goal::Shown);
+            let of = |measured: &[Measured], figure: fn(&Measured) -> f64| {
+                measured.iter().map(figure).collect::<Vec<_>>()
+            };
+            for (what, ours) in WHAT.into_iter().zip(&ours) {
+                let title = what.title();
+                let goal = match what {
+                    What::Instance => Goal::AtMost(1.0 / 2.0, 1.0 / 3.0),
+                    What::Component | What::Service | What::Fleet => Goal::Shown,
+                };
+                let line = |what: &str, unit: &str, figure: fn(&Measured) -> f64, goal: Goal| {
+                    let title = format!("{title}, {what}, {threads} server thread(s)");
+                    report::line(&title, unit, &of(ours, figure), &of(&theirs, figure), goal);
+                };
+                line("last watcher, p50", " ms", |it| it.p50, goal);
+                line("last watcher, p99", " ms", |it| it.p99, Goal::Shown);
+                line("server CPU for each message", " µs", |it| it.cpu, Goal::Shown);
+                line("length of a message", " bytes", |it| it.bytes, Goal::Shown);
+            }
         }
         Ok(())
     })
 }
 
-/// Who has had the change that is under way.
-#[derive(Debug, Default)]
-struct Round {
-    left: AtomicUsize,
-    done: Notify,
-}
-
-impl Round {
-    fn served(&self) {
-        if self.left.fetch_sub(1, Relaxed) == 1 {
-            self.done.notify_one();
-        }
-    }
-}
-
-async fn seaworthy(threads: usize, watchers: usize, changes: usize, what: What) -> Result<[f64; 3]> {
+async fn seaworthy(threads: usize, watchers: usize, changes: usize, what: What) -> Result<Measured> {
     let server = fleet::start(threads).await?;
-    let connections = server.connect_thin(CONNECTIONS).await?;
     let own = server.connect_thin(1).await?;
     let writer = own.nth(0);
     let member = fleet::register(&writer, 0).await?;
     change(&writer, &member, 0).await?;
-    let (round, mut workers) = (Arc::new(Round::default()), JoinSet::new());
+    let (service, instance_id) = (member.0.service.clone(), member.0.instance_id.clone());
+    let health = |instance_id: &str, component: &str| WatchHealthRequest {
+        service: service.clone(),
+        instance_id: instance_id.to_owned(),
+        component: component.to_owned(),
+    };
+    let first = match what {
+        What::Instance => framed(&health(&instance_id, ""))?,
+        What::Component => framed(&health(&instance_id, "database"))?,
+        What::Service => framed(&health("", ""))?,
+        What::Fleet => framed(&WatchFleetRequest { service: service.clone(), ..Default::default() })?,
+    };
+    let path = match what {
+        What::Instance | What::Component | What::Service => "/seaworthy.v1.HealthService/WatchHealth",
+        What::Fleet => "/seaworthy.v1.FleetService/WatchFleet",
+    };
+    let mut followers = Followers::open(server.address(), CONNECTIONS).await?;
     for n in 0..watchers {
-        let connection = connections.nth(n);
-        match what {
-            What::Component => {
-                let first = WatchHealthRequest {
-                    service: member.0.service.clone(),
-                    instance_id: member.0.instance_id.clone(),
-                    component: "database".to_owned(),
-                };
-                let mut call = connection.ask("/seaworthy.v1.HealthService/WatchHealth", &first).await?;
-                call.answer::<WatchHealthResponse>().await?;
-                workers.spawn(follow::<WatchHealthResponse>(call, Arc::clone(&round), |_| true));
-            }
-            What::Fleet => {
-                let first = WatchFleetRequest::default();
-                let mut call = connection.ask("/seaworthy.v1.FleetService/WatchFleet", &first).await?;
-                while !complete(&call.answer().await?) {}
-                workers.spawn(follow::<WatchFleetResponse>(call, Arc::clone(&round), is_instance));
-            }
-        }
+        followers.watch(n, path, &first, true).await?;
     }
-    // Cancelled below: the watchers follow until then.
-    let times = rounds(&server, &round, watchers, changes, |n| change(&writer, &member, n)).await;
-    workers.abort_all();
-    times
-}
-
-fn complete(message: &WatchFleetResponse) -> bool {
-    use watch_fleet_response::Message::Snapshot;
-    matches!(&message.message, Some(Snapshot(part)) if part.complete)
-}
-
-/// Each change of an instance is followed by one of its service.
-fn is_instance(message: &WatchFleetResponse) -> bool {
-    use seaworthy_client::proto::seaworthy::v1::fleet_change::Change::Instance;
-    use watch_fleet_response::Message::Change;
-    matches!(&message.message, Some(Change(change)) if matches!(change.change, Some(Instance(_))))
+    let rounds = Rounds { changes, watchers, messages: what.messages() };
+    let change = |n| change(&writer, &member, n);
+    rounds.run(&server, &followers, change, change).await
 }
 
 async fn change(connection: &Connection, (instance, token): &Registered, n: usize) -> Result<()> {
@@ -178,73 +171,75 @@ async fn change(connection: &Connection, (instance, token): &Registered, n: usiz
     Ok(())
 }
 
-async fn peer(threads: usize, watchers: usize, changes: usize) -> Result<[f64; 3]> {
+async fn peer(threads: usize, watchers: usize, changes: usize) -> Result<Measured> {
     let server = etcd::start(threads).await?;
-    let connections = server.connect_thin(CONNECTIONS).await?;
     let own = server.connect_thin(1).await?;
     let client = etcd::Client::new(own.nth(0));
     let value = Bytes::from(vec![b'v'; VALUE_BYTES]);
     let lease = client.grant().await?;
-    let (round, mut workers) = (Arc::new(Round::default()), JoinSet::new());
+    let first = framed(&WatchRequest::of(KEY))?;
+    let mut followers = Followers::open(server.address(), CONNECTIONS).await?;
     for n in 0..watchers {
-        let first = WatchRequest::of(KEY);
-        let mut call = connections.nth(n).stream("/etcdserverpb.Watch/Watch", &first).await?;
-        if !call.answer::<WatchResponse>().await?.created {
-            return Err("a watch was not created".into());
-        }
-        workers
-            .spawn(follow::<WatchResponse>(call, Arc::clone(&round), |message| !message.events.is_empty()));
+        followers.watch(n, "/etcdserverpb.Watch/Watch", &first, false).await?;
     }
     let put = |_| client.put(KEY.to_owned(), value.clone(), lease);
-    let times = rounds(&server, &round, watchers, changes, put).await;
-    workers.abort_all();
-    times
+    Rounds { changes, watchers, messages: 1 }.run(&server, &followers, put, |_| ready(Ok(()))).await
 }
 
-async fn follow<A: Message + Default>(
-    mut call: Call,
-    round: Arc<Round>,
-    counts: fn(&A) -> bool,
-) -> Result<()> {
-    loop {
-        if counts(&call.answer().await?) {
-            round.served();
-        }
-    }
-}
-
-/// Milliseconds until the last watcher had it, p50 and p99, and microseconds of the server's CPU for each
-/// message.
-#[allow(clippy::cast_precision_loss, reason = "counts of messages are far below 2^52")]
-async fn rounds<F>(
-    server: &Server,
-    round: &Round,
-    watchers: usize,
+/// How one side is measured.
+struct Rounds {
     changes: usize,
-    change: impl Fn(usize) -> F,
-) -> Result<[f64; 3]>
-where
-    F: Future<Output = Result<()>>,
-{
-    let (mut times, mut cpu) = (Vec::with_capacity(changes), 0.0);
-    for n in 1..=WARM_UP + changes {
-        if n == WARM_UP + 1 {
-            cpu = server.cpu_seconds()?;
+    watchers: usize,
+    /// To each watcher for each change.
+    messages: usize,
+}
+
+impl Rounds {
+    #[allow(clippy::cast_precision_loss, reason = "counts of messages are far below 2^52")]
+    async fn run<F, A>(
+        &self,
+        server: &Server,
+        followers: &Followers,
+        change: impl Fn(usize) -> F,
+        again: impl Fn(usize) -> A,
+    ) -> Result<Measured>
+    where
+        F: Future<Output = Result<()>>,
+        A: Future<Output = Result<()>>,
+    {
+        followers.settled(self.watchers).await?;
+        let (mut times, mut cpu, mut bytes) = (Vec::with_capacity(self.changes), 0.0, 0);
+        for n in 1..=WARM_UP + self.changes {
+            if n == WARM_UP + 1 {
+                cpu = server.cpu_seconds()?;
+                bytes = followers.bytes();
+            }
+            followers.await_more(self.watchers * self.messages);
+            let start = Instant::now();
+            let all = async {
+                followers.reached().await?;
+                Ok(start.elapsed())
+            };
+            let (last, ()) = timeout(PATIENCE, async { tokio::try_join!(all, change(n)) })
+                .await
+                .map_err(|_| format!("change {n} did not reach all in time"))??;
+            if n > WARM_UP {
+                times.push(last.as_secs_f64() * 1e3);
+            }
+            for _ in 0..AGAIN {
+                again(n).await?;
+            }
+            sleep(PAUSE).await;
+            if followers.beyond() > 0 {
+                return Err(format!("change {n}: {} messages too many", followers.beyond()).into());
+            }
         }
-        round.left.store(watchers, Relaxed);
-        let start = Instant::now();
-        let all = async {
-            round.done.notified().await;
-            Ok(start.elapsed())
-        };
-        let (last, ()) = timeout(PATIENCE, async { tokio::try_join!(all, change(n)) })
-            .await
-            .map_err(|_| format!("{} watchers were not served in time", round.left.load(Relaxed)))??;
-        if n > WARM_UP {
-            times.push(last.as_secs_f64() * 1e3);
-        }
-        sleep(PAUSE).await;
+        let messages = (self.changes * self.watchers * self.messages) as f64;
+        Ok(Measured {
+            p50: quantile(&times, 0.5),
+            p99: quantile(&times, 0.99),
+            cpu: (server.cpu_seconds()? - cpu) * 1e6 / messages,
+            bytes: (followers.bytes() - bytes) as f64 / messages,
+        })
     }
-    let cpu = (server.cpu_seconds()? - cpu) * 1e6 / (changes * watchers) as f64;
-    Ok([quantile(&times, 0.5), quantile(&times, 0.99), cpu])
 }
