@@ -174,7 +174,19 @@ impl Member {
 
     /// Whether it is lost and may be removed for that.
     pub(super) fn may_be_removed(&self) -> bool {
-        self.lost_since.is_some() && self.protection.is_none()
+        self.lost_since.is_some() && self.protection.is_none() && !self.is_to_be_heard()
+    }
+
+    /// Whether it was heard since it was lost, and the registry has yet to take that in: signs of life come
+    /// without the lock that it takes. Its lease had run out when it was lost, and has not from then on.
+    pub(super) fn is_to_be_heard(&self) -> bool {
+        self.lost_since.is_some_and(|since| self.lease.last_heard() + self.lease.ttl() > since)
+    }
+
+    /// Whether anybody may have its id: it is lost or over.
+    pub(super) fn has_let_go(&self) -> bool {
+        let lifecycle = if self.is_to_be_heard() { self.lifecycle } else { self.lifecycle() };
+        !lifecycle.is_alive()
     }
 
     /// Whether its silence would be a surprise: it has not said that it leaves, or that it failed.

@@ -190,7 +190,7 @@ impl State {
     /// # Errors
     /// The holder lives, and the claim does not prove to be its own.
     fn check_take_over(&self, now: Now, holder: &Member, claim: Claim) -> Result<()> {
-        let may_take_over = !holder.lifecycle().is_alive()
+        let may_take_over = holder.has_let_go()
             || claim.token.is_some_and(|token| token == holder.token)
             || (claim.request.is_some() && claim.request == holder.request);
         if may_take_over {
@@ -203,7 +203,7 @@ impl State {
     /// Whether a registration that is durable still may take its id: whoever held it may have been heard
     /// meanwhile. If not, what has to be put back into the store, and why.
     pub(super) fn recheck_admission(
-        &self,
+        &mut self,
         now: Now,
         birth: &Birth,
         claim: Claim,
@@ -211,16 +211,21 @@ impl State {
         let key = &birth.registration.key;
         let holder = self.groups.get(&key.service).and_then(|group| group.members.get(&key.id));
         let Some(holder) = holder else { return Ok(()) };
-        self.check_take_over(now, holder, claim).map_err(|error| Box::new((holder.birth(), error)))
+        let Err(error) = self.check_take_over(now, holder, claim) else { return Ok(()) };
+        let incarnation = holder.incarnation;
+        self.hear_if_due(now, key, incarnation);
+        self.member(key, incarnation).map_or(Ok(()), |holder| Err(Box::new((holder.birth(), error))))
     }
 
     /// Whether a removal for being lost that is durable still holds: the instance may have been heard
     /// meanwhile. If not, what has to be put back into the store.
-    pub(super) fn recheck_removal(&self, tombstone: &Tombstone) -> Result<(), Birth> {
+    pub(super) fn recheck_removal(&mut self, now: Now, tombstone: &Tombstone) -> Result<(), Birth> {
+        if tombstone.removal != Removal::Lost {
+            return Ok(());
+        }
+        self.hear_if_due(now, &tombstone.key, tombstone.incarnation);
         match self.member(&tombstone.key, tombstone.incarnation) {
-            Some(member) if tombstone.removal == Removal::Lost && !member.may_be_removed() => {
-                Err(member.birth())
-            }
+            Some(member) if !member.may_be_removed() => Err(member.birth()),
             _ => Ok(()),
         }
     }

@@ -115,7 +115,7 @@ impl Step {
             }
             Step::Bury { grave, answer } => {
                 let tombstone = Arc::clone(&grave.tombstone);
-                if let Err(birth) = state.recheck_removal(&tombstone) {
+                if let Err(birth) = state.recheck_removal(now, &tombstone) {
                     let restore = Box::new(Step::Restore { birth });
                     return Applied::TakeBack { restore, told: Told::NotBuried { tombstone, answer } };
                 }
