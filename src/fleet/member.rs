@@ -377,7 +377,7 @@ impl Member {
             health_changed: self.health_changed,
             peer: Arc::clone(&self.peer),
             revision: self.revision,
-            protected_until: self.protection.map(|protection| protection.until),
+            protection_end: self.protection.map(|protection| protection.until),
         }
     }
 }

@@ -48,7 +48,7 @@ pub struct Instance {
     pub revision: Revision,
     /// Until when it is under protection at the latest: it was lost together with many others, and is not
     /// removed. None: it is not.
-    pub protected_until: Option<SystemTime>,
+    pub protection_end: Option<SystemTime>,
 }
 
 impl Instance {
