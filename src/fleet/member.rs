@@ -428,6 +428,7 @@ impl PartState {
             message: self.message.clone(),
             details: Arc::clone(&self.details),
             consecutive_failures: self.tracker.consecutive_failures(),
+            leads_to: self.tracker.leads_to(),
             average_response_time: self.tracker.average_response_time(),
             last_response_time: self.last_response_time,
             reported_at: self.reported.map(|at| at.wall),

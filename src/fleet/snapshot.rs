@@ -77,6 +77,8 @@ pub struct ComponentHealth {
     pub details: Arc<BTreeMap<String, String>>,
     /// How many reports in a row were not healthy.
     pub consecutive_failures: u32,
+    /// What they make of it where they go on. None: there are none.
+    pub leads_to: Option<Reported>,
     /// Average of the response times.
     pub average_response_time: Option<Duration>,
     /// Response time of the last report.

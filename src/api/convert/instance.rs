@@ -139,6 +139,8 @@ pub fn component_health(
         message,
         details,
         consecutive_failures,
+        // Told in sentences alone.
+        leads_to: _,
         average_response_time,
         last_response_time,
         reported_at,
