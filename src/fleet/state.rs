@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use self::history::SetBack;
 pub use self::specs::NEEDED;
 pub(super) use super::graves::Grave;
 use super::{
@@ -111,6 +112,7 @@ pub(super) struct State {
     tally: Tally,
     // Every change of health that its service remembers, in the order in which they happened.
     history: BTreeMap<u64, Arc<Transition>>,
+    set_back: SetBack,
     agenda: Agenda,
     stalls: Stalls,
     waves: Waves,
@@ -133,6 +135,7 @@ impl State {
             graves: Graves::default(),
             tally: Tally::default(),
             history: BTreeMap::new(),
+            set_back: SetBack::new(),
             agenda: Agenda::default(),
             stalls: Stalls::new(limits.lost_removal.max(PROTECTION_LIMIT)),
             waves: Waves::default(),
@@ -506,6 +509,7 @@ impl State {
             let circle = Arc::clone(&group.circle);
             for past in std::mem::take(&mut group.transitions) {
                 self.history.remove(&past.sequence);
+                self.set_back.forget(past.sequence);
                 self.forget_record(&past);
             }
             self.groups.remove(name);
