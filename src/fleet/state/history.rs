@@ -77,6 +77,11 @@ impl State {
         (left < block / 2).then_some(self.next_transition + block)
     }
 
+    /// Whether the next number is reserved in the store.
+    pub(in crate::fleet) fn has_reserved_sequences(&self) -> bool {
+        self.next_transition < self.reserved_transitions
+    }
+
     /// Numbers below this are reserved in the store.
     pub(in crate::fleet) fn sequences_reserved(&mut self, below: u64) {
         self.reserved_transitions = below;
