@@ -278,10 +278,10 @@ impl Handle {
         self.ask(|answer| Command::Remove { removal, answer }).await
     }
 
-    /// Queues a removal whose outcome nobody waits for; drops it if the queue is full.
-    fn try_remove(&self, removal: RemoveCommand) {
+    /// Queues a removal whose outcome nobody waits for. False: the queue is full, and it was dropped.
+    fn try_remove(&self, removal: RemoveCommand) -> bool {
         let (answer, _) = oneshot::channel();
-        drop(self.commands.try_send(Command::Remove { removal, answer }));
+        self.commands.try_send(Command::Remove { removal, answer }).is_ok()
     }
 
     /// Puts an operator's specification. `if_revision`: only over this one; 0: only if there is none.

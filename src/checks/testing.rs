@@ -66,7 +66,7 @@ pub(super) fn instance(number: usize, components: usize, peer: &str) -> Instance
         components: Vec::new(),
         registered: now,
         last_heard: None,
-        protected_until: None,
+        protection_end: None,
         lifecycle_changed: now,
         health_changed: now,
         peer: peer.into(),

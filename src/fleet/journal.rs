@@ -12,7 +12,8 @@ use super::{
     Shared,
     names::InstanceKey,
     reconciler::TICK,
-    record, sequences,
+    record,
+    sequences::{self, Numbers},
     snapshot::{Subject, Transition},
 };
 use crate::{
@@ -28,7 +29,7 @@ const BATCH_BYTES: usize = 512 * 1024;
 
 /// Runs until the drain begins; then writes down what is left. False: some of it could not be.
 pub(super) async fn run(shared: Arc<Shared>, store: Store, mut drain: drain::Watch) -> bool {
-    let mut journal = Journal { shared, store, logged: 0 };
+    let mut journal = Journal { shared, store, logged: 0, numbers: Numbers::Reserved };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -37,7 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>, store: Store, mut drain: drain::Wat
             () = drain.begun() => break,
             _ = ticks.tick() => {}
         }
-        sequences::reserve(&journal.shared, &journal.store).await;
+        journal.reserve().await;
         journal.write().await;
         journal.forget_graves().await;
     }
@@ -49,9 +50,31 @@ struct Journal {
     store: Store,
     /// The last change of health that is in the log.
     logged: u64,
+    /// What the log says of the numbers of changes of health.
+    numbers: Numbers,
 }
 
 impl Journal {
+    /// Keeps numbers of changes of health reserved, and says so where it cannot.
+    async fn reserve(&mut self) {
+        let numbers = sequences::reserve(&self.shared, &self.store).await;
+        match (self.numbers, numbers) {
+            (Numbers::Reserved, Numbers::Unreserved) => warn!(
+                component = "fleet",
+                operation = "reserve",
+                "changes of health get numbers that are not reserved, because the store takes no writes; if the \
+                 control plane ends before it does, the next run uses these numbers again"
+            ),
+            (Numbers::Unreserved, Numbers::Reserved) => info!(
+                component = "fleet",
+                operation = "reserve",
+                "numbers of changes of health are reserved again, and those that were used stay used"
+            ),
+            (Numbers::Reserved, Numbers::Reserved) | (Numbers::Unreserved, Numbers::Unreserved) => {}
+        }
+        self.numbers = numbers;
+    }
+
     /// Writes all that waits, changes before deletions. True: nothing is left.
     async fn write(&mut self) -> bool {
         loop {

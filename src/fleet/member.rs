@@ -202,7 +202,19 @@ impl Member {
 
     /// Whether it is lost and may be removed for that.
     pub(super) fn may_be_removed(&self) -> bool {
-        self.lost_since.is_some() && self.protection.is_none()
+        self.lost_since.is_some() && self.protection.is_none() && !self.is_to_be_heard()
+    }
+
+    /// Whether it was heard since it was lost, and the registry has yet to take that in: signs of life come
+    /// without the lock that it takes. Its lease had run out when it was lost, and has not from then on.
+    pub(super) fn is_to_be_heard(&self) -> bool {
+        self.lost_since.is_some_and(|since| self.lease.last_heard() + self.lease.ttl() > since)
+    }
+
+    /// Whether anybody may have its id: it is lost or over.
+    pub(super) fn has_let_go(&self) -> bool {
+        let lifecycle = if self.is_to_be_heard() { self.lifecycle } else { self.lifecycle() };
+        !lifecycle.is_alive()
     }
 
     /// Whether it may be removed for the loss that began then: not if it was heard, and lost again.
@@ -399,7 +411,7 @@ impl Member {
             health_changed: self.health_changed,
             peer: Arc::clone(&self.peer),
             revision: self.revision,
-            protected_until: self.protection.map(|protection| protection.until),
+            protection_end: self.protection.map(|protection| protection.until),
         }
     }
 }
@@ -450,6 +462,7 @@ impl PartState {
             message: self.message.clone(),
             details: self.details.clone(),
             consecutive_failures: self.tracker.consecutive_failures(),
+            leads_to: self.tracker.leads_to(),
             average_response_time: self.tracker.average_response_time(),
             last_response_time: self.last_response_time,
             reported_at: self.reported.map(|at| at.wall),

@@ -78,7 +78,7 @@ impl Handle {
     }
 
     /// Hands the changes before a sequence to `take`, at most [`HOLD`], until it answers false. Answers the
-    /// last that was handed over; None: there are no older ones.
+    /// last that was handed over; None: there are no older ones that can be wanted.
     fn older(
         &self,
         wanted: &Past,
@@ -99,10 +99,61 @@ impl Handle {
                 if older.all(&mut each) { None } else { last }
             }
             None => {
-                let mut older = state.history().range(..before).rev().map(|(_, change)| change);
+                // Where none before it can be wanted any more, that is the end.
+                let wanted = |change: &&Arc<Transition>| {
+                    wanted.start.is_none_or(|start| state.latest_until(change) >= start)
+                };
+                let older = state.history().range(..before).rev().map(|(_, change)| change);
+                let mut older = older.take_while(wanted);
                 let whole = older.by_ref().take(HOLD).all(&mut each);
                 if whole && older.next().is_none() { None } else { last }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        fleet::testing::{Fleet, handle, key, start},
+        health::{State as Health, Verdict},
+        time::Now,
+    };
+
+    #[tokio::test]
+    async fn what_is_older_than_asked_for_is_not_looked_at_whatever_the_clock_did() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        fleet.register(&key);
+        let at = |second| start().wall + Duration::from_secs(second);
+        // The clock was set back by a day in between.
+        for (second, count) in [(100_000, 5), (200_000, 3), (113_600, 4), (200_100, 2)] {
+            let now = Now { wall: at(second), ..start() };
+            for _ in 0..count {
+                let subject = Subject::Instance(key.clone(), 1);
+                fleet.state.remember(now, subject, Health::Healthy, Verdict::new(Health::Unhealthy, "gone"));
+            }
+        }
+        let handle = handle(fleet.state);
+        let wanted = Past { start: Some(at(200_000)), ..Past::default() };
+        let mut looked = 0;
+        let older = handle.older(&wanted, u64::MAX, |_| {
+            looked += 1;
+            true
+        });
+        assert_eq!((looked, older), (2 + 4 + 3, None));
+        for (start, count) in [(100_000, 14), (100_001, 9), (200_000, 5), (200_001, 2), (200_101, 0)] {
+            let wanted = Past { start: Some(at(start)), ..Past::default() };
+            let (found, next) = handle.transitions(&wanted, None, 100).await;
+            assert_eq!((found.len(), next), (count, None), "from second {start}");
+        }
+        // A page ends before the last that is wanted, and the next one goes on there.
+        let (found, next) = handle.transitions(&wanted, None, 3).await;
+        assert_eq!((found.len(), next), (3, Some(found[2].sequence)));
+        let (found, next) = handle.transitions(&wanted, next, 3).await;
+        assert_eq!((found.len(), next), (2, None));
     }
 }

@@ -14,6 +14,7 @@
 
 mod batch;
 mod blocked;
+mod restores;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use tracing::{debug, info, warn};
 use self::{
     batch::Batch,
     blocked::Blocked,
+    restores::Restores,
     step::{Applied, Step},
 };
 use super::{
@@ -109,7 +111,7 @@ pub(super) async fn run(
     drain: drain::Watch,
 ) {
     let (waiting, blocked, underway) = (VecDeque::new(), Blocked::default(), Underway::default());
-    let restores = Vec::new();
+    let restores = Restores::default();
     Registrar { shared, store, commands, drain, waiting, blocked, underway, restores }.run().await;
 }
 
@@ -124,7 +126,7 @@ struct Registrar {
     blocked: Blocked,
     underway: Underway,
     /// To be put back into the store, before anything else about the same instances.
-    restores: Vec<Step>,
+    restores: Restores,
 }
 
 /// A commit that the store has answered.
@@ -156,15 +158,18 @@ impl Registrar {
             }
             tokio::select! {
                 biased;
+                // First of all: a store that refuses at once always has an answer ready.
+                () = self.drain.begun(), if !draining => {
+                    // Nothing new is taken; what was queued is done.
+                    self.commands.close();
+                    self.restores.try_again();
+                    draining = true;
+                }
+                () = self.restores.pause(), if self.restores.are_put_off() => self.restores.try_again(),
                 Some(flight) = flights.next() => self.land(flight, draining).await,
                 count = self.commands.recv_many(&mut incoming, BATCH), if open && self.waiting.len() < BATCH => {
                     open = count > 0;
                     self.waiting.extend(incoming.drain(..));
-                }
-                () = self.drain.begun(), if !draining => {
-                    // Nothing new is taken; what was queued is done.
-                    self.commands.close();
-                    draining = true;
                 }
                 else => {}
             }
@@ -175,7 +180,7 @@ impl Registrar {
     fn next_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::default();
         while !batch.is_full()
-            && let Some(step) = self.restores.pop()
+            && let Some(step) = self.restores.next()
         {
             if let Err(error) = batch.restore(&mut self.underway, step) {
                 warn_of(&error, 1, "could not put back the record of an instance that was heard meanwhile");
@@ -188,7 +193,10 @@ impl Registrar {
                 continue;
             }
             let about = command.about();
-            if self.underway.has(&about) {
+            if self.restores.holds(&about) {
+                // Nothing about it comes before that record, and the store takes none now.
+                command.refuse(&not_now());
+            } else if self.underway.has(&about) {
                 self.blocked.hold(about, command);
             } else {
                 batch.add(&self.shared, &mut self.underway, command);
@@ -216,11 +224,9 @@ impl Registrar {
                 warn_of(&error, steps.len(), "could not write; callers are told to retry");
                 let left: Vec<_> = steps.into_iter().filter_map(|step| step.refuse(&error)).collect();
                 if draining {
-                    return give_up(&left);
-                }
-                if !left.is_empty() {
-                    sleep(READ_BACK_PAUSE).await;
-                    self.restores.extend(left);
+                    give_up(left.len());
+                } else {
+                    self.restores.put_off(left);
                 }
             }
         }
@@ -241,7 +247,7 @@ impl Registrar {
                     Applied::Done(told) => told.tell(),
                     Applied::TakeBack { restore, told } => {
                         // Nothing else is begun before the next batch, and that begins with it.
-                        self.restores.push(*restore);
+                        self.restores.add(*restore);
                         told.tell();
                     }
                 }
@@ -273,9 +279,8 @@ impl Registrar {
             incoming.drain(..).for_each(|command: Command| command.refuse(&not_now()));
             if given_up {
                 // The next start reads what is there.
-                let left: Vec<_> = steps.into_iter().filter_map(|step| step.refuse(error)).collect();
-                self.restores.clear();
-                return give_up(&left);
+                let left = steps.into_iter().filter_map(|step| step.refuse(error)).count();
+                return give_up(left + self.restores.clear());
             }
         };
         let happened = fates.iter().flatten().count();
@@ -290,7 +295,11 @@ impl Registrar {
         for (step, fate) in steps.into_iter().zip(fates) {
             match fate {
                 Some(revision) => done.push((step, revision)),
-                None => self.restores.extend(step.refuse(&not_now())),
+                None => {
+                    if let Some(restore) = step.refuse(&not_now()) {
+                        self.restores.add(restore);
+                    }
+                }
             }
         }
         self.apply(done.into_iter());
@@ -322,9 +331,8 @@ fn warn_of(error: &Error, commands: usize, what: &str) {
 
 /// The end has come before the store takes it: after the next start these learn that they were removed, and
 /// register anew.
-fn give_up(restores: &[Step]) {
-    if !restores.is_empty() {
-        let left = restores.len();
+fn give_up(left: usize) {
+    if left > 0 {
         warn!(
             component = "fleet",
             operation = "restore",

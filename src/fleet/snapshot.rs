@@ -48,7 +48,7 @@ pub struct Instance {
     pub revision: Revision,
     /// Until when it is under protection at the latest: it was lost together with many others, and is not
     /// removed. None: it is not.
-    pub protected_until: Option<SystemTime>,
+    pub protection_end: Option<SystemTime>,
 }
 
 impl Instance {
@@ -77,6 +77,8 @@ pub struct ComponentHealth {
     pub details: Pairs,
     /// How many reports in a row were not healthy.
     pub consecutive_failures: u32,
+    /// What they make of it where they go on. None: there are none.
+    pub leads_to: Option<Reported>,
     /// Average of the response times.
     pub average_response_time: Option<Duration>,
     /// Response time of the last report.

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use self::history::SetBack;
 pub use self::specs::NEEDED;
 pub(super) use super::graves::Grave;
 use super::{
@@ -111,6 +112,7 @@ pub(super) struct State {
     tally: Tally,
     // Every change of health that its service remembers, in the order in which they happened.
     history: BTreeMap<u64, Arc<Transition>>,
+    set_back: SetBack,
     agenda: Agenda,
     stalls: Stalls,
     waves: Waves,
@@ -133,6 +135,7 @@ impl State {
             graves: Graves::default(),
             tally: Tally::default(),
             history: BTreeMap::new(),
+            set_back: SetBack::new(),
             agenda: Agenda::default(),
             stalls: Stalls::new(limits.lost_removal.max(PROTECTION_LIMIT)),
             waves: Waves::default(),
@@ -190,7 +193,7 @@ impl State {
     /// # Errors
     /// The holder lives, and the claim does not prove to be its own.
     fn check_take_over(&self, now: Now, holder: &Member, claim: Claim) -> Result<()> {
-        let may_take_over = !holder.lifecycle().is_alive()
+        let may_take_over = holder.has_let_go()
             || claim.token.is_some_and(|token| token == holder.token)
             || claims_by_request(holder, claim);
         if may_take_over {
@@ -203,7 +206,7 @@ impl State {
     /// Whether a registration that is durable still may take its id: whoever held it may have been heard
     /// meanwhile. If not, what has to be put back into the store, and why.
     pub(super) fn recheck_admission(
-        &self,
+        &mut self,
         now: Now,
         birth: &Birth,
         claim: Claim,
@@ -211,20 +214,26 @@ impl State {
         let key = &birth.registration.key;
         let holder = self.groups.get(&key.service).and_then(|group| group.members.get(&key.id));
         let Some(holder) = holder else { return Ok(()) };
-        self.check_take_over(now, holder, claim).map_err(|error| Box::new((holder.birth(), error)))
+        let Err(error) = self.check_take_over(now, holder, claim) else { return Ok(()) };
+        let incarnation = holder.incarnation;
+        self.hear_if_due(now, key, incarnation);
+        self.member(key, incarnation).map_or(Ok(()), |holder| Err(Box::new((holder.birth(), error))))
     }
 
     /// Whether a removal for being lost since then that is durable still holds: the instance may have been
     /// heard meanwhile. If not, what has to be put back into the store.
     pub(super) fn recheck_removal(
-        &self,
+        &mut self,
+        now: Now,
         tombstone: &Tombstone,
         lost_since: Option<Mono>,
     ) -> Result<(), Birth> {
+        if tombstone.removal != Removal::Lost {
+            return Ok(());
+        }
+        self.hear_if_due(now, &tombstone.key, tombstone.incarnation);
         match self.member(&tombstone.key, tombstone.incarnation) {
-            Some(member) if tombstone.removal == Removal::Lost && !member.may_be_removed_for(lost_since) => {
-                Err(member.birth())
-            }
+            Some(member) if !member.may_be_removed_for(lost_since) => Err(member.birth()),
             _ => Ok(()),
         }
     }
@@ -511,6 +520,7 @@ impl State {
             let circle = Arc::clone(&group.circle);
             for past in std::mem::take(&mut group.transitions) {
                 self.history.remove(&past.sequence);
+                self.set_back.forget(past.sequence);
                 self.forget_record(&past);
             }
             self.groups.remove(name);

@@ -62,6 +62,11 @@ impl Tracker {
         self.streaks.consecutive_failures()
     }
 
+    /// What the bad reports in a row make of it where they go on. None: the last one was good.
+    pub fn leads_to(&self) -> Option<Reported> {
+        self.streaks.leads_to()
+    }
+
     /// Whether its state goes back and forth.
     pub fn is_flapping(&self) -> bool {
         self.streaks.is_flapping()

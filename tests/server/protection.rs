@@ -45,7 +45,7 @@ async fn all_of_a_service_that_is_lost_at_once_stays_until_it_is_heard() {
     let protection = service().await.protection.expect("protected");
     assert_eq!(
         (protection.protected_instances, protection.end_time),
-        (2, instance("i-2").await.protected_until)
+        (2, instance("i-2").await.protection_end_time)
     );
     assert_eq!(service().await.health(), pb::HealthState::Unhealthy, "counts stay honest");
     let discovered = server.get("/sd/prometheus?service=orders").await.1;
@@ -57,7 +57,7 @@ async fn all_of_a_service_that_is_lost_at_once_stays_until_it_is_heard() {
 
     // The one is heard, the other is removed by an operator: nothing is left of it.
     assert_eq!(heartbeat(&mut fleet, &one).await.outcome(), pb::HeartbeatOutcome::Renewed);
-    assert_eq!(instance("i-1").await.protected_until, None);
+    assert_eq!(instance("i-1").await.protection_end_time, None);
     assert_eq!(service().await.protection.unwrap().protected_instances, 1);
     let remove = pb::RemoveInstanceRequest {
         service: "orders".into(),

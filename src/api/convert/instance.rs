@@ -29,7 +29,7 @@ pub fn instance(value: &Instance) -> pb::Instance {
         health_changed,
         peer,
         revision,
-        protected_until,
+        protection_end,
     } = value;
     pb::Instance {
         registration: Some(registration(registered)),
@@ -49,7 +49,7 @@ pub fn instance(value: &Instance) -> pb::Instance {
         health_change_time: Some(timestamp(*health_changed)),
         peer: peer.to_string(),
         revision: *revision,
-        protected_until: protected_until.map(timestamp),
+        protection_end_time: protection_end.map(timestamp),
     }
 }
 
@@ -139,6 +139,8 @@ pub fn component_health(
         message,
         details,
         consecutive_failures,
+        // Told in sentences alone.
+        leads_to: _,
         average_response_time,
         last_response_time,
         reported_at,

@@ -1,9 +1,9 @@
 //! Prometheus HTTP service discovery: the whole fleet as scrape targets, each time.
 //!
 //! Everything with an address is listed while its process is believed to run, unconfirmed ones after
-//! a restart included; lost ones stay for as long as they are registered, so that a scrape shows what
-//! a lease cannot: those that were lost in a wave for as long as they are protected. Who left or failed for
-//! good is not.
+//! a restart included. Lost ones stay for as long as they are registered, so that a scrape shows what a lease
+//! cannot: being lost takes nobody out of it, being removed does, so that whoever is protected stays. Who left or
+//! failed for good is not listed.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
@@ -121,7 +121,7 @@ fn group(instance: &Instance) -> TargetGroup {
         ("health", instance.health.state.as_str().to_owned()),
         ("lifecycle", instance.lifecycle.as_str().to_owned()),
         ("confirmed", instance.confirmed.to_string()),
-        ("protected", instance.protected_until.is_some().to_string()),
+        ("protected", instance.protection_end.is_some().to_string()),
     ]
     .into_iter()
     .map(|(name, value)| (format!("__meta_seaworthy_{name}"), value))

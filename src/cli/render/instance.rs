@@ -53,7 +53,7 @@ pub(crate) fn table(instances: &[Instance], wide: bool, now: SystemTime) -> Tabl
 /// was heard since.
 pub(crate) fn lifecycle(instance: &Instance) -> String {
     let word = words::lifecycle(instance.lifecycle());
-    match (instance.protected_until.is_some(), instance.confirmed) {
+    match (instance.protection_end_time.is_some(), instance.confirmed) {
         (true, _) => format!("{word} (protected)"),
         (false, true) => word,
         (false, false) => format!("{word} (unconfirmed)"),
@@ -71,7 +71,7 @@ pub(crate) fn facts(instance: &Instance, now: SystemTime) -> Table {
     if !instance.cause.is_empty() {
         fact("cause", instance.cause.as_str().into());
     }
-    if let Some(until) = &instance.protected_until {
+    if let Some(until) = &instance.protection_end_time {
         let until = when::stamp(Some(until));
         fact("protected", format!("until {until}, or until it is heard: many were lost at once").into());
     }

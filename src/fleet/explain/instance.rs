@@ -235,7 +235,7 @@ fn facts(declared: &Component, health: &ComponentHealth, current: bool) -> Strin
     let recovers = health.reported == Some(crate::health::component::Reported::Healthy)
         && matches!(health.health.state, State::Degraded | State::Unhealthy);
     if recovers {
-        let pass = declared.thresholds.pass;
+        let pass = declared.thresholds.pass_needed(health.flapping);
         facts.push(format!("its last report is good, {pass} in a row make it healthy"));
     }
     facts.join("; ")
@@ -275,8 +275,8 @@ pub(super) fn nearly_wrong(instance: &Instance, now: SystemTime) -> Vec<Cause> {
         let about = || About::Component(key.clone(), declared.name.clone());
         let step = || format!("keep an eye on component {} of {key}", declared.name);
         let (bad, fail) = (health.consecutive_failures, declared.thresholds.fail.get());
-        if let Some(reported) = health.reported.filter(|_| bad > 0) {
-            let towards = State::from(reported);
+        if let Some(leads_to) = health.leads_to {
+            let towards = State::from(leads_to);
             let why =
                 if health.message.is_empty() { String::new() } else { format!(": {}", cut(&health.message)) };
             found.push(near(

@@ -217,6 +217,53 @@ fn what_is_nearly_wrong_is_told_of_what_is_healthy() {
     assert!(!found.contains("not heard for"), "{found}");
 }
 
+#[test]
+fn bad_reports_lead_to_what_all_of_them_are() {
+    use Reported::{Degraded, Unhealthy};
+    for (reports, towards) in [
+        (&[Unhealthy] as &[Reported], "1 of 3 bad reports towards unhealthy"),
+        (&[Unhealthy, Unhealthy], "2 of 3 bad reports towards unhealthy"),
+        (&[Degraded, Degraded], "2 of 3 bad reports towards degraded"),
+        (&[Unhealthy, Degraded], "2 of 3 bad reports towards degraded"),
+        // One more unhealthy one makes it degraded.
+        (&[Degraded, Unhealthy], "2 of 3 bad reports towards degraded"),
+    ] {
+        let key = key("orders", "i-1");
+        let mut fleet = Fleet::default();
+        healthy(&mut fleet, &key);
+        for report in reports {
+            say(&mut fleet, &key, 1, *report, "slow");
+        }
+        let found = drawn(&of_instance(&fleet, &key));
+        assert!(found.contains(&format!("? i-1/database: {towards}: slow\n")), "{reports:?}: {found}");
+        // That is what comes of it.
+        for report in reports.last().into_iter().cycle().take(3 - reports.len()) {
+            say(&mut fleet, &key, 1, *report, "slow");
+        }
+        let member = &fleet.state.groups()[&key.service].members[&key.id];
+        assert!(towards.ends_with(member.part(1).unwrap().state.as_str()), "{reports:?}");
+    }
+}
+
+#[test]
+fn how_many_good_reports_it_takes_is_told_as_it_is_while_flapping_too() {
+    for (pass, reports, told) in [(2, "HUH", 2), (1, "HUHUHUH", 2), (3, "HUHHHUHHHUHH", 3)] {
+        let times = |number| NonZeroU32::new(number).unwrap();
+        let key = key("orders", "i-1");
+        let mut registered = registration(&key);
+        registered.components[0].thresholds = Thresholds { fail: times(1), pass: times(pass) };
+        let mut fleet = Fleet::default();
+        register_as(&mut fleet.state, fleet.now, registered);
+        for letter in reports.chars() {
+            let state = if letter == 'H' { Reported::Healthy } else { Reported::Unhealthy };
+            say(&mut fleet, &key, 0, state, "gone");
+        }
+        let found = drawn(&of_instance(&fleet, &key));
+        let told = format!("its last report is good, {told} in a row make it healthy");
+        assert!(found.contains(&told), "pass {pass}, {reports}: {found}");
+    }
+}
+
 #[tokio::test]
 async fn instances_that_share_a_cause_are_one_line_and_the_rest_is_counted() {
     let mut fleet = Fleet::default();

@@ -117,7 +117,7 @@ impl Step {
             }
             Step::Bury { grave, lost_since, answer } => {
                 let tombstone = Arc::clone(&grave.tombstone);
-                if let Err(birth) = state.recheck_removal(&tombstone, lost_since) {
+                if let Err(birth) = state.recheck_removal(now, &tombstone, lost_since) {
                     let restore = Box::new(Step::Restore { birth });
                     return Applied::TakeBack { restore, told: Told::NotBuried { tombstone, answer } };
                 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, task::Poll, time::Duration};
 
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tokio::time::{advance, sleep};
 
@@ -20,8 +21,8 @@ struct Bed {
     disk: Faulty,
     handle: Handle,
     store: Store,
-    _running: Task<bool>,
-    _drain: drain::Signal,
+    running: Task<bool>,
+    drain: drain::Signal,
     _engine: Engine,
     _dir: TempDir,
 }
@@ -52,7 +53,7 @@ impl Bed {
         while handle.shared.state.read().sequences_wanted(2).is_some() {
             tokio::task::yield_now().await;
         }
-        Self { disk, handle, store, _running: running, _drain: signal, _engine: engine, _dir: dir }
+        Self { disk, handle, store, running, drain: signal, _engine: engine, _dir: dir }
     }
 
     /// Waits until the disk holds up a sync.
@@ -273,22 +274,40 @@ async fn specifications_that_wait_for_each_other_stall_no_instance() {
     for _ in 1..MANY {
         puts.push(begin!(bed.handle.put_service(name("stock"), Spec::default(), None)));
     }
-    let other = begin!(register(&bed.handle, "other"));
-    bed.disk.set(Fault::None);
-    other.await.unwrap();
-    let now = |put| futures_util::FutureExt::now_or_never(tokio::task::unconstrained(put));
-    let answered: Vec<_> = puts.into_iter().filter_map(now).collect();
-    let (done, refused): (Vec<_>, Vec<_>) = answered.into_iter().partition(Result::is_ok);
-    // How many depends on how fast the disk is; if it had to wait for its turn, it would be more than half.
-    assert!(done.len() < MANY / 3, "{} were done before it", done.len());
+    let mut other = begin!(register(&bed.handle, "other"));
+    // While the disk hangs nothing lands, and the registrar takes all that there is.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    macro_rules! answered {
+        () => {{
+            let all = std::mem::take(&mut puts);
+            let mut answered = Vec::new();
+            for mut put in all {
+                match tokio::task::unconstrained(&mut put).now_or_never() {
+                    Some(answer) => answered.push(answer),
+                    None => puts.push(put),
+                }
+            }
+            answered
+        }};
+    }
     // More than may wait for one thing are told so at once, and that nothing was changed.
-    assert!(refused.len() > MANY / 4, "{} were refused", refused.len());
+    let refused = answered!();
+    assert_eq!(refused.len(), MANY - 1 - 512, "one is on its way, and 512 wait for it");
     for refused in refused {
         let error = refused.unwrap_err();
         assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::StoreUnavailable));
         assert!(error.message().contains("of the same thing"), "{error}");
         assert!(error.retry_pause().is_some() && !store::outcome_is_open(&error), "{error}");
     }
+    assert!((&mut other).now_or_never().is_none(), "its disk hangs");
+    bed.disk.set(Fault::None);
+    other.await.unwrap();
+    // It was on its way with the first of them. How many more are done by now depends on how fast the disk is.
+    let done = answered!();
+    assert!(done.iter().all(Result::is_ok));
+    assert!((1..MANY / 24).contains(&done.len()), "{} were done before it", done.len());
     // Nobody waits for the others any more; what is on its way comes to its end before this one.
     bed.handle.put_service(name("stock"), Spec::default(), None).await.unwrap();
     bed.assert_agreement("many waited for one thing").await;
@@ -488,6 +507,60 @@ async fn what_is_put_back_survives_one_failure_of_the_disk() {
             sleep(Duration::from_millis(10)).await;
         }
         bed.assert_agreement(&format!("{fault:?}")).await;
+    }
+}
+
+// On real time: whoever is held up is told so after ten seconds, and in other words.
+#[tokio::test]
+async fn a_record_that_cannot_be_put_back_holds_up_neither_callers_nor_the_end() {
+    for recovers in [true, false] {
+        let bed = Bed::new().await;
+        let handle = &bed.handle;
+        let (_, token) = handle.register(registration("i-1"), Claim::default(), "peer").await.unwrap();
+        lose(&bed, "i-1");
+        // What the journal would write is not what hangs.
+        while !handle.shared.state.write().take_unsaved(100).is_empty() {}
+        bed.disk.set(Fault::Hang);
+        let claimant = begin!(register(handle, "i-1"));
+        bed.until_it_hangs().await;
+        handle.heartbeat("orders", "i-1", 1, &token.hash()).unwrap();
+        // Behind it, and it finds the disk full. The registrar hears of neither before this task waits.
+        let full = begin!(bed.store.commit(store::Commit::new().put("a", "b")));
+        bed.disk.set(Fault::Writes);
+        while bed.store.status().writable {
+            std::hint::spin_loop();
+        }
+        bed.disk.set(Fault::Everything);
+        assert!(full.await.is_err());
+        assert_eq!(claimant.await.unwrap_err().kind(), Kind::AlreadyExists);
+        for id in ["another", "i-1"] {
+            for _ in 0..3 {
+                let claim = Claim { token: Some(token.hash()), request: None };
+                let error = handle.register(registration(id), claim, "peer").await.unwrap_err();
+                assert_eq!(error.reason(), Reason::StoreUnavailable);
+                assert!(!store::outcome_is_open(&error), "{id}: {error}");
+            }
+        }
+        handle.heartbeat("orders", "i-1", 1, &token.hash()).expect("it lives");
+        if recovers {
+            bed.disk.set(Fault::None);
+            while register(handle, "after").await.is_err() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            // Behind what is still to be put back.
+            let other = TokenHash::of("another");
+            while let Err(error) = handle.deregister(key("orders", "i-1"), 1, other, String::new()).await
+                && error.reason() == Reason::StoreUnavailable
+            {
+                sleep(Duration::from_millis(10)).await;
+            }
+            bed.assert_agreement("the disk was full for a while").await;
+            handle.deregister(key("orders", "i-1"), 1, token.hash(), String::new()).await.unwrap();
+            bed.assert_agreement("it left").await;
+        } else {
+            bed.drain.begin();
+            assert!(!bed.running.await.unwrap(), "it comes to its end, and says that something is left");
+        }
     }
 }
 

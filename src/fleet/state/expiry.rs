@@ -53,6 +53,11 @@ impl State {
     fn instance_due(&mut self, now: Now, key: &InstanceKey) -> Option<u64> {
         let member = self.groups.get(&key.service)?.members.get(&key.id)?;
         let incarnation = member.incarnation;
+        // Some messages touch the lease and are then refused: nobody else says that it was heard.
+        if member.is_to_be_heard() {
+            self.hear(now, key, incarnation);
+            return None;
+        }
         if member.lost_since().is_some() {
             return self.lost_due(now, key).then_some(incarnation);
         }
@@ -113,11 +118,17 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        fleet::testing::{Fleet, key, remove, report},
+        fleet::{
+            snapshot::{Removal, Tombstone},
+            state::{Claim, Pending},
+            testing::{Fleet, birth, key, registration, remove, report},
+        },
         health::component::Reported,
     };
 
@@ -182,6 +193,68 @@ mod tests {
             while fleet.state.tick(fleet.now, 8).more {}
             assert!(fleet.state.member(&key, 1).unwrap().lost_since().is_some());
         }
+    }
+
+    /// A lease is touched and the caller answered; the lock that hearing takes is somebody else's until then.
+    #[test]
+    fn who_was_answered_and_is_yet_to_be_heard_is_neither_buried_nor_replaced_nor_removed() {
+        for what in ["removal asked for", "removal durable", "takeover asked for", "takeover durable"] {
+            let mut fleet = Fleet::default();
+            let key = key("orders", "i-1");
+            fleet.register(&key);
+            let lease = Arc::clone(&fleet.state.member(&key, 1).unwrap().lease);
+            fleet.pass(Duration::from_secs(60));
+            while fleet.state.tick(fleet.now, 8).more {}
+            // Its time was taken just before the loss was judged, and it came just after.
+            let beat = Mono::from_millis(fleet.now.mono.as_millis() - 1);
+            fleet.pass(Duration::from_secs(10));
+            let tombstone = Tombstone {
+                key: key.clone(),
+                incarnation: 1,
+                removal: Removal::Lost,
+                message: String::new(),
+                removed: fleet.now.wall,
+            };
+            let (now, claim) = (fleet.now, Claim::default());
+            let next = birth(registration(&key), 2, now.wall);
+            let kept = |fleet: &mut Fleet| match what {
+                "removal asked for" => !fleet.state.member(&key, 1).unwrap().may_be_removed(),
+                "removal durable" => fleet.state.recheck_removal(now, &tombstone).is_err(),
+                "takeover asked for" => {
+                    fleet.state.check_register(now, &next.registration, claim, Pending::default()).is_err()
+                }
+                _ => fleet.state.recheck_admission(now, &next, claim).is_err(),
+            };
+            assert!(!kept(&mut fleet), "{what}: it is lost");
+            assert!(lease.touch(beat), "it is to be heard");
+            assert!(kept(&mut fleet), "{what}: it was answered");
+            // Also where nobody comes to say so.
+            fleet.state.schedule(fleet.now.mono, Due::Instance(key.clone()));
+            assert!(fleet.state.tick(fleet.now, 8).removals.is_empty());
+            lease.touch(fleet.now.mono);
+            fleet.state.hear_if_due(fleet.now, &key, 1);
+            assert!(fleet.state.member(&key, 1).unwrap().lost_since().is_none(), "{what}");
+            fleet.pass(Duration::from_secs(60));
+            while fleet.state.tick(fleet.now, 8).more {}
+            assert!(
+                fleet.state.member(&key, 1).unwrap().lost_since().is_some(),
+                "{what}: it is silent again"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_was_refused_is_a_sign_of_life_all_the_same() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        fleet.register(&key);
+        fleet.pass(Duration::from_secs(60));
+        while fleet.state.tick(fleet.now, 8).more {}
+        fleet.pass(Duration::from_secs(299));
+        fleet.state.member(&key, 1).unwrap().lease.touch(fleet.now.mono);
+        fleet.pass(Duration::from_secs(1));
+        assert!(fleet.state.tick(fleet.now, 8).removals.is_empty());
+        assert!(fleet.state.member(&key, 1).unwrap().lost_since().is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Changes of health: remembered for each service, and waiting to be written down.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::State;
 use crate::{
@@ -19,7 +19,38 @@ const MAX_UNSAVED: usize = 250_000;
 /// them again.
 const MAX_FORGOTTEN: usize = 250_000;
 
+/// Changes of health are in the order of their times, except where the clock was set back. This is what
+/// there is to know of those: how late it had been already.
+#[derive(Debug)]
+pub(super) struct SetBack {
+    latest: SystemTime,
+    behind: BTreeMap<u64, SystemTime>,
+}
+
+impl SetBack {
+    pub(super) fn new() -> Self {
+        Self { latest: SystemTime::UNIX_EPOCH, behind: BTreeMap::new() }
+    }
+
+    fn take(&mut self, newest: &Transition) {
+        if newest.time < self.latest {
+            self.behind.insert(newest.sequence, self.latest);
+        }
+        self.latest = self.latest.max(newest.time);
+    }
+
+    /// A change is kept no longer.
+    pub(super) fn forget(&mut self, sequence: u64) {
+        self.behind.remove(&sequence);
+    }
+}
+
 impl State {
+    /// The latest time of a change and all before it: none of those happened later.
+    pub(in crate::fleet) fn latest_until(&self, change: &Transition) -> SystemTime {
+        self.set_back.behind.get(&change.sequence).copied().unwrap_or(change.time)
+    }
+
     /// Takes back a change of health from the store. Oldest first.
     pub(in crate::fleet) fn restore_transition(&mut self, transition: Transition) {
         self.next_transition = self.next_transition.max(transition.sequence + 1);
@@ -44,6 +75,11 @@ impl State {
     pub(in crate::fleet) fn sequences_wanted(&self, block: u64) -> Option<u64> {
         let left = self.reserved_transitions.saturating_sub(self.next_transition);
         (left < block / 2).then_some(self.next_transition + block)
+    }
+
+    /// Whether the next number is reserved in the store.
+    pub(in crate::fleet) fn has_reserved_sequences(&self) -> bool {
+        self.next_transition < self.reserved_transitions
     }
 
     /// Numbers below this are reserved in the store.
@@ -97,9 +133,11 @@ impl State {
 
     /// Takes a change of health into the fleet's history, and the one that it displaced out of it.
     fn keep(&mut self, transition: Arc<Transition>, displaced: Option<Arc<Transition>>) {
+        self.set_back.take(&transition);
         self.history.insert(transition.sequence, transition);
         if let Some(old) = displaced {
             self.history.remove(&old.sequence);
+            self.set_back.forget(old.sequence);
             self.forget_record(&old);
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{
         lifecycle::{Lifecycle, is_checked},
-        member::{OpenSession, Report},
+        member::{Member, OpenSession, Report},
         names::InstanceKey,
         refusal::Refusal,
         session::{Closing, Incarnation, Session},
@@ -28,6 +28,13 @@ impl State {
         });
         if was_lost {
             self.watch_lease(key, incarnation);
+        }
+    }
+
+    /// Takes in that a lost instance was heard, where whoever heard it has yet to say so.
+    pub(in crate::fleet) fn hear_if_due(&mut self, now: Now, key: &InstanceKey, incarnation: u64) {
+        if self.member(key, incarnation).is_some_and(Member::is_to_be_heard) {
+            self.hear(now, key, incarnation);
         }
     }
 

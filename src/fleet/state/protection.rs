@@ -63,7 +63,7 @@ impl State {
         if self.loss_counts_until(key).is_some_and(|until| until <= now.mono) {
             self.waves.forget(key);
         }
-        if let Some((ends, shown)) = self.protected_until(key) {
+        if let Some((ends, shown)) = self.protection_ends(key) {
             let until = now.wall + ends.since(now.mono);
             if ends <= now.mono {
                 let Some(incarnation) = self.incarnation(key) else { return false };
@@ -85,7 +85,7 @@ impl State {
         // Until the removal is durable, it is looked at again.
         let again = now.mono + RETRY_REMOVAL;
         let removal = self.removal_due(key).map(|due| if due > now.mono { due } else { again });
-        let protection = self.protected_until(key).map(|(ends, _)| ends);
+        let protection = self.protection_ends(key).map(|(ends, _)| ends);
         let next = [removal, protection, self.loss_counts_until(key)].into_iter().flatten().min();
         if let Some(next) = next {
             self.schedule(next, Due::Instance(key.clone()));
@@ -100,7 +100,7 @@ impl State {
     }
 
     /// When the protection of an instance ends, and when it is shown to. None: it has none.
-    fn protected_until(&self, key: &InstanceKey) -> Option<(Mono, SystemTime)> {
+    fn protection_ends(&self, key: &InstanceKey) -> Option<(Mono, SystemTime)> {
         let member = self.groups.get(&key.service)?.members.get(&key.id)?;
         let protection = member.protection()?;
         Some((self.stalls.deadline(protection.since, PROTECTION_LIMIT), protection.until))
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!((protection.instances, protection.ends), (3, protection.began + PROTECTION_LIMIT));
         let lost = &group.members[&silent[0].id];
         assert_eq!((lost.lifecycle(), lost.health().state), (Lifecycle::Lost, Health::Unknown), "no better");
-        assert_eq!(lost.snapshot(fleet.now).protected_until, Some(protection.began + PROTECTION_LIMIT));
+        assert_eq!(lost.snapshot(fleet.now).protection_end, Some(protection.began + PROTECTION_LIMIT));
         assert_eq!(fleet.state.take_wave_news(), [News::Began(Scope::Fleet)]);
         // Ten minutes after they were lost.
         assert_eq!(live(&mut fleet, 9 * MINUTE + 30 * SECOND, heard), []);

@@ -1,7 +1,7 @@
 //! Taking the fleet back from the store. Nothing is published and nothing is worked out until all is there:
 //! nobody watches yet, and what follows from a part of a fleet is not so.
 
-use super::{Grave, State};
+use super::{Grave, State, history::SetBack};
 use crate::{
     fleet::{
         group::{Group, OperatorSpec},
@@ -44,6 +44,7 @@ impl State {
         // What happened meanwhile is no news.
         self.unsaved.clear();
         self.history.clear();
+        self.set_back = SetBack::new();
         for group in self.groups.values_mut() {
             group.transitions.clear();
         }

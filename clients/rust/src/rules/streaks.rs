@@ -22,6 +22,12 @@ impl Thresholds {
     /// Three to fail, one to pass (as Kubernetes probes).
     pub const DEFAULT: Thresholds =
         Thresholds { fail: NonZeroU32::new(3).expect("3 is not zero"), pass: NonZeroU32::MIN };
+
+    /// Good reports in a row that it takes to count as good again. `flapping`: while it is, one is not enough.
+    pub fn pass_needed(self, flapping: bool) -> u32 {
+        let pass = self.pass.get();
+        if flapping { pass.max(FLAPPING_PASS) } else { pass }
+    }
 }
 
 /// Reports that flapping is judged by: a minute and a half at the usual interval of five seconds.
@@ -122,8 +128,7 @@ impl Streaks {
 
     fn next(&self, reported: Reported) -> HealthState {
         use HealthState::{Degraded, Healthy, Unhealthy, Unknown};
-        let (fail, pass) = (self.thresholds.fail.get(), self.thresholds.pass.get());
-        let pass = if self.flapping { pass.max(FLAPPING_PASS) } else { pass };
+        let (fail, pass) = (self.thresholds.fail.get(), self.thresholds.pass_needed(self.flapping));
         match self.state {
             Unknown => reported.into(),
             Healthy if self.at_least_unhealthy >= fail => Unhealthy,
@@ -149,6 +154,16 @@ impl Streaks {
     /// How many reports in a row were not healthy.
     pub fn consecutive_failures(&self) -> u32 {
         self.at_least_degraded
+    }
+
+    /// What the bad reports in a row make of it where they go on as the last one: unhealthy only if all of them
+    /// said so. None: the last one was good.
+    pub fn leads_to(&self) -> Option<Reported> {
+        match (self.at_least_degraded, self.at_least_unhealthy) {
+            (0, _) => None,
+            (bad, unhealthy) if unhealthy == bad => Some(Reported::Unhealthy),
+            _ => Some(Reported::Degraded),
+        }
     }
 
     /// Whether its state goes back and forth: at least four turns within 20 reports, until the reports have
