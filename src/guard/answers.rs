@@ -324,7 +324,7 @@ mod tests {
         // An unary answer has one piece: nothing is gained by holding it.
         for (shape, let_go) in [(Shape::Stream, true), (Shape::Unary, false)] {
             let inner = Some(Buffered(bytes::BytesMut::new(), vec![8, COUNTED * 4]));
-            let answers = AllAnswers::default().connection();
+            let answers = AllAnswers::default().connection([10, 0, 0, 1].into());
             let mut body = Counted { inner, held: Bytes::new(), shape, answers };
             let mut next = || {
                 let mut cx = Context::from_waker(std::task::Waker::noop());

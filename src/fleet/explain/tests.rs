@@ -250,8 +250,10 @@ fn how_many_good_reports_it_takes_is_told_as_it_is_while_flapping_too() {
     for (pass, reports, told) in [(2, "HUH", 2), (1, "HUHUHUH", 2), (3, "HUHHHUHHHUHH", 3)] {
         let times = |number| NonZeroU32::new(number).unwrap();
         let key = key("orders", "i-1");
-        let mut registered = registration(&key);
-        registered.components[0].thresholds = Thresholds { fail: times(1), pass: times(pass) };
+        let registered = registration(&key);
+        let mut components = registered.components.to_vec();
+        components[0].thresholds = Thresholds { fail: times(1), pass: times(pass) };
+        let registered = Registration { components: components.into(), ..registered };
         let mut fleet = Fleet::default();
         register_as(&mut fleet.state, fleet.now, registered);
         for letter in reports.chars() {

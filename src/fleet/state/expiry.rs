@@ -205,6 +205,7 @@ mod tests {
             let lease = Arc::clone(&fleet.state.member(&key, 1).unwrap().lease);
             fleet.pass(Duration::from_secs(60));
             while fleet.state.tick(fleet.now, 8).more {}
+            let lost_since = fleet.state.lost_since(&key, 1);
             // Its time was taken just before the loss was judged, and it came just after.
             let beat = Mono::from_millis(fleet.now.mono.as_millis() - 1);
             fleet.pass(Duration::from_secs(10));
@@ -219,7 +220,7 @@ mod tests {
             let next = birth(registration(&key), 2, now.wall);
             let kept = |fleet: &mut Fleet| match what {
                 "removal asked for" => !fleet.state.member(&key, 1).unwrap().may_be_removed(),
-                "removal durable" => fleet.state.recheck_removal(now, &tombstone).is_err(),
+                "removal durable" => fleet.state.recheck_removal(now, &tombstone, lost_since).is_err(),
                 "takeover asked for" => {
                     fleet.state.check_register(now, &next.registration, claim, Pending::default()).is_err()
                 }
