@@ -16,7 +16,10 @@ use tonic::{
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use super::{status::status, weigh};
+use super::{
+    status::status,
+    weigh::{self, Unfit},
+};
 use crate::error::{Error, Kind, Reason};
 
 /// What a buffer holds before it grows, in bytes: some dozens of heartbeats, or most requests.
@@ -24,7 +27,7 @@ const BUFFER: usize = 512;
 /// A message that fills this much of a buffer is sent before the next one is encoded, in bytes.
 const SEND_FROM: usize = 32 * 1024;
 
-/// What every error of a decoder begins with.
+/// How it is said that bytes are no message.
 pub const UNREADABLE: &str = "could not be read: ";
 
 /// A message as bytes: the answers of watches, so that what many are told is encoded once. `build.rs` puts it
@@ -117,6 +120,11 @@ where
     }
 }
 
+/// What callers are told whose bytes are no message.
+fn broken(wrong: &str) -> Status {
+    status(&Error::field("message", format!("{UNREADABLE}{wrong}")))
+}
+
 /// Decodes what is not too heavy.
 #[derive(Clone, Copy, Debug)]
 pub struct Weighed<U>(PhantomData<U>);
@@ -127,13 +135,13 @@ impl<U: Message + Name + Default> Decoder for Weighed<U> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // What comes is in one piece: tonic has collected it.
-        if !weigh::is_light(&U::full_name(), buffer.chunk()) {
-            let message = format!("message has more than {} parts; send less at once", weigh::MOST);
-            return Err(status(&Error::new(Kind::ResourceExhausted, Reason::MessageTooLarge, message)));
-        }
-        match U::decode(buffer) {
-            Ok(message) => Ok(Some(message)),
-            Err(wrong) => Err(status(&Error::field("message", format!("{UNREADABLE}{wrong}")))),
+        match weigh::check::<U>(buffer.chunk()) {
+            Ok(()) => U::decode(buffer).map(Some).map_err(|wrong| broken(&wrong.to_string())),
+            Err(Unfit::Broken) => Err(broken("something in it is cut off by the end of what it is in")),
+            Err(Unfit::Heavy) => {
+                let message = format!("message has more than {} parts; send less at once", weigh::MOST);
+                Err(status(&Error::new(Kind::ResourceExhausted, Reason::MessageTooLarge, message)))
+            }
         }
     }
 
