@@ -274,7 +274,7 @@ async fn connection(
     let layers = overview.guard.layers(
         Connection { peer, closing: is_closing },
         answers.clone(),
-        overview.guard.questions.connection(),
+        overview.guard.questions.connection(peer.ip()),
     );
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.

@@ -4,14 +4,13 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 
-/// The part of an IPv6 address that names the network, which is what a provider gives away: a /64.
-const NETWORK: u128 = !0 << 64;
+use crate::guard::caller;
 
 /// The places of all peers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -24,18 +23,10 @@ pub(super) struct Place {
     of: IpAddr,
 }
 
-/// The address that stands for all that are its peer's.
-fn peer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 impl Places {
     /// One more place for the peer of this address, unless it holds `most` already.
     pub(super) fn take(&self, address: IpAddr, most: usize) -> Option<Place> {
-        let of = peer(address);
+        let of = caller::network(address);
         let mut held = self.0.lock();
         match held.entry(of) {
             Entry::Occupied(held) if *held.get() >= most => return None,
