@@ -33,7 +33,7 @@ pub use self::{
     quantity::{parse_duration, parse_size, show_duration, show_size},
     reference::reference,
     reload::{Reloaded, reload},
-    settings::{Checks, Config, Fleet, Grpc, Http, Shutdown},
+    settings::{Checks, Config, Fleet, Grpc, Http, LARGEST_MESSAGE, Shutdown},
     sources::{CONFIG_VARIABLE, Environment, Flags},
 };
 

@@ -92,7 +92,7 @@ impl Guard {
             // Around everything that makes bytes, so that none are under way uncounted.
             .layer(AnswersLayer::new(answers))
             // Around everything that reads messages, and inside of what tells the refusal.
-            .layer(QuestionsLayer::new(questions))
+            .layer(QuestionsLayer::new(questions, self.request_timeout))
             // Inside of what waits for the call, so that streams which do not listen end the wait.
             .layer(ClosingLayer::new(connection))
             // Rate limits (global, operation, caller), permits and the circuit breaker stand here, in

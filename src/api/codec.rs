@@ -17,7 +17,10 @@ use tonic::{
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use super::{status::status, weigh};
+use super::{
+    status::status,
+    weigh::{self, Unfit},
+};
 use crate::error::{Error, Kind, Reason};
 
 /// What a buffer holds before it grows, in bytes: some heartbeats.
@@ -27,7 +30,7 @@ const NOT_SMALL: usize = 256;
 /// A message that fills this much of a buffer is sent before the next one is encoded, in bytes.
 const SEND_FROM: usize = 32 * 1024;
 
-/// What every error of a decoder begins with.
+/// How it is said that bytes are no message.
 pub const UNREADABLE: &str = "could not be read: ";
 
 /// A message as bytes: the answers of watches, so that what many are told is encoded once. `build.rs` puts it
@@ -125,6 +128,11 @@ where
     }
 }
 
+/// What callers are told whose bytes are no message.
+fn broken(wrong: &str) -> Status {
+    status(&Error::field("message", format!("{UNREADABLE}{wrong}")))
+}
+
 /// Decodes what is not too heavy.
 #[derive(Clone, Debug)]
 pub struct Weighed<U> {
@@ -139,9 +147,14 @@ impl<U: Message + Name + Default> Decoder for Weighed<U> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // What comes is in one piece: tonic has collected it.
-        if !weigh::is_light(&U::full_name(), buffer.chunk()) {
-            let message = format!("message has more than {} parts; send less at once", weigh::MOST);
-            return Err(status(&Error::new(Kind::ResourceExhausted, Reason::MessageTooLarge, message)));
+        if let Err(unfit) = weigh::check::<U>(buffer.chunk()) {
+            return Err(match unfit {
+                Unfit::Broken => broken("something in it is cut off by the end of what it is in"),
+                Unfit::Heavy => {
+                    let message = format!("message has more than {} parts; send less at once", weigh::MOST);
+                    status(&Error::new(Kind::ResourceExhausted, Reason::MessageTooLarge, message))
+                }
+            });
         }
         self.held = Bytes::new();
         let message = if buffer.remaining() < NOT_SMALL {
@@ -150,10 +163,7 @@ impl<U: Message + Name + Default> Decoder for Weighed<U> {
             self.held = buffer.copy_to_bytes(buffer.remaining());
             U::decode(&*self.held)
         };
-        match message {
-            Ok(message) => Ok(Some(message)),
-            Err(wrong) => Err(status(&Error::field("message", format!("{UNREADABLE}{wrong}")))),
-        }
+        message.map(Some).map_err(|wrong| broken(&wrong.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

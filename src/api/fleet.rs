@@ -303,7 +303,7 @@ impl FleetService for FleetApi {
         let caller = request.extensions().get::<Caller>().cloned();
         let opened =
             session::open(&self.enrolment, request.into_inner(), caller, self.clock, self.open_timeout).await;
-        answer(opened.map(|stream| Box::pin(stream) as Self::AttachStream))
+        opened.map(|stream| Response::new(Box::pin(stream) as Self::AttachStream))
     }
 
     async fn get_instance(

@@ -10,6 +10,7 @@ pub mod spec;
 use std::{error::Error as _, fmt::Display, time::Duration};
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{
     error::{Error, FieldViolation, Kind, Reason, Result},
@@ -17,12 +18,15 @@ use crate::{
         lifecycle::Lifecycle,
         names::{InstanceId, InstanceKey, Invalid, ServiceName},
     },
-    guard::caller::{Caller, Principal},
+    guard::{
+        ERROR_DOMAIN,
+        caller::{Caller, Principal},
+    },
     health::State,
     id::{SessionToken, TokenHash},
 };
 
-use super::{codec::UNREADABLE, proto::v1 as pb};
+use super::{codec::UNREADABLE, proto::v1 as pb, status::status};
 
 /// Longest words of a remover or leaver.
 const MAX_MESSAGE: usize = 1024;
@@ -66,24 +70,25 @@ impl Fields {
     }
 }
 
-/// What is wrong with a message of a stream that could not be read. None: nothing is, but the stream is
-/// broken or its caller gone.
-pub fn unreadable(broken: &Status) -> Option<Error> {
+/// What to answer about a message of a stream that could not be read. None: nothing is wrong with it, but the stream
+/// is broken or its caller gone.
+pub fn unreadable(broken: Status) -> Option<Status> {
     // Whatever comes from the connection has its error as source; the decoder's own has none.
     if broken.source().is_some() {
         return None;
     }
-    let wrong = broken.message();
-    // What the decoder itself says begins with the field already.
-    let wrong = wrong.split_once(UNREADABLE).map_or(wrong, |(_, wrong)| wrong);
-    let message = format!("{UNREADABLE}{wrong}");
-    Some(match broken.code() {
+    // The guard and our decoder say why by themselves, and when to come back; the rest is tonic's.
+    if broken.get_error_details().error_info().is_some_and(|info| info.domain == ERROR_DOMAIN) {
+        return Some(broken);
+    }
+    let message = format!("{UNREADABLE}{}", broken.message());
+    Some(status(&match broken.code() {
         // Before and after it was uncompressed.
         Code::OutOfRange | Code::ResourceExhausted => {
             Error::new(Kind::ResourceExhausted, Reason::MessageTooLarge, format!("message {message}"))
         }
         _ => Error::field("message", message),
-    })
+    }))
 }
 
 /// A path within a request: `registration.components[2].name`.

@@ -57,34 +57,51 @@ pub async fn open(
     caller: Option<Caller>,
     clock: Clock,
     patience: Duration,
-) -> Result<SessionStream> {
-    let mut closing = caller.as_ref().map(|caller| caller.connection.closing.clone());
+) -> Result<SessionStream, Status> {
+    let first = first(&mut inbound, caller.as_ref(), patience).await?;
+    begin(enrolment, first, inbound, caller, clock).await.map_err(|error| status(&error))
+}
+
+/// The first message, or nothing where the stream ends instead.
+async fn first(
+    inbound: &mut Streaming<pb::AttachRequest>,
+    caller: Option<&Caller>,
+    patience: Duration,
+) -> Result<Option<pb::AttachRequest>, Status> {
+    let mut closing = caller.map(|caller| caller.connection.closing.clone());
     let first = tokio::select! {
         biased;
         first = timeout(patience, inbound.message()) => first,
         // What it would register or resume here ends with the connection.
         () = goodbye(&mut closing) => {
-            return Err(Error::new(
+            return Err(status(&Error::new(
                 Kind::Unavailable,
                 Reason::ServerDraining,
                 "the control plane ends this connection; attach again",
             )
-            .retry_after(COME_BACK));
+            .retry_after(COME_BACK)));
         }
     };
-    let first = match first {
-        Ok(Ok(first)) => first,
-        Ok(Err(broken)) => {
-            return Err(parse::unreadable(&broken).unwrap_or_else(|| Error::field("open", "is missing")));
-        }
-        Err(_) => {
-            return Err(Error::new(
-                Kind::DeadlineExceeded,
-                Reason::SessionSilent,
-                format!("no first message within {}s; send `open`", patience.as_secs()),
-            ));
-        }
-    };
+    match first {
+        Ok(first) => first.map_err(|broken| {
+            parse::unreadable(broken).unwrap_or_else(|| status(&Error::field("open", "is missing")))
+        }),
+        Err(_) => Err(status(&Error::new(
+            Kind::DeadlineExceeded,
+            Reason::SessionSilent,
+            format!("no first message within {}s; send `open`", patience.as_secs()),
+        ))),
+    }
+}
+
+/// Opens the session that the first message asks for.
+async fn begin(
+    enrolment: &Enrolment,
+    first: Option<pb::AttachRequest>,
+    inbound: Streaming<pb::AttachRequest>,
+    caller: Option<Caller>,
+    clock: Clock,
+) -> Result<SessionStream> {
     let how = match first {
         Some(pb::AttachRequest {
             message: Some(pb::attach_request::Message::Open(pb::OpenSession { how: Some(how) })),
@@ -223,8 +240,7 @@ impl SessionStream {
                 // Closed or broken: the client is gone, and its lease runs on.
                 Poll::Ready(None) => return Err(Ended::Quietly),
                 Poll::Ready(Some(Err(broken))) => {
-                    return Err(parse::unreadable(&broken)
-                        .map_or(Ended::Quietly, |wrong| Ended::With(status(&wrong))));
+                    return Err(parse::unreadable(broken).map_or(Ended::Quietly, Ended::With));
                 }
             }
             if self.leaving.is_some() {

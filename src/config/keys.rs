@@ -6,6 +6,7 @@ use super::{
     key::{Key, PLAIN},
     log::parse_filter,
     quantity::{show_duration, show_size},
+    settings::LARGEST_MESSAGE,
     value::{
         DAY, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, networks, optional, path, put,
         show_networks, size, small_count, truth,
@@ -131,7 +132,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "grpc.max_message_bytes",
         doc: "Size of one message of a caller.",
-        set: |c, v| put(&mut c.grpc.max_message_bytes, size(v, 64 * KIB, 64 * MIB)),
+        set: |c, v| put(&mut c.grpc.max_message_bytes, size(v, 64 * KIB, LARGEST_MESSAGE as u64)),
         show: |c| shown_bytes(c.grpc.max_message_bytes),
         ..PLAIN
     },

@@ -41,6 +41,9 @@ pub struct Config {
     pub(super) origins: BTreeMap<&'static str, Origin>,
 }
 
+/// Most that `grpc.max_message_bytes` may be.
+pub const LARGEST_MESSAGE: usize = 64 << 20;
+
 /// Settings of the gRPC listener and its connections.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[allow(missing_docs)] // KEYS says what each means

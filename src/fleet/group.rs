@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn instances_share_the_components_that_they_registered_alike() {
         let one = registration(&key("orders", "i-1"));
-        let mut group = Group::new(one.key.service.clone(), start().wall);
+        let mut group = Group::new(one.key.service, start().wall);
         let of_version = |version: usize| {
             let mut registration = registration(&key("orders", &format!("i-{version}")));
             Arc::make_mut(&mut registration.components)[0].kind = format!("kind-{version}");
@@ -331,7 +331,7 @@ mod tests {
         };
         for version in 0..10 * SHARED {
             let (first, second) =
-                (group.share(of_version(version)).components.clone(), group.share(of_version(version)));
+                (Arc::clone(&group.share(of_version(version)).components), group.share(of_version(version)));
             assert!(Arc::ptr_eq(&first, &second.components));
             assert_eq!(second.components, of_version(version).components, "its own, and no other's");
             assert!(group.components.len() <= SHARED);

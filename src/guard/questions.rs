@@ -1,41 +1,41 @@
-//! Bounds the bytes of messages that have begun to come: what a peer announces and does not finish, the
+//! Bounds the bytes of messages that have begun to come: what a peer sends of a message and does not finish, the
 //! server holds.
 //!
-//! A message may be as large as `grpc.max_message_bytes`, a connection may have many streams, and the memory for a
-//! message is there from the moment that its length is known. So each message is counted by the length that it
-//! announces, until it has come whole or nobody reads it any more. One that does not fit is not taken, and its RPC
-//! ends with RESOURCE_EXHAUSTED. How long a message may take is the deadline's.
+//! A message may be as large as `grpc.max_message_bytes`, and a connection may have many streams. So each message is
+//! counted by what has come of it, until it has come whole or nobody reads it any more. One that does not fit is not
+//! taken, and its RPC ends with RESOURCE_EXHAUSTED. What is announced and does not come is not counted: for it tonic
+//! reserves addresses, and no page of them is touched; or a few bytes from anybody would fill the room of all.
+//!
+//! How long a message may take is bounded here for streams, however their signs of life come; that of a unary RPC, and
+//! the first of a stream, have the deadline as well.
+
+mod messages;
+mod room;
 
 use std::{
     convert::Infallible,
-    net::IpAddr,
+    future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 
-use super::shares::{Beyond, Bounds, Room, Share, Shares};
+pub use self::room::{AllQuestions, Questions};
+use self::{messages::Messages, room::Room};
+use super::rpc::{RpcId, Shape};
 use crate::error::Reason;
 
-/// Bytes of messages that may be coming on one connection: four of the largest, at the default. One message may
-/// always come, whatever its size.
-const PER_CONNECTION: usize = 16 * 1024 * 1024;
-/// Bytes of messages that may be coming on all connections of one peer: a quarter of what everybody has.
-const PER_PEER: usize = IN_ALL / 4;
-/// Bytes of messages that may be coming on all connections.
-const IN_ALL: usize = 256 * 1024 * 1024;
-/// Smaller messages are neither counted nor refused, so that no load takes signs of life along: those of all streams
+/// Shorter messages are neither counted nor refused, so that no load takes signs of life along: those of all streams
 /// of a connection are as much as its window lets it send anyway.
 const COUNTED: usize = 16 * 1024;
-/// What gRPC puts before each message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
 /// When it is worth to call again.
 const COME_BACK: Duration = Duration::from_secs(5);
 /// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
@@ -44,40 +44,11 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// What a body fails with, as whoever reads a request takes it.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The messages that are coming on all connections. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct AllQuestions(Shares);
-
-impl AllQuestions {
-    /// Those of one more connection, from this address.
-    pub fn connection(&self, from: IpAddr) -> Questions {
-        Questions(self.0.connection(from))
-    }
-}
-
-impl Default for AllQuestions {
-    fn default() -> Self {
-        Self(Shares::new(Bounds { connection: PER_CONNECTION, peer: PER_PEER, all: IN_ALL }))
-    }
-}
-
-/// The messages that are coming on one connection. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Questions(Share);
-
-impl Questions {
-    /// Room for a message of this length; None if there is none.
-    fn take(&self, bytes: usize) -> Option<Room> {
-        self.0.take(bytes, Beyond::Refused)
-    }
-}
-
-/// What callers are told whose message does not fit.
-fn refusal() -> Status {
+/// What callers are told whose message does not fit, or does not end.
+fn refusal(message: &str) -> Status {
     let mut details =
         ErrorDetails::with_error_info(Reason::MessagesUnfinished.as_str(), crate::guard::ERROR_DOMAIN, []);
     details.set_retry_info(Some(COME_BACK));
-    let message = "too many bytes of messages have begun and not ended; finish them, then call again";
     details.add_quota_failure_violation("messages", message);
     let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
     let pause = HeaderValue::from(COME_BACK.as_secs() * 1000);
@@ -89,12 +60,15 @@ fn refusal() -> Status {
 
 /// Makes [`CountQuestions`]s for one connection.
 #[derive(Clone, Debug)]
-pub struct QuestionsLayer(Questions);
+pub struct QuestionsLayer {
+    questions: Questions,
+    patience: Duration,
+}
 
 impl QuestionsLayer {
-    /// Counts the messages of this connection.
-    pub fn new(questions: Questions) -> Self {
-        Self(questions)
+    /// Counts the messages of this connection, and lets each of a stream take this long at the most.
+    pub fn new(questions: Questions, patience: Duration) -> Self {
+        Self { questions, patience }
     }
 }
 
@@ -102,7 +76,7 @@ impl<S> Layer<S> for QuestionsLayer {
     type Service = CountQuestions<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CountQuestions { inner, questions: self.0.clone() }
+        CountQuestions { inner, layer: self.clone() }
     }
 }
 
@@ -110,7 +84,7 @@ impl<S> Layer<S> for QuestionsLayer {
 #[derive(Clone, Debug)]
 pub struct CountQuestions<S> {
     inner: S,
-    questions: Questions,
+    layer: QuestionsLayer,
 }
 
 impl<S, A> Service<Request<A>> for CountQuestions<S>
@@ -126,53 +100,16 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let questions = self.questions.clone();
+        let stream = request.extensions().get::<RpcId>().is_some_and(|id| id.rpc().shape == Shape::Stream);
+        let QuestionsLayer { questions, patience } = self.layer.clone();
         self.inner.call(request.map(|inner| Coming {
             inner,
             questions,
             messages: Messages::default(),
             room: None,
+            patience: stream.then_some(patience),
+            timer: None,
         }))
-    }
-}
-
-/// Where in a row of messages a body is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Messages {
-    prefix: [u8; PREFIX],
-    // Bytes of the prefix that have come.
-    begun: usize,
-    // Bytes of the message that have not.
-    left: usize,
-}
-
-impl Messages {
-    /// Goes on by these bytes, and answers the length of the message that has begun and not ended.
-    fn pass(&mut self, mut bytes: &[u8]) -> Option<usize> {
-        loop {
-            let within = bytes.len().min(self.left);
-            self.left -= within;
-            bytes = &bytes[within..];
-            if self.left > 0 {
-                return Some(self.length());
-            }
-            if self.begun == PREFIX {
-                self.begun = 0;
-            }
-            let more = bytes.len().min(PREFIX - self.begun);
-            self.prefix[self.begun..self.begun + more].copy_from_slice(&bytes[..more]);
-            self.begun += more;
-            bytes = &bytes[more..];
-            if self.begun < PREFIX {
-                return None;
-            }
-            self.left = self.length();
-        }
-    }
-
-    fn length(&self) -> usize {
-        let [_, length @ ..] = self.prefix;
-        usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
     }
 }
 
@@ -184,6 +121,36 @@ pub struct Coming<A> {
     messages: Messages,
     // Of the message that has begun.
     room: Option<Room>,
+    // How long each may take; None leaves that to the deadline.
+    patience: Option<Duration>,
+    // Of the message that has begun; made only when it is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<A> Coming<A> {
+    /// Counts what has come; false if it does not fit.
+    fn count(&mut self, data: &[u8]) -> bool {
+        if self.messages.pass(data) {
+            (self.room, self.timer) = (None, None);
+        }
+        let Some((come, length)) = self.messages.in_part().filter(|(_, length)| *length >= COUNTED) else {
+            return true;
+        };
+        let room = self.room.get_or_insert_with(|| self.questions.room());
+        room.hold(come, length)
+    }
+
+    /// Waits for the end of a message, if one has begun.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let Some(patience) = self.patience.filter(|_| self.messages.has_begun()) else {
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
+        timer.as_mut().poll(cx).map(|()| {
+            let patience = patience.as_millis();
+            refusal(&format!("a message has begun and not ended within {patience}ms; send it whole"))
+        })
+    }
 }
 
 impl<A> Body for Coming<A>
@@ -197,23 +164,16 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            over => return Poll::Ready(over.map(|over| over.map_err(Into::into))),
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(over) => return Poll::Ready(over.map(|over| over.map_err(Into::into))),
+            Poll::Pending => return self.poll_patience(cx).map(|refusal| Some(Err(refusal.into()))),
         };
-        if let Some(data) = frame.data_ref() {
-            let held = self.room.as_ref().map(Room::bytes);
-            match self.messages.pass(data).filter(|length| *length >= COUNTED) {
-                None => self.room = None,
-                unchanged if unchanged == held => {}
-                Some(length) => {
-                    self.room = None;
-                    self.room = self.questions.take(length);
-                    if self.room.is_none() {
-                        return Poll::Ready(Some(Err(refusal().into())));
-                    }
-                }
-            }
+        if let Some(data) = frame.data_ref()
+            && !self.count(data)
+        {
+            let full = "too many bytes of messages have begun and not ended; finish them, then call again";
+            return Poll::Ready(Some(Err(refusal(full).into())));
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -224,46 +184,5 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prefixed(length: u32, bytes: usize) -> Vec<u8> {
-        [&[0], length.to_be_bytes().as_slice(), &vec![0; bytes]].concat()
-    }
-
-    #[test]
-    fn messages_as_a_table() {
-        let two = [prefixed(3, 3), prefixed(7, 7)].concat();
-        for (bytes, coming) in [
-            (prefixed(3, 3), None),
-            (prefixed(3, 2), Some(3)),
-            (prefixed(0, 0), None),
-            (two.clone(), None),
-            (two[..two.len() - 1].to_vec(), Some(7)),
-            (two[..12].to_vec(), None),
-            (prefixed(u32::MAX, 0), Some(usize::try_from(u32::MAX).unwrap())),
-        ] {
-            assert_eq!(Messages::default().pass(&bytes), coming, "{bytes:?}");
-            let mut one_by_one = Messages::default();
-            let last = bytes.iter().fold(None, |_, byte| one_by_one.pass(&[*byte]));
-            assert_eq!(last, coming, "{bytes:?}, byte by byte");
-        }
-    }
-
-    #[test]
-    fn one_peer_has_a_quarter_of_the_room_and_gives_it_back() {
-        let all = AllQuestions::default();
-        let from = |last: u8| all.connection([10, 0, 0, last].into());
-        let one = from(1);
-        let held: Vec<_> =
-            (0..PER_PEER / PER_CONNECTION).map(|_| from(1).take(PER_CONNECTION).unwrap()).collect();
-        assert!(one.take(COUNTED).is_none());
-        assert!(from(2).take(COUNTED).is_some(), "another has its own");
-        drop(held);
-        assert!(one.take(PER_CONNECTION + 1).is_some(), "one may always come");
     }
 }

@@ -1,11 +1,11 @@
 //! Bytes that the server holds for others, bounded three times: for each connection, for each peer, and in all.
 //!
 //! Without the bound in the middle, one peer with enough connections would take the room of all the others. What is
-//! held, and what is said where nothing more fits, is for whoever counts here: `answers` and `questions`.
+//! held, and what is said where nothing more fits, is for whoever counts here: `answers`.
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -14,16 +14,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// The part of an IPv6 address that names the network, which is what a provider gives away: a /64.
-const NETWORK: u128 = !0 << 64;
-
-/// The address that stands for all that are its peer's: of a /64 of IPv6 one machine is free to use every address.
-pub fn peer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
+use super::caller;
 
 /// How many bytes may be held. What is held alone may always be, whatever its size.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +82,7 @@ impl Shares {
 
     /// The share of one more connection, from this address.
     pub fn connection(&self, from: IpAddr) -> Share {
-        let address = peer(from);
+        let address = caller::network(from);
         let mut peers = self.0.peers.lock();
         let peer = peers.get(&address).and_then(Weak::upgrade).unwrap_or_else(|| {
             let peer = Arc::new(Peer { address, held: AtomicUsize::new(0), everybody: Arc::clone(&self.0) });

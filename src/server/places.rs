@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::guard::shares::peer;
+use crate::guard::caller;
 
 /// The places of all peers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Place {
 impl Places {
     /// One more place for the peer of this address, unless it holds `most` already.
     pub(super) fn take(&self, address: IpAddr, most: usize) -> Option<Place> {
-        let of = peer(address);
+        let of = caller::network(address);
         let mut held = self.0.lock();
         match held.entry(of) {
             Entry::Occupied(held) if *held.get() >= most => return None,

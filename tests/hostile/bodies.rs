@@ -1,8 +1,11 @@
 //! Messages that come slowly, in part, or never.
 
+use seaworthy_client::proto::seaworthy::v1::{self as pb, fleet_service_client::FleetServiceClient};
+use tonic::transport::Endpoint;
+
 use crate::{
     raw::{self, Raw, Said, call, frame, message, number, stream},
-    victim::{MIB, Victim},
+    victim::{MIB, Victim, in_time},
 };
 
 const REGISTER: &str = "/seaworthy.v1.FleetService/Register";
@@ -17,6 +20,7 @@ async fn messages_that_never_end_are_bounded_together() {
     for _ in 0..4 {
         held.push(half_messages(&victim).await);
     }
+    many_signs_of_life_are_heard(&victim, 5).await;
     victim.unharmed(160 * MIB).await;
 }
 
@@ -79,6 +83,41 @@ async fn half_messages(victim: &Victim) -> (Raw, Said) {
             raw::GOAWAY => return (raw, said),
             _ => {}
         }
+    }
+}
+
+/// Says that messages come, of which none does: a few bytes, and nobody else is refused for them.
+#[tokio::test]
+async fn what_is_announced_and_does_not_come_takes_no_room() {
+    let victim = Victim::start().await;
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let (mut raw, mut said) = (Raw::settled(victim.grpc).await, Said::default());
+        for n in 0..4 {
+            let begin = [call(stream(n), "/seaworthy.v1.FleetService/Register"), prefix(stream(n), 4 * MIB)];
+            raw.send(&begin.concat()).await.unwrap();
+        }
+        raw.send(&frame(raw::PING, 0, 0, &[0; 8])).await.unwrap();
+        raw.until(&mut said, |said| said.pongs == 1).await;
+        held.push(raw);
+    }
+    many_signs_of_life_are_heard(&victim, 50).await;
+    victim.unharmed(32 * MIB).await;
+}
+
+/// The largest batch of heartbeats that is allowed, on a connection of its own.
+async fn many_signs_of_life_are_heard(victim: &Victim, times: usize) {
+    let channel = Endpoint::from_shared(format!("http://{}", victim.grpc)).unwrap().connect().await.unwrap();
+    let mut fleet = FleetServiceClient::new(channel);
+    let beat = |n| {
+        let instance =
+            pb::InstanceRef { service: "orders".into(), instance_id: format!("i-{n}"), incarnation: 1 };
+        pb::InstanceHeartbeat { instance: Some(instance), session_token: "x".repeat(90) }
+    };
+    let beats = pb::HeartbeatRequest { heartbeats: (0..1000).map(beat).collect() };
+    for _ in 0..times {
+        let heard = in_time(fleet.heartbeat(beats.clone())).await.expect("answered");
+        assert_eq!(heard.into_inner().results.len(), 1000);
     }
 }
 

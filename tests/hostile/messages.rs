@@ -80,6 +80,35 @@ async fn what_unfolds_to_far_more_than_its_bytes_is_refused() {
     victim.unharmed(64 * MIB).await;
 }
 
+/// A message within messages that end before it does: `fields` are those that it is in, and the last its own. Of it
+/// only the length is in them, but for its last byte; what comes after that is `part`, again and again.
+fn overrun(fields: &[u8], part: [u8; 2]) -> Vec<u8> {
+    let parts = part.repeat(2 * MIB - 32);
+    let (own, around) = fields.split_last().unwrap();
+    // A length in more bytes than it needs, so that the last of them is zero.
+    let digits = [0, 7, 14, 21].map(|shift| 0x80 | u8::try_from(parts.len() >> shift & 0x7f).unwrap());
+    let mut within = [&[*own], digits.as_slice()].concat();
+    for field in around.iter().rev() {
+        within = [&[*field, u8::try_from(within.len()).unwrap()], within.as_slice()].concat();
+    }
+    [within.as_slice(), &[0], &parts].concat()
+}
+
+/// prost reads a message to its own end and compares it with the end of what it is in only then.
+#[tokio::test]
+async fn a_message_that_is_longer_than_what_it_is_in_is_not_unfolded() {
+    let victim = Victim::start().await;
+    for (path, fields, part) in [
+        ("/seaworthy.v1.FleetService/Attach", [0x0a, 0x0a, 0x0a].as_slice(), [0x3a, 0]),
+        (REGISTER, &[0x0a, 0x3a], [0x22, 0]),
+        ("/seaworthy.v1.FleetService/PutService", &[0x12, 0x0a], [0x0a, 0]),
+    ] {
+        let refused = ask(&victim, path, true, zipped(&overrun(fields, part))).await;
+        assert_eq!(refused.code(), Code::InvalidArgument, "{path}: {refused:?}");
+    }
+    victim.unharmed(32 * MIB).await;
+}
+
 /// Groups within groups within groups: what is skipped is skipped to a bounded depth.
 #[tokio::test]
 async fn messages_nested_without_end_are_refused() {

@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use prost::{Message as _, Name as _};
+use prost::Message as _;
 use seaworthy::{
-    api::{parse::registration, proto::v1 as pb, weigh},
+    api::{parse::registration, proto::v1 as pb},
     id::Entropy,
 };
 
 fuzz_target!(|bytes: &[u8]| {
-    weigh::is_light(&pb::RegisterRequest::full_name(), bytes);
     let Ok(wire) = pb::RegisterRequest::decode(bytes) else { return };
     let defaults = registration::Defaults { lease_ttl: Duration::from_secs(15), entropy: Entropy::seeded(1) };
     match registration::request(&defaults, "register", wire) {
