@@ -146,3 +146,29 @@ fn judge(status: ServingStatus) -> Report {
     };
     report.detail("status", name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_framed_as_grpc_frames_them() {
+        let question = framed(&HealthCheckRequest { service: "orders".to_owned() });
+        assert_eq!(&question[..PREFIX], [0, 0, 0, 0, 8]);
+        let decoded =
+            unframed(&question).map(|message| HealthCheckRequest::decode(message).expect("decoded"));
+        assert_eq!(decoded.expect("whole").service, "orders");
+        for wrong in [&[][..], &[0, 0, 0], &[1, 0, 0, 0, 0], &[0, 0, 0, 0, 9, 1]] {
+            assert_eq!(unframed(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn details_that_are_no_base64_are_nothing_to_fall_over() {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-status", "5".parse().expect("a value"));
+        headers.insert("grpc-message", "no%20such".parse().expect("a value"));
+        headers.insert("grpc-status-details-bin", "?".parse().expect("a value"));
+        assert_eq!(status(headers).map(|status| shown(&status)).as_deref(), Some("NotFound: no such"));
+    }
+}
