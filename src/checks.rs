@@ -1,37 +1,37 @@
 //! Active checks: asks components of registered instances over the network, as they wished at
 //! registration, and hands what it finds to the fleet.
 //!
-//! `schedule` decides what runs when, a plain value that time is passed to; here that is joined to the
-//! fleet's changes, to the network (`run`) and to who wants a check now. One task asks them all: they wait
+//! `schedule` and `line` decide what runs when, plain values that time is passed to; here they are joined to
+//! the fleet's changes, to the network (`run`) and to who wants a check now (`calls`). One task asks them all: they wait
 //! for answers, and do little else. A check is no sign of life; nothing here touches a lease.
 
+mod books;
+mod calls;
 mod follow;
+mod line;
+mod pulse;
 mod run;
+mod running;
 mod schedule;
 mod tally;
 #[cfg(test)]
 mod testing;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{sleep_until, timeout},
 };
 
 pub use self::tally::{Found, Tally};
-use self::{
-    follow::Follower,
-    run::Runner,
-    schedule::{JobId, Schedule},
-};
+use self::{books::Books, calls::Told, follow::Follower, run::Runner, running::Running};
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{self, names::InstanceKey, snapshot::Instance},
     probe::permit::Rules,
     task::drain,
-    time::{Clock, Mono},
+    time::Clock,
 };
 
 /// Calls that may wait for checks at once.
@@ -110,7 +110,8 @@ impl Handle {
     ///
     /// # Errors
     /// There is no such component; it, or all of them, has no active check; the instance is lost or
-    /// stopped; too many wait already; or it took too long.
+    /// stopped, before or meanwhile; it may not be asked, or the control plane could not; too many wait
+    /// already; or it took too long.
     pub async fn run_now(&self, instance: &Instance, component: Option<&str>) -> Result<Vec<usize>> {
         let key = &instance.registration.key;
         let components = checked_components(instance, component)?;
@@ -194,150 +195,45 @@ fn stopping() -> Error {
 
 // === impl Service ===
 
-/// Somebody who waits for checks to end.
-struct Call {
-    left: usize,
-    answer: oneshot::Sender<Result<()>>,
-}
-
-/// Who waits for which check.
-#[derive(Default)]
-struct Calls {
-    next: u64,
-    open: HashMap<u64, Call>,
-    waiting: HashMap<JobId, Vec<u64>>,
-}
-
 impl Service {
     /// Runs until the drain begins; checks that are under way end with it.
-    pub async fn run(mut self, mut drain: drain::Watch) {
-        let mut follower = Follower::new(&self.fleet);
-        let mut schedule = Schedule::default();
-        let mut calls = Calls::default();
-        let runner = Runner::new(self.fleet.clone(), self.clock);
-        let mut running = FuturesUnordered::new();
+    pub async fn run(self, mut drain: drain::Watch) {
+        let Self { fleet, clock, mut options, tally, mut commands } = self;
+        let mut follower = Follower::new(&fleet);
+        let mut books = Books::new(fleet.clone(), clock, Arc::clone(&tally));
+        let runner = Runner::new(clock);
+        let mut running = Running::new(clock);
+        let mut command = None;
         loop {
-            for gone in follower.follow(&self.fleet, &mut schedule, self.clock).await {
-                calls.ended(gone);
+            let (gone, ended) = running.beside(follower.follow(&fleet, &mut books.schedule, clock)).await;
+            gone.into_iter().for_each(|gone| books.calls.ended(gone, &Told::Gone));
+            ended.into_iter().for_each(|ended| books.ended(ended, running.stood_still()));
+            let now = clock.mono();
+            if let Some(command) = command.take() {
+                books.calls.take(&mut books.schedule, now, command);
             }
-            let now = self.clock.mono();
-            self.tally.skipped(schedule.due(now));
-            let options = self.options.borrow_and_update().clone();
-            while let Some(job) = schedule.start(options.max_concurrent) {
-                self.tally.started(&job, now);
-                running.push(runner.run(job, Arc::clone(&options.rules)));
+            books.schedule.due(now);
+            let live = options.borrow_and_update().clone();
+            while let Some(job) = books.schedule.start(live.max_concurrent) {
+                tally.started(&job, now);
+                let stood_still = running.stood_still();
+                running.push(runner.run(job, Arc::clone(&live.rules), stood_still));
             }
-            self.tally.scheduled(schedule.counts());
-            let next = schedule.next().map(|at| self.clock.instant(at));
+            tally.scheduled(books.schedule.counts());
+            let next = books.schedule.next().map(|at| clock.instant(at));
             tokio::select! {
                 () = drain.begun() => return,
-                Some(ended) = running.next(), if !running.is_empty() => {
-                    self.tally.ended(&ended);
-                    calls.ended(ended.job.id);
-                    self.tally.skipped(schedule.finish(&ended.job, self.clock.mono()));
-                }
-                command = self.commands.recv() => match command {
-                    Some(command) => {
-                        for gone in follower.follow(&self.fleet, &mut schedule, self.clock).await {
-                            calls.ended(gone);
-                        }
-                        calls.take(&mut schedule, self.clock.mono(), command);
-                    }
+                ended = running.next() => books.ended(ended, running.stood_still()),
+                wanted = commands.recv() => match wanted {
+                    // Taken once everything is followed that was known when it came.
+                    Some(wanted) => command = Some(wanted),
                     // Every handle is gone: nobody is left to serve.
                     None => return,
                 },
                 () = follower.changed() => {}
-                Ok(()) = self.options.changed() => {}
-                () = sleep_until(next.unwrap_or_else(|| self.clock.instant(now))), if next.is_some() => {}
+                Ok(()) = options.changed() => {}
+                () = sleep_until(next.unwrap_or_else(|| clock.instant(now))), if next.is_some() => {}
             }
         }
-    }
-}
-
-impl Calls {
-    fn take(&mut self, schedule: &mut Schedule, now: Mono, command: Command) {
-        let Command { key, incarnation, components, answer } = command;
-        if self.open.len() >= MAX_CALLS {
-            // Whoever has gone away waits no longer.
-            self.open.retain(|_, call| !call.answer.is_closed());
-            let open = &self.open;
-            self.waiting.retain(|_, waiting| {
-                waiting.retain(|call| open.contains_key(call));
-                !waiting.is_empty()
-            });
-        }
-        let answered = if self.open.len() >= MAX_CALLS {
-            Err(busy())
-        } else {
-            let jobs = schedule.hasten(now, &key, incarnation, &components);
-            if jobs.is_empty() { Err(suspended(&key, "no longer there, lost or stopped")) } else { Ok(jobs) }
-        };
-        match answered {
-            Err(refused) => drop(answer.send(Err(refused))),
-            Ok(jobs) => {
-                let call = self.next;
-                self.next += 1;
-                self.open.insert(call, Call { left: jobs.len(), answer });
-                jobs.into_iter().for_each(|job| self.waiting.entry(job).or_default().push(call));
-            }
-        }
-    }
-
-    /// A check has ended, or is no longer there.
-    fn ended(&mut self, job: JobId) {
-        for id in self.waiting.remove(&job).unwrap_or_default() {
-            let Some(call) = self.open.get_mut(&id) else { continue };
-            call.left -= 1;
-            if call.left == 0
-                && let Some(call) = self.open.remove(&id)
-            {
-                // Whoever asked may have stopped waiting.
-                drop(call.answer.send(Ok(())));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checks::testing::instance;
-
-    type Answered = oneshot::Receiver<Result<()>>;
-
-    fn ask(calls: &mut Calls, schedule: &mut Schedule, number: usize) -> Answered {
-        let (answer, answered) = oneshot::channel();
-        let key = instance(number, 1, "10.0.0.1:1").registration.key.clone();
-        let command = Command { key, incarnation: 1, components: vec![0], answer };
-        calls.take(schedule, Mono::default(), command);
-        answered
-    }
-
-    fn reason(answered: &mut Answered) -> Option<Reason> {
-        answered.try_recv().ok().and_then(|answer| answer.err().map(|refused| refused.reason()))
-    }
-
-    #[test]
-    fn so_many_may_wait_and_who_has_gone_makes_room() {
-        let (mut calls, mut schedule) = (Calls::default(), Schedule::default());
-        schedule.follow(Mono::default(), &instance(0, 1, "10.0.0.1:1"));
-        let mut waiting: Vec<Answered> = (0..MAX_CALLS).map(|_| ask(&mut calls, &mut schedule, 0)).collect();
-        assert_eq!(reason(&mut ask(&mut calls, &mut schedule, 0)), Some(Reason::ChecksBusy));
-        waiting.pop();
-        waiting.push(ask(&mut calls, &mut schedule, 0));
-        assert_eq!(reason(&mut ask(&mut calls, &mut schedule, 0)), Some(Reason::ChecksBusy));
-        // All of them waited for one run, and are answered by its end.
-        let job = schedule.start(9).unwrap();
-        assert!(schedule.start(9).is_none(), "one run for all");
-        calls.ended(job.id);
-        assert!(waiting.iter_mut().all(|answered| matches!(answered.try_recv(), Ok(Ok(())))));
-        assert!(calls.open.is_empty() && calls.waiting.is_empty());
-    }
-
-    #[test]
-    fn who_is_not_checked_is_not_waited_for() {
-        let (mut calls, mut schedule) = (Calls::default(), Schedule::default());
-        assert_eq!(reason(&mut ask(&mut calls, &mut schedule, 7)), Some(Reason::NotChecked));
-        assert!(calls.open.is_empty() && calls.waiting.is_empty());
     }
 }

@@ -424,6 +424,13 @@ impl Handle {
         self.shared.state.write().checked(now, key, incarnation, found)
     }
 
+    /// Takes note that an active check could not ask a component, and why: once that has lasted for as long
+    /// as a silence may, it is unknown for this reason. False: as for [`Handle::checked`].
+    pub fn not_checked(&self, key: &InstanceKey, incarnation: u64, component: usize, why: String) -> bool {
+        let now = self.shared.clock.now();
+        self.shared.state.write().not_checked(now, key, incarnation, component, why)
+    }
+
     /// Opens a session for an instance that proves itself by its token.
     ///
     /// # Errors

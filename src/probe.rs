@@ -9,13 +9,14 @@ pub mod resolve;
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
+use rustix::io::Errno;
 use seaworthy_client::{HealthState, Report, checks::once, rules::Reported};
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 /// Longest name of a host.
 const MAX_HOST: usize = 253;
@@ -169,17 +170,59 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Asks once. `authority` is the name that the other end is called by: `10.0.0.7:8080`. None: there was no
-/// answer within `limit`. Nothing is left behind either way. Cancel safe.
-pub async fn ask(ask: &Ask, address: SocketAddr, authority: &str, limit: Duration) -> Option<Outcome> {
-    let report = async {
-        match ask {
-            Ask::Grpc { service } => once::grpc(address, authority, service).await,
-            Ask::Http { path, expected } => once::http(address, authority, path, expected).await,
-            Ask::Tcp => once::tcp(address).await,
-        }
+/// What came of asking.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// It answered, or would not be reached.
+    Found(Outcome),
+    /// No answer in time.
+    Silent,
+    /// It was not asked: this machine could not.
+    NotAsked(String),
+}
+
+/// Asks once, for `limit` at the most. `authority` is the name that the other end is called by:
+/// `10.0.0.7:8080`. Nothing is left behind, whatever the other end does. Cancel safe.
+pub async fn ask(ask: &Ask, address: SocketAddr, authority: &str, limit: Duration) -> Asked {
+    let asked = async {
+        let connection = match TcpStream::connect(address).await {
+            Ok(connection) => connection,
+            Err(error) if is_ours(&error) => {
+                return Asked::NotAsked(format!("the control plane cannot connect to {authority}: {error}"));
+            }
+            Err(error) => {
+                return Asked::Found(Outcome::unhealthy(format!("cannot connect to {authority}: {error}")));
+            }
+        };
+        let report = match ask {
+            Ask::Grpc { service } => once::grpc(connection, authority, service).await,
+            Ask::Http { path, expected } => once::http(connection, authority, path, expected).await,
+            Ask::Tcp => Report::healthy(),
+        };
+        Asked::Found(report.into())
     };
-    timeout(limit, report).await.ok().map(Outcome::from)
+    timeout(limit, asked).await.unwrap_or(Asked::Silent)
+}
+
+/// Whether a connection failed for a lack of this machine's own: files, ports, memory, a route, or leave of
+/// its own firewall. That says nothing of the other end.
+fn is_ours(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(
+            Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::ADDRNOTAVAIL
+                | Errno::AFNOSUPPORT
+                | Errno::NETUNREACH
+                | Errno::NETDOWN
+                | Errno::PERM
+                | Errno::ACCESS
+        )
+    )
 }
 
 #[cfg(test)]
@@ -235,6 +278,13 @@ mod tests {
         Ask::Http { path: "/".into(), expected: expected.to_vec() }
     }
 
+    async fn found(question: &Ask, address: SocketAddr) -> Outcome {
+        match ask(question, address, "peer:1", Duration::from_secs(20)).await {
+            Asked::Found(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn answers_are_judged_and_made_printable() {
         for (answer, expected, state) in [
@@ -247,7 +297,7 @@ mod tests {
             ("\u{1b}[2J\n", vec![], Reported::Unhealthy),
         ] {
             let (address, _task) = says(answer.into()).await;
-            let found = ask(&http(&expected), address, "peer:1", Duration::from_secs(20)).await.unwrap();
+            let found = found(&http(&expected), address).await;
             assert_eq!(found.state, state, "{answer:?} {expected:?}: {}", found.message);
             assert!(!found.message.contains(char::is_control));
         }
@@ -257,7 +307,7 @@ mod tests {
     async fn what_grpc_answers_is_bounded_and_garbage_is_an_outcome() {
         let (address, _task) = says(vec![b'x'; 1 << 16]).await;
         let grpc = Ask::Grpc { service: String::new() };
-        let found = ask(&grpc, address, "peer:1", Duration::from_secs(20)).await.unwrap();
+        let found = found(&grpc, address).await;
         assert_eq!(found.state, Reported::Unhealthy);
         assert!(found.message.len() <= 4096);
     }
@@ -270,12 +320,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_asks_all_the_time_and_reads_nothing_is_left_at_the_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut peer = task::spawn("peer", OnEnd::Fine, async move {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            // SETTINGS, and then pings whose answers nobody takes: until the other end is gone.
+            let mut said = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
+            let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            (0..4096).for_each(|_| said.extend_from_slice(&ping));
+            while peer.write_all(&said).await.is_ok() {
+                said.drain(..said.len() - 4096 * ping.len());
+            }
+        });
+        let grpc = Ask::Grpc { service: String::new() };
+        assert_eq!(ask(&grpc, address, "peer:1", Duration::from_millis(500)).await, Asked::Silent);
+        timeout(Duration::from_secs(20), &mut peer).await.expect("nothing is left behind").unwrap();
+    }
+
+    #[tokio::test]
     async fn silence_ends_at_the_limit() {
         let (address, _task) = says(Vec::new()).await;
-        assert_eq!(ask(&http(&[]), address, "peer:1", Duration::from_millis(20)).await, None);
-        assert_eq!(
-            ask(&Ask::Tcp, address, "peer:1", Duration::from_secs(20)).await.unwrap().state,
-            Reported::Healthy
-        );
+        assert_eq!(ask(&http(&[]), address, "peer:1", Duration::from_millis(20)).await, Asked::Silent);
+        assert_eq!(found(&Ask::Tcp, address).await.state, Reported::Healthy);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_nobodys_illness() {
+        for (errno, ours) in [
+            (Errno::MFILE, true),
+            (Errno::ADDRNOTAVAIL, true),
+            (Errno::NETUNREACH, true),
+            (Errno::CONNREFUSED, false),
+            (Errno::HOSTUNREACH, false),
+            (Errno::TIMEDOUT, false),
+            (Errno::CONNRESET, false),
+        ] {
+            assert_eq!(is_ours(&io::Error::from_raw_os_error(errno.raw_os_error())), ours, "{errno:?}");
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! One run: settles whom to ask, asks, and tells the fleet. Everything that can go wrong is an outcome.
+//! One run: settles whom to ask, and asks. Everything that can go wrong is an end of it; what the fleet is
+//! told of it is `checks`'s.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,83 +10,105 @@ use std::{
 
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
-use tracing::error;
+use tracing::{debug, error};
 
-use super::{
-    schedule::Job,
-    tally::{Ended, Found},
-};
+use super::{schedule::Job, tally::Found};
 use crate::{
-    fleet::{self, Report},
     health::component::Reported,
-    probe::{self, Host, Outcome, permit::Rules, resolve::Resolver},
+    probe::{
+        self, Asked, Host, Outcome,
+        permit::{Peer, Rules},
+        resolve::Resolver,
+    },
     time::Clock,
 };
 
-/// A time limit that is noticed later than this is a stall of the control plane.
-const STALL: Duration = Duration::from_millis(500);
+/// A run that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) job: Job,
+    pub(super) end: End,
+    /// What the control plane had stood still in all when it began.
+    pub(super) stood_still: Duration,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// Its name means this address: it has to be asked there yet.
+    Settled(IpAddr),
+    /// This was found, and took so long.
+    Found(Found, Outcome, Duration),
+    /// It may not be asked.
+    Refused(String),
+    /// The control plane could not ask.
+    NotAsked(String),
+}
 
 /// What runs are made with.
 #[derive(Debug)]
 pub(super) struct Runner {
-    fleet: fleet::Handle,
     clock: Clock,
     resolver: Resolver,
 }
 
 impl Runner {
-    pub(super) fn new(fleet: fleet::Handle, clock: Clock) -> Self {
-        Self { fleet, clock, resolver: Resolver::default() }
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, resolver: Resolver::default() }
     }
 
     /// Runs a check. Dropping it ends it without a result.
-    pub(super) fn run(&self, job: Job, rules: Arc<Rules>) -> impl Future<Output = Ended> + use<> {
-        let (fleet, clock, resolver) = (self.fleet.clone(), self.clock, self.resolver.clone());
+    pub(super) fn run(
+        &self,
+        job: Job,
+        rules: Arc<Rules>,
+        stood_still: Duration,
+    ) -> impl Future<Output = Ended> + use<> {
+        let (clock, resolver) = (self.clock, self.resolver.clone());
         async move {
-            let began = clock.elapsed();
             // One broken check must not take all others with it.
-            let asked = AssertUnwindSafe(outcome(&job, &rules, &resolver)).catch_unwind().await;
-            let (found, outcome) = asked.unwrap_or_else(|_| {
+            let asked = AssertUnwindSafe(end(&job, &rules, &resolver, clock)).catch_unwind().await;
+            let end = asked.unwrap_or_else(|_| {
                 error!(component = "checks", instance = %job.key, "a check panicked");
-                (Found::Unhealthy, Outcome::unhealthy("the check broke down, see the control plane's log"))
+                End::NotAsked("the check broke down, see the control plane's log".to_owned())
             });
-            let took = clock.elapsed().saturating_sub(began);
-            if !is_our_delay(found, took, job.check.timeout) {
-                let Outcome { state, message, details } = outcome;
-                // What was never asked took no time to answer.
-                let response_time = (found != Found::Refused).then_some(took);
-                let details = details.into_iter().collect();
-                let report = Report { component: job.component, state, message, response_time, details };
-                // Dropped where the instance is gone meanwhile: nobody is left to whom it matters.
-                fleet.checked(&job.key, job.incarnation, report);
-            }
-            Ended { job, found }
+            Ended { job, end, stood_still }
         }
     }
 }
 
-async fn outcome(job: &Job, rules: &Rules, resolver: &Resolver) -> (Found, Outcome) {
-    let limit = job.check.timeout;
-    let asked = timeout(limit, async {
-        match settle(job, rules, resolver).await {
-            Err(unsettled) => unsettled,
-            Ok((address, authority)) => match probe::ask(&job.check.ask, address, &authority, limit).await {
-                Some(outcome) => (found(outcome.state), outcome),
-                None => late(limit),
-            },
+async fn end(job: &Job, rules: &Rules, resolver: &Resolver, clock: Clock) -> End {
+    let (limit, port) = (job.check.timeout, job.check.port.get());
+    let (ip, name) = match (&job.check.host, job.settled, job.peer) {
+        (Host::Name(name), None, _) => {
+            let looked_up = timeout(limit, look_up(job, name, rules, resolver)).await;
+            let late = |_| End::NotAsked(format!("cannot look up {name}: no answer within {limit:?}"));
+            return looked_up.unwrap_or_else(late);
         }
-    });
-    asked.await.unwrap_or_else(|_| late(limit))
-}
-
-/// Whether a time limit was noticed so late that the control plane itself must have stood still: that says
-/// nothing of who was asked.
-fn is_our_delay(found: Found, took: Duration, limit: Duration) -> bool {
-    found == Found::Timeout && took > limit + STALL
-}
-
-fn late(limit: Duration) -> (Found, Outcome) {
-    (Found::Timeout, Outcome::unhealthy(format!("no answer within {limit:?}")))
+        (Host::Name(name), Some(ip), _) => (ip, Some(name)),
+        (Host::Ip(ip), _, _) => (*ip, None),
+        (Host::Peer, _, Some(ip)) => (ip, None),
+        (Host::Peer, _, None) => {
+            let unknown = "the address that the registration came from is not known; give a host";
+            return End::Refused(unknown.to_owned());
+        }
+    };
+    let address = SocketAddr::new(ip, port);
+    // Again for a name: the rules may have changed while it waited for its address.
+    if let Err(refused) = rules.permit(address, job.peer) {
+        return End::Refused(name.map_or_else(|| refused.to_string(), |name| closed(name)));
+    }
+    let authority = name.map_or_else(|| address.to_string(), |name| format!("{name}:{port}"));
+    let began = clock.elapsed();
+    let asked = probe::ask(&job.check.ask, address, &authority, limit).await;
+    let took = clock.elapsed().saturating_sub(began);
+    match asked {
+        Asked::Found(outcome) => End::Found(found(outcome.state), outcome, took),
+        Asked::Silent => {
+            End::Found(Found::Timeout, Outcome::unhealthy(format!("no answer within {limit:?}")), took)
+        }
+        Asked::NotAsked(why) => End::NotAsked(why),
+    }
 }
 
 fn found(state: Reported) -> Found {
@@ -96,46 +119,38 @@ fn found(state: Reported) -> Found {
     }
 }
 
-/// The one address that may be asked, and the name that the other end is called by.
-async fn settle(
-    job: &Job,
-    rules: &Rules,
-    resolver: &Resolver,
-) -> Result<(SocketAddr, String), (Found, Outcome)> {
-    let port = job.check.port.get();
-    let permitted = |ip: IpAddr| {
-        let target = SocketAddr::new(ip, port);
-        rules
-            .permit(target, job.peer)
-            .map(|()| target)
-            .map_err(|refused| (Found::Refused, Outcome::unhealthy(format!("not asked: {refused}"))))
-    };
-    match (&job.check.host, &job.peer) {
-        (Host::Peer, None) => {
-            let unknown = "not asked: the address that the registration came from is not known; give a host";
-            Err((Found::Refused, Outcome::unhealthy(unknown)))
-        }
-        (Host::Peer, Some(ip)) | (Host::Ip(ip), _) => {
-            let target = permitted(*ip)?;
-            Ok((target, target.to_string()))
-        }
-        (Host::Name(name), _) => {
-            let found = resolver.addresses(name).await.map_err(|error| {
-                (Found::Unhealthy, Outcome::unhealthy(format!("cannot look up {name}: {error}")))
-            })?;
-            // A name with one address that may not be asked is not asked at all: which one is used would
-            // be up to whoever answers for the name.
-            let mut targets = Vec::with_capacity(found.len());
-            for ip in found {
-                targets.push(permitted(ip)?);
-            }
-            // Whoever registers over one kind of addresses is likely to listen on that kind.
-            let alike = |it: &&SocketAddr| job.peer.is_some_and(|peer| peer.is_ipv4() == it.is_ipv4());
-            let first = targets.iter().find(alike).or_else(|| targets.first()).copied();
-            let nowhere = || (Found::Unhealthy, Outcome::unhealthy(format!("{name} has no address")));
-            Ok((first.ok_or_else(nowhere)?, format!("{name}:{port}")))
-        }
+/// Finds the one address of a name that is to be asked. What a name means is told to nobody: whoever
+/// registers it could look around in names that only the control plane can resolve.
+async fn look_up(job: &Job, name: &str, rules: &Rules, resolver: &Resolver) -> End {
+    if !rules.permits_names() {
+        return End::Refused(closed(name));
     }
+    let addresses = match resolver.addresses(name, job.peer.map(Peer::of)).await {
+        Ok(addresses) => addresses,
+        Err(error) => return End::NotAsked(format!("cannot look up {name}: {error}")),
+    };
+    let permitted = |ip: &&IpAddr| {
+        let found = rules.permit(SocketAddr::new(**ip, job.check.port.get()), job.peer);
+        if let Err(refused) = &found {
+            debug!(component = "checks", instance = %job.key, name, %refused, "an address of a name is not asked");
+        }
+        found.is_ok()
+    };
+    // A name with one address that may not be asked is not asked at all: which one is used would be up to
+    // whoever answers for the name. Unless one is the peer's own: that is used, whatever the others are.
+    let own = addresses.iter().filter(|ip| job.peer == Some(**ip)).find(permitted);
+    let all = addresses.iter().filter(permitted).count() == addresses.len();
+    // Whoever registers over one kind of addresses is likely to listen on that kind.
+    let alike = |ip: &&IpAddr| job.peer.is_some_and(|peer| peer.is_ipv4() == ip.is_ipv4());
+    let first = addresses.iter().find(alike).or_else(|| addresses.first()).filter(|_| all);
+    own.or(first).map_or_else(|| End::Refused(closed(name)), |ip| End::Settled(*ip))
+}
+
+fn closed(name: &str) -> String {
+    format!(
+        "{name} has an address that may not be asked: all of them must be inside networks of \
+         checks.allowed_networks"
+    )
 }
 
 #[cfg(test)]
@@ -150,8 +165,9 @@ mod tests {
     fn job(host: &str, peer: &str) -> Job {
         let mut it = instance(0, 1, peer);
         let registration = Arc::get_mut(&mut it.registration).unwrap();
-        Arc::make_mut(&mut registration.components)[0].check.as_mut().unwrap().host =
-            Host::parse(host).unwrap();
+        let check = Arc::make_mut(&mut registration.components)[0].check.as_mut().unwrap();
+        check.host = Host::parse(host).unwrap();
+        check.timeout = Duration::from_secs(20);
         let mut schedule = Schedule::default();
         schedule.follow(Mono::default(), &it);
         schedule.due(Mono::default() + Duration::from_secs(20));
@@ -163,45 +179,52 @@ mod tests {
         Rules { peers: true, networks, own: Vec::new() }
     }
 
+    async fn ended(host: &str, peer: &str, networks: &[&str]) -> End {
+        end(&job(host, peer), &rules(networks), &Resolver::default(), Clock::start()).await
+    }
+
     #[tokio::test]
     async fn whom_a_check_asks_is_settled_when_it_runs() {
         const NONE: &[&str] = &[];
         for (host, peer, networks, settled) in [
-            ("", "10.0.0.7:40000", NONE, Ok("10.0.0.7:1")),
-            ("", "[::ffff:10.0.0.7]:40000", NONE, Ok("10.0.0.7:1")),
-            ("", "somebody", NONE, Err(Found::Refused)),
-            ("10.0.0.8", "10.0.0.7:40000", NONE, Err(Found::Refused)),
-            ("10.0.0.8", "10.0.0.7:40000", &["10.0.0.0/8"], Ok("10.0.0.8:1")),
-            // A name is looked up once; every address that it has must be permitted.
-            ("localhost", "10.0.0.7:40000", NONE, Err(Found::Refused)),
-            ("localhost", "10.0.0.7:40000", &["127.0.0.0/8", "::1/128"], Ok("127.0.0.1:1")),
-            ("nobody.invalid", "10.0.0.7:40000", &["0.0.0.0/0"], Err(Found::Unhealthy)),
+            ("", "somebody", NONE, None),
+            ("10.0.0.8", "10.0.0.7:40000", NONE, None),
+            // A name is looked up once; every address that it has must be permitted, or one be the peer's.
+            ("localhost", "10.0.0.7:40000", NONE, None),
+            ("localhost", "10.0.0.7:40000", &["10.0.0.0/8", "0.0.0.0/0", "::/0"], None),
+            ("localhost", "10.0.0.7:40000", &["127.0.0.0/8", "::1/128"], Some("127.0.0.1")),
+            ("localhost", "127.0.0.1:40000", &["10.0.0.0/8"], Some("127.0.0.1")),
         ] {
-            let found = settle(&job(host, peer), &rules(networks), &Resolver::default()).await;
-            let found = found.map(|(address, _)| address.to_string()).map_err(|(found, _)| found);
-            assert_eq!(found, settled.map(str::to_owned), "{host:?} {peer} {networks:?}");
-        }
-    }
-
-    #[test]
-    fn our_own_stalls_are_nobodys_failures() {
-        let (limit, ms) = (Duration::from_secs(1), Duration::from_millis);
-        for (found, took, ours) in [
-            (Found::Timeout, ms(1_001), false),
-            (Found::Timeout, ms(1_501), true),
-            // It was answered, or broke, whenever that was noticed.
-            (Found::Healthy, ms(9_000), false),
-            (Found::Unhealthy, ms(9_000), false),
-        ] {
-            assert_eq!(is_our_delay(found, took, limit), ours, "{found:?} after {took:?}");
+            let wanted = settled.map(|ip| End::Settled(ip.parse().unwrap()));
+            match (ended(host, peer, networks).await, wanted) {
+                (End::Refused(why), None) => {
+                    assert!(!why.contains("127.0.0.1") && !why.contains("::1"), "{why}");
+                }
+                (found, wanted) => assert_eq!(Some(found), wanted, "{host:?} {peer} {networks:?}"),
+            }
         }
     }
 
     #[tokio::test]
-    async fn a_server_is_called_by_the_name_that_was_given() {
-        let job = job("localhost", "127.0.0.1:40000");
-        let (_, authority) =
-            settle(&job, &rules(&["127.0.0.0/8", "::1/128"]), &Resolver::default()).await.unwrap();
-        assert_eq!(authority, "localhost:1");
+    async fn what_cannot_be_looked_up_was_not_asked() {
+        match ended("nobody.invalid", "10.0.0.7:40000", &["10.0.0.0/8"]).await {
+            End::NotAsked(why) => assert!(why.starts_with("cannot look up nobody.invalid: "), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_is_called_by_the_name_that_was_given_and_the_rules_are_asked_again() {
+        let mut job = job("localhost", "127.0.0.1:40000");
+        job.settled = Some([127, 0, 0, 1].into());
+        let (resolver, clock) = (Resolver::default(), Clock::start());
+        match end(&job, &rules(&[]), &resolver, clock).await {
+            End::Found(Found::Unhealthy, outcome, _) => {
+                assert!(outcome.message.starts_with("cannot connect to localhost:1: "), "{outcome:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        job.settled = Some([127, 0, 0, 2].into());
+        assert!(matches!(end(&job, &rules(&[]), &resolver, clock).await, End::Refused(_)));
     }
 }

@@ -24,12 +24,14 @@ pub enum Found {
     Timeout,
     /// It may not be asked.
     Refused,
+    /// It was not asked: the control plane could not, or was held up itself.
+    NotAsked,
 }
 
 impl Found {
     /// All of them.
-    pub const ALL: [Found; 5] =
-        [Found::Healthy, Found::Degraded, Found::Unhealthy, Found::Timeout, Found::Refused];
+    pub const ALL: [Found; 6] =
+        [Found::Healthy, Found::Degraded, Found::Unhealthy, Found::Timeout, Found::Refused, Found::NotAsked];
 
     /// The word for it in metrics.
     pub fn as_str(self) -> &'static str {
@@ -39,15 +41,9 @@ impl Found {
             Found::Unhealthy => "unhealthy",
             Found::Timeout => "timeout",
             Found::Refused => "refused",
+            Found::NotAsked => "not_asked",
         }
     }
-}
-
-/// A run that has ended; the fleet knows already.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) job: Job,
-    pub(super) found: Found,
 }
 
 /// Counts since the start, and what is now.
@@ -89,15 +85,21 @@ impl Tally {
     pub(super) fn started(&self, job: &Job, now: Mono) {
         let kind = job.check.ask.kind() as usize;
         self.running[kind].fetch_add(1, Ordering::Relaxed);
-        if now.since(job.wanted) > LATE {
+        // A name has its second start when it is known whom to ask: that is the same run.
+        if job.settled.is_none() && now.since(job.wanted) > LATE {
             self.delayed[kind].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn ended(&self, ended: &Ended) {
-        let kind = ended.job.check.ask.kind() as usize;
+    /// It has its address, and is started again when there is a place.
+    pub(super) fn settled(&self, job: &Job) {
+        self.running[job.check.ask.kind() as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self, job: &Job, found: Found) {
+        let kind = job.check.ask.kind() as usize;
         self.running[kind].fetch_sub(1, Ordering::Relaxed);
-        self.ended[kind][ended.found as usize].fetch_add(1, Ordering::Relaxed);
+        self.ended[kind][found as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn skipped(&self, skipped: [u64; Kind::ALL.len()]) {

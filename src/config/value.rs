@@ -79,6 +79,16 @@ pub(super) fn networks(text: &str) -> Read<Vec<IpNet>> {
                 parsed.trunc()
             ));
         }
+        if let IpNet::V6(v6) = parsed
+            && v6.prefix_len() >= 96
+            && let Some(v4) = v6.addr().to_ipv4_mapped()
+        {
+            return Err(format!(
+                "has {network}, which are IPv4 addresses as IPv6 writes them, and would never match; write \
+                 {v4}/{}",
+                v6.prefix_len() - 96
+            ));
+        }
         if found.contains(&parsed) {
             return Err(format!("has {network} twice"));
         }
@@ -106,4 +116,27 @@ pub(super) fn path(text: &str) -> Read<PathBuf> {
 /// Takes empty text for none.
 pub(super) fn optional<T>(text: &str, read: fn(&str) -> Read<T>) -> Read<Option<T>> {
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_as_a_table() {
+        for (text, count, wrong) in [
+            ("", 0, ""),
+            ("10.1.0.0/16, fd00::/8", 2, ""),
+            ("10.1.2.0/16", 0, "write 10.1.0.0/16"),
+            ("10.1.0.0/16, 10.1.0.0/16", 0, "twice"),
+            ("10.1.0.0", 0, "not a network"),
+            // It would never match: addresses are compared as IPv4.
+            ("::ffff:10.1.0.0/112", 0, "write 10.1.0.0/16"),
+        ] {
+            match networks(text) {
+                Ok(found) => assert!(found.len() == count && wrong.is_empty(), "{text:?}: {found:?}"),
+                Err(error) => assert!(!wrong.is_empty() && error.contains(wrong), "{text:?}: {error}"),
+            }
+        }
+    }
 }

@@ -282,13 +282,12 @@ impl Member {
         self.parts.get_mut(component).map(|part| &mut part.due)
     }
 
-    /// Nothing was heard of a component for too long.
-    pub(super) fn forget(&mut self, component: usize, now: Now) -> Option<PartChange> {
-        let patience = self.registration.components.get(component)?.report_interval * SILENT_INTERVALS;
+    /// Nothing was heard of a component for too long, and why.
+    pub(super) fn forget(&mut self, component: usize, why: String, now: Now) -> Option<PartChange> {
         let part = self.parts.get_mut(component)?;
         let from = part.verdict.state;
         part.tracker.forget();
-        part.message = format!("no report for {}", shown(patience));
+        part.message = why;
         part.silent = true;
         part.judge(State::Unknown, now).then_some(PartChange { component, from })
     }

@@ -43,6 +43,9 @@ use crate::{
 
 /// Newest version of each record that this build writes and reads.
 const VERSION: u32 = 1;
+/// As above, for an instance with an active check: a build that knows none must not take it for one that
+/// reports itself.
+const VERSION_WITH_CHECK: u32 = 2;
 
 /// Where registrations are.
 pub(super) const INSTANCES: &str = "instances/";
@@ -231,8 +234,9 @@ pub(super) fn encode_instance(birth: &Birth) -> Result<bytes::Bytes> {
         lease_ttl,
         lifecycle: _,
     } = &**registration;
+    let is_checked = components.iter().any(|component| component.check.is_some());
     record::encode(
-        VERSION,
+        if is_checked { VERSION_WITH_CHECK } else { VERSION },
         &InstanceRecord {
             service: key.service.as_str().into(),
             id: key.id.as_str().into(),
@@ -364,7 +368,7 @@ fn state_record(state: State) -> StateRecord {
 
 pub(super) fn decode_instance(entry: &Entry) -> Result<Birth> {
     let store_key = entry.key.as_str();
-    let stored: InstanceRecord<'_> = record::decode(store_key, VERSION, &entry.value)?;
+    let stored: InstanceRecord<'_> = record::decode(store_key, VERSION_WITH_CHECK, &entry.value)?;
     let damaged = |what: &str| damaged(store_key, what);
     let components = stored
         .components

@@ -3,27 +3,38 @@
 //!
 //! The address that a registration came from may be asked, for it has spoken itself. Anything else has to be
 //! inside a network that the operator has named. Never, whatever is named, the control plane's own ports;
-//! and what is no ordinary address (link-local, where clouds keep their metadata, multicast, unspecified,
-//! translated) only where a named network lies within just that range, so that `0.0.0.0/0` does not open it.
+//! and what is no ordinary address (loopback, link-local, where clouds keep their metadata, multicast,
+//! unspecified, translated) only where a named network lies within just that range, so that `0.0.0.0/0` does
+//! not open it. Who registers over loopback may be asked there all the same.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Ranges that hold no ordinary address, and what they are.
-const SPECIAL: [(&str, IpNet); 8] = [
+const SPECIAL: [(&str, IpNet); 16] = [
     ("unspecified", v4([0, 0, 0, 0], 8)),
     ("link-local", v4([169, 254, 0, 0], 16)),
     ("multicast", v4([224, 0, 0, 0], 4)),
     ("broadcast", v4([255, 255, 255, 255], 32)),
+    ("where a cloud keeps its metadata", v4([100, 100, 100, 200], 32)),
+    ("where a cloud keeps its metadata", v4([168, 63, 129, 16], 32)),
+    (LOOPBACK, v4([127, 0, 0, 0], 8)),
+    (LOOPBACK, v6(Ipv6Addr::LOCALHOST, 128)),
     ("unspecified", v6(Ipv6Addr::UNSPECIFIED, 128)),
     ("link-local", v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)),
     ("multicast", v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+    ("where a cloud keeps its metadata", v6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128)),
     ("translated", v6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96)),
+    ("translated", v6(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48)),
+    ("tunnelled", v6(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16)),
+    ("tunnelled", v6(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32)),
 ];
+/// The control plane's own machine: who registers from there has that address.
+const LOOPBACK: &str = "loopback";
 
 const fn v4(octets: [u8; 4], prefix: u8) -> IpNet {
     let [a, b, c, d] = octets;
@@ -32,6 +43,20 @@ const fn v4(octets: [u8; 4], prefix: u8) -> IpNet {
 
 const fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(address, prefix))
+}
+
+/// Who registers, as far as an address tells: of IPv6 the network, in which anybody has as many as they like.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Peer(IpAddr);
+
+impl Peer {
+    /// Whoever registers from this address.
+    pub fn of(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            IpAddr::V4(v4) => IpAddr::V4(v4),
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        })
+    }
 }
 
 /// What is permitted.
@@ -80,6 +105,11 @@ impl fmt::Display for Refused {
 }
 
 impl Rules {
+    /// Whether a name may be asked at all: nothing is looked up where nothing could be asked.
+    pub fn permits_names(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
     /// Whether this address may be asked for whoever registered from `peer`.
     ///
     /// # Errors
@@ -89,12 +119,16 @@ impl Rules {
         if self.own.iter().any(|own| is_own(*own, ip, target.port())) {
             return Err(Refused::Own(SocketAddr::new(ip, target.port())));
         }
+        let is_peer = self.peers && peer.map(|peer| peer.to_canonical()) == Some(ip);
         let named = || self.networks.iter().filter(|network| network.contains(&ip));
         if let Some((what, range)) = SPECIAL.iter().find(|(_, range)| range.contains(&ip)) {
             let within = named().any(|network| range.contains(network));
-            return if within { Ok(()) } else { Err(Refused::Special(ip, what, *range)) };
+            return if within || (is_peer && *what == LOOPBACK) {
+                Ok(())
+            } else {
+                Err(Refused::Special(ip, what, *range))
+            };
         }
-        let is_peer = self.peers && peer.map(|peer| peer.to_canonical()) == Some(ip);
         if is_peer || named().next().is_some() {
             return Ok(());
         }
@@ -111,7 +145,8 @@ fn is_own(own: SocketAddr, ip: IpAddr, port: u16) -> bool {
 /// Whether an address is one of this machine's: only then may a socket be bound to it. Asked only of a
 /// target that has the port of a listener on every address.
 fn is_local(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
+    // Whatever else is wrong, such as too many open files, does not make it somebody else's.
+    !UdpSocket::bind((ip, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 #[cfg(test)]
@@ -151,6 +186,21 @@ mod tests {
             ("0.0.0.0:80", &["0.0.0.0/0"], false),
             ("[::]:80", &["::/0"], false),
             ("8.8.8.8:80", &["0.0.0.0/0"], true),
+            // However wide: not the machine of the control plane, and nothing that leads around the rules.
+            ("127.0.0.1:80", &["0.0.0.0/0", "::/0"], false),
+            ("[::ffff:127.0.0.1]:80", &["0.0.0.0/0", "::/0"], false),
+            ("127.0.0.1:80", &["127.0.0.1/32"], true),
+            ("[::1]:80", &["::/0"], false),
+            ("[::1]:80", &["::1/128"], true),
+            ("[64:ff9b:1::a9fe:a9fe]:80", &["::/0"], false),
+            ("[2002:7f00:1::]:80", &["::/0"], false),
+            ("[2001:0:7f00:1::]:80", &["::/0"], false),
+            ("[2001:db8::1]:80", &["::/0"], true),
+            ("[fd00:ec2::254]:80", &["fd00::/8"], false),
+            ("[fd00:ec2::254]:80", &["fd00:ec2::254/128"], true),
+            ("[fd00:ec2::1]:80", &["fd00::/8"], true),
+            ("100.100.100.200:80", &["100.64.0.0/10"], false),
+            ("168.63.129.16:80", &["0.0.0.0/0"], false),
         ] {
             let found = rules(networks, &[]).permit(target.parse().unwrap(), Some(PEER.parse().unwrap()));
             assert_eq!(found.is_ok(), permitted, "{target} {networks:?}: {found:?}");
@@ -164,8 +214,24 @@ mod tests {
             Rules { peers, ..rules(networks, &[]) }.permit(proxy, Some(proxy.ip()))
         };
         assert_eq!(asked(true, &[]), Ok(()));
-        assert_eq!(asked(false, &[]), Err(Refused::Outside(proxy.ip(), false)));
+        assert!(matches!(asked(false, &[]), Err(Refused::Special(..))));
+        assert!(asked(false, &["0.0.0.0/0"]).is_err());
         assert_eq!(asked(false, &["127.0.0.0/8"]), Ok(()));
+    }
+
+    #[test]
+    fn who_registers_from_the_same_machine_is_asked_there_and_nowhere_else_on_it() {
+        let rules = rules(&["0.0.0.0/0", "::/0"], &[]);
+        for (target, peer, permitted) in [
+            ("127.0.0.1:80", "127.0.0.1", true),
+            ("[::1]:80", "::1", true),
+            ("127.0.0.2:80", "127.0.0.1", false),
+            ("127.0.0.1:80", "::1", false),
+            ("127.0.0.1:80", "10.0.0.7", false),
+        ] {
+            let found = rules.permit(target.parse().unwrap(), Some(peer.parse().unwrap()));
+            assert_eq!(found.is_ok(), permitted, "{target} for {peer}: {found:?}");
+        }
     }
 
     #[test]

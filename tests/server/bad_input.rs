@@ -245,6 +245,11 @@ fn table() -> Vec<Wrong> {
         wrong(REGISTER, &checking(|c| c.port = 0), "registration.components[0].check.port"),
         wrong(REGISTER, &checking(|c| c.port = 65_536), "registration.components[0].check.port"),
         wrong(REGISTER, &checking(|c| c.host = "a b".into()), "registration.components[0].check.host"),
+        wrong(
+            REGISTER,
+            &checking(|c| c.host = "db.internal".into()),
+            "registration.components[0].check.host",
+        ),
         wrong(REGISTER, &checking(|c| c.host = "10.0.0.9".into()), "registration.components[0].check.host"),
         wrong(REGISTER, &checking(|c| c.host = "224.0.0.1".into()), "registration.components[0].check.host"),
         wrong(REGISTER, &checking(|c| c.interval = seconds(0)), "registration.components[0].check.interval"),

@@ -101,7 +101,7 @@ fn ask(fields: &mut Fields, path: &str, wire: pb::active_check::Ask) -> Option<A
 }
 
 /// Refuses an address that may not be asked. What a name means is known only when it is asked, and looked
-/// at then.
+/// at then; where no network is named nothing of it could be asked.
 fn target(
     fields: &mut Fields,
     path: &str,
@@ -120,7 +120,13 @@ fn target(
             );
             return;
         }
-        (Host::Name(_), _) => return,
+        (Host::Name(_), _) => {
+            if !rules.permits_names() {
+                let closed = "is a name, and checks.allowed_networks names no network in which it could be";
+                fields.wrong(within(path, "host"), closed);
+            }
+            return;
+        }
     };
     if let Err(refused) = rules.permit(SocketAddr::new(ip, port.get()), peer) {
         fields.wrong(within(path, field), refused.to_string());

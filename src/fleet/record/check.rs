@@ -108,9 +108,14 @@ mod tests {
             registered.components = registered.components.iter().cloned().chain([component]).collect();
         }
         let registered = Arc::new(registered);
-        let birth = birth((*registered).clone(), 1, start().wall);
+        let birth_of = |registration| birth(registration, 1, start().wall);
+        let birth = birth_of((*registered).clone());
         let value = encode_instance(&birth).unwrap();
         let text = String::from_utf8(value.to_vec()).unwrap();
+        // Builds before this one refuse it: they would have it report itself.
+        assert!(text.starts_with("{\"version\":2,"), "{text}");
+        let unchecked = encode_instance(&birth_of(registration(&registered.key))).unwrap();
+        assert!(unchecked.starts_with(b"{\"version\":1,"));
         // The first component has none, as all have in records of builds before this one.
         assert_eq!(text.matches("\"check\"").count(), 3, "{text}");
         let entry = Entry { key: instance_key(&registered.key), value, revision: 1 };

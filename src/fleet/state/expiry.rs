@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use super::{Due, State};
 use crate::{
-    fleet::{member::Member, names::InstanceKey},
+    fleet::{
+        lifecycle::is_checked,
+        member::{Member, shown},
+        names::InstanceKey,
+    },
+    health::component::SILENT_INTERVALS,
     time::{Mono, Now},
 };
 
@@ -94,17 +99,26 @@ impl State {
 
     fn silence_due(&mut self, now: Now, key: &InstanceKey, component: usize) {
         let member = self.groups.get(&key.service).and_then(|group| group.members.get(&key.id));
-        let Some((incarnation, (since, patience))) =
-            member.and_then(|member| Some((member.incarnation, member.silence(component)?)))
+        let Some((member, (since, patience))) =
+            member.and_then(|member| Some((member, member.silence(component)?)))
         else {
             return;
         };
+        let incarnation = member.incarnation;
         if self.stalls.deadline(since, patience) > now.mono {
             self.watch_silence(key, incarnation, component);
             return;
         }
+        let declared = member.registration.components.get(component);
+        if is_checked(member.lifecycle()) && declared.is_some_and(|declared| declared.check.is_some()) {
+            // It waits for its turn to be asked: our lateness, not its silence. Whoever asks says so when
+            // it cannot be; once it is asked no more, what was found last does not hold for long.
+            self.schedule(now.mono + patience / SILENT_INTERVALS, Due::Silence(key.clone(), component));
+            return;
+        }
+        let why = format!("no report for {}", shown(patience));
         let _ = self.change(now, key, incarnation, |member| {
-            let changed = member.forget(component, now);
+            let changed = member.forget(component, why, now);
             (changed.into_iter().collect(), false)
         });
     }
@@ -127,7 +141,7 @@ mod tests {
         fleet::{
             snapshot::{Removal, Tombstone},
             state::{Claim, Pending},
-            testing::{Fleet, birth, key, registration, remove, report},
+            testing::{Fleet, birth, key, register_as, registration, remove, report},
         },
         health::component::Reported,
     };
@@ -295,5 +309,45 @@ mod tests {
         assert!(fleet.state.tick(fleet.now, 8).removals.is_empty(), "540 s of which 241 do not count");
         fleet.pass(Duration::from_secs(2));
         assert_eq!(fleet.state.tick(fleet.now, 8).removals.len(), 1);
+    }
+
+    /// A component that the control plane asks itself, each ten seconds.
+    fn checked(fleet: &mut Fleet, key: &InstanceKey) -> u64 {
+        let mut registration = registration(key);
+        let component = &mut Arc::make_mut(&mut registration.components)[0];
+        let interval = Duration::from_secs(10);
+        component.report_interval = interval;
+        component.check = Some(Box::new(crate::fleet::registration::ActiveCheck {
+            ask: crate::probe::Ask::Tcp,
+            host: crate::probe::Host::Peer,
+            port: std::num::NonZeroU16::MIN,
+            interval,
+            timeout: Duration::from_secs(1),
+        }));
+        register_as(&mut fleet.state, fleet.now, registration)
+    }
+
+    #[test]
+    fn a_check_that_waits_its_turn_is_not_the_silence_of_who_is_checked() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        let incarnation = checked(&mut fleet, &key);
+        let found = report(Reported::Healthy).remove(0);
+        assert!(fleet.state.checked(fleet.now, &key, incarnation, found));
+        let health = |fleet: &Fleet| fleet.state.member(&key, incarnation).unwrap().part(0).unwrap().state;
+        for _ in 0..30 {
+            fleet.pass(Duration::from_secs(10));
+            fleet.state.hear(fleet.now, &key, incarnation);
+            let lease = &fleet.state.member(&key, incarnation).unwrap().lease;
+            lease.touch(fleet.now.mono);
+            while fleet.state.tick(fleet.now, 8).more {}
+            assert_eq!(health(&fleet), crate::health::State::Healthy);
+        }
+        // The lost are not asked: that is silence.
+        fleet.pass(Duration::from_secs(60));
+        while fleet.state.tick(fleet.now, 8).more {}
+        fleet.pass(Duration::from_secs(60));
+        while fleet.state.tick(fleet.now, 8).more {}
+        assert_eq!(health(&fleet), crate::health::State::Unknown);
     }
 }

@@ -122,6 +122,27 @@ impl State {
         true
     }
 
+    /// Takes note that an active check could not ask, and why. What was found before holds for as long as a
+    /// component may be silent. False: it is not wanted, as above.
+    pub(in crate::fleet) fn not_checked(
+        &mut self,
+        now: Now,
+        key: &InstanceKey,
+        incarnation: u64,
+        component: usize,
+        why: String,
+    ) -> bool {
+        let wanted = self.member(key, incarnation).filter(|member| is_checked(member.lifecycle()));
+        let Some(silence) = wanted.map(|member| member.silence(component)) else { return false };
+        let holds = |(since, patience)| self.stalls.deadline(since, patience) > now.mono;
+        if !silence.is_some_and(holds) {
+            let _ = self.change(now, key, incarnation, |member| {
+                (member.forget(component, why, now).into_iter().collect(), false)
+            });
+        }
+        true
+    }
+
     pub(in crate::fleet) fn watch_silence(&mut self, key: &InstanceKey, incarnation: u64, component: usize) {
         if let Some((since, patience)) =
             self.member(key, incarnation).and_then(|member| member.silence(component))

@@ -34,11 +34,11 @@ pub(super) struct Target {
     pub(super) address: String,
     /// For the Host header.
     pub(super) authority: String,
-    pub(super) path: String,
+    path: String,
 }
 
 impl Target {
-    fn parse(url: &str) -> Option<Self> {
+    pub(super) fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let authority = uri.authority()?;
         let named = uri.scheme_str() == Some("http") && !authority.host().is_empty();
@@ -54,17 +54,28 @@ impl Target {
 }
 
 /// Asks once. `expected`: the statuses that are healthy; none for 200 to 299.
-pub(super) async fn ask(target: &Target, expected: &[u16]) -> Report {
-    match status(target).await {
-        Ok(status) => judge(target, status, expected),
-        Err(error) => {
-            Report::unhealthy(format!("cannot ask http://{}{}: {error}", target.authority, target.path))
-        }
+async fn ask(target: &Target, expected: &[u16]) -> Report {
+    let Target { address, authority, path } = target;
+    match TcpStream::connect(address).await {
+        Ok(connection) => ask_over(connection, authority, path, expected).await,
+        Err(error) => broken(authority, path, &error),
     }
 }
 
-fn judge(target: &Target, status: u16, expected: &[u16]) -> Report {
-    let says = || format!("http://{}{} answered {status}", target.authority, target.path);
+/// Asks once over a connection, and closes it.
+pub(super) async fn ask_over(connection: TcpStream, authority: &str, path: &str, expected: &[u16]) -> Report {
+    match status(connection, authority, path).await {
+        Ok(status) => judge(authority, path, status, expected),
+        Err(error) => broken(authority, path, &error),
+    }
+}
+
+fn broken(authority: &str, path: &str, error: &std::io::Error) -> Report {
+    Report::unhealthy(format!("cannot ask http://{authority}{path}: {error}"))
+}
+
+fn judge(authority: &str, path: &str, status: u16, expected: &[u16]) -> Report {
+    let says = || format!("http://{authority}{path} answered {status}");
     let report = match status {
         200..=299 if expected.is_empty() => Report::healthy(),
         _ if expected.contains(&status) => Report::healthy(),
@@ -74,9 +85,7 @@ fn judge(target: &Target, status: u16, expected: &[u16]) -> Report {
     report.detail("status", status)
 }
 
-async fn status(target: &Target) -> std::io::Result<u16> {
-    let mut connection = TcpStream::connect(&target.address).await?;
-    let Target { authority, path, .. } = target;
+async fn status(mut connection: TcpStream, authority: &str, path: &str) -> std::io::Result<u16> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: seaworthy-client\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );

@@ -1,18 +1,10 @@
-//! The questions behind [`tcp`](super::tcp()), [`http`](super::http()) and [`grpc`](super::grpc()), asked
-//! once of an address that is settled already: nothing is resolved here, so that whoever has to know whom it
-//! talks to can decide that first. How long to wait is the caller's: dropping one ends it.
+//! The questions behind [`http`](super::http()) and [`grpc`](super::grpc()), asked once over a connection that
+//! is open already: nothing is resolved or connected to here, so that whoever has to know whom it talks to
+//! can decide that first. How long to wait is the caller's: dropping one ends it, and closes the connection.
 
-use std::net::SocketAddr;
+use tokio::net::TcpStream;
 
-use tonic::transport::{Endpoint, Uri};
-
-use super::http::Target;
 use crate::Report;
-
-/// Opens a TCP connection, and closes it. Cancel safe.
-pub async fn tcp(address: SocketAddr) -> Report {
-    super::tcp::connect(address.to_string()).await
-}
 
 /// Gets a path by plain HTTP. `authority` goes into the Host header, `expected` are the statuses that are
 /// healthy, none for 200 to 299; 429 is degraded, anything else unhealthy. Redirects are not followed, and
@@ -21,20 +13,14 @@ pub async fn tcp(address: SocketAddr) -> Report {
 /// `authority` and `path` are sent as they are: without spaces and control characters.
 ///
 /// Details: `status`.
-pub async fn http(address: SocketAddr, authority: &str, path: &str, expected: &[u16]) -> Report {
-    let (authority, path) = (authority.to_owned(), path.to_owned());
-    super::http::ask(&Target { address: address.to_string(), authority, path }, expected).await
+pub async fn http(connection: TcpStream, authority: &str, path: &str, expected: &[u16]) -> Report {
+    super::http::ask_over(connection, authority, path, expected).await
 }
 
 /// Asks the standard gRPC health service for a name. `authority` is the name that the server is called by.
-/// Cancel safe.
+/// Cancel safe; no task is left behind.
 ///
 /// Details: `status`.
-pub async fn grpc(address: SocketAddr, authority: &str, service: &str) -> Report {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let origin = format!("http://{authority}").parse::<Uri>();
-    match (endpoint, origin) {
-        (Ok(endpoint), Ok(origin)) => super::grpc::ask_as(endpoint, origin, service.to_owned()).await,
-        _ => Report::unhealthy(format!("`{authority}` at {address} cannot be asked: it is not an address")),
-    }
+pub async fn grpc(connection: TcpStream, authority: &str, service: &str) -> Report {
+    super::grpc::ask(connection, authority, service.to_owned()).await
 }

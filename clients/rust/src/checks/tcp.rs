@@ -15,7 +15,7 @@ pub fn tcp(address: impl Into<String>) -> Check {
 }
 
 /// Connects once.
-pub(super) async fn connect(address: String) -> Report {
+async fn connect(address: String) -> Report {
     match TcpStream::connect(&address).await {
         Ok(_) => Report::healthy(),
         Err(error) => Report::unhealthy(format!("cannot connect to {address}: {error}")),

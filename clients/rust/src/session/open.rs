@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
+use tracing::warn;
 
 use super::{
     QUEUE, Session, ending,
@@ -73,6 +74,14 @@ async fn attach(
     };
     let SessionOpened { instance, session_token, lease_ttl, heartbeat_interval, boot_epoch: _ } = opened;
     let instance = instance.unwrap_or_default();
+    if let Some(taken) = &instance.registration {
+        for component in unchecked(registration, taken) {
+            warn!(
+                component,
+                "the control plane is older than active checks: nobody finds out how this component is"
+            );
+        }
+    }
     let (incarnation, token) = match opening {
         Opening::Resume { incarnation, .. } => (*incarnation, None),
         Opening::Register { .. } if session_token.is_empty() => {
@@ -94,6 +103,13 @@ async fn attach(
         health_messages: 0,
         last_refusal: None,
     })
+}
+
+/// Components whose active check the control plane did not take over, because it knows of none.
+fn unchecked<'a>(wanted: &'a Registration, taken: &Registration) -> Vec<&'a str> {
+    let is_taken = |name: &str| taken.components.iter().any(|it| it.name == name && it.check.is_some());
+    let wanted = wanted.components.iter().filter(|wanted| wanted.check.is_some());
+    wanted.map(|wanted| wanted.name.as_str()).filter(|name| !is_taken(name)).collect()
 }
 
 /// Takes a registration back by a call of its own. `None`: the control plane could not be asked, or could
@@ -177,4 +193,22 @@ fn known_lifecycle(believed: wire::Lifecycle) -> Option<Lifecycle> {
 fn instance_ref(registration: &Registration, incarnation: u64) -> InstanceRef {
     let Registration { service, instance_id, .. } = registration;
     InstanceRef { service: service.clone(), instance_id: instance_id.clone(), incarnation }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::seaworthy::v1::{ActiveCheck, Component};
+
+    #[test]
+    fn a_check_that_was_not_taken_over_is_noticed() {
+        let component =
+            |name: &str, check| Component { name: name.to_owned(), check, ..Component::default() };
+        let of = |components| Registration { components, ..Registration::default() };
+        let check = || Some(ActiveCheck::default());
+        let wanted = of(vec![component("api", check()), component("database", None)]);
+        assert!(unchecked(&wanted, &wanted).is_empty());
+        let older = of(vec![component("api", None), component("database", None)]);
+        assert_eq!(unchecked(&wanted, &older), ["api"]);
+    }
 }
