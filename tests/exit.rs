@@ -281,16 +281,16 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     assert_eq!(serving.code(), 0);
 }
 
-/// The store's mark is a pipe that nobody writes to: a store that takes for ever to open.
+/// Behind the store's last commit comes nothing, and so much of it that it takes for ever to look through.
 #[test]
 fn a_signal_ends_a_start_that_loads_the_fleet() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let data = dir.path().join("data");
-    fs::create_dir(&data).expect("a folder");
-    mknodat(CWD, data.join("store.mark"), FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
-    let child = serve(&dir, &[]);
-    let (grpc, http) = Default::default();
-    let mut starting = Serving { child, dir, grpc, http };
+    const NOTHING: u64 = 1 << 40;
+    let mut starting = Serving::start();
+    starting.signal(Signal::TERM);
+    assert_eq!(starting.code(), 0);
+    let log = fs::OpenOptions::new().write(true).open(starting.dir.path().join("data").join("store.log"));
+    log.and_then(|log| log.set_len(NOTHING)).expect("a file with a hole");
+    starting.child = serve(&starting.dir, &[]);
     let listening = until("it listens", || starting.logged("listening, loading the fleet"));
     for (path, code) in [("/health/live", "200"), ("/ready", "503")] {
         let http = listening["http"].as_str().expect("an address");
