@@ -4,11 +4,14 @@ use seaworthy_client::proto::seaworthy::v1::{self as pb, fleet_service_client::F
 use tonic::transport::Endpoint;
 
 use crate::{
-    raw::{self, Raw, Said, call, frame, message, number, stream},
+    raw::{self, Raw, Said, call, frame, number, stream},
     victim::{MIB, Victim, in_time},
 };
 
 const REGISTER: &str = "/seaworthy.v1.FleetService/Register";
+/// What is held of messages of one peer at the most (64 MiB), and what the allocator keeps of those that were refused
+/// half way, which it may reuse and seldom gives back. Unbounded they would be 2 GiB.
+const HELD: usize = 320 * MIB;
 
 /// Says that a message of 4 MiB comes, and sends all of it but its end, on as many streams as may be open.
 ///
@@ -21,33 +24,7 @@ async fn messages_that_never_end_are_bounded_together() {
         held.push(half_messages(&victim).await);
     }
     many_signs_of_life_are_heard(&victim, 5).await;
-    victim.unharmed(160 * MIB).await;
-}
-
-/// Announces as much as all connections may hold together, from one peer: what another sends has room all the same.
-#[tokio::test]
-async fn one_peer_alone_does_not_take_the_room_of_all() {
-    let victim = Victim::start().await;
-    let begin = |n| [call(stream(n), REGISTER), prefix(stream(n), 4 * MIB)].concat();
-    let mut held = Vec::new();
-    for _ in 0..16 {
-        let (mut raw, mut said) = (Raw::open_from("127.0.0.2", victim.grpc).await, Said::default());
-        raw.send(&(0..5).flat_map(begin).collect::<Vec<_>>()).await.unwrap();
-        // Four of them are as much as a connection may hold.
-        raw.until(&mut said, |said| said.heads > 0).await;
-        held.push(raw);
-    }
-    // Zeros are no message, and whoever reads them says so.
-    let (mut raw, mut said) = (Raw::open(victim.grpc).await, Said::default());
-    raw.send(&[call(1, REGISTER), message(1, &[0; 20 * 1024])].concat()).await.unwrap();
-    raw.until(&mut said, |said| said.heads > 0).await;
-    let refused = |code| {
-        format!(
-            r#"rpc_server_calls_total{{rpc_method="seaworthy.v1.FleetService/Register",rpc_response_status_code="{code}"}}"#
-        )
-    };
-    assert_eq!(victim.figure(&refused("INVALID_ARGUMENT")).await, 1, "it was read");
-    victim.unharmed(32 * MIB).await;
+    victim.unharmed(HELD).await;
 }
 
 /// A connection that has sent most of 128 messages of 4 MiB, as far as it was let.
@@ -94,7 +71,7 @@ async fn what_is_announced_and_does_not_come_takes_no_room() {
     for _ in 0..16 {
         let (mut raw, mut said) = (Raw::settled(victim.grpc).await, Said::default());
         for n in 0..4 {
-            let begin = [call(stream(n), "/seaworthy.v1.FleetService/Register"), prefix(stream(n), 4 * MIB)];
+            let begin = [call(stream(n), REGISTER), prefix(stream(n), 4 * MIB)];
             raw.send(&begin.concat()).await.unwrap();
         }
         raw.send(&frame(raw::PING, 0, 0, &[0; 8])).await.unwrap();

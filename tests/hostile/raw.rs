@@ -94,17 +94,6 @@ impl Raw {
         Self::over(TcpStream::connect(to).await.expect("the port is open"))
     }
 
-    /// Connects from this address, and says what a client says first.
-    pub async fn open_from(from: &str, to: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket
-            .bind(SocketAddr::new(from.parse().expect("an address"), 0))
-            .expect("an address of this machine");
-        let mut raw = Self::over(socket.connect(to).await.expect("the port is open"));
-        raw.begin().await;
-        raw
-    }
-
     /// Says what a client says first.
     async fn begin(&mut self) {
         self.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("taken");
