@@ -350,6 +350,11 @@ fn credit(stalls: &[Stall], since: Mono) -> (Duration, Duration) {
     (least, most)
 }
 
+/// The same of what was certainly not held against somebody by then: a stall that began later was not known of.
+fn credit_by(stalls: &[Stall], since: Mono, then: Mono) -> Duration {
+    stalls.iter().filter(|stall| stall.ended > since && stall.ended <= then).map(|stall| stall.least).sum()
+}
+
 impl Record {
     /// The first incarnation after everything was forgotten.
     fn begin_anew(&mut self, incarnation: u64) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{GRAIN, Judge, Life, Record, SILENT_INTERVALS, TICK, credit, losses};
+use super::{GRAIN, Judge, Life, Record, SILENT_INTERVALS, TICK, credit, credit_by, losses};
 use crate::{
     fleet::{
         member::Member,
@@ -76,11 +76,14 @@ impl Judge {
             let (heard, since) = (heard.as_millis(), since.as_millis());
             return Err(format!("last heard at {since}, but the registry says at {heard}"));
         }
-        let (least, most) = self.credit(since);
+        let (_, most) = self.credit(since);
         let silent = now.since(since);
         let lost = member.lost_since().map(|lost| self.booted + lost.since(Mono::default()));
         match lost {
-            Some(lost) if !life.lost_now && lost.since(since) < life.ttl + least => {
+            Some(lost)
+                if !life.lost_now && lost.since(since) < life.ttl + credit_by(&self.stalls, since, lost) =>
+            {
+                let least = credit_by(&self.stalls, since, lost);
                 return Err(format!(
                     "lost after {:?} of silence, of which {least:?} do not count",
                     lost.since(since)
