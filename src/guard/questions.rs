@@ -2,9 +2,10 @@
 //! server holds.
 //!
 //! A message may be as large as `grpc.max_message_bytes`, and a connection may have many streams. So each message is
-//! counted by what has come of it, until it has come whole or nobody reads it any more. One that does not fit is not
-//! taken, and its RPC ends with RESOURCE_EXHAUSTED. What is announced and does not come is not counted: for it tonic
-//! reserves addresses, and no page of them is touched; or a few bytes from anybody would fill the room of all.
+//! counted whole from its first byte on, until it has come or nobody reads it any more: what a refused one has touched of
+//! its buffer an allocator seldom gives back, so that counting what has come would bound less than it says. One that
+//! does not fit is not taken, and its RPC ends with RESOURCE_EXHAUSTED. What is announced and does not come at all is not
+//! counted: for it tonic reserves addresses, and no page of them is touched.
 //!
 //! How long a message may take is bounded here for streams, however their signs of life come; that of a unary RPC, and
 //! the first of a stream, have the deadline as well.
@@ -128,7 +129,7 @@ pub struct Coming<A> {
 }
 
 impl<A> Coming<A> {
-    /// Counts what has come; false if it does not fit.
+    /// Counts the message that has begun; false if it does not fit.
     fn count(&mut self, data: &[u8]) -> bool {
         if self.messages.pass(data) {
             (self.room, self.timer) = (None, None);
@@ -137,7 +138,7 @@ impl<A> Coming<A> {
             return true;
         };
         let room = self.room.get_or_insert_with(|| self.questions.room());
-        room.hold(come, length)
+        come == 0 || room.hold(length, length)
     }
 
     /// Waits for the end of a message, if one has begun.

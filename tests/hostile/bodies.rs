@@ -9,9 +9,8 @@ use crate::{
 };
 
 const REGISTER: &str = "/seaworthy.v1.FleetService/Register";
-/// What is held of messages of one peer at the most (64 MiB), and what the allocator keeps of those that were refused
-/// half way, which it may reuse and seldom gives back. Unbounded they would be 2 GiB.
-const HELD: usize = 320 * MIB;
+/// What is held of messages of one peer at the most, 64 MiB, and as much again. Unbounded they would be 2 GiB.
+const HELD: usize = 128 * MIB;
 
 /// Says that a message of 4 MiB comes, and sends all of it but its end, on as many streams as may be open.
 ///
