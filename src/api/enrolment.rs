@@ -2,22 +2,26 @@
 
 use super::{
     convert::{self, instance},
-    parse::{self, registration::Defaults},
+    parse::{
+        self,
+        registration::{Defaults, Origin},
+    },
     proto::v1 as pb,
 };
-use crate::{error::Result, fleet::Handle, guard::caller::Caller};
+use crate::{checks, error::Result, fleet::Handle, guard::caller::Caller};
 
 /// Registers instances. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
     fleet: Handle,
+    checks: checks::Handle,
     defaults: Defaults,
 }
 
 impl Enrolment {
-    /// Registers in this fleet.
-    pub fn new(fleet: Handle, defaults: Defaults) -> Self {
-        Self { fleet, defaults }
+    /// Registers in this fleet, and has what is registered checked by these checks.
+    pub fn new(fleet: Handle, checks: checks::Handle, defaults: Defaults) -> Self {
+        Self { fleet, checks, defaults }
     }
 
     /// The fleet that it registers in.
@@ -35,8 +39,9 @@ impl Enrolment {
         wire: pb::RegisterRequest,
         caller: Option<&Caller>,
     ) -> Result<pb::RegisterResponse> {
-        let from = caller.map(|caller| caller.connection.peer.ip());
-        let (registration, claim) = parse::registration::request(&self.defaults, from, path, wire)?;
+        let peer = caller.map(|caller| caller.connection.peer.ip());
+        let origin = Origin { peer, rules: self.checks.rules() };
+        let (registration, claim) = parse::registration::request(&self.defaults, &origin, path, wire)?;
         let peer = caller.map(|caller| caller.connection.peer.to_string()).unwrap_or_default();
         let (registered, token) = self.fleet.register(registration, claim, &peer).await?;
         Ok(pb::RegisterResponse {

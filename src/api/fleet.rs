@@ -10,7 +10,7 @@ use super::{
     convert::{instance, service},
     enrolment::Enrolment,
     page::{self, Room},
-    parse::{self, Fields, registration::Defaults},
+    parse::{self, Fields},
     proto::{server::fleet_service_server::FleetService, v1 as pb},
     session,
     status::answer,
@@ -47,15 +47,9 @@ pub struct FleetApi {
 }
 
 impl FleetApi {
-    /// Serves this fleet. `open_timeout`: how long a session may take to say what it is.
-    pub fn new(
-        fleet: Handle,
-        defaults: Defaults,
-        watchers: Watchers,
-        clock: Clock,
-        open_timeout: Duration,
-    ) -> Self {
-        let enrolment = Enrolment::new(fleet.clone(), defaults);
+    /// Serves the fleet that is registered in. `open_timeout`: how long a session may take to say what it is.
+    pub fn new(enrolment: Enrolment, watchers: Watchers, clock: Clock, open_timeout: Duration) -> Self {
+        let fleet = enrolment.fleet().clone();
         Self { fleet, enrolment, watchers, clock, open_timeout }
     }
 

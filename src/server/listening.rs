@@ -18,7 +18,10 @@ use super::{
     undo,
 };
 use crate::{
-    api::{self, http::front::Front, overview::Overview, standard_health::StandardHealth, watch::Watchers},
+    api::{
+        self, enrolment::Enrolment, http::front::Front, overview::Overview, parse::registration::Defaults,
+        standard_health::StandardHealth, watch::Watchers,
+    },
     checks,
     config::Config,
     error::{Error, Result},
@@ -265,14 +268,15 @@ impl Doors {
         let config = overview.config();
         let (fleet, watchers) = (overview.fleet.clone(), overview.watchers.clone());
         let checks = overview.checks.clone();
-        let defaults = api::parse::registration::Defaults {
-            lease_ttl: config.fleet.lease_ttl,
-            entropy: entropy.clone(),
-            checks: checks.clone(),
-        };
+        let defaults = Defaults { lease_ttl: config.fleet.lease_ttl, entropy: entropy.clone() };
         let patience = config.grpc.handshake_timeout;
         self.routes.open(
-            api::fleet::FleetApi::new(fleet.clone(), defaults, watchers.clone(), clock, patience),
+            api::fleet::FleetApi::new(
+                Enrolment::new(fleet.clone(), checks.clone(), defaults),
+                watchers.clone(),
+                clock,
+                patience,
+            ),
             api::health::HealthApi::new(fleet.clone(), checks, watchers),
             api::system::SystemApi::new(overview.clone()),
         );

@@ -5,7 +5,6 @@ use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc, time::D
 use super::{Fields, active_check::active_check, bounded_duration, spec::spec, within};
 use crate::{
     api::proto::v1 as pb,
-    checks,
     error::Result,
     fleet::{
         self, Claim,
@@ -42,27 +41,31 @@ pub struct Defaults {
     pub lease_ttl: Duration,
     /// Makes ids for instances that bring none.
     pub entropy: Entropy,
-    /// Says whom active checks may ask.
-    pub checks: checks::Handle,
+}
+
+/// Where a registration comes from, and what follows for its active checks.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The address that it comes from. None: it is not known.
+    pub peer: Option<IpAddr>,
+    /// Whom active checks may ask.
+    pub rules: Arc<Rules>,
 }
 
 /// What the components of a registration are read with.
-struct Given {
+struct Given<'a> {
     /// How often a component reports that does not say so.
     interval: Duration,
-    /// Whom active checks may ask.
-    rules: Arc<Rules>,
-    /// Where the registration comes from.
-    peer: Option<IpAddr>,
+    origin: &'a Origin,
 }
 
-/// A request to register: what, and on what grounds it may take over an id. `peer`: where it comes from.
+/// A request to register: what, and on what grounds it may take over an id.
 ///
 /// # Errors
 /// Names every field that is wrong, under `path`.
 pub fn request(
     defaults: &Defaults,
-    peer: Option<IpAddr>,
+    origin: &Origin,
     path: &str,
     wire: pb::RegisterRequest,
 ) -> Result<(Registration, Claim)> {
@@ -75,7 +78,7 @@ pub fn request(
     let request = (!request_id.is_empty()).then(|| TokenHash::of(&request_id));
     let path = within(path, "registration");
     let parsed = match wire {
-        Some(wire) => registration(&mut fields, defaults, peer, &path, wire)?,
+        Some(wire) => registration(&mut fields, defaults, origin, &path, wire)?,
         None => {
             fields.wrong(path, "is missing");
             None
@@ -87,7 +90,7 @@ pub fn request(
 fn registration(
     fields: &mut Fields,
     defaults: &Defaults,
-    peer: Option<IpAddr>,
+    origin: &Origin,
     path: &str,
     wire: pb::Registration,
 ) -> Result<Option<Registration>> {
@@ -124,7 +127,7 @@ fn registration(
         }
     };
     let labels = labels(fields, &within(path, "labels"), wire_labels);
-    let given = Given { interval, rules: defaults.checks.rules(), peer };
+    let given = Given { interval, origin };
     let components = components(fields, &within(path, "components"), &given, wire_components);
     let version = text(fields, &within(path, "version"), version, MAX_VERSION);
     let zone = text(fields, &within(path, "zone"), zone, MAX_WORD);
@@ -194,7 +197,12 @@ fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> Pai
     wire.into_iter().collect()
 }
 
-fn components(fields: &mut Fields, path: &str, given: &Given, wire: Vec<pb::Component>) -> Arc<[Component]> {
+fn components(
+    fields: &mut Fields,
+    path: &str,
+    given: &Given<'_>,
+    wire: Vec<pb::Component>,
+) -> Arc<[Component]> {
     if wire.len() > MAX_COMPONENTS {
         fields.wrong(path, format!("has {} components; {MAX_COMPONENTS} are the most", wire.len()));
         return Arc::default();
@@ -224,7 +232,7 @@ fn components(fields: &mut Fields, path: &str, given: &Given, wire: Vec<pb::Comp
 fn component(
     fields: &mut Fields,
     path: &str,
-    given: &Given,
+    given: &Given<'_>,
     names: &[String],
     wire: pb::Component,
 ) -> Option<Component> {
@@ -279,8 +287,9 @@ fn component(
         found.push(Capability::Health);
     }
     let asks = check.is_some();
-    let check =
-        check.and_then(|check| active_check(fields, &within(path, "check"), &given.rules, given.peer, check));
+    let check = check.and_then(|check| {
+        active_check(fields, &within(path, "check"), &given.origin.rules, given.origin.peer, check)
+    });
     if asks && !found.contains(&Capability::Health) {
         let field = within(path, "capabilities");
         fields.wrong(field, "have no HEALTH, which `check` finds out; add it, or take `check` away");

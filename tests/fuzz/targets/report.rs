@@ -1,7 +1,10 @@
 //! Reports of health: whatever comes, they are read, or every wrong field is named.
 #![no_main]
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
@@ -12,6 +15,7 @@ use seaworthy::{
     },
     fleet::registration::Registration,
     id::Entropy,
+    probe::permit::Rules,
 };
 
 /// An instance with the components `a`, `b` and `c`.
@@ -25,7 +29,9 @@ static DECLARED: LazyLock<Registration> = LazyLock::new(|| {
     };
     let request = pb::RegisterRequest { registration: Some(wire), ..pb::RegisterRequest::default() };
     let defaults = registration::Defaults { lease_ttl: Duration::from_secs(15), entropy: Entropy::seeded(1) };
-    registration::request(&defaults, "", request).expect("nothing is wrong with it").0
+    let rules = Rules { peers: true, networks: Vec::new(), own: Vec::new() };
+    let origin = registration::Origin { peer: Some([10, 0, 0, 7].into()), rules: Arc::new(rules) };
+    registration::request(&defaults, &origin, "", request).expect("nothing is wrong with it").0
 });
 
 fuzz_target!(|bytes: &[u8]| {
