@@ -19,6 +19,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod loading;
 mod member;
+mod members;
 pub mod names;
 pub mod pairs;
 pub mod past;

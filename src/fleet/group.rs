@@ -2,7 +2,7 @@
 //! history of its health. Every change of one instance costs the same, however many there are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
     time::SystemTime,
@@ -12,6 +12,7 @@ use super::{
     declared::Declarations,
     lifecycle::Lifecycle,
     member::{Member, Protection},
+    members::Members,
     names::{InstanceId, ServiceName},
     registration::{Component, Registration},
     snapshot::{Service, ServiceProtection, SpecSource, Transition},
@@ -45,7 +46,7 @@ pub(super) struct OperatorSpec {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) name: ServiceName,
-    pub(super) members: BTreeMap<InstanceId, Member>,
+    pub(super) members: Members,
     pub(super) operator: Option<OperatorSpec>,
     pub(super) transitions: VecDeque<Arc<Transition>>,
     /// The services that are in a circle of hard dependencies with it, itself among them; none: empty.
@@ -126,7 +127,7 @@ impl Group {
     pub(super) fn new(name: ServiceName, now: SystemTime) -> Self {
         Self {
             name,
-            members: BTreeMap::new(),
+            members: Members::default(),
             operator: None,
             transitions: VecDeque::new(),
             circle: Arc::default(),
@@ -253,7 +254,7 @@ impl Group {
         // First out, then in: of one moment and one version they are the same to the order.
         let mut moved = before.as_ref().is_some_and(|before| self.declared.remove(before));
         moved |= self.declared.add(&member);
-        self.members.insert(id, member);
+        self.members.insert(member);
         (before, if moved { self.choose_spec() } else { Needs::Same })
     }
 

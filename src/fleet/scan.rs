@@ -109,9 +109,9 @@ pub(super) fn walk<'a>(
             let service = within.is_none().then_some(Found::Service(group));
             let from = within
                 .and_then(|place| place.id.as_ref())
-                .map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_str()));
-            let members = group.members.range::<str, _>((from, Bound::Unbounded));
-            service.into_iter().chain(members.map(move |(_, member)| Found::Instance(group, member)))
+                .map(InstanceId::as_str);
+            let members = group.members.after(from);
+            service.into_iter().chain(members.map(move |member| Found::Instance(group, member)))
         })
 }
 

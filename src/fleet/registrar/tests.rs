@@ -97,7 +97,8 @@ fn held(handle: &Handle) -> BTreeMap<String, String> {
         if let Some(operator) = &group.operator {
             held.insert(name.to_string(), format!("{} {:?}", operator.revision, operator.spec));
         }
-        for (id, member) in &group.members {
+        for member in group.members.values() {
+            let id = &member.registration.key.id;
             held.insert(format!("{name}/{id}"), format!("{} {:?}", member.incarnation, member.token));
         }
     }
