@@ -125,7 +125,8 @@ async fn a_fleet_that_lacks_something_ends_with_1_and_is_named() {
 
 #[tokio::test]
 async fn nobody_there_ends_with_4_and_says_how_to_start_one() {
-    let server = format!("http://{}", nobody().await);
+    let (address, _held) = nobody();
+    let server = format!("http://{address}");
     let (code, report) = doctor(&server, &[]).await;
     assert_eq!((code, &report["reached"]), (4, &Value::Bool(false)));
     assert_eq!(check(&report, "reach.name").0, "pass");
@@ -171,7 +172,8 @@ async fn a_ready_file_leads_to_where_it_serves() {
         }
     });
     assert!(text.await.unwrap().contains("grpc"));
-    let elsewhere = format!("http://{}", nobody().await);
+    let (address, _held) = nobody();
+    let elsewhere = format!("http://{address}");
     let flag = ["--ready-file", file.to_str().unwrap()];
     let (code, report) = doctor(&elsewhere, &flag).await;
     assert_eq!(code, 4);
@@ -227,7 +229,7 @@ async fn another_grpc_server_is_no_control_plane() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_until_nothing_fails() {
-    let address = nobody().await;
+    let (address, _held) = nobody();
     let server = format!("http://{address}");
     let mut child = seaworthy(&["--server", &server, "-o", "json", "doctor", "--wait", "1m"])
         .stdout(Stdio::piped())
@@ -246,7 +248,8 @@ async fn it_waits_until_nothing_fails() {
 
 #[tokio::test]
 async fn waiting_has_an_end() {
-    let server = format!("http://{}", nobody().await);
+    let (address, _held) = nobody();
+    let server = format!("http://{address}");
     let ended = run(&["--server", &server, "doctor", "--wait", "100ms"]).await;
     assert_eq!(code(&ended), 4);
     assert!(stderr(&ended).contains("waited for 100ms"), "{}", stderr(&ended));
