@@ -22,6 +22,7 @@ mod history;
 mod live;
 mod log_level;
 mod output;
+mod pages;
 mod probe;
 mod readiness;
 mod remote;

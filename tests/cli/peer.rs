@@ -43,6 +43,10 @@ struct State {
     transitions: Vec<HealthTransition>,
     asked: Vec<String>,
     explained: Option<ExplainResponse>,
+    status: Option<GetStatusResponse>,
+    services: Option<Vec<Service>>,
+    /// There is always one more page of services, of this token.
+    endless: String,
 }
 
 /// A running peer. Stops when it is dropped.
@@ -78,6 +82,22 @@ impl Peer {
     /// Explains whatever it is asked by this.
     pub(crate) async fn explaining(explained: ExplainResponse) -> Self {
         Self::start(State { explained: Some(explained), ..State::default() }).await
+    }
+
+    /// Says this of itself and of its fleet.
+    pub(crate) async fn telling(
+        status: GetStatusResponse,
+        services: Vec<Service>,
+        instances: Vec<Instance>,
+    ) -> Self {
+        let (status, services) = (Some(status), Some(services));
+        Self::start(State { status, services, instances, ..State::default() }).await
+    }
+
+    /// Its list of services never ends.
+    pub(crate) async fn without_end() -> Self {
+        let (status, endless) = (Some(GetStatusResponse::default()), "once more".to_owned());
+        Self::start(State { status, endless, ..State::default() }).await
     }
 
     /// Whose changes of health, or explanations, were asked for.
@@ -240,7 +260,9 @@ impl FleetService for Script {
             health: HealthState::Unhealthy.into(),
             ..Service::default()
         };
-        Ok(Response::new(ListServicesResponse { services: vec![sick], ..ListServicesResponse::default() }))
+        let state = self.0.lock();
+        let services = state.services.clone().unwrap_or_else(|| vec![sick]);
+        Ok(Response::new(ListServicesResponse { services, next_page_token: state.endless.clone() }))
     }
 
     async fn delete_service(&self, _: Request<DeleteServiceRequest>) -> Answer<DeleteServiceResponse> {
@@ -322,7 +344,7 @@ impl SystemService for Script {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
-        unscripted()
+        self.0.lock().status.clone().map_or_else(unscripted, |status| Ok(Response::new(status)))
     }
 
     async fn get_config(&self, _: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
