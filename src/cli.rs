@@ -22,6 +22,7 @@ mod history;
 mod live;
 mod log_level;
 mod output;
+mod pages;
 mod probe;
 mod readiness;
 mod remote;
@@ -34,7 +35,7 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::exit::Exit;
+pub use self::exit::{Ending, Exit};
 use self::{
     failure::Failure,
     output::{Format, Output, note},
@@ -53,7 +54,10 @@ Exit codes (those of `probe` differ, see its help):
   5    the server refused
   64   the configuration is invalid
   70   internal error
-  130  stopped by Ctrl-C, or a view by another signal";
+  129  a view that was open when its terminal was closed (SIGHUP)
+  130  stopped by Ctrl-C
+  131  a view that was stopped by Ctrl-\\ (SIGQUIT)
+  143  a view that was stopped by SIGTERM";
 
 /// The production-readiness control plane: knows which instances of which services live, how healthy
 /// each component is, and why.
@@ -283,7 +287,10 @@ mod tests {
             Exit::Refused,
             Exit::Config,
             Exit::Internal,
+            Exit::Ended(Ending::Hangup),
             Exit::Interrupted,
+            Exit::Ended(Ending::Quit),
+            Exit::Ended(Ending::Terminate),
         ];
         assert_eq!(documented, real.map(Exit::code));
     }

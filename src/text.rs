@@ -16,7 +16,10 @@ pub fn clean(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
         // Of no width, or of another direction.
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => {
             char::REPLACEMENT_CHARACTER
         }
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
@@ -40,6 +43,27 @@ mod tests {
     fn words_of_strangers_cannot_move_the_cursor() {
         assert_eq!(clean("a\x1b[2Jb\nc\u{9b}d"), "a�[2Jb c�d");
         assert_eq!(clean("x\u{202e}gnp.exe\u{2029}\u{200b}y\u{2066}"), "x�gnp.exe �y�");
-        assert_eq!(clean("Grüße, 東京, ‘so’"), "Grüße, 東京, ‘so’");
+        assert_eq!(clean("Grüße, 東京, ‘so’, שלום, e\u{301}"), "Grüße, 東京, ‘so’, שלום, e\u{301}");
+    }
+
+    #[test]
+    fn what_nobody_sees_is_seen() {
+        for (what, marks) in [
+            ("a line", vec!['\n', '\r', '\t', '\u{2028}', '\u{2029}']),
+            ("of another direction", "\u{61c}\u{200e}\u{200f}".chars().collect()),
+            ("the other way on", ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}').collect()),
+            (
+                "of no width",
+                "\u{ad}\u{180e}\u{200b}\u{200c}\u{200d}\u{2060}\u{2064}\u{feff}".chars().collect(),
+            ),
+            ("annotations", ('\u{fff9}'..='\u{fffb}').collect()),
+            ("tags", ('\u{e0000}'..='\u{e007f}').collect()),
+            ("controls", ('\0'..='\u{8}').chain('\u{e}'..='\u{1f}').chain('\u{7f}'..='\u{9f}').collect()),
+        ] {
+            let shown = if what == "a line" { ' ' } else { char::REPLACEMENT_CHARACTER };
+            for mark in marks {
+                assert_eq!(clean(&format!("a{mark}b")), format!("a{shown}b"), "{what}: {mark:?}");
+            }
+        }
     }
 }

@@ -42,7 +42,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::peer::Peer;
+use crate::{harness::Held, peer::Peer};
 
 /// Longer than anything here takes: only a test that hangs meets it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,10 +71,10 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// An address where nobody listens.
-async fn nobody() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
+/// An address where nobody listens, unless who is given it does; nobody else is, while this is held.
+fn nobody() -> (String, Held) {
+    let held = Held::port();
+    (held.address.to_string(), held)
 }
 
 fn instance(id: &str, health: HealthState, cause: &str) -> Instance {
@@ -96,7 +96,8 @@ fn instance(id: &str, health: HealthState, cause: &str) -> Instance {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named_with_what_to_do() {
-    let server = format!("http://{}", nobody().await);
+    let (address, _held) = nobody();
+    let server = format!("http://{address}");
     for args in [&["status"][..], &["fleet", "list"], &["service", "get", "orders"], &["health", "--watch"]] {
         let ended = run(&[&["--server", &server], args].concat()).await;
         assert_eq!(code(&ended), 4, "{args:?}");

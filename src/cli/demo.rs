@@ -63,7 +63,7 @@ pub(crate) struct Demo {
     /// How many times faster things happen
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
     speed: u32,
-    /// What happens: the same seed, the same story
+    /// What happens: the same seed at the same speed, the same story
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     seed: u64,
     /// Instances of the fleet
@@ -203,7 +203,7 @@ impl Stage {
         let (clock, output) = (context.clock, RefCell::new(&mut context.output));
         let begun = Cell::new(false);
         let happening = async {
-            let mut script = Script::new(flags.seed, self.cast.clone());
+            let mut script = Script::new(flags.seed, self.cast.clone(), player::LEASE * flags.speed);
             let began = clock.mono();
             loop {
                 let (at, event) = script.next().map_err(failed)?;

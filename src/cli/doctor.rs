@@ -4,24 +4,24 @@
 //! and looks at the fleet. It only looks: nothing is changed, and what it reads of a fleet is bounded.
 
 mod finding;
+mod fleet;
+mod http;
 mod judge;
 mod reach;
 mod sniff;
 
 use std::{
-    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use clap::Args;
-use seaworthy_client::proto::seaworthy::v1::{
-    GetReadinessRequest, HealthState, Lifecycle, ListInstancesRequest,
-};
+use seaworthy_client::proto::seaworthy::v1::GetReadinessRequest;
 use tokio::time::{sleep, timeout};
 
 use self::{
     finding::{Finding, Report},
+    http::Site,
     reach::Reached,
 };
 use super::{
@@ -31,14 +31,11 @@ use super::{
     failure::{self, Failure},
     follow::until_interrupted,
     output::note,
-    service,
 };
 use crate::system::readiness::Outcome;
 
 /// Between two looks with `--wait`.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Instances that are looked at for those that were not heard yet.
-const LOOKED_AT: i32 = 1000;
 
 /// Its flags.
 #[derive(Args, Debug)]
@@ -50,6 +47,9 @@ pub(crate) struct Doctor {
     /// Look again, for so long, until nothing fails; for scripts that start things
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     wait: Option<Duration>,
+    /// Where its HTTP side is, where its port is published elsewhere [default: where it listens by its own account]
+    #[arg(long, value_name = "URL", value_parser = Site::parse)]
+    http: Option<Site>,
     /// The ready file of the control plane, to find it where it listens elsewhere [default: none]
     #[arg(long, value_name = "FILE", env = "SEAWORTHY_READY_FILE")]
     ready_file: Option<PathBuf>,
@@ -106,10 +106,10 @@ async fn look(flags: &Doctor, context: &Context) -> Result<Report, Failure> {
     if let Some(reached) = reached {
         found.push(judge::versions(&reached.status.version, env!("CARGO_PKG_VERSION")));
         found.push(clocks(&reached));
-        found.push(http(&reached, context.timeout).await);
+        found.push(http::look(&reached, flags.http.as_ref(), context.timeout).await);
         found.extend(readiness(&reached).await);
         found.extend(judge::limits(&reached.status));
-        found.extend(fleet(&reached).await);
+        found.extend(fleet::look(&reached, context.timeout).await);
         // What belongs together stands together, whoever found it.
         let order = |id: &str| GROUPS.iter().position(|group| id.split('.').next() == Some(group));
         found.sort_by_key(|finding| order(&finding.id).unwrap_or(GROUPS.len()));
@@ -126,30 +126,6 @@ fn clocks(reached: &Reached) -> Finding {
     judge::clocks(server, reached.asked.wall, reached.took)
 }
 
-/// Whether the HTTP side answers, where it can be asked from here.
-async fn http(reached: &Reached, wait: Duration) -> Finding {
-    let (id, title) = ("http.reachable", "HTTP side answers");
-    let Ok(listens) = reached.status.http_address.parse::<SocketAddr>() else {
-        let found = "the control plane does not tell where it listens";
-        return Finding::warn(id, title, found, "update it: this program is newer");
-    };
-    let loopback = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if listens.ip().is_loopback() && !loopback(&reached.host) {
-        let found = format!("{listens} of its own machine alone; it is not asked from here");
-        return Finding::pass(id, title, found);
-    }
-    let host = if listens.ip().is_unspecified() { reached.host.clone() } else { listens.ip().to_string() };
-    let at = reach::at(&host, listens.port());
-    match sniff::page(&host, listens.port(), "/health/live", wait).await {
-        Ok(line) if line.contains(" 200 ") => Finding::pass(id, title, format!("http://{at}/")),
-        Ok(line) => Finding::fail(id, title, format!("http://{at}/health/live: {line}"), "look at its log"),
-        Err(why) => {
-            let remedy = "look at firewalls between, and at http.max_connections and its log";
-            Finding::fail(id, title, format!("http://{at}/: {why}"), remedy)
-        }
-    }
-}
-
 /// The control plane's own report, its checks under their own ids.
 async fn readiness(reached: &Reached) -> Vec<Finding> {
     let mut system = reached.remote.system();
@@ -157,29 +133,6 @@ async fn readiness(reached: &Reached) -> Vec<Finding> {
     match reached.remote.call("get the readiness report", request).await {
         Ok(report) => report.checks.iter().map(judge::folded).collect(),
         Err(failure) => vec![unanswered("server.readiness", "control plane reports on itself", &failure)],
-    }
-}
-
-async fn fleet(reached: &Reached) -> Vec<Finding> {
-    let remote = &reached.remote;
-    let request = ListInstancesRequest {
-        lifecycle: Lifecycle::Ready.into(),
-        health: HealthState::Unknown.into(),
-        page_size: LOOKED_AT,
-        ..ListInstancesRequest::default()
-    };
-    let mut client = remote.fleet();
-    let asked = async {
-        let services = service::all(remote).await?;
-        let unknown = remote.call("list instances", client.list_instances(request)).await?;
-        Ok::<_, Failure>((services, unknown))
-    };
-    match asked.await {
-        Ok((services, unknown)) => {
-            let unconfirmed = unknown.instances.iter().filter(|instance| !instance.confirmed).count();
-            judge::fleet(&services.services, unconfirmed, !unknown.next_page_token.is_empty())
-        }
-        Err(failure) => vec![unanswered("fleet.answer", "fleet can be read", &failure)],
     }
 }
 

@@ -23,8 +23,21 @@ pub enum Exit {
     Internal,
     /// Stopped by Ctrl-C.
     Interrupted,
+    /// A view was told to end, and has put the terminal back.
+    Ended(Ending),
     /// A code of `probe`, which has its own.
     Probe(u8),
+}
+
+/// What else than Ctrl-C ends a view.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// SIGHUP: the terminal was closed.
+    Hangup,
+    /// SIGQUIT: Ctrl-\.
+    Quit,
+    /// SIGTERM.
+    Terminate,
 }
 
 impl Exit {
@@ -39,7 +52,11 @@ impl Exit {
             Exit::Refused => 5,
             Exit::Config => 64,
             Exit::Internal => 70,
+            // As a shell tells the signal that ended a program: 128 and its number.
+            Exit::Ended(Ending::Hangup) => 129,
             Exit::Interrupted => 130,
+            Exit::Ended(Ending::Quit) => 131,
+            Exit::Ended(Ending::Terminate) => 143,
             Exit::Probe(code) => code,
         }
     }

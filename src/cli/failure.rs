@@ -7,7 +7,7 @@ use std::{error::Error as StdError, fmt, io};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::exit::Exit;
+use super::exit::{Ending, Exit};
 use crate::text::clean;
 
 /// What went wrong.
@@ -50,6 +50,8 @@ pub(crate) enum Failure {
     PipeClosed,
     /// Ctrl-C.
     Interrupted,
+    /// A view was told to end by another signal.
+    Ended(Ending),
 }
 
 impl Failure {
@@ -81,13 +83,14 @@ impl Failure {
             // `seaworthy fleet list | head` has done what it was asked.
             Failure::PipeClosed => Exit::Done,
             Failure::Interrupted => Exit::Interrupted,
+            Failure::Ended(ending) => Exit::Ended(*ending),
             Failure::Told(exit) => *exit,
         }
     }
 
     /// Whether there is nothing to say about it.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self, Failure::Told(_) | Failure::PipeClosed | Failure::Interrupted)
+        matches!(self, Failure::Told(_) | Failure::PipeClosed | Failure::Interrupted | Failure::Ended(_))
     }
 }
 
@@ -163,7 +166,7 @@ impl fmt::Display for Failure {
             Failure::Config(error) | Failure::Start(error) => write!(f, "{}", crate::error::Chain(error)),
             Failure::Told(_) => f.write_str("see the log"),
             Failure::PipeClosed => f.write_str("nobody reads the output"),
-            Failure::Interrupted => f.write_str("interrupted"),
+            Failure::Interrupted | Failure::Ended(_) => f.write_str("interrupted"),
         }
     }
 }

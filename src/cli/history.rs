@@ -13,6 +13,7 @@ use super::{
     exit::Exit,
     failure::Failure,
     output::{note, table::Table},
+    pages::Pages,
     remote::Remote,
     render::{instance::short, when, words},
 };
@@ -76,6 +77,7 @@ async fn newest(
     limit: usize,
 ) -> Result<(Vec<HealthTransition>, bool), Failure> {
     let mut found = Vec::new();
+    let mut pages = Pages::default();
     loop {
         // One more than is shown tells whether there are older ones.
         let wanted = (limit - found.len()).saturating_add(1).min(PAGE);
@@ -88,10 +90,10 @@ async fn newest(
             return Ok((found, true));
         }
         // A page may be empty although there are more.
-        if page.next_page_token.is_empty() {
-            return Ok((found, false));
+        match pages.next(page.next_page_token)? {
+            Some(token) => request.page_token = token,
+            None => return Ok((found, false)),
         }
-        request.page_token = page.next_page_token;
     }
 }
 

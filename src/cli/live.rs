@@ -48,7 +48,7 @@ struct Live<S> {
 /// Follows a stream as [`follow_telling`] does, and shows `lines` of the state whenever that has changed.
 ///
 /// # Errors
-/// As `follow`; [`Failure::Interrupted`] when it was told to stop. The terminal is as before, either way.
+/// As `follow`; [`Failure::Interrupted`] and [`Failure::Ended`] when it was told to stop. The terminal is as before, either way.
 #[allow(clippy::too_many_arguments)] // three closures over one state, and where it goes
 pub(crate) async fn watch<M, S, O>(
     remote: &Remote,
@@ -91,7 +91,7 @@ where
                 signal = signals.next() => match signal {
                     Signal::Resized if screen.is_drawn() => {}
                     Signal::Resized => continue,
-                    Signal::Stop => return Err(Failure::Interrupted),
+                    Signal::Stop(ending) => return Err(Failure::Ended(ending)),
                     Signal::Suspend => {
                         screen.leave();
                         signals::suspend();

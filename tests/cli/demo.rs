@@ -1,10 +1,11 @@
 //! `demo`: it shows what it says, ends when it is told to, and leaves nothing behind.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use seaworthy_client::proto::seaworthy::v1::{
-    HealthState, ListInstancesRequest, ListServicesRequest, fleet_service_client::FleetServiceClient,
+    GetInstanceRequest, HealthState, Lifecycle, ListInstancesRequest, ListServicesRequest,
+    fleet_service_client::FleetServiceClient,
 };
 use serde_json::Value;
 use tokio::{
@@ -13,7 +14,10 @@ use tokio::{
     process::{Child, ChildStdout},
     time::{sleep, timeout},
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 
 use super::{PATIENCE, seaworthy};
 
@@ -92,19 +96,25 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Waits until the API shows whether anything is not well.
-async fn until_unwell(fleet: &mut FleetServiceClient<Channel>, unwell: bool) {
+/// Waits until the API has shown an instance well, then ill, then well again: who is not yet heard is not well
+/// either.
+async fn until_recovered(fleet: &mut FleetServiceClient<Channel>, instances: usize) {
+    const SEEN: [bool; 3] = [true, false, true];
     let reached = async {
-        loop {
+        let mut steps = BTreeMap::<String, usize>::new();
+        while steps.len() < instances || !steps.values().any(|step| *step == SEEN.len()) {
             let found = fleet.list_instances(ListInstancesRequest::default()).await.unwrap().into_inner();
-            let ill = found.instances.iter().any(|it| it.health() != HealthState::Healthy);
-            if ill == unwell && found.instances.len() == 6 {
-                return;
+            for it in found.instances {
+                let is_well = it.health() == HealthState::Healthy;
+                let step = steps.entry(it.registration.unwrap_or_default().instance_id).or_default();
+                if SEEN.get(*step) == Some(&is_well) {
+                    *step += 1;
+                }
             }
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("never unwell: {unwell}"));
+    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("nobody has failed and recovered"));
 }
 
 #[tokio::test]
@@ -116,12 +126,47 @@ async fn parts_fail_and_recover_and_nothing_stays() {
     assert_eq!(demo.temporary().len(), 1, "{:?}", demo.temporary());
     let failed = demo.line("a failure", |line| line.contains("  happens  ")).await;
     assert!([" fails: ", " is slow: ", " dies "].iter().any(|word| failed.contains(word)), "{failed}");
-    // Well, before anything happens: not yet heard is not well either.
-    until_unwell(&mut fleet, false).await;
-    until_unwell(&mut fleet, true).await;
-    until_unwell(&mut fleet, false).await;
+    until_recovered(&mut fleet, 6).await;
     demo.line("a verdict", |line| line.contains("  seen     ") && line.contains(": ")).await;
     demo.line("a recovery", |line| line.contains(" recovers") || line.contains(" is started again")).await;
+    assert_eq!(demo.end(Signal::INT).await, (0, String::new()));
+}
+
+/// Also where everything happens faster than leases end.
+#[tokio::test]
+async fn who_dies_is_lost_before_it_is_started_again() {
+    let mut demo = Demo::start(&["--speed", "50", "--instances", "8", "--seed", "4"]);
+    let mut fleet = demo.fleet().await;
+    let (name, of) = loop {
+        let died = demo.line("a death", |line| line.contains(" dies without a word")).await;
+        let name = died.split("happens  ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let (service, id) = name.split_once('/').unwrap();
+        let of = GetInstanceRequest { service: service.to_owned(), instance_id: id.to_owned() };
+        match fleet.get_instance(of.clone()).await {
+            Ok(_) => break (name, of),
+            // It died before it was registered.
+            Err(unknown) => assert_eq!(unknown.code(), Code::NotFound, "{unknown}"),
+        }
+    };
+    let mut is = async |wanted: Lifecycle| {
+        let reached = async {
+            loop {
+                let found = fleet.get_instance(of.clone()).await.unwrap().into_inner().instance.unwrap();
+                if found.lifecycle() == wanted {
+                    return;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{name} is never {wanted:?}"));
+    };
+    let again = |line: &str| line.contains(&format!("{name} is started again"));
+    tokio::select! {
+        line = demo.line("its return", again) => panic!("not lost before: {line}"),
+        () = is(Lifecycle::Lost) => {}
+    }
+    demo.line("its return", again).await;
+    is(Lifecycle::Ready).await;
     assert_eq!(demo.end(Signal::INT).await, (0, String::new()));
 }
 

@@ -3,7 +3,8 @@
 use std::process::Stdio;
 
 use seaworthy_client::proto::seaworthy::v1::{
-    Budget, Dependency, PutServiceRequest, Quantity, ServiceSpec, budget, quantity,
+    Budget, Dependency, GetStatusRequest, GetStatusResponse, HealthState, Instance, InstanceCounts,
+    Protection, PutServiceRequest, Quantity, Service, ServiceSpec, budget, quantity,
 };
 use serde_json::Value;
 use tokio::{
@@ -12,7 +13,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{PATIENCE, code, harness::TestServer, nobody, peer::Peer, run, seaworthy, stderr, stdout};
+use super::{
+    PATIENCE, code, harness::TestServer, instance, nobody, peer::Peer, run, seaworthy, stderr, stdout,
+};
 
 /// What it finds, as one document.
 async fn doctor(server: &str, more: &[&str]) -> (i32, Value) {
@@ -72,6 +75,7 @@ async fn a_set_up_that_is_well_ends_with_0_and_every_group_is_looked_at() {
         "fleet.dependencies",
         "fleet.specifications",
         "fleet.circles",
+        "fleet.protection",
     ] {
         assert_eq!(check(&report, id).0, "pass", "{id}: {report:#}");
     }
@@ -125,7 +129,8 @@ async fn a_fleet_that_lacks_something_ends_with_1_and_is_named() {
 
 #[tokio::test]
 async fn nobody_there_ends_with_4_and_says_how_to_start_one() {
-    let server = format!("http://{}", nobody().await);
+    let (address, _held) = nobody();
+    let server = format!("http://{address}");
     let (code, report) = doctor(&server, &[]).await;
     assert_eq!((code, &report["reached"]), (4, &Value::Bool(false)));
     assert_eq!(check(&report, "reach.name").0, "pass");
@@ -171,7 +176,8 @@ async fn a_ready_file_leads_to_where_it_serves() {
         }
     });
     assert!(text.await.unwrap().contains("grpc"));
-    let elsewhere = format!("http://{}", nobody().await);
+    let (address, _held) = nobody();
+    let elsewhere = format!("http://{address}");
     let flag = ["--ready-file", file.to_str().unwrap()];
     let (code, report) = doctor(&elsewhere, &flag).await;
     assert_eq!(code, 4);
@@ -227,7 +233,7 @@ async fn another_grpc_server_is_no_control_plane() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_until_nothing_fails() {
-    let address = nobody().await;
+    let (address, _held) = nobody();
     let server = format!("http://{address}");
     let mut child = seaworthy(&["--server", &server, "-o", "json", "doctor", "--wait", "1m"])
         .stdout(Stdio::piped())
@@ -246,8 +252,135 @@ async fn it_waits_until_nothing_fails() {
 
 #[tokio::test]
 async fn waiting_has_an_end() {
-    let server = format!("http://{}", nobody().await);
+    let (address, _held) = nobody();
+    let server = format!("http://{address}");
     let ended = run(&["--server", &server, "doctor", "--wait", "100ms"]).await;
     assert_eq!(code(&ended), 4);
     assert!(stderr(&ended).contains("waited for 100ms"), "{}", stderr(&ended));
+}
+
+/// A web server that answers every path so.
+async fn web(answer: impl Fn(&str) -> String + Clone + Send + 'static) -> String {
+    listener(move |mut stream| {
+        let answer = answer.clone();
+        async move {
+            let mut asked = [0; 512];
+            let read = stream.read(&mut asked).await.unwrap_or(0);
+            let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+            let path = asked.split(' ').nth(1).unwrap_or_default();
+            stream.write_all(answer(path).as_bytes()).await.ok();
+        }
+    })
+    .await
+}
+
+/// Nobody is blamed for what is at the address that the control plane has behind a published port.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_side_that_is_published_elsewhere_is_no_failure_and_can_be_named() {
+    let (own, other) = (TestServer::start().await, TestServer::start().await);
+    let status = own.system().await.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    let (nobody, _held) = nobody();
+    let not_found = web(|_| "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
+    let ssh = listener(|mut stream| async move {
+        stream.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n").await.ok();
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    });
+    for (elsewhere, expected) in [
+        (format!("http://{}", other.addresses.http), "another control plane"),
+        (format!("http://{nobody}"), "connection refused"),
+        (not_found, "404 Not Found"),
+        (ssh.await, "SSH-2.0-OpenSSH_9.2p1"),
+    ] {
+        let http_address = elsewhere.trim_start_matches("http://").to_owned();
+        let status = GetStatusResponse { http_address, ..status.clone() };
+        let peer = Peer::telling(status, Vec::new(), Vec::new()).await;
+        let (code, report) = doctor(&peer.url, &[]).await;
+        let (outcome, found, remedy) = check(&report, "http.reachable");
+        assert_eq!((code, outcome.as_str()), (0, "warn"), "{expected}: {report:#}");
+        assert!(found.contains(expected) && found.contains(&elsewhere), "{expected}: {found}");
+        assert!(remedy.contains("--http http://HOST:PORT"), "{remedy}");
+        // Where somebody says that it is there, it has to be.
+        let (code, report) = doctor(&peer.url, &["--http", &elsewhere]).await;
+        let (outcome, found, _) = check(&report, "http.reachable");
+        assert_eq!((code, outcome.as_str()), (1, "fail"), "{expected}: {report:#}");
+        assert!(found.contains(expected), "{expected}: {found}");
+        let there = format!("http://{}", own.addresses.http);
+        let (code, report) = doctor(&peer.url, &["--http", &there]).await;
+        let (outcome, found, _) = check(&report, "http.reachable");
+        assert_eq!((code, outcome.as_str(), found), (0, "pass", format!("{there}/")));
+    }
+    let ended = run(&["doctor", "--http", "https://127.0.0.1:8080"]).await;
+    assert_eq!(code(&ended), 2);
+    assert!(stderr(&ended).contains("TLS"), "{}", stderr(&ended));
+    own.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn an_http_side_that_is_its_own_and_not_alive_is_a_failure() {
+    let boot_epoch = "of-this-run".to_owned();
+    let site = web(|path| match path {
+        "/status" => {
+            let body = r#"{"boot_epoch": "of-this-run"}"#;
+            format!(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+                body.len()
+            )
+        }
+        _ => "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".to_owned(),
+    })
+    .await;
+    let http_address = site.trim_start_matches("http://").to_owned();
+    let status = GetStatusResponse { http_address, boot_epoch, ..GetStatusResponse::default() };
+    let peer = Peer::telling(status, Vec::new(), Vec::new()).await;
+    let (code, report) = doctor(&peer.url, &[]).await;
+    let (outcome, found, _) = check(&report, "http.reachable");
+    assert_eq!((code, outcome.as_str()), (1, "fail"), "{report:#}");
+    assert_eq!(found, format!("{site}/health/live: 500 Internal Server Error"));
+}
+
+fn orders(counts: InstanceCounts) -> Service {
+    let (name, health) = ("orders".to_owned(), HealthState::Healthy.into());
+    Service { name, health, counts: Some(counts), ..Service::default() }
+}
+
+/// More than fit on a page are silent for another reason before the first who was not heard since the start.
+#[tokio::test]
+async fn who_was_not_heard_since_the_start_is_found_behind_others() {
+    let unknown = InstanceCounts { total: 2001, unknown: 1201, available: 800, ..InstanceCounts::default() };
+    let mut instances: Vec<Instance> =
+        (0..1201).map(|number| instance(&format!("i-{number:04}"), HealthState::Unknown, "silent")).collect();
+    instances[1200].confirmed = false;
+    let peer = Peer::telling(GetStatusResponse::default(), vec![orders(unknown)], instances).await;
+    let (outcome, found, _) = check(&doctor(&peer.url, &[]).await.1, "fleet.confirmed");
+    assert_eq!(outcome, "warn", "{found}");
+    assert!(found.starts_with("1 instance not yet heard"), "{found}");
+}
+
+#[tokio::test]
+async fn what_was_lost_at_once_is_named() {
+    let protection = Protection {
+        protected_instances: 3,
+        end_time: Some(prost_types::Timestamp::default()),
+        ..Protection::default()
+    };
+    let lost = Service { protection: Some(protection), ..orders(InstanceCounts::default()) };
+    let peer = Peer::telling(GetStatusResponse::default(), vec![lost], Vec::new()).await;
+    let (code, report) = doctor(&peer.url, &[]).await;
+    let (outcome, found, remedy) = check(&report, "fleet.protection");
+    assert_eq!((code, outcome.as_str()), (0, "warn"));
+    assert!(found.contains("orders (3 instances, to 1970-01-01T00:00:00Z)"), "{found}");
+    assert!(remedy.contains("`seaworthy explain orders`"), "{remedy}");
+}
+
+#[tokio::test]
+async fn a_list_that_never_ends_is_given_up() {
+    let peer = Peer::without_end().await;
+    let ended = run(&["--server", &peer.url, "service", "list"]).await;
+    assert_eq!(code(&ended), 70);
+    assert!(stderr(&ended).contains("same page again"), "{}", stderr(&ended));
+    let (code, report) = doctor(&peer.url, &[]).await;
+    let (outcome, found, _) = check(&report, "fleet.answer");
+    assert_eq!((code, outcome.as_str()), (1, "fail"));
+    assert!(found.contains("same page again"), "{found}");
 }

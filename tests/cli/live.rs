@@ -270,7 +270,7 @@ async fn a_lost_server_is_told_in_place_and_found_again() {
     assert!(picture.contains("  orders  "), "{picture}");
     // SIGTERM puts the terminal back as well.
     terminal.signal(Signal::TERM);
-    assert_eq!(terminal.ended(), 130);
+    assert_eq!(terminal.ended(), 143);
     assert!(!terminal.emulator.screen().alternate_screen());
     again.stop().await;
     drop(kept);
@@ -291,8 +291,8 @@ async fn one_instance_is_shown_with_its_components() {
     terminal.until("it is gone", |it| it.contains("nobody is known as orders/i-1"));
     // Ctrl-\ puts the terminal back too.
     terminal.signal(Signal::QUIT);
-    assert_eq!(terminal.ended(), 130);
-    assert!(!terminal.emulator.screen().alternate_screen());
+    assert_eq!(terminal.ended(), 131);
+    assert!(!terminal.emulator.screen().alternate_screen() && terminal.echoes());
     server.stop().await;
 }
 
@@ -310,6 +310,9 @@ async fn a_program_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     terminal.signal(Signal::CONT);
     terminal.until("the instance again", |it| it.contains("orders/i-1"));
     assert!(terminal.emulator.screen().alternate_screen());
+    terminal.signal(Signal::HUP);
+    assert_eq!(terminal.ended(), 129);
+    assert!(!terminal.emulator.screen().alternate_screen() && terminal.echoes());
     server.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! A scripted peer: it speaks the contract, and does what a test needs a server to do at that moment:
 //! end a stream, refuse, come back. It is no model of the real server.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
+use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
 use seaworthy::api::{
@@ -20,6 +20,8 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::harness::Held;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -41,13 +43,18 @@ struct State {
     transitions: Vec<HealthTransition>,
     asked: Vec<String>,
     explained: Option<ExplainResponse>,
+    status: Option<GetStatusResponse>,
+    services: Option<Vec<Service>>,
+    /// There is always one more page of services, of this token.
+    endless: String,
 }
 
 /// A running peer. Stops when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) url: String,
-    address: SocketAddr,
+    /// Its port, which is there for the one after it.
+    held: Arc<Held>,
     state: Arc<Mutex<State>>,
     /// One of its own, so that its connections die with it. `None` only while it is dropped.
     runtime: Option<Runtime>,
@@ -64,17 +71,33 @@ impl Drop for Peer {
 impl Peer {
     /// Serves these instances.
     pub(crate) async fn with(instances: Vec<Instance>) -> Self {
-        Self::start("127.0.0.1:0", State { instances, ..State::default() }).await
+        Self::start(State { instances, ..State::default() }).await
     }
 
     /// Remembers these changes of health, newest first.
     pub(crate) async fn remembering(transitions: Vec<HealthTransition>) -> Self {
-        Self::start("127.0.0.1:0", State { transitions, ..State::default() }).await
+        Self::start(State { transitions, ..State::default() }).await
     }
 
     /// Explains whatever it is asked by this.
     pub(crate) async fn explaining(explained: ExplainResponse) -> Self {
-        Self::start("127.0.0.1:0", State { explained: Some(explained), ..State::default() }).await
+        Self::start(State { explained: Some(explained), ..State::default() }).await
+    }
+
+    /// Says this of itself and of its fleet.
+    pub(crate) async fn telling(
+        status: GetStatusResponse,
+        services: Vec<Service>,
+        instances: Vec<Instance>,
+    ) -> Self {
+        let (status, services) = (Some(status), Some(services));
+        Self::start(State { status, services, instances, ..State::default() }).await
+    }
+
+    /// Its list of services never ends.
+    pub(crate) async fn without_end() -> Self {
+        let (status, endless) = (Some(GetStatusResponse::default()), "once more".to_owned());
+        Self::start(State { status, endless, ..State::default() }).await
     }
 
     /// Whose changes of health, or explanations, were asked for.
@@ -84,14 +107,14 @@ impl Peer {
 
     /// Answers each `WatchFleet` by the next of these scripts.
     pub(crate) async fn watched(watches: Vec<Watch>) -> Self {
-        Self::start("127.0.0.1:0", State { watches, ..State::default() }).await
+        Self::start(State { watches, ..State::default() }).await
     }
 
     /// Another one at the same address, after this one died with all its connections.
     pub(crate) async fn reborn(self, watches: Vec<Watch>) -> Self {
-        let address = self.address;
+        let held = Arc::clone(&self.held);
         drop(self);
-        Self::start(&address.to_string(), State { watches, ..State::default() }).await
+        Self::start_at(held, State { watches, ..State::default() }).await
     }
 
     /// Where each `WatchFleet` asked to go on from.
@@ -104,16 +127,20 @@ impl Peer {
         self.state.lock().removed.clone()
     }
 
-    async fn start(address: &str, state: State) -> Self {
+    async fn start(state: State) -> Self {
+        Self::start_at(Arc::new(Held::port()), state).await
+    }
+
+    async fn start_at(held: Arc<Held>, state: State) -> Self {
         // A peer that died closes its sockets a little later.
         let listener = loop {
-            match std::net::TcpListener::bind(address) {
+            match std::net::TcpListener::bind(held.address) {
                 Ok(listener) => break listener,
                 Err(_) => tokio::task::yield_now().await,
             }
         };
         listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
+        let url = format!("http://{}", held.address);
         let state = Arc::new(Mutex::new(state));
         let fleet = FleetServiceServer::new(Script(Arc::clone(&state)));
         let health = HealthServiceServer::new(Script(Arc::clone(&state)));
@@ -124,7 +151,7 @@ impl Peer {
             let server = Server::builder().add_service(fleet).add_service(health).add_service(system);
             server.serve_with_incoming(incoming).await.unwrap();
         });
-        Self { url: format!("http://{address}"), address, state, runtime: Some(runtime) }
+        Self { url, held, state, runtime: Some(runtime) }
     }
 }
 
@@ -233,7 +260,9 @@ impl FleetService for Script {
             health: HealthState::Unhealthy.into(),
             ..Service::default()
         };
-        Ok(Response::new(ListServicesResponse { services: vec![sick], ..ListServicesResponse::default() }))
+        let state = self.0.lock();
+        let services = state.services.clone().unwrap_or_else(|| vec![sick]);
+        Ok(Response::new(ListServicesResponse { services, next_page_token: state.endless.clone() }))
     }
 
     async fn delete_service(&self, _: Request<DeleteServiceRequest>) -> Answer<DeleteServiceResponse> {
@@ -315,7 +344,7 @@ impl SystemService for Script {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
-        unscripted()
+        self.0.lock().status.clone().map_or_else(unscripted, |status| Ok(Response::new(status)))
     }
 
     async fn get_config(&self, _: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {

@@ -34,7 +34,7 @@ async fn health(address: &str) -> (String, HealthReporter, Task<()>) {
 async fn exit_codes_and_messages_are_those_of_grpc_health_probe() {
     let (address, reporter, _server) = health("127.0.0.1:0").await;
     reporter.set_service_status("orders", ServingStatus::NotServing).await;
-    let refusing = nobody().await;
+    let (refusing, _held) = nobody();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = silent.local_addr().map(|it| it.to_string()).unwrap();
     let table: [(&[&str], i32, &str); 9] = [
@@ -60,7 +60,7 @@ async fn exit_codes_and_messages_are_those_of_grpc_health_probe() {
 
 #[tokio::test]
 async fn waits_for_a_server_that_is_not_there_yet_and_then_for_its_status() {
-    let address = nobody().await;
+    let (address, _held) = nobody();
     let mut child =
         seaworthy(&["probe", "-addr", &address, "-watch", "-wait-for=SERVING", "-wait-timeout=1m"])
             .stderr(Stdio::piped())

@@ -18,7 +18,7 @@ use tokio::{
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::harness::{PATIENCE, TestServer, heartbeat, reason, register, registration, report};
+use crate::harness::{Held, PATIENCE, TestServer, heartbeat, reason, register, registration, report};
 
 /// An HTTP server whose status the test sets; 0 accepts and never answers.
 struct Web {
@@ -193,9 +193,9 @@ const COMPONENT: &str = "orders/i-1/database";
 
 #[tokio::test]
 async fn a_listener_that_goes_and_comes_back_is_noticed_by_itself_also_after_a_restart() {
-    let server = TestServer::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let (server, held) = (TestServer::start().await, Held::port());
+    let Held { address, .. } = &held;
+    let listener = TcpListener::bind(address).await.unwrap();
     let tcp = pb::active_check::Ask::Tcp(pb::TcpCheck {});
     let who = register(&mut server.fleet().await, checked(each_second(check(tcp, address.port())))).await;
     server.until(COMPONENT, ServingStatus::Serving).await;

@@ -10,7 +10,11 @@
     clippy::panic
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use seaworthy::{
     config::Config,
@@ -32,12 +36,38 @@ use seaworthy_client::proto::{
     },
 };
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpSocket, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// No wait of a test is longer than this.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A port that stays ours while nobody listens there: connections are refused, and nobody who asks for a free
+/// port is given it. Who knows the address may listen there all the same, as often as they like.
+#[derive(Debug)]
+pub struct Held {
+    pub address: SocketAddr,
+    /// Bound, and never listening.
+    _socket: TcpSocket,
+}
+
+impl Held {
+    pub fn port() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // As listeners have it: they may share a port with one that does not listen.
+        socket.set_reuseaddr(true).expect("the port can be shared");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        Self { address: socket.local_addr().expect("it is bound"), _socket: socket }
+    }
+}
+
+/// What a server has beyond its end: a folder, and the ports where it listened.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+    ports: [Held; 2],
+}
 
 /// A server that runs in this process.
 #[derive(Debug)]
@@ -46,7 +76,7 @@ pub struct TestServer {
     pub config: Config,
     stopper: Stopper,
     running: JoinHandle<Result<Report>>,
-    dir: Arc<TempDir>,
+    home: Arc<Home>,
 }
 
 impl TestServer {
@@ -56,19 +86,20 @@ impl TestServer {
 
     /// Starts with a configuration of the test's own.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Arc::new(Home { folder, ports: [Held::port(), Held::port()] });
         let mut config = Config::default();
-        config.data_dir = dir.path().join("data");
-        config.grpc.listen.set_port(0);
-        config.http.listen.set_port(0);
+        config.data_dir = home.folder.path().join("data");
+        // Held, so that a restart finds them free: other tests take ports all the while.
+        [config.grpc.listen, config.http.listen] = home.ports.each_ref().map(|held| held.address);
         config.shutdown.lame_duck = Duration::ZERO;
         change(&mut config);
-        Self::run(config, dir).await
+        Self::run(config, home).await
     }
 
-    async fn run(config: Config, dir: Arc<TempDir>) -> Self {
+    async fn run(config: Config, home: Arc<Home>) -> Self {
         let listening = Server::listen(Arc::new(config.clone()), log()).await.expect("the server listens");
-        Starting { addresses: listening.addresses(), listening, config, dir }.load().await
+        Starting { addresses: listening.addresses(), listening, config, home }.load().await
     }
 
     /// Stops in order, and starts again on the same folder and the same ports.
@@ -78,18 +109,18 @@ impl TestServer {
 
     /// The same, without loading the fleet yet.
     pub async fn stop_and_listen(self) -> Starting {
-        let Self { addresses, mut config, stopper, running, dir } = self;
+        let Self { addresses, mut config, stopper, running, home } = self;
         stopper.ask("restart");
         running.await.expect("no panic").expect("a report");
         config.grpc.listen = addresses.grpc;
         config.http.listen = addresses.http;
         let listening = Server::listen(Arc::new(config.clone()), log()).await.expect("it listens");
-        Starting { addresses, listening, config, dir }
+        Starting { addresses, listening, config, home }
     }
 
-    /// Keeps the data folder beyond the server's end.
-    pub fn keep(&self) -> Arc<TempDir> {
-        Arc::clone(&self.dir)
+    /// Keeps the data folder and the ports beyond the server's end.
+    pub fn keep(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
     }
 
     pub fn stopper(&self) -> Stopper {
@@ -190,19 +221,19 @@ pub struct Starting {
     pub addresses: Addresses,
     pub listening: Listening,
     pub config: Config,
-    pub dir: Arc<TempDir>,
+    pub home: Arc<Home>,
 }
 
 impl Starting {
     pub async fn load(self) -> TestServer {
-        let Self { addresses, listening, config, dir } = self;
+        let Self { addresses, listening, config, home } = self;
         let server = listening.load().await.expect("the fleet is loaded");
         let (stopper, stop) = Stop::by_hand();
         // It has let everybody in before it first waits for anything.
         let mut running = Box::pin(server.run(stop));
         let ended = std::future::poll_fn(|cx| std::task::Poll::Ready(running.as_mut().poll(cx))).await;
         assert!(ended.is_pending(), "{ended:?}");
-        TestServer { addresses, config, stopper, running: tokio::spawn(running), dir }
+        TestServer { addresses, config, stopper, running: tokio::spawn(running), home }
     }
 
     pub async fn channel(&self) -> Channel {
@@ -221,7 +252,7 @@ pub fn log() -> LogHandle {
 }
 
 /// A plain GET: the code and the body.
-pub async fn get(at: std::net::SocketAddr, path: &str, accept: &str) -> (u16, String) {
+pub async fn get(at: SocketAddr, path: &str, accept: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(at).await.expect("http port");
     let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept: {accept}\r\nconnection: close\r\n\r\n");

@@ -142,7 +142,7 @@ async fn a_store_that_does_not_open_ends_what_listens() {
     let (starting, _) = starting().await;
     let log = starting.config.data_dir.join("store.log");
     std::fs::remove_file(log).unwrap();
-    let Starting { addresses, listening, dir, .. } = starting;
+    let Starting { addresses, listening, home, .. } = starting;
     let error = listening.load().await.unwrap_err();
     assert_eq!(error.reason(), Reason::RecordDamaged, "{error}");
     let closed = async {
@@ -151,5 +151,5 @@ async fn a_store_that_does_not_open_ends_what_listens() {
         }
     };
     timeout(PATIENCE, closed).await.expect("nobody listens any more");
-    drop(dir);
+    drop(home);
 }

@@ -65,13 +65,13 @@ async fn a_start_that_fails_leaves_no_folder_behind() {
 async fn a_folder_whose_store_is_gone_does_not_start_an_empty_fleet() {
     let server = TestServer::start().await;
     register(&mut server.fleet().await, registration("orders", "i-1")).await;
-    let (config, dir) = (server.config.clone(), server.keep());
+    let (config, home) = (server.config.clone(), server.keep());
     server.stop().await;
     std::fs::remove_file(config.data_dir.join("store.log")).unwrap();
     let error = Server::bind(std::sync::Arc::new(config), log()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::RecordDamaged, "{error}");
     assert!(error.message().contains("store.log is missing"), "{error}");
-    drop(dir);
+    drop(home);
 }
 
 #[tokio::test]

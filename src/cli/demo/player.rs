@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::cast::{Role, Trouble};
 use crate::task::{self, OnEnd};
 
-/// Short, so that who dies is seen to be lost.
-const LEASE: Duration = Duration::from_secs(3);
+/// Short, so that who dies is seen to be lost. The same at any speed, for it must not end while a machine is busy.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
 /// Cues on their way; each is taken at once.
 const QUEUE: usize = 16;
 

@@ -15,7 +15,7 @@ const FIRST: Duration = Duration::from_secs(3);
 /// Pauses and troubles last between these, in milliseconds.
 const PAUSE: (u64, u64) = (3_000, 8_000);
 const TROUBLE: (u64, u64) = (8_000, 20_000);
-/// Longer than a lease, so that it is seen to be lost.
+/// Where leases are not longer.
 const DEATH: (u64, u64) = (12_000, 20_000);
 
 /// What happens. Players are counted as the cast counts them.
@@ -40,12 +40,16 @@ pub(super) struct Script {
     ends: BTreeMap<(Duration, u64), Event>,
     next: Duration,
     made: u64,
+    /// Whoever dies is dead for so long at the least.
+    least_death: Duration,
 }
 
 impl Script {
-    /// The script of a seed for a cast, which has at least one player.
-    pub(super) fn new(seed: u64, cast: Vec<(&'static Role, usize)>) -> Self {
-        Self { entropy: Entropy::seeded(seed), cast, ends: BTreeMap::new(), next: FIRST, made: 0 }
+    /// The script of a seed for a cast, which has at least one player. Where `lease` is how long a lease is in
+    /// the script's time, whoever dies is lost, and can be seen to be, before it is started again.
+    pub(super) fn new(seed: u64, cast: Vec<(&'static Role, usize)>, lease: Duration) -> Self {
+        let (entropy, least_death) = (Entropy::seeded(seed), lease * 2);
+        Self { entropy, cast, ends: BTreeMap::new(), next: FIRST, made: 0, least_death }
     }
 
     /// The next event, and when it happens, counted from the beginning.
@@ -75,8 +79,10 @@ impl Script {
         let well: Vec<usize> = (0..self.cast.len()).filter(|player| !self.is_in_trouble(*player)).collect();
         let Some(player) = self.choose(&well)? else { return Ok(None) };
         let kind = self.below(6)?;
-        if kind == 0 {
-            self.end(at + self.between(DEATH)?, Event::Returns { player });
+        // One at a time: where time is fast, leases make deaths long, and nothing else would happen.
+        if kind == 0 && !self.is_anybody_dead() {
+            let death = self.between(DEATH)?.max(self.least_death);
+            self.end(at + death, Event::Returns { player });
             return Ok(Some(Event::Dies { player }));
         }
         let Some((role, _)) = self.cast.get(player).copied() else { return Ok(None) };
@@ -89,6 +95,10 @@ impl Script {
         let end = at + self.between(TROUBLE)?;
         self.end(end, Event::Recovers { players: players.clone(), part });
         Ok(Some(Event::Fails { players, part, trouble }))
+    }
+
+    fn is_anybody_dead(&self) -> bool {
+        self.ends.values().any(|event| matches!(event, Event::Returns { .. }))
     }
 
     fn is_in_trouble(&self, player: usize) -> bool {
@@ -128,8 +138,10 @@ mod tests {
 
     use super::{super::cast::cast, *};
 
+    const LEASE: Duration = Duration::from_secs(3);
+
     fn events(seed: u64, instances: usize) -> Vec<(Duration, Event)> {
-        let mut script = Script::new(seed, cast(instances));
+        let mut script = Script::new(seed, cast(instances), LEASE);
         (0..400).map(|_| script.next().unwrap()).collect()
     }
 
@@ -138,6 +150,28 @@ mod tests {
         assert_eq!(events(7, 10), events(7, 10));
         assert_ne!(events(7, 10), events(8, 10));
         assert_eq!(events(7, 10)[0].0, FIRST);
+    }
+
+    #[test]
+    fn whoever_dies_is_dead_for_two_leases_however_long_those_are() {
+        for lease in [LEASE, LEASE * 20, LEASE * 100] {
+            let mut script = Script::new(1, cast(10), lease);
+            let (mut dead, mut deaths) = (BTreeMap::new(), 0);
+            for (at, event) in (0..1000).map(|_| script.next().unwrap()) {
+                match event {
+                    Event::Dies { player } => {
+                        assert!(dead.is_empty(), "one at a time");
+                        dead.insert(player, at);
+                    }
+                    Event::Returns { player } => {
+                        assert!(at - dead.remove(&player).unwrap() >= lease * 2);
+                        deaths += 1;
+                    }
+                    Event::Fails { .. } | Event::Recovers { .. } => {}
+                }
+            }
+            assert!(deaths > 3, "{deaths}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use seaworthy_client::proto::seaworthy::v1::{
     CheckOutcome, DependencyKind, GetStatusResponse, HealthState, ReadinessCheck, Service,
 };
 
-use super::finding::Finding;
-use crate::{system::readiness::Outcome, text::counted};
+use super::{finding::Finding, fleet::Unheard};
+use crate::{cli::render::when, system::readiness::Outcome, text::counted};
 
 /// Clocks that differ by this mislead whoever compares times.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
@@ -125,11 +125,12 @@ fn limit((id, title): (&str, &str), (used, most, what): (u64, u64, &str), remedy
     Finding::new(id, title, outcome, format!("{used} of at most {most} {what}"), remedy)
 }
 
-/// How the fleet is. `unconfirmed` were not heard since the start; there may be `more` of them.
-pub(super) fn fleet(services: &[Service], unconfirmed: usize, more: bool) -> Vec<Finding> {
+/// How the fleet is.
+pub(super) fn fleet(services: &[Service], unheard: Unheard) -> Vec<Finding> {
     vec![
         needs(services),
-        confirmed(unconfirmed, more),
+        confirmed(unheard),
+        protection(services),
         dependencies(services),
         specifications(services),
         circles(services),
@@ -172,18 +173,44 @@ fn are(many: usize) -> String {
     if many == 1 { "1 is".to_owned() } else { format!("{many} are") }
 }
 
-fn confirmed(unconfirmed: usize, more: bool) -> Finding {
+fn confirmed(unheard: Unheard) -> Finding {
     let (id, title) = ("fleet.confirmed", "instances were heard since the start");
-    if unconfirmed == 0 {
+    let Unheard { instances, of, more } = unheard;
+    if instances == 0 && more {
+        let found =
+            format!("the first {of} of unknown health were, and there are more that were not looked at");
+        return Finding::warn(id, title, found, "see them all: `seaworthy fleet list --health unknown`");
+    }
+    if instances == 0 {
         return Finding::pass(id, title, "all of them");
     }
-    let many = counted(unconfirmed as u64, "instance");
+    let many = counted(instances as u64, "instance");
     let found = format!(
         "{many}{} not yet heard since the control plane was started",
         if more { " or more" } else { "" }
     );
     let remedy =
         "wait for one lease (15s unless an instance asked for another): who is not heard then is lost";
+    Finding::warn(id, title, found, remedy)
+}
+
+fn protection(services: &[Service]) -> Finding {
+    let (id, title) = ("fleet.protection", "nothing large was lost at once");
+    let lost = |service: &Service| {
+        let protection = service.protection.as_ref()?;
+        let instances = counted(protection.protected_instances.into(), "instance");
+        let end = when::stamp(protection.end_time.as_ref());
+        Some((service.name.clone(), format!("{} ({instances}, to {end})", service.name)))
+    };
+    let (names, lost): (Vec<String>, Vec<String>) = services.iter().filter_map(lost).unzip();
+    let Some(name) = names.first() else {
+        return Finding::pass(id, title, "nobody is under protection");
+    };
+    let found = format!("lost together, and protected from removal for so long: {}", list(&lost));
+    let remedy = format!(
+        "look for what they share, the network rather than they: `seaworthy explain {name}`; who is not heard by \
+         then is removed"
+    );
     Finding::warn(id, title, found, remedy)
 }
 
@@ -256,7 +283,7 @@ fn list(names: &[String]) -> String {
 /// A span in the unit that fits: `850µs`, `12ms`, `1.5s`.
 pub(super) fn shown(span: Duration) -> String {
     let wire = prost_types::Duration::try_from(span).ok();
-    crate::cli::render::when::measured(wire.as_ref()).unwrap_or_else(|| format!("{span:?}"))
+    when::measured(wire.as_ref()).unwrap_or_else(|| format!("{span:?}"))
 }
 
 #[cfg(test)]

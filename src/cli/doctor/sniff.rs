@@ -56,24 +56,6 @@ pub(super) async fn sniff(host: &str, port: u16, wait: Duration) -> Speaks {
     }
 }
 
-/// Asks a page of an HTTP/1 server: the first line of its answer.
-///
-/// # Errors
-/// Why there is none, in a few words.
-pub(super) async fn page(host: &str, port: u16, path: &str, wait: Duration) -> Result<String, String> {
-    let get = format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
-    match timeout(wait, TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(cause)) => return Err(why(&cause)),
-        Err(_) => return Err(format!("no connection within {wait:?}")),
-    }
-    match ask(host, port, get.as_bytes(), wait).await.as_deref().map(understand) {
-        Some(Speaks::Http(line)) => Ok(line),
-        Some(other) => Err(format!("it does not speak HTTP there: {}", other.in_words())),
-        None => Err(format!("no answer within {wait:?}")),
-    }
-}
-
 impl Speaks {
     /// What it is, for people.
     pub(super) fn in_words(&self) -> String {

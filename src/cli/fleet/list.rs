@@ -6,7 +6,8 @@ use seaworthy_client::proto::seaworthy::v1::{
 };
 
 use crate::cli::{
-    Context, args::value, exit::Exit, failure::Failure, output::note, remote::Remote, render::instance,
+    Context, args::value, exit::Exit, failure::Failure, output::note, pages::Pages, remote::Remote,
+    render::instance,
 };
 
 /// How many instances are asked for at a time.
@@ -69,14 +70,15 @@ pub(crate) async fn all(
 ) -> Result<ListInstancesResponse, Failure> {
     let mut found = ListInstancesResponse::default();
     request.page_size = PAGE;
+    let mut pages = Pages::default();
     loop {
         let mut fleet = remote.fleet();
         let page = remote.call("list instances", fleet.list_instances(request.clone())).await?;
         found.instances.extend(page.instances);
         found.removed.extend(page.removed);
-        if page.next_page_token.is_empty() {
-            return Ok(found);
+        match pages.next(page.next_page_token)? {
+            Some(token) => request.page_token = token,
+            None => return Ok(found),
         }
-        request.page_token = page.next_page_token;
     }
 }

@@ -3,15 +3,15 @@
 use rustix::process::{Signal as Number, getpid, kill_process};
 use tokio::signal::unix::{self, SignalKind, signal};
 
-use crate::cli::failure::Failure;
+use crate::cli::{exit::Ending, failure::Failure};
 
 /// What it was told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Signal {
     /// The terminal has another size.
     Resized,
-    /// End: SIGTERM, Ctrl-\, or the terminal is gone.
-    Stop,
+    /// End.
+    Stop(Ending),
     /// Ctrl-Z.
     Suspend,
 }
@@ -45,9 +45,9 @@ impl Signals {
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.resized.recv() => Signal::Resized,
-            _ = self.terminate.recv() => Signal::Stop,
-            _ = self.hangup.recv() => Signal::Stop,
-            _ = self.quit.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop(Ending::Terminate),
+            _ = self.hangup.recv() => Signal::Stop(Ending::Hangup),
+            _ = self.quit.recv() => Signal::Stop(Ending::Quit),
             _ = self.suspend.recv() => Signal::Suspend,
         }
     }

@@ -175,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn no_depth_makes_a_line_endless() {
+        let answer = ExplainResponse {
+            state: HealthState::Unhealthy.into(),
+            causes: vec![cause(u32::MAX, ["orders", "", ""], HealthState::Unhealthy, "gone")],
+            ..ExplainResponse::default()
+        };
+        let indent = "  ".repeat(DEEPEST as usize);
+        let expected =
+            format!("\n\n{indent}✗ orders  unhealthy for 3m (since 2023-11-14T22:13:20Z)\n{indent}    gone");
+        assert_eq!(drawn(&answer), expected);
+    }
+
+    #[test]
     fn what_is_well_is_one_line() {
         let answer = ExplainResponse {
             headline: "orders is healthy; nothing to explain".into(),

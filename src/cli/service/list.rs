@@ -3,7 +3,9 @@
 use clap::Args;
 use seaworthy_client::proto::seaworthy::v1::{ListServicesRequest, ListServicesResponse};
 
-use crate::cli::{Context, exit::Exit, failure::Failure, output::note, remote::Remote, render::service};
+use crate::cli::{
+    Context, exit::Exit, failure::Failure, output::note, pages::Pages, remote::Remote, render::service,
+};
 
 /// How many services are asked for at a time.
 const PAGE: i32 = 1000;
@@ -37,13 +39,14 @@ pub(crate) fn show(found: &ListServicesResponse, context: &mut Context) -> Resul
 pub(crate) async fn all(remote: &Remote) -> Result<ListServicesResponse, Failure> {
     let mut found = ListServicesResponse::default();
     let mut request = ListServicesRequest { page_size: PAGE, page_token: String::new() };
+    let mut pages = Pages::default();
     loop {
         let mut fleet = remote.fleet();
         let page = remote.call("list services", fleet.list_services(request.clone())).await?;
         found.services.extend(page.services);
-        if page.next_page_token.is_empty() {
-            return Ok(found);
+        match pages.next(page.next_page_token)? {
+            Some(token) => request.page_token = token,
+            None => return Ok(found),
         }
-        request.page_token = page.next_page_token;
     }
 }

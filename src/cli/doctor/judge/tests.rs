@@ -68,7 +68,7 @@ fn service(name: &str, available: u32, needed: u32, health: HealthState) -> Serv
 fn a_fleet_that_is_well_passes_and_so_does_an_empty_one() {
     let well = [service("orders", 3, 2, HealthState::Healthy)];
     for services in [&well[..], &[]] {
-        let found = fleet(services, 0, false);
+        let found = fleet(services, Unheard::default());
         assert!(found.iter().all(|it| it.outcome == Outcome::Pass), "{found:?}");
     }
 }
@@ -99,9 +99,20 @@ fn what_is_wrong_with_a_fleet_is_named() {
     );
     assert_eq!(specifications(&[needing(DependencyKind::Soft)]).found, "orders (budget)");
     assert_eq!(circles(&[needing(DependencyKind::Soft)]).found, "cart and orders");
-    let found = confirmed(500, true);
-    assert_eq!(found.outcome, Outcome::Warn);
-    assert!(found.found.starts_with("500 instances or more"), "{}", found.found);
+}
+
+#[test]
+fn all_are_said_to_be_heard_only_where_all_were_looked_at() {
+    for (instances, more, outcome, found) in [
+        (0, false, Outcome::Pass, "all of them"),
+        (0, true, Outcome::Warn, "the first 1000 of unknown health were, and there are more"),
+        (1, false, Outcome::Warn, "1 instance not yet heard"),
+        (500, true, Outcome::Warn, "500 instances or more not yet heard"),
+    ] {
+        let finding = confirmed(Unheard { instances, of: 1000, more });
+        assert_eq!(finding.outcome, outcome, "{instances} {more}");
+        assert!(finding.found.starts_with(found), "{}", finding.found);
+    }
 }
 
 #[test]
