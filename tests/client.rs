@@ -88,6 +88,17 @@ async fn until_cause(server: &TestServer, cause: &str) {
     timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("the cause never became {cause:?}"));
 }
 
+/// An agent that was attached through the relay, and has lost its network.
+async fn cut_off() -> (TestServer, Relay, Agent) {
+    let server = TestServer::start().await;
+    let mut relay = Relay::to(server.addresses.grpc);
+    let agent = orders(relay.url()).attach().expect("a good description");
+    assert_eq!(attached(&agent).await, 1);
+    relay.cut().await;
+    until_away(&agent).await;
+    (server, relay, agent)
+}
+
 /// The newest tombstone of `orders/i-1`.
 async fn tombstone(server: &TestServer) -> pb::Tombstone {
     let request = pb::ListInstancesRequest { show_removed: true, ..pb::ListInstancesRequest::default() };
@@ -227,12 +238,7 @@ async fn a_control_plane_that_is_absent_at_the_start_is_found_when_it_comes() {
 
 #[tokio::test]
 async fn a_lost_network_costs_the_lease_and_not_the_registration() {
-    let server = TestServer::start().await;
-    let mut relay = Relay::to(server.addresses.grpc);
-    let agent = orders(relay.url()).attach().expect("a good description");
-    assert_eq!(attached(&agent).await, 1);
-    relay.cut().await;
-    until_away(&agent).await;
+    let (server, mut relay, agent) = cut_off().await;
     server.until("orders/i-1:liveness", ServingStatus::NotServing).await;
     assert_eq!(instance(&server).await.lifecycle(), pb::Lifecycle::Lost);
 
@@ -273,12 +279,7 @@ async fn leaving_is_gone_at_once_with_the_reason_kept() {
 
 #[tokio::test]
 async fn leaving_while_the_control_plane_is_away_is_bounded_and_the_lease_does_the_rest() {
-    let server = TestServer::start().await;
-    let mut relay = Relay::to(server.addresses.grpc);
-    let agent = orders(relay.url()).attach().expect("a good description");
-    attached(&agent).await;
-    relay.cut().await;
-    until_away(&agent).await;
+    let (server, _relay, agent) = cut_off().await;
     let left = timeout(PATIENCE, agent.leave("deploy")).await.expect("bounded");
     assert_eq!(left, LeaveOutcome::Unconfirmed);
     server.until("orders/i-1:liveness", ServingStatus::NotServing).await;
@@ -301,12 +302,7 @@ async fn who_is_removed_says_so_and_takes_its_time() {
 
 #[tokio::test]
 async fn a_token_that_is_refused_is_told_with_the_reason_and_replaced_by_a_registration() {
-    let server = TestServer::start().await;
-    let mut relay = Relay::to(server.addresses.grpc);
-    let agent = orders(relay.url()).attach().expect("a good description");
-    assert_eq!(attached(&agent).await, 1);
-    relay.cut().await;
-    until_away(&agent).await;
+    let (server, mut relay, agent) = cut_off().await;
     remove(&server, "worn out").await;
 
     let mut told = agent.status();

@@ -3,11 +3,15 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
 import grpc
+import pytest
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc
+from grpc_status import rpc_status
 from seaworthy.v1 import (
     fleet_service_pb2 as fleet,
 )
@@ -24,6 +28,9 @@ from seaworthy.v1 import (
 from seaworthy.v1 import (
     health_service_pb2_grpc as health_grpc,
 )
+from seaworthy.v1 import (
+    system_service_pb2_grpc as system_grpc,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -33,6 +40,14 @@ BINARY = pathlib.Path(os.environ.get("SEAWORTHY_BIN", TARGET / "debug" / "seawor
 CALL = 20
 # Longer than the control plane's own deadline for stopping.
 STOP = 60
+
+# What tests/interop/install has to be told to bring a program.
+BROUGHT_BY = {
+    "grpc-health-probe": "go-tools",
+    "grpcurl": "go-tools",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
 
 
 class Server:
@@ -66,6 +81,7 @@ class Server:
         self.channel = grpc.insecure_channel(self.grpc, [("grpc.enable_http_proxy", 0)])
         self.fleet = fleet_grpc.FleetServiceStub(self.channel)
         self.health = health_grpc.HealthServiceStub(self.channel)
+        self.system = system_grpc.SystemServiceStub(self.channel)
         self.standard_health = health_pb2_grpc.HealthStub(self.channel)
         return self
 
@@ -139,8 +155,20 @@ def wait_until(condition, what, seconds=CALL):
         time.sleep(0.01)
 
 
-def run(*command, stdin=None):
+def program(name):
+    """Where a program is that tests/interop/install brings; fails with its reason where it could not."""
+    found = shutil.which(name)
+    if found is None:
+        tool = BROUGHT_BY[name]
+        reason = TARGET / "tools" / f"{tool}.missing"
+        said = reason.read_text().strip() if reason.exists() else "it has not been asked for"
+        pytest.fail(f"{name} is missing; `tests/interop/install {tool}` brings it: {said}", pytrace=False)
+    return found
+
+
+def run(name, *arguments, stdin=None):
     """Runs a program to its end and answers its exit code and output."""
+    command = [program(name), *arguments]
     return subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=CALL)
 
 
@@ -152,3 +180,20 @@ def refused(call, code):
         assert error.code() == code, f"refused with {error.code()}: {error.details()}"
         return error
     raise AssertionError(f"should be refused with {code}, and was answered: {answer}")
+
+
+def detail(error, kind):
+    """The one detail of this kind; fails if there is none, or more."""
+    found = []
+    for packed in rpc_status.from_call(error).details:
+        message = kind()
+        if packed.Unpack(message):
+            found.append(message)
+    assert len(found) == 1, f"{kind.__name__}: {found}"
+    return found[0]
+
+
+def assert_reason(error, reason):
+    """The error says why, as a constant that a program can compare."""
+    info = detail(error, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.domain) == (reason, "seaworthy.dev")

@@ -2,28 +2,9 @@
 
 import grpc
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from seaworthy.v1 import fleet_service_pb2 as fleet
 from seaworthy.v1 import health_pb2, instance_pb2, service_pb2
-from support import CALL, database, refused
-
-DOMAIN = "seaworthy.dev"
-
-
-def detail(error, kind):
-    """The one detail of this kind; fails if there is none, or more."""
-    found = []
-    for packed in rpc_status.from_call(error).details:
-        message = kind()
-        if packed.Unpack(message):
-            found.append(message)
-    assert len(found) == 1, f"{kind.__name__}: {found}"
-    return found[0]
-
-
-def assert_reason(error, reason):
-    info = detail(error, error_details_pb2.ErrorInfo)
-    assert (info.reason, info.domain) == (reason, DOMAIN)
+from support import CALL, assert_reason, database, detail, refused
 
 
 def test_every_wrong_field_is_named(server):

@@ -15,7 +15,7 @@ import pytest
 from seaworthy.v1 import (
     fleet_service_pb2 as fleet,
 )
-from support import CALL, ROOT, STOP, reference, run, wait_until
+from support import CALL, ROOT, STOP, program, reference, run, wait_until
 
 EXAMPLE = ROOT / "deploy" / "prometheus.example.yml"
 
@@ -71,7 +71,8 @@ class Prometheus:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._address = f"127.0.0.1:{free.getsockname()[1]}"
-        command = ["prometheus", f"--config.file={self._config}", f"--storage.tsdb.path={self._folder / 'data'}"]
+        command = [program("prometheus"), f"--config.file={self._config}"]
+        command += [f"--storage.tsdb.path={self._folder / 'data'}"]
         command += [f"--web.listen-address={self._address}", "--log.level=warn"]
         with open(self._folder / "log", "wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
