@@ -9,6 +9,11 @@ use tokio::runtime::Builder;
 /// How long work that blocks may hold up the end of the process.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+// What a large fleet reports is kept in pieces that are replaced one by one, in an order of their own.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let invocation = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,

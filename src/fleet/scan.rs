@@ -107,9 +107,7 @@ pub(super) fn walk<'a>(
         .flat_map(move |group| {
             let within = after.filter(|place| place.service == group.name);
             let service = within.is_none().then_some(Found::Service(group));
-            let from = within
-                .and_then(|place| place.id.as_ref())
-                .map(InstanceId::as_str);
+            let from = within.and_then(|place| place.id.as_ref()).map(InstanceId::as_str);
             let members = group.members.after(from);
             service.into_iter().chain(members.map(move |member| Found::Instance(group, member)))
         })
