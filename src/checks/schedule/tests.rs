@@ -237,6 +237,28 @@ fn those_who_answer_leave_turns_to_those_who_do_not() {
 }
 
 #[test]
+fn those_who_answer_leave_turns_to_who_is_wanted() {
+    let mut sim = Sim::default();
+    for number in 0..400 {
+        sim.schedule.follow(sim.now, &instance(number, 1, &address(number)));
+    }
+    let takes = |_: &Job| Duration::from_millis(900);
+    for _ in 0..1_500 {
+        sim.pass(Duration::from_millis(100), 8, takes);
+    }
+    assert_eq!(sim.starts.len(), 400, "all of them have answered");
+    for number in 0..20 {
+        let id = sim.schedule.instances[&key(number)].jobs[0];
+        let (before, runs) = (sim.starts[&id].len(), sim.running.iter().any(|(_, job)| job.id == id));
+        sim.schedule.hasten(sim.now, &key(number), 1, &[0]);
+        for _ in 0..20 {
+            sim.pass(Duration::from_millis(100), 8, takes);
+        }
+        assert!(runs || sim.starts[&id].len() > before, "{number} waits with the others");
+    }
+}
+
+#[test]
 fn neighbours_at_one_address_take_turns() {
     let mut sim = Sim::default();
     sim.schedule.follow(sim.now, &instance(0, 64, "10.9.9.9:1"));
