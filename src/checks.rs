@@ -38,8 +38,9 @@ use crate::{
 const MAX_CALLS: usize = 256;
 /// When to come back if too many wait.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a caller waits at the most. The longest check takes 30 s, and may have to wait for another one.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(65);
+/// How much sooner than its request is ended a caller is told that its checks take too long; a tenth of that
+/// time at the most.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// How checks are made. May change while they are.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct Options {
     pub max_concurrent: usize,
     /// Whom they may ask.
     pub rules: Arc<Rules>,
+    /// How long the request of somebody who wants a check now may take, before it is ended without a reason.
+    pub request_timeout: Duration,
 }
 
 /// Runs the checks of a fleet. Owns their schedule.
@@ -129,17 +132,23 @@ impl Handle {
             mpsc::error::TrySendError::Full(_) => busy(),
             mpsc::error::TrySendError::Closed(_) => stopping(),
         })?;
-        match timeout(ANSWER_DEADLINE, answered).await {
+        let patience = patience(self.options.borrow().request_timeout);
+        match timeout(patience, answered).await {
             Ok(Ok(answer)) => answer.map(|()| components),
             Ok(Err(_)) => Err(stopping()),
             Err(_) => Err(Error::new(
                 Kind::DeadlineExceeded,
                 Reason::ChecksBusy,
-                format!("the checks of {key} did not end within {ANSWER_DEADLINE:?}; they go on"),
+                format!("the checks of {key} did not end within {patience:?}; they go on"),
             )
             .retry_after(PAUSE)),
         }
     }
+}
+
+/// How long a caller waits, so that it is told why its request ends.
+fn patience(request_timeout: Duration) -> Duration {
+    request_timeout.saturating_sub(MARGIN.min(request_timeout / 10))
 }
 
 /// The components that are meant, which have to have checks.
@@ -196,7 +205,7 @@ fn stopping() -> Error {
 // === impl Service ===
 
 impl Service {
-    /// Runs until the drain begins; checks that are under way end with it.
+    /// Runs until the drain begins; checks that are under way end with it, and whoever waits for them is sent on.
     pub async fn run(self, mut drain: drain::Watch) {
         let Self { fleet, clock, mut options, tally, mut commands } = self;
         let mut follower = Follower::new(&fleet);

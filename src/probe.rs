@@ -7,21 +7,12 @@
 pub mod permit;
 pub mod resolve;
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
 
 use rustix::io::Errno;
+pub use seaworthy_client::rules::checks::Host;
 use seaworthy_client::{HealthState, Report, checks::once, rules::Reported};
 use tokio::{net::TcpStream, time::timeout};
-
-/// Longest name of a host.
-const MAX_HOST: usize = 253;
-/// Longest label of a name.
-const MAX_LABEL: usize = 63;
 
 /// What is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -83,54 +74,6 @@ impl Ask {
             Ask::Grpc { service } => service.len(),
             Ask::Http { path, expected } => path.len() + expected.len() * size_of::<u16>(),
             Ask::Tcp => 0,
-        }
-    }
-}
-
-/// Whom to ask.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Host {
-    /// The address that the registration came from.
-    Peer,
-    /// This address.
-    Ip(IpAddr),
-    /// Whatever this name means when it is asked: a DNS name in lower case.
-    Name(String),
-}
-
-impl Host {
-    /// Reads an address or a name; empty for the peer.
-    ///
-    /// # Errors
-    /// It is neither; the words say what would be right.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Ok(Host::Peer);
-        }
-        if let Ok(ip) = text.parse::<IpAddr>() {
-            return Ok(Host::Ip(ip.to_canonical()));
-        }
-        let label = |label: &str| {
-            let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            let edge = |end: &str| !end.starts_with('-') && !end.ends_with('-');
-            (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(inner) && edge(label)
-        };
-        let name = text.strip_suffix('.').unwrap_or(text);
-        if name.len() <= MAX_HOST && name.split('.').all(label) {
-            return Ok(Host::Name(name.to_ascii_lowercase()));
-        }
-        Err("is neither an IP address nor a DNS name; write it without a port, like 10.0.0.7 or db.internal"
-            .to_owned())
-    }
-}
-
-impl fmt::Display for Host {
-    /// As [`Host::parse`] reads it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Host::Peer => Ok(()),
-            Host::Ip(ip) => write!(f, "{ip}"),
-            Host::Name(name) => f.write_str(name),
         }
     }
 }
@@ -234,28 +177,6 @@ mod tests {
 
     use super::*;
     use crate::task::{self, OnEnd};
-
-    #[test]
-    fn hosts_as_a_table() {
-        for (text, host) in [
-            ("", Some(Host::Peer)),
-            ("10.0.0.7", Some(Host::Ip([10, 0, 0, 7].into()))),
-            ("::ffff:10.0.0.7", Some(Host::Ip([10, 0, 0, 7].into()))),
-            ("::1", Some(Host::Ip(std::net::Ipv6Addr::LOCALHOST.into()))),
-            ("DB.Internal.", Some(Host::Name("db.internal".into()))),
-            ("db_1", Some(Host::Name("db_1".into()))),
-            ("db:5432", None),
-            ("[::1]", None),
-            ("a b", None),
-            ("a..b", None),
-            ("-a", None),
-            ("a\r\nX: y", None),
-            (".", None),
-        ] {
-            assert_eq!(Host::parse(text).ok(), host, "{text:?}");
-        }
-        assert!(Host::parse(&"a.".repeat(127)).is_ok() && Host::parse(&"a.".repeat(128)).is_err());
-    }
 
     /// A listener that answers every connection with these bytes, and then says nothing more.
     async fn says(answer: Vec<u8>) -> (SocketAddr, task::Task<()>) {

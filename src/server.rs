@@ -150,6 +150,7 @@ impl Server {
         let Self { config, reload, clock, entropy, fatal, engine, fleet, checks, overview, doors } = self;
         let addresses = doors.addresses;
         let (fleet_drain, fleet_watch) = drain::channel();
+        let (checks_drain, checks_watch) = drain::channel();
 
         let _reloading = match reload {
             None => None,
@@ -160,8 +161,7 @@ impl Server {
             }
         };
         let critical = || OnEnd::Fatal(fatal.clone());
-        // They end with the fleet, which takes what they find.
-        let _checks = task::spawn("checks", critical(), checks.run(fleet_watch.clone()));
+        let _checks = task::spawn("checks", critical(), checks.run(checks_watch));
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
         doors.let_in(&overview, &entropy, clock);
 
@@ -182,8 +182,16 @@ impl Server {
         notify::stopping();
         // Whatever the unit says: systemd must not end it before its own deadlines have.
         notify::extend_timeout(config.shutdown.total + EXIT_MARGIN);
-        let parts =
-            Parts { config: config.shutdown.clone(), clock, overview, doors, fleet_drain, fleet, engine };
+        let parts = Parts {
+            config: config.shutdown.clone(),
+            clock,
+            overview,
+            doors,
+            checks_drain,
+            fleet_drain,
+            fleet,
+            engine,
+        };
         let report = parts.stop(cause, stop).await;
         if let Some(file) = &config.ready_file {
             ready_file::remove(file);

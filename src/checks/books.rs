@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     calls::{Calls, Told},
@@ -47,7 +47,7 @@ impl Books {
             }
             End::Found(Found::Timeout, ..) if stood_still > before => {
                 let why = format!("the control plane stood still for {:?} meanwhile", stood_still - before);
-                self.not_asked(&job, &why)
+                self.not_asked(&job, &why, &why)
             }
             End::Found(found, outcome, took) => {
                 let probe::Outcome { state, message, details } = outcome;
@@ -62,18 +62,22 @@ impl Books {
                 let told = self.untold(&job, &why, Told::Refused(why.clone()));
                 (Found::Refused, Answer::NotAsked, told)
             }
-            End::NotAsked(why) => self.not_asked(&job, &why),
+            End::NotAsked(why) => self.not_asked(&job, &why, &why),
+            End::Nobody { told, because } => self.not_asked(&job, &told, &because),
         };
         self.tally.ended(&job, found);
         self.calls.ended(job.id, &told);
         self.tally.skipped(self.schedule.finish(&job, answer, self.clock.mono()));
     }
 
-    fn not_asked(&mut self, job: &Job, why: &str) -> (Found, Answer, Told) {
+    /// `why` is told to who may see the instance, `because` to the log alone.
+    fn not_asked(&mut self, job: &Job, why: &str, because: &str) -> (Found, Answer, Told) {
         let now = self.clock.mono();
         if self.complained.is_none_or(|last| now.since(last) >= COMPLAIN) {
             self.complained = Some(now);
-            warn!(component = "checks", instance = %job.key, cause = %why, "a check could not be made; the component stays as it was");
+            warn!(component = "checks", instance = %job.key, host = %job.check.host, cause = %because, "a check could not be made; the component stays as it was");
+        } else {
+            debug!(component = "checks", instance = %job.key, host = %job.check.host, cause = %because, "a check could not be made");
         }
         let told = self.untold(job, why, Told::NotAsked(why.to_owned()));
         (Found::NotAsked, Answer::NotAsked, told)

@@ -76,16 +76,25 @@ struct Turns {
     /// Those who have waited for their address already.
     first: VecDeque<Ticket>,
     order: VecDeque<u64>,
+    /// Of each instance that has a turn; empty where all of it was taken out.
     waiting: HashMap<u64, VecDeque<Ticket>>,
 }
 
 impl Turns {
     fn push(&mut self, ticket: Ticket) {
-        let waiting = self.waiting.entry(ticket.instance).or_default();
-        if waiting.is_empty() {
+        let waiting = self.waiting.entry(ticket.instance).or_insert_with(|| {
             self.order.push_back(ticket.instance);
-        }
+            VecDeque::new()
+        });
         waiting.push_back(ticket);
+    }
+
+    /// Takes a run out, wherever it waits here; its instance keeps its turn.
+    fn take_out(&mut self, ticket: &Ticket) {
+        self.first.retain(|first| first.id != ticket.id);
+        if let Some(waiting) = self.waiting.get_mut(&ticket.instance) {
+            waiting.retain(|waiting| waiting.id != ticket.id);
+        }
     }
 
     fn pop(&mut self) -> Option<Ticket> {
@@ -229,6 +238,17 @@ impl Line {
     /// Puts a run that has waited already before the others of its peer.
     pub(super) fn push_first(&mut self, ticket: Ticket) {
         self.lanes[ticket.lane as usize].turns(ticket.peer).first.push_back(ticket);
+    }
+
+    /// Takes a run out of its lane, to be put into another one before anybody starts: whoever is called up
+    /// for a place takes that along.
+    pub(super) fn take_out(&mut self, ticket: &Ticket) {
+        if let Some(turns) = self.lanes[ticket.lane as usize].peers.get_mut(&ticket.peer) {
+            turns.take_out(ticket);
+        }
+        if let Some(parked) = self.places.parked.get_mut(&ticket.place) {
+            parked[ticket.lane as usize].take_out(ticket);
+        }
     }
 
     /// The next one that may run, while fewer than `most` do. Whoever takes it says when it [`Line::ended`].

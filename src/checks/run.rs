@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
-use tracing::{debug, error};
+use tracing::error;
 
 use super::{schedule::Job, tally::Found};
 use crate::{
@@ -43,6 +43,14 @@ pub(super) enum End {
     Refused(String),
     /// The control plane could not ask.
     NotAsked(String),
+    /// Its name led to nobody who may be asked: what is told, the same whether there is such a name or not, and
+    /// what only the log is.
+    Nobody {
+        /// For everybody.
+        told: String,
+        /// For the log.
+        because: String,
+    },
 }
 
 /// What runs are made with.
@@ -82,8 +90,7 @@ async fn end(job: &Job, rules: &Rules, resolver: &Resolver, clock: Clock) -> End
     let (ip, name) = match (&job.check.host, job.settled, job.peer) {
         (Host::Name(name), None, _) => {
             let looked_up = timeout(limit, look_up(job, name, rules, resolver)).await;
-            let late = |_| End::NotAsked(format!("cannot look up {name}: no answer within {limit:?}"));
-            return looked_up.unwrap_or_else(late);
+            return looked_up.unwrap_or_else(|_| nobody(name, format!("no answer within {limit:?}")));
         }
         (Host::Name(name), Some(ip), _) => (ip, Some(name)),
         (Host::Ip(ip), _, _) => (*ip, None),
@@ -96,7 +103,10 @@ async fn end(job: &Job, rules: &Rules, resolver: &Resolver, clock: Clock) -> End
     let address = SocketAddr::new(ip, port);
     // Again for a name: the rules may have changed while it waited for its address.
     if let Err(refused) = rules.permit(address, job.peer) {
-        return End::Refused(name.map_or_else(|| refused.to_string(), |name| closed(name)));
+        return match name {
+            Some(name) => nobody(name, refused.to_string()),
+            None => End::Refused(refused.to_string()),
+        };
     }
     let authority = name.map_or_else(|| address.to_string(), |name| format!("{name}:{port}"));
     let began = clock.elapsed();
@@ -119,38 +129,37 @@ fn found(state: Reported) -> Found {
     }
 }
 
-/// Finds the one address of a name that is to be asked. What a name means is told to nobody: whoever
-/// registers it could look around in names that only the control plane can resolve.
+/// Finds the one address of a name that is to be asked. What a name means, and whether it means anything, is told
+/// to nobody: whoever registers it could look around in names that only the control plane can resolve.
 async fn look_up(job: &Job, name: &str, rules: &Rules, resolver: &Resolver) -> End {
     if !rules.permits_names() {
-        return End::Refused(closed(name));
+        return End::Refused(format!("{name} is a name, and checks.allowed_networks names no network"));
     }
     let addresses = match resolver.addresses(name, job.peer.map(Peer::of)).await {
         Ok(addresses) => addresses,
-        Err(error) => return End::NotAsked(format!("cannot look up {name}: {error}")),
+        Err(error) => return nobody(name, error.to_string()),
     };
-    let permitted = |ip: &&IpAddr| {
-        let found = rules.permit(SocketAddr::new(**ip, job.check.port.get()), job.peer);
-        if let Err(refused) = &found {
-            debug!(component = "checks", instance = %job.key, name, %refused, "an address of a name is not asked");
-        }
-        found.is_ok()
-    };
+    let permit = |ip: &IpAddr| rules.permit(SocketAddr::new(*ip, job.check.port.get()), job.peer);
     // A name with one address that may not be asked is not asked at all: which one is used would be up to
     // whoever answers for the name. Unless one is the peer's own: that is used, whatever the others are.
-    let own = addresses.iter().filter(|ip| job.peer == Some(**ip)).find(permitted);
-    let all = addresses.iter().filter(permitted).count() == addresses.len();
+    let own = addresses.iter().find(|ip| job.peer == Some(**ip) && permit(ip).is_ok());
+    let refused = addresses.iter().find_map(|ip| permit(ip).err());
     // Whoever registers over one kind of addresses is likely to listen on that kind.
     let alike = |ip: &&IpAddr| job.peer.is_some_and(|peer| peer.is_ipv4() == ip.is_ipv4());
-    let first = addresses.iter().find(alike).or_else(|| addresses.first()).filter(|_| all);
-    own.or(first).map_or_else(|| End::Refused(closed(name)), |ip| End::Settled(*ip))
+    let first = addresses.iter().find(alike).or_else(|| addresses.first());
+    match (own, first, refused) {
+        (Some(ip), _, _) | (None, Some(ip), None) => End::Settled(*ip),
+        (None, _, Some(refused)) => nobody(name, refused.to_string()),
+        (None, None, None) => nobody(name, "it has no address".to_owned()),
+    }
 }
 
-fn closed(name: &str) -> String {
-    format!(
-        "{name} has an address that may not be asked: all of them must be inside networks of \
-         checks.allowed_networks"
-    )
+fn nobody(name: &str, because: String) -> End {
+    let told = format!(
+        "{name} cannot be looked up, or has an address that may not be asked: all of them must be inside \
+         networks of checks.allowed_networks; the control plane's log says more"
+    );
+    End::Nobody { told, because }
 }
 
 #[cfg(test)]
@@ -197,8 +206,8 @@ mod tests {
         ] {
             let wanted = settled.map(|ip| End::Settled(ip.parse().unwrap()));
             match (ended(host, peer, networks).await, wanted) {
-                (End::Refused(why), None) => {
-                    assert!(!why.contains("127.0.0.1") && !why.contains("::1"), "{why}");
+                (End::Refused(told) | End::Nobody { told, .. }, None) => {
+                    assert!(!told.contains("127.0.0.1") && !told.contains("::1"), "{told}");
                 }
                 (found, wanted) => assert_eq!(Some(found), wanted, "{host:?} {peer} {networks:?}"),
             }
@@ -206,11 +215,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_looked_up_was_not_asked() {
-        match ended("nobody.invalid", "10.0.0.7:40000", &["10.0.0.0/8"]).await {
-            End::NotAsked(why) => assert!(why.starts_with("cannot look up nobody.invalid: "), "{why}"),
-            other => panic!("{other:?}"),
+    async fn whether_a_name_exists_is_told_to_nobody() {
+        let mut told = Vec::new();
+        // One that there is not, and one that has an address which may not be asked.
+        for name in ["nobody.invalid", "localhost"] {
+            match ended(name, "10.0.0.7:40000", &["10.0.0.0/8"]).await {
+                End::Nobody { told: text, because } => told.push((text.replace(name, "NAME"), because)),
+                other => panic!("{other:?}"),
+            }
         }
+        assert_eq!(told[0].0, told[1].0);
+        assert!(told[1].1.contains("127.0.0.1") || told[1].1.contains("::1"), "for the log: {told:?}");
     }
 
     #[tokio::test]
@@ -225,6 +240,6 @@ mod tests {
             other => panic!("{other:?}"),
         }
         job.settled = Some([127, 0, 0, 2].into());
-        assert!(matches!(end(&job, &rules(&[]), &resolver, clock).await, End::Refused(_)));
+        assert!(matches!(end(&job, &rules(&[]), &resolver, clock).await, End::Nobody { .. }));
     }
 }

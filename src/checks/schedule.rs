@@ -209,8 +209,8 @@ impl Schedule {
         }
     }
 
-    /// Puts checks of an incarnation in line as wanted, unless they are in it or run already. Answers those
-    /// whose end is to be waited for; none: they are not kept up.
+    /// Puts checks of an incarnation in line as wanted, out of the lane in which they wait, unless they run
+    /// already. Answers those whose end is to be waited for; none: they are not kept up.
     pub(super) fn hasten(
         &mut self,
         now: Mono,
@@ -227,8 +227,14 @@ impl Schedule {
             if !components.contains(&entry.job.component) {
                 continue;
             }
-            if entry.stage == Stage::Idle {
-                self.line.push(entry.enter(now, true));
+            match entry.stage {
+                Stage::Idle => self.line.push(entry.enter(now, true)),
+                Stage::InLine if entry.job.ticket.lane != Lane::Wanted => {
+                    self.line.take_out(&entry.job.ticket);
+                    entry.job.ticket.lane = Lane::Wanted;
+                    self.line.push(entry.job.ticket.clone());
+                }
+                Stage::InLine | Stage::Running => {}
             }
             wanted.push(*id);
         }

@@ -258,7 +258,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "checks.allowed_networks",
         live: true,
-        doc: "Networks that active checks may ask besides the address that a registration came from, like 10.1.0.0/16, fd00::/8; empty for none.",
+        doc: "Networks that active checks may ask besides the address that a registration came from, like 10.1.0.0/16, fd12:3456:789a::/48; empty for none.",
         set: |c, v| put(&mut c.checks.allowed_networks, networks(v)),
         show: |c| show_networks(&c.checks.allowed_networks),
         ..PLAIN

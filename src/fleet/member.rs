@@ -437,11 +437,12 @@ impl PartState {
         if !same_state {
             self.changed = now.wall;
         }
-        // A state that holds against a better report keeps the reason that brought it about.
+        // A state that holds against a better report keeps the reason that brought it about. That nobody knows
+        // holds against none: its reason is whatever keeps us from knowing now.
         let holds = same_state && self.tracker.last() == Some(Reported::Healthy);
         match state {
             State::Healthy => self.reason.clear(),
-            _ if holds => {}
+            State::Degraded | State::Unhealthy if holds => {}
             _ => self.reason.clone_from(&self.message),
         }
         let verdict = match state {

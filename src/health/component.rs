@@ -14,6 +14,18 @@ const NEWEST_WEIGHT: f64 = 0.2;
 /// Silence for this many report intervals makes a component unknown.
 pub const SILENT_INTERVALS: u32 = 3;
 
+/// A check that waits for its turn this many intervals makes a component unknown, and not before
+/// [`LEAST_WAIT`].
+const WAITING_INTERVALS: u32 = 30;
+/// What a busy control plane may take for its checks, however short their intervals are.
+const LEAST_WAIT: Duration = Duration::from_secs(300);
+
+/// How long what a check found holds while the next one waits for its turn: that is the control plane's lateness,
+/// so far longer than silence would, and not for ever.
+pub fn longest_wait(interval: Duration) -> Duration {
+    interval.saturating_mul(WAITING_INTERVALS).max(LEAST_WAIT)
+}
+
 /// A component, from its reports.
 #[derive(Clone, Debug)]
 pub struct Tracker {

@@ -4,8 +4,8 @@
 //! The address that a registration came from may be asked, for it has spoken itself. Anything else has to be
 //! inside a network that the operator has named. Never, whatever is named, the control plane's own ports;
 //! and what is no ordinary address (loopback, link-local, where clouds keep their metadata, multicast,
-//! unspecified, translated) only where a named network lies within just that range, so that `0.0.0.0/0` does
-//! not open it. Who registers over loopback may be asked there all the same.
+//! unspecified, translated) only where a named network lies within just that range, so that `0.0.0.0/0` and
+//! `fd00::/8` do not open it. Who registers over loopback may be asked there all the same.
 
 use std::{
     fmt, io,
@@ -15,24 +15,32 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Ranges that hold no ordinary address, and what they are.
-const SPECIAL: [(&str, IpNet); 16] = [
+const SPECIAL: [(&str, IpNet); 21] = [
     ("unspecified", v4([0, 0, 0, 0], 8)),
     ("link-local", v4([169, 254, 0, 0], 16)),
     ("multicast", v4([224, 0, 0, 0], 4)),
     ("broadcast", v4([255, 255, 255, 255], 32)),
-    ("where a cloud keeps its metadata", v4([100, 100, 100, 200], 32)),
-    ("where a cloud keeps its metadata", v4([168, 63, 129, 16], 32)),
+    (METADATA, v4([100, 100, 100, 200], 32)),
+    (METADATA, v4([168, 63, 129, 16], 32)),
+    (METADATA, v4([192, 0, 0, 192], 32)),
     (LOOPBACK, v4([127, 0, 0, 0], 8)),
     (LOOPBACK, v6(Ipv6Addr::LOCALHOST, 128)),
     ("unspecified", v6(Ipv6Addr::UNSPECIFIED, 128)),
     ("link-local", v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)),
     ("multicast", v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
-    ("where a cloud keeps its metadata", v6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128)),
+    ("site-local", v6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10)),
+    // Whole blocks: metadata and the credentials of who runs there are at several addresses of each.
+    (METADATA, v6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32)),
+    (METADATA, v6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0), 32)),
     ("translated", v6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96)),
     ("translated", v6(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48)),
     ("tunnelled", v6(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16)),
     ("tunnelled", v6(Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32)),
+    ("translated", v6(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96)),
+    // An IPv4 address written as it once was; after the two that have a meaning of their own.
+    ("an embedded IPv4 address", v6(Ipv6Addr::UNSPECIFIED, 96)),
 ];
+const METADATA: &str = "where a cloud keeps its metadata";
 /// The control plane's own machine: who registers from there has that address.
 const LOOPBACK: &str = "loopback";
 
@@ -198,7 +206,20 @@ mod tests {
             ("[2001:db8::1]:80", &["::/0"], true),
             ("[fd00:ec2::254]:80", &["fd00::/8"], false),
             ("[fd00:ec2::254]:80", &["fd00:ec2::254/128"], true),
-            ("[fd00:ec2::1]:80", &["fd00::/8"], true),
+            // Where clouds keep metadata, and the credentials of who runs there, in every family.
+            ("[fd00:ec2::1]:80", &["fd00::/8"], false),
+            ("[fd00:ec2::23]:80", &["fd00::/8"], false),
+            ("[fd00:ec2::23]:80", &["fd00:ec2::23/128"], true),
+            ("[fd20:ce::254]:80", &["fd00::/8"], false),
+            ("[fd20:ce::254]:80", &["fd20:ce::/32"], true),
+            ("[fd12:3456::1]:80", &["fd00::/8"], true),
+            ("192.0.0.192:80", &["0.0.0.0/0"], false),
+            // Other ways to write an IPv4 address, and what was local before fd00::/8 was.
+            ("[::169.254.169.254]:80", &["::/0"], false),
+            ("[::10.0.0.8]:80", &["::/0", "10.0.0.0/8"], false),
+            ("[::ffff:0:169.254.169.254]:80", &["::/0"], false),
+            ("[fec0::1]:80", &["::/0"], false),
+            ("[fec0::1]:80", &["fec0::/48"], true),
             ("100.100.100.200:80", &["100.64.0.0/10"], false),
             ("168.63.129.16:80", &["0.0.0.0/0"], false),
         ] {

@@ -306,6 +306,7 @@ fn checks_options(config: &Config, Addresses { grpc, http, metrics }: Addresses)
             networks: Vec::new(),
             own: [Some(grpc), Some(http), metrics].into_iter().flatten().collect(),
         }),
+        request_timeout: config.grpc.request_timeout,
     };
     configure_checks(&mut options, config);
     options

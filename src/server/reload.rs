@@ -97,13 +97,16 @@ pub(super) fn configure_checks(options: &mut checks::Options, config: &Config) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn what_checks_may_ask_changes_and_the_own_ports_stay_closed() {
         let own = "127.0.0.1:50051".parse().unwrap();
         let rules = Rules { peers: true, networks: Vec::new(), own: vec![own] };
-        let mut options = checks::Options { max_concurrent: 128, rules: Arc::new(rules) };
+        let request_timeout = Duration::from_secs(30);
+        let mut options = checks::Options { max_concurrent: 128, rules: Arc::new(rules), request_timeout };
         let mut config = Config::default();
         config.checks.max_concurrent = std::num::NonZeroUsize::MIN;
         config.checks.allowed_networks = vec!["10.1.0.0/16".parse().unwrap()];

@@ -34,6 +34,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) overview: Overview,
     pub(super) doors: Doors,
+    pub(super) checks_drain: drain::Signal,
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
     pub(super) engine: store::embedded::Engine,
@@ -156,6 +157,8 @@ impl Parts {
         enter(&self.overview, Phase::StopAcceptingRequests);
         self.overview.guard.gate.shut();
         doors.grpc_drain.begin();
+        // A check may take half a minute: whoever waits for one is told to ask elsewhere.
+        self.checks_drain.begin();
         let connections = course.phase(Phase::StopAcceptingRequests, LAST, &mut doors.grpc).await;
         let mut connections = connections.and_then(Result::ok).unwrap_or_else(|| Group::new("connection"));
 

@@ -370,15 +370,49 @@ async fn all_checks_of_an_instance_run_and_are_answered_in_order() {
     server.stop().await;
 }
 
+/// A check that takes half a minute and gets no answer.
+fn endless(web: &Web) -> pb::ActiveCheck {
+    web.says(0);
+    let mut slow = check(http("/"), web.address.port());
+    slow.timeout = Some(prost_types::Duration { seconds: 30, nanos: 0 });
+    slow
+}
+
+#[tokio::test]
+async fn who_waits_for_a_check_for_too_long_is_told_what_it_waited_for() {
+    let server = TestServer::start_with(|config| config.grpc.request_timeout = Duration::from_secs(1)).await;
+    let web = Web::start("").await;
+    register(&mut server.fleet().await, checked(endless(&web))).await;
+    let late = server.health().await.check_now(now("")).await.unwrap_err();
+    assert_eq!((late.code(), &*reason(&late)), (Code::DeadlineExceeded, "CHECKS_BUSY"), "{late:?}");
+    assert!(late.get_error_details().retry_info().is_some(), "{late:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_check_while_the_server_drains_is_sent_on() {
+    let server = TestServer::start().await;
+    let web = Web::start("").await;
+    register(&mut server.fleet().await, checked(endless(&web))).await;
+    let mut health = server.health().await;
+    let waiting = tokio::spawn(async move { health.check_now(now("")).await });
+    let begun = async {
+        while web.asked.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begun).await.expect("it runs");
+    let report = server.stop().await;
+    let sent_on = waiting.await.unwrap().unwrap_err();
+    assert_eq!((sent_on.code(), &*reason(&sent_on)), (Code::Unavailable, "SERVER_DRAINING"), "{sent_on:?}");
+    assert_eq!(report.requests_cut, 0, "{report:?}");
+}
+
 #[tokio::test]
 async fn the_end_does_not_wait_for_a_check() {
     let server = TestServer::start().await;
     let web = Web::start("").await;
-    web.says(0);
-    let mut slow = each_second(check(http("/"), web.address.port()));
-    slow.interval = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-    slow.timeout = Some(prost_types::Duration { seconds: 30, nanos: 0 });
-    register(&mut server.fleet().await, checked(slow)).await;
+    register(&mut server.fleet().await, checked(endless(&web))).await;
     let mut health = server.health().await;
     let waiting = tokio::spawn(async move { health.check_now(now("")).await });
     let begun = async {

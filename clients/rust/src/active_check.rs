@@ -3,14 +3,10 @@
 
 use std::time::Duration;
 
-use crate::proto::seaworthy::v1 as wire;
-
-/// How often it asks where nothing else was said.
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
-/// How long an answer may take where nothing else was said.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
-const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(30));
+use crate::{
+    proto::seaworthy::v1 as wire,
+    rules::checks::{self, DEFAULT_INTERVAL, Host},
+};
 
 /// How the control plane finds out how a component is, for
 /// [`Component::active_check`](crate::Component::active_check).
@@ -79,33 +75,41 @@ impl ActiveCheck {
         self
     }
 
-    /// What the control plane would refuse: the field, and what is wrong with it.
+    /// What the control plane would refuse whatever its operator allows: the field, and what is wrong with it.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        if self.port == 0 {
-            found.push(("port", "must be between 1 and 65535".to_owned()));
-        }
-        let between = |time: Duration, (least, most): (Duration, Duration)| (least..=most).contains(&time);
-        if !between(self.interval, INTERVALS) {
-            found.push(("interval", format!("is {:?}; it must be between 1s and 1h", self.interval)));
-        }
-        if let Some(timeout) =
-            self.timeout.filter(|timeout| !between(*timeout, TIMEOUTS) || *timeout >= self.interval)
-        {
-            let right = "it must be between 10ms and 30s, and shorter than the interval";
-            found.push(("timeout", format!("is {timeout:?}; {right}")));
-        }
-        if let wire::active_check::Ask::Http(http) = &self.ask {
-            let plain = |path: &str| path.bytes().all(|byte| byte.is_ascii_graphic());
-            if !(http.path.is_empty() || http.path.starts_with('/') && plain(&http.path)) {
-                found.push(("path", "must begin with `/` and have no spaces".to_owned()));
+        let mut wrong = |field, judged: Result<(), String>| {
+            if let Err(problem) = judged {
+                found.push((field, problem));
             }
+        };
+        if self.port == 0 {
+            wrong("port", Err("must be between 1 and 65535".to_owned()));
+        }
+        wrong("host", Host::parse(&self.host).map(drop));
+        wrong("interval", checks::interval(self.interval));
+        if let Some(timeout) = self.timeout {
+            wrong("timeout", checks::timeout(timeout, self.interval));
+        }
+        match &self.ask {
+            wire::active_check::Ask::Grpc(grpc) => wrong("service", checks::grpc_service(&grpc.service)),
+            wire::active_check::Ask::Http(http) => {
+                wrong("path", checks::http_path(&http.path));
+                let expected = &http.expected_statuses;
+                match checks::http_statuses(expected.len()) {
+                    Ok(()) => expected.iter().for_each(|status| {
+                        wrong("expected_statuses", checks::http_status(*status).map(drop));
+                    }),
+                    too_many => wrong("expected_statuses", too_many),
+                }
+            }
+            wire::active_check::Ask::Tcp(_) => {}
         }
         found
     }
 
     pub(crate) fn to_wire(&self) -> wire::ActiveCheck {
-        let timeout = self.timeout.unwrap_or_else(|| DEFAULT_TIMEOUT.min(self.interval / 2));
+        let timeout = self.timeout.unwrap_or_else(|| checks::default_timeout(self.interval));
         wire::ActiveCheck {
             ask: Some(self.ask.clone()),
             port: self.port.into(),

@@ -1,11 +1,13 @@
 //! The rules of both ends: how reports become the state of a component, how components add up to the
-//! health of their instance, what may follow what in the life of it, and what may be promised.
+//! health of their instance, what may follow what in the life of it, what may be promised, and what an active
+//! check may be.
 //!
 //! Pure: no clock, no network, no wire types. They exist once: this library judges the process by them for
 //! the platform that probes it, and the control plane judges the fleet by them for the people who ask it,
 //! so that both always see the same. What only a fleet has (silence, averages, services) is the control
 //! plane's own.
 
+pub mod checks;
 mod lifecycle;
 mod objectives;
 mod rollup;

@@ -3,8 +3,9 @@
 use std::{
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
-    time::Duration,
 };
+
+use seaworthy_client::rules::checks;
 
 use super::{Fields, bounded_duration, within};
 use crate::{
@@ -12,20 +13,6 @@ use crate::{
     fleet::registration::ActiveCheck,
     probe::{Ask, Host, permit::Rules},
 };
-
-/// How often it asks where nothing is said.
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
-/// How long an answer may take where nothing is said.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
-/// A run holds one of few places for as long as this.
-const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(30));
-/// Longest name that a gRPC server is asked for.
-const MAX_SERVICE: usize = 256;
-/// Longest path.
-const MAX_PATH: usize = 1024;
-/// Most statuses that are expected.
-const MAX_STATUSES: usize = 16;
 
 /// An active check. `peer`: where the registration comes from.
 pub(super) fn active_check(
@@ -48,13 +35,12 @@ pub(super) fn active_check(
         fields.wrong(within(path, "port"), format!("is {port}; use 1 to 65535"));
     }
     let host = fields.take(within(path, "host"), Host::parse(&host));
-    let interval = bounded_duration(fields, &within(path, "interval"), interval, DEFAULT_INTERVAL, INTERVALS);
+    let field = within(path, "interval");
+    let interval = bounded_duration(fields, &field, interval, checks::DEFAULT_INTERVAL, checks::INTERVALS);
     let field = within(path, "timeout");
-    let default = DEFAULT_TIMEOUT.min(interval / 2);
-    let timeout = bounded_duration(fields, &field, timeout, default, TIMEOUTS);
-    if timeout >= interval {
-        fields.wrong(field, format!("is {timeout:?}; it must be shorter than the interval, {interval:?}"));
-    }
+    let default = checks::default_timeout(interval);
+    let timeout = bounded_duration(fields, &field, timeout, default, checks::TIMEOUTS);
+    fields.take(field, checks::timeout(timeout, interval));
     let (ask, port, host) = (asked?, found?, host?);
     target(fields, path, rules, peer, &host, port);
     Some(ActiveCheck { ask, host, port, interval, timeout })
@@ -63,38 +49,19 @@ pub(super) fn active_check(
 fn ask(fields: &mut Fields, path: &str, wire: pb::active_check::Ask) -> Option<Ask> {
     match wire {
         pb::active_check::Ask::Grpc(pb::GrpcCheck { service }) => {
-            if service.len() > MAX_SERVICE || service.chars().any(char::is_control) {
-                let right = format!("has up to {MAX_SERVICE} characters, none of them control characters");
-                fields.wrong(within(path, "grpc.service"), right);
-                return None;
-            }
+            fields.take(within(path, "grpc.service"), checks::grpc_service(&service))?;
             Some(Ask::Grpc { service })
         }
         pb::active_check::Ask::Http(pb::HttpCheck { path: asked, expected_statuses }) => {
-            let asked = if asked.is_empty() { "/".to_owned() } else { asked };
-            // It is sent as it is, so nothing in it may end a line.
-            let plain = asked.starts_with('/') && asked.bytes().all(|byte| byte.is_ascii_graphic());
-            if !plain || asked.len() > MAX_PATH {
-                let right = format!(
-                    "is not a path of up to {MAX_PATH} printable ASCII characters that begins with a slash; \
-                     encode others with %"
-                );
-                fields.wrong(within(path, "http.path"), right);
-            }
+            let plain = fields.take(within(path, "http.path"), checks::http_path(&asked));
             let field = within(path, "http.expected_statuses");
-            if expected_statuses.len() > MAX_STATUSES {
-                let count = expected_statuses.len();
-                fields.wrong(&field, format!("has {count} entries; {MAX_STATUSES} are the most"));
-                return None;
-            }
-            let mut expected = Vec::with_capacity(expected_statuses.len());
-            for (at, status) in expected_statuses.into_iter().enumerate() {
-                match u16::try_from(status).ok().filter(|status| (200..=599).contains(status)) {
-                    Some(status) => expected.push(status),
-                    None => fields.wrong(format!("{field}[{at}]"), format!("is {status}; use 200 to 599")),
-                }
-            }
-            plain.then_some(Ask::Http { path: asked, expected })
+            fields.take(field.as_str(), checks::http_statuses(expected_statuses.len()))?;
+            let statuses = expected_statuses.into_iter().enumerate();
+            let expected = statuses
+                .filter_map(|(at, status)| fields.take(format!("{field}[{at}]"), checks::http_status(status)))
+                .collect();
+            let path = if asked.is_empty() { "/".to_owned() } else { asked };
+            plain.map(|()| Ask::Http { path, expected })
         }
         pb::active_check::Ask::Tcp(pb::TcpCheck {}) => Some(Ask::Tcp),
     }

@@ -182,6 +182,83 @@ fn who_gives_each_check_a_name_of_its_own_holds_nobody_else_up() {
 }
 
 #[test]
+fn whoever_has_many_leaves_a_place_for_who_comes_next() {
+    let mut schedule = Schedule::default();
+    let start = Mono::default();
+    let many = |at| Host::Ip([10, 1, at, 1].into());
+    for number in 0..200 {
+        schedule.follow(start, &elsewhere(number, 1, "10.9.9.9:1", |_| many(u8::try_from(number).unwrap())));
+    }
+    // Never asked, then all of them answered the last time: the bound of their lane alone, of all places.
+    for (answers, had) in [(false, 32), (true, 64)] {
+        for entry in schedule.entries.values_mut() {
+            entry.answers = Some(answers);
+        }
+        let (running, next) = loaded(&mut schedule, start + INTERVAL * if answers { 3 } else { 1 }, answers);
+        assert_eq!(running.len(), had);
+        assert!(next.is_some(), "{answers}: who comes next waits for nobody");
+        for job in running.into_iter().chain(next) {
+            schedule.finish(&job, Answer::Given, start);
+        }
+        schedule.forget(&key(200));
+        while let Some(job) = schedule.start(128) {
+            schedule.finish(&job, Answer::Given, start);
+        }
+    }
+}
+
+/// Starts all that may start of what is due, and then one of somebody else.
+fn loaded(schedule: &mut Schedule, now: Mono, answers: bool) -> (Vec<Job>, Option<Job>) {
+    schedule.due(now);
+    let running = std::iter::from_fn(|| schedule.start(128)).collect();
+    schedule.follow(now, &instance(200, 1, "10.9.9.8:1"));
+    let id = schedule.instances[&key(200)].jobs[0];
+    schedule.entries.get_mut(&id).unwrap().answers = Some(answers);
+    schedule.due(now + INTERVAL);
+    (running, schedule.start(128))
+}
+
+#[test]
+fn those_who_answer_leave_turns_to_those_who_do_not() {
+    let mut sim = Sim::default();
+    let answers = |number: usize| number < 400;
+    for number in 0..420 {
+        sim.schedule.follow(sim.now, &instance(number, 1, &address(number)));
+    }
+    // Who answers could use five times the places that there are.
+    let takes = |job: &Job| Duration::from_millis(if answers(key_number(&job.key)) { 900 } else { 1_000 });
+    for _ in 0..3_000 {
+        sim.pass(Duration::from_millis(100), 8, takes);
+    }
+    for number in 400..420 {
+        let id = sim.schedule.instances[&key(number)].jobs[0];
+        assert!(sim.starts.get(&id).is_some_and(|it| it.len() >= 5), "{number}: {:?}", sim.starts.get(&id));
+    }
+}
+
+#[test]
+fn those_who_answer_leave_turns_to_who_is_wanted() {
+    let mut sim = Sim::default();
+    for number in 0..400 {
+        sim.schedule.follow(sim.now, &instance(number, 1, &address(number)));
+    }
+    let takes = |_: &Job| Duration::from_millis(900);
+    for _ in 0..1_500 {
+        sim.pass(Duration::from_millis(100), 8, takes);
+    }
+    assert_eq!(sim.starts.len(), 400, "all of them have answered");
+    for number in 0..20 {
+        let id = sim.schedule.instances[&key(number)].jobs[0];
+        let (before, runs) = (sim.starts[&id].len(), sim.running.iter().any(|(_, job)| job.id == id));
+        sim.schedule.hasten(sim.now, &key(number), 1, &[0]);
+        for _ in 0..20 {
+            sim.pass(Duration::from_millis(100), 8, takes);
+        }
+        assert!(runs || sim.starts[&id].len() > before, "{number} waits with the others");
+    }
+}
+
+#[test]
 fn neighbours_at_one_address_take_turns() {
     let mut sim = Sim::default();
     sim.schedule.follow(sim.now, &instance(0, 64, "10.9.9.9:1"));
@@ -276,6 +353,54 @@ fn a_run_that_is_wanted_now_is_joined_and_moves_no_other() {
     }
     assert_eq!(schedule.due.len(), 1);
     assert!(schedule.start(9).is_none());
+}
+
+#[test]
+fn who_is_wanted_now_passes_those_who_wait() {
+    let mut schedule = Schedule::default();
+    let start = Mono::default();
+    for number in 0..50 {
+        schedule.follow(start, &instance(number, 1, &address(number)));
+    }
+    schedule.due(start + INTERVAL);
+    let mut running: Vec<Job> = std::iter::from_fn(|| schedule.start(4)).collect();
+    assert_eq!(running.len(), 2, "who was never asked has half of the places");
+    let last = (0..50).find(|number| running.iter().all(|job| job.key != key(*number))).unwrap();
+    schedule.hasten(start + INTERVAL, &key(last), 1, &[0]);
+    let wanted = schedule.start(4).expect("a place is left to who is wanted");
+    assert_eq!(wanted.key, key(last));
+    // It waits nowhere else any more.
+    let mut started = BTreeSet::new();
+    running.push(wanted);
+    while let Some(job) = running.pop() {
+        assert!(started.insert(job.id), "{} runs twice", job.key);
+        schedule.finish(&job, Answer::Given, start + INTERVAL);
+        running.extend(std::iter::from_fn(|| schedule.start(4)));
+    }
+    assert_eq!(started.len(), 50);
+}
+
+#[test]
+fn who_is_wanted_now_passes_those_who_wait_for_its_address() {
+    let mut schedule = Schedule::default();
+    let start = Mono::default();
+    for number in 0..20 {
+        schedule.follow(start, &instance(number, 1, "10.9.9.9:1"));
+    }
+    schedule.due(start + INTERVAL);
+    let first = schedule.start(9).unwrap();
+    assert!(schedule.start(9).is_none(), "the others wait for the address");
+    let last = (0..20).rev().find(|number| first.key != key(*number)).unwrap();
+    schedule.hasten(start + INTERVAL, &key(last), 1, &[0]);
+    assert!(schedule.start(9).is_none(), "being wanted makes no place there");
+    let mut passed = 0;
+    let mut running = first;
+    while running.key != key(last) {
+        schedule.finish(&running, Answer::Missing, start + INTERVAL);
+        running = schedule.start(9).expect("the line at the address moves on");
+        passed += 1;
+    }
+    assert!(passed <= 3, "{passed} ran before it: the lanes take turns");
 }
 
 #[test]

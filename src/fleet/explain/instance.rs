@@ -20,7 +20,11 @@ use crate::{
         registration::Component,
         snapshot::{ComponentHealth, Instance},
     },
-    health::{State, component::SILENT_INTERVALS, rollup::severity},
+    health::{
+        State,
+        component::{SILENT_INTERVALS, longest_wait},
+        rollup::severity,
+    },
 };
 
 /// What is said where nothing is wrong.
@@ -289,13 +293,30 @@ pub(super) fn nearly_wrong(instance: &Instance, now: SystemTime) -> Vec<Cause> {
         let patience = declared.report_interval * SILENT_INTERVALS;
         let silent = health.reported_at.map(|reported| age(reported, now));
         let soon = |silent: &Duration| !silence_told && *silent > declared.report_interval * 2;
-        if let Some(silent) = silent.filter(soon) {
-            found.push(near(
+        match (silent, &declared.check) {
+            // Whoever is asked is not silent: it is the control plane that is late, whatever the lease says.
+            (Some(silent), Some(check)) if silent > check.interval * 2 => {
+                let longest = longest_wait(check.interval);
+                let (since, interval) = (shown(silent), shown(check.interval));
+                found.push(near(
+                    about(),
+                    State::Healthy,
+                    format!(
+                        "not asked for {since}, and due every {interval}; unknown after {}",
+                        shown(longest)
+                    ),
+                    "see whether active checks wait for each other: seaworthy_active_check_delayed_total, \
+                     checks.max_concurrent"
+                        .to_owned(),
+                ));
+            }
+            (Some(silent), None) if soon(&silent) => found.push(near(
                 about(),
                 State::Healthy,
                 format!("no report for {}; unknown after {}", shown(silent), shown(patience)),
                 step(),
-            ));
+            )),
+            _ => {}
         }
     }
     found

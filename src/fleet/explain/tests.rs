@@ -218,6 +218,40 @@ fn what_is_nearly_wrong_is_told_of_what_is_healthy() {
 }
 
 #[test]
+fn a_check_that_is_late_is_told_as_what_it_is() {
+    let key = key("orders", "i-1");
+    let mut fleet = Fleet::default();
+    let mut asked = described(&key);
+    let interval = Duration::from_secs(10);
+    let mut components = asked.components.to_vec();
+    components.truncate(1);
+    components[0] = Component {
+        report_interval: interval,
+        depends_on: vec![],
+        check: Some(Box::new(crate::fleet::registration::ActiveCheck {
+            ask: crate::probe::Ask::Tcp,
+            host: crate::probe::Host::Peer,
+            port: std::num::NonZeroU16::MIN,
+            interval,
+            timeout: Duration::from_secs(1),
+        })),
+        ..components[0].clone()
+    };
+    asked.components = components.into();
+    register_as(&mut fleet.state, fleet.now, asked);
+    assert!(fleet.state.checked(fleet.now, &key, 1, says(0, Reported::Healthy, "")));
+    for (seconds, told) in [(20, None), (5, Some("25s")), (40, Some("65s"))] {
+        fleet.pass(Duration::from_secs(seconds));
+        fleet.state.groups()[&key.service].members[&key.id].lease.touch(fleet.now.mono);
+        while fleet.state.tick(fleet.now, 8).more {}
+        let late = told.map_or(String::new(), |told| {
+            format!("  ? i-1/api: not asked for {told}, and due every 10s; unknown after 300s\n")
+        });
+        assert_eq!(drawn(&of_instance(&fleet, &key)), format!(". i-1: nothing is wrong with it\n{late}"));
+    }
+}
+
+#[test]
 fn bad_reports_lead_to_what_all_of_them_are() {
     use Reported::{Degraded, Unhealthy};
     for (reports, towards) in [

@@ -9,7 +9,7 @@ use crate::{
         member::{Member, shown},
         names::InstanceKey,
     },
-    health::component::SILENT_INTERVALS,
+    health::component::{SILENT_INTERVALS, longest_wait},
     time::{Mono, Now},
 };
 
@@ -110,13 +110,22 @@ impl State {
             return;
         }
         let declared = member.registration.components.get(component);
-        if is_checked(member.lifecycle()) && declared.is_some_and(|declared| declared.check.is_some()) {
-            // It waits for its turn to be asked: our lateness, not its silence. Whoever asks says so when
-            // it cannot be; once it is asked no more, what was found last does not hold for long.
-            self.schedule(now.mono + patience / SILENT_INTERVALS, Due::Silence(key.clone(), component));
-            return;
-        }
-        let why = format!("no report for {}", shown(patience));
+        let why =
+            if is_checked(member.lifecycle()) && declared.is_some_and(|declared| declared.check.is_some()) {
+                // It waits for its turn to be asked: our lateness, not its silence. Whoever asks says so when
+                // it cannot be; once it is asked no more, what was found last does not hold for long.
+                let interval = patience / SILENT_INTERVALS;
+                let longest = longest_wait(interval);
+                let until = self.stalls.deadline(since, longest);
+                if until > now.mono {
+                    let next = (now.mono + interval).min(until);
+                    self.schedule(next, Due::Silence(key.clone(), component));
+                    return;
+                }
+                format!("not asked for {}: its check waits for its turn", shown(longest))
+            } else {
+                format!("no report for {}", shown(patience))
+            };
         let _ = self.change(now, key, incarnation, |member| {
             let changed = member.forget(component, why, now);
             (changed.into_iter().collect(), false)
@@ -335,14 +344,28 @@ mod tests {
         let found = report(Reported::Healthy).remove(0);
         assert!(fleet.state.checked(fleet.now, &key, incarnation, found));
         let health = |fleet: &Fleet| fleet.state.member(&key, incarnation).unwrap().part(0).unwrap().state;
-        for _ in 0..30 {
+        let wait = |fleet: &mut Fleet| {
             fleet.pass(Duration::from_secs(10));
             fleet.state.hear(fleet.now, &key, incarnation);
             let lease = &fleet.state.member(&key, incarnation).unwrap().lease;
             lease.touch(fleet.now.mono);
             while fleet.state.tick(fleet.now, 8).more {}
+        };
+        for _ in 0..29 {
+            wait(&mut fleet);
             assert_eq!(health(&fleet), crate::health::State::Healthy);
         }
+        // Not for ever: what is that old is nobody's health now.
+        for _ in 0..4 {
+            wait(&mut fleet);
+        }
+        let member = fleet.state.member(&key, incarnation).unwrap();
+        let told = member.part(0).unwrap();
+        assert_eq!(told.state, crate::health::State::Unknown);
+        assert_eq!(told.cause, "not asked for 300s: its check waits for its turn");
+        let found = report(Reported::Healthy).remove(0);
+        assert!(fleet.state.checked(fleet.now, &key, incarnation, found));
+        assert_eq!(health(&fleet), crate::health::State::Healthy);
         // The lost are not asked: that is silence.
         fleet.pass(Duration::from_secs(60));
         while fleet.state.tick(fleet.now, 8).more {}

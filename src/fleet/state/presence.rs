@@ -308,6 +308,23 @@ mod tests {
     }
 
     #[test]
+    fn why_a_check_cannot_be_made_is_told_as_it_is_now() {
+        let mut fleet = Fleet::default();
+        let key = key("orders", "i-1");
+        let mut born = registration(&key);
+        born.lease_ttl = Duration::from_secs(600);
+        Arc::make_mut(&mut born.components)[0].report_interval = Duration::from_secs(10);
+        crate::fleet::testing::register_as(&mut fleet.state, fleet.now, born);
+        checked(&mut fleet.state, fleet.now, 1, Healthy);
+        for why in ["not asked: the network is down", "not asked: it may not be", "not asked: no files"] {
+            fleet.pass(Duration::from_secs(31));
+            assert!(fleet.state.not_checked(fleet.now, &key, 1, 0, why.to_owned()));
+            let found = fleet.state.member(&key, 1).unwrap().part(0).unwrap();
+            assert_eq!((found.state, found.cause.as_str()), (Health::Unknown, why));
+        }
+    }
+
+    #[test]
     fn checks_that_are_not_made_any_more_are_silence() {
         let mut fleet = Fleet::default();
         let key = key("orders", "i-1");

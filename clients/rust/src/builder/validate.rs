@@ -247,6 +247,26 @@ mod tests {
                 &["components[0].active_check.path", "components[0].active_check"],
             ),
             (
+                component(one().active_check(ActiveCheck::http(8080, format!("/{}", "x".repeat(1024))))),
+                &["components[0].active_check.path"],
+            ),
+            (
+                component(one().active_check(ActiveCheck::http(8080, "/").expect(vec![200; 17]))),
+                &["components[0].active_check.expected_statuses"],
+            ),
+            (
+                component(one().active_check(ActiveCheck::http(8080, "/").expect([200, 600, 199]))),
+                &["components[0].active_check.expected_statuses"; 2],
+            ),
+            (
+                component(one().active_check(ActiveCheck::grpc(8080, "x".repeat(257)))),
+                &["components[0].active_check.service"],
+            ),
+            (
+                component(one().active_check(ActiveCheck::grpc(8080, "a\nb").host("db:80"))),
+                &["components[0].active_check.host", "components[0].active_check.service"],
+            ),
+            (
                 component(one().check(|| async {}).expires_after(Duration::from_secs(9))),
                 &["components[0].expires_after"],
             ),
