@@ -4,10 +4,7 @@
 //! What is to be said of one instance beside its health, or of one component, belongs here ([`facts`]);
 //! what several instances share is `crowd`'s.
 
-use std::{
-    cmp::Reverse,
-    time::{Duration, SystemTime},
-};
+use std::{cmp::Reverse, time::SystemTime};
 
 use super::{
     cause::{About, Cause, Role},
@@ -288,8 +285,19 @@ pub(super) fn nearly_wrong(instance: &Instance, now: SystemTime) -> Vec<Cause> {
         }
         let patience = declared.report_interval * SILENT_INTERVALS;
         let silent = health.reported_at.map(|reported| age(reported, now));
-        let soon = |silent: &Duration| !silence_told && *silent > declared.report_interval * 2;
-        if let Some(silent) = silent.filter(soon) {
+        let late = silent.filter(|silent| *silent > declared.report_interval * 2);
+        if declared.check.is_some() {
+            // It is asked, and says nothing by itself: however it is heard, that is up to the control plane.
+            if let Some(late) = late {
+                let (late, often) = (shown(late), shown(declared.report_interval));
+                found.push(near(
+                    about(),
+                    State::Healthy,
+                    format!("not checked for {late}; it is to be checked every {often}"),
+                    "see whether checks wait in line: checks.max_concurrent".to_owned(),
+                ));
+            }
+        } else if let Some(silent) = late.filter(|_| !silence_told) {
             found.push(near(
                 about(),
                 State::Healthy,

@@ -10,7 +10,7 @@ use crate::{
         member::Report,
         names::ComponentName,
         pairs::Pairs,
-        registration::{Capability, Component, Registration},
+        registration::{ActiveCheck, Capability, Component, Registration},
         spec::{Budget, Limit, Need, Quantity},
         testing::{Fleet, birth, handle, key, register_as, registration, remove},
     },
@@ -215,6 +215,35 @@ fn what_is_nearly_wrong_is_told_of_what_is_healthy() {
     let found = drawn(&of_instance(&fleet, &key));
     assert!(found.contains("\n  ? i-1/api: no report for 121s; unknown after 180s\n"), "{found}");
     assert!(!found.contains("not heard for"), "{found}");
+}
+
+#[test]
+fn of_a_component_that_is_asked_it_is_not_said_that_it_does_not_report() {
+    let key = key("orders", "i-1");
+    let mut fleet = Fleet::default();
+    let interval = Duration::from_secs(10);
+    let check = ActiveCheck {
+        ask: crate::probe::Ask::Tcp,
+        host: crate::probe::Host::Peer,
+        port: std::num::NonZeroU16::MIN,
+        interval,
+        timeout: Duration::from_secs(1),
+    };
+    let asked =
+        Component { report_interval: interval, check: Some(Box::new(check)), ..component("api", true, &[]) };
+    register_as(
+        &mut fleet.state,
+        fleet.now,
+        Registration { components: [asked].into(), ..registration(&key) },
+    );
+    assert!(fleet.state.checked(fleet.now, &key, 1, says(0, Reported::Healthy, "")));
+    for (passed, near) in [(20, ""), (5, "  ? i-1/api: not checked for 25s; it is to be checked every 10s\n")]
+    {
+        fleet.pass(Duration::from_secs(passed));
+        fleet.state.groups()[&key.service].members[&key.id].lease.touch(fleet.now.mono);
+        let found = drawn(&of_instance(&fleet, &key));
+        assert_eq!(found, format!(". i-1: nothing is wrong with it\n{near}"));
+    }
 }
 
 #[test]
