@@ -12,6 +12,7 @@ mod declared;
 pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
+mod graph;
 mod graves;
 mod group;
 mod journal;
@@ -202,7 +203,8 @@ impl Service {
         };
         let journal = journal::run(Arc::clone(&handle.shared), store.clone(), drain.clone());
         let reconciler = reconciler::run(handle.clone(), drain.clone(), opened);
-        let ((), (), written) = tokio::join!(registrar, reconciler, journal);
+        let graph = graph::run(&handle.shared, drain.clone());
+        let ((), (), (), written) = tokio::join!(registrar, reconciler, graph, journal);
         written
     }
 }
@@ -285,7 +287,8 @@ impl Handle {
         self.commands.try_send(Command::Remove { removal, answer }).is_ok()
     }
 
-    /// Puts an operator's specification. `if_revision`: only over this one; 0: only if there is none.
+    /// Puts an operator's specification. `if_revision`: only over this one; 0: only if there is none. A circle
+    /// of hard dependencies is looked for within tens of thousands of them; one farther off is shown, not refused.
     ///
     /// # Errors
     /// The revision differs, hard dependencies would form a circle, the fleet is full, or the store

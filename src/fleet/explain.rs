@@ -142,6 +142,7 @@ impl Handle {
         let mut crowd = Crowd::default();
         let mut after = None;
         let mut looked = 0;
+        let mut looks = Vec::with_capacity(HOLD);
         loop {
             {
                 let state = self.shared.state.read();
@@ -153,22 +154,23 @@ impl Handle {
                 crowd.total = group.troubled();
                 let mut last = None;
                 for (trouble, member) in group.worst_after(after.as_ref()).take(HOLD) {
-                    looked += 1;
                     last = Some(trouble);
-                    crowd.take(Look {
-                        id: &trouble.1,
+                    looks.push(Look {
+                        id: trouble.1.clone(),
                         lifecycle: member.lifecycle(),
                         state: member.health().state,
                         confirmed: member.confirmed(),
-                        cause: &member.health().cause,
+                        cause: member.health().cause.clone(),
                         since: member.since(),
                     });
                 }
-                let whole = looked % HOLD == 0 && looked < LOOKED_AT;
-                match last.filter(|_| whole) {
-                    Some(last) => after = Some(last.clone()),
-                    None => break,
-                }
+                after = last.cloned();
+            }
+            let whole = looks.len() == HOLD;
+            looked += looks.len();
+            looks.drain(..).for_each(|look| crowd.take(look));
+            if !whole || looked >= LOOKED_AT {
+                break;
             }
             yield_now().await;
         }

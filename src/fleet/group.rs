@@ -2,7 +2,7 @@
 //! history of its health. Every change of one instance costs the same, however many there are.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
     time::SystemTime,
@@ -63,8 +63,11 @@ pub(super) struct Group {
     troubled: BTreeSet<Trouble>,
     health: Verdict,
     health_changed: SystemTime,
-    // Since when some of its instances are under protection, and until when at the latest.
-    protected: Option<(SystemTime, SystemTime)>,
+    // Since when some of its instances are under protection; None: none is.
+    protected_since: Option<SystemTime>,
+    // Until when each of them is, and by that.
+    protected_until: BTreeMap<InstanceId, SystemTime>,
+    protection_ends: BTreeSet<(SystemTime, InstanceId)>,
 }
 
 /// Whether a service needs others now than before, as far as it cannot do without them.
@@ -139,7 +142,9 @@ impl Group {
             troubled: BTreeSet::new(),
             health: rollup::service(&Counts::default(), 1, None),
             health_changed: now,
-            protected: None,
+            protected_since: None,
+            protected_until: BTreeMap::new(),
+            protection_ends: BTreeSet::new(),
         }
     }
 
@@ -173,16 +178,34 @@ impl Group {
         }
     }
 
-    /// Keeps in step since when, and until when, some of its instances are under protection: one is now,
-    /// or one is not any more.
-    pub(super) fn settle_protection(&mut self, of: Option<&Protection>) {
-        if let Some(Protection { began, until, .. }) = of {
-            let (since, latest) = self.protected.unwrap_or((*began, *until));
-            self.protected = Some((since, latest.max(*until)));
+    /// Keeps in step since when, and until when, some of its instances are under protection, after one of
+    /// them has changed, or has gone.
+    pub(super) fn settle_protection(&mut self, id: &InstanceId) {
+        let protection = self.members.get(id).and_then(Member::protection).copied();
+        let until = protection.map(|protection| protection.until);
+        let before = match until {
+            Some(until) => self.protected_until.insert(id.clone(), until),
+            None => self.protected_until.remove(id),
+        };
+        if before != until {
+            if let Some(before) = before {
+                self.protection_ends.remove(&(before, id.clone()));
+            }
+            if let Some(until) = until {
+                self.protection_ends.insert((until, id.clone()));
+            }
         }
-        if self.counts.protected == 0 {
-            self.protected = None;
+        if self.protection_ends.is_empty() {
+            self.protected_since = None;
+        } else if let Some(Protection { began, .. }) = protection {
+            self.protected_since.get_or_insert(began);
         }
+    }
+
+    /// The protection of some of its instances, until the last of them ends. None: none is under any.
+    fn protection(&self) -> Option<ServiceProtection> {
+        let ((ends, _), began) = (self.protection_ends.last()?, self.protected_since?);
+        Some(ServiceProtection { instances: self.counts.protected, began, ends: *ends })
     }
 
     /// Works out the service's health anew; answers what it was if the state changed.
@@ -307,11 +330,7 @@ impl Group {
             spec_revision: self.operator.as_ref().map_or(0, |operator| operator.revision),
             spec_updated: self.operator.as_ref().map(|operator| operator.updated),
             health_changed: self.health_changed,
-            protection: self.protected.map(|(began, ends)| ServiceProtection {
-                instances: self.counts.protected,
-                began,
-                ends,
-            }),
+            protection: self.protection(),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 
 /// Records that are read from the store at once.
 const LOAD_PAGE: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
-/// Pages of them that are read and decoded at once.
+/// Pages of them that are decoded at once; they are read one after the other.
 const LOADED_AT_ONCE: usize = 8;
 /// When to ask again while the fleet is being loaded.
 const COME_BACK: Duration = Duration::from_millis(200);
@@ -36,14 +36,14 @@ pub struct Progress(Arc<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     read: AtomicU64,
-    /// 0: not known yet.
+    /// One more than there are; 0: not known yet.
     of: AtomicU64,
 }
 
 impl Progress {
     /// The store is open, and has so many records.
     pub(super) fn begin(&self, records: u64) {
-        self.0.of.store(records, Ordering::Relaxed);
+        self.0.of.store(records.saturating_add(1), Ordering::Relaxed);
     }
 
     fn add(&self, records: usize) {
@@ -53,7 +53,7 @@ impl Progress {
     /// Records that were read, and how many there are; None until the store is open.
     fn counts(&self) -> (u64, Option<u64>) {
         let of = self.0.of.load(Ordering::Relaxed);
-        (self.0.read.load(Ordering::Relaxed), (of > 0).then_some(of))
+        (self.0.read.load(Ordering::Relaxed), of.checked_sub(1))
     }
 
     /// What whoever needs the fleet is told until it is there.
@@ -78,8 +78,8 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Reads all records of a kind, and hands them to `take` in their order. Several pages are read and decoded
-/// at once, each on another core.
+/// Reads all records of a kind, and hands them to `take` in their order. Pages are read one after the other;
+/// several are decoded at once, each on another core.
 pub(super) async fn load<T: Send + 'static>(
     store: &Store,
     progress: &Progress,
@@ -126,6 +126,9 @@ mod tests {
             progress.refusal().message(),
             "the control plane has just started: opening the store; ask again in 200ms"
         );
+        // An empty one is open too.
+        progress.begin(0);
+        assert!(progress.refusal().message().contains("loading the fleet, 0 of 0 records"));
         progress.begin(100_000);
         progress.add(42_000);
         let refusal = progress.refusal();

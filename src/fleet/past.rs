@@ -66,7 +66,8 @@ impl Handle {
             });
             if found.len() > limit {
                 found.truncate(limit);
-                return (found.clone(), found.last().map(|last| last.sequence));
+                let next = found.last().map(|last| last.sequence);
+                return (found, next);
             }
             match looked {
                 Some(looked) => place = looked,

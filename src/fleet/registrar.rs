@@ -26,6 +26,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream::FuturesOrdered};
+use parking_lot::RwLockWriteGuard;
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
@@ -44,14 +45,14 @@ use super::{
     registration::Registration,
     snapshot::{Instance, Removal, Service, Tombstone},
     spec::Spec,
-    state::{Claim, Pending},
+    state::{Claim, Pending, State},
 };
 use crate::{
     error::{Chain, Error, Result},
     id::{SessionToken, TokenHash},
     store::{self, Revision, Store},
     task::drain,
-    time::Mono,
+    time::{Mono, Now},
 };
 
 /// Commands that may wait: at a few microseconds each, what a slow disk makes wait for about a second.
@@ -236,11 +237,9 @@ impl Registrar {
     fn apply(&mut self, mut steps: impl ExactSizeIterator<Item = (Step, Revision)>) {
         let now = self.shared.clock.now();
         while steps.len() > 0 {
-            let applied: Vec<_> = {
-                let mut state = self.shared.state.write();
-                let some = steps.by_ref().take(APPLIED_AT_ONCE);
-                some.map(|(step, revision)| step.apply(&mut state, now, revision)).collect()
-            };
+            let mut state = self.shared.state.write();
+            let applied = apply_some(&mut state, now, steps.by_ref());
+            RwLockWriteGuard::unlock_fair(state);
             // Outside the lock: telling wakes the callers, and may write to the log.
             for applied in applied {
                 match applied {
@@ -323,6 +322,19 @@ impl Registrar {
         }
         Some(fates)
     }
+}
+
+/// Changes the registry by some steps, no more than may be under one hold of its lock.
+fn apply_some(state: &mut State, now: Now, steps: impl Iterator<Item = (Step, Revision)>) -> Vec<Applied> {
+    let mut applied = Vec::new();
+    for (step, revision) in steps.take(APPLIED_AT_ONCE) {
+        applied.push(step.apply(state, now, revision));
+        // One walk along dependencies is enough for a hold.
+        if state.take_walked() {
+            break;
+        }
+    }
+    applied
 }
 
 fn warn_of(error: &Error, commands: usize, what: &str) {

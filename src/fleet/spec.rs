@@ -120,41 +120,9 @@ impl Spec {
     }
 }
 
-/// Finds a circle of hard dependencies through `start`, given what each service needs; answers it in
-/// order, beginning and ending with `start`.
-pub fn cycle<'a>(
-    start: &'a ServiceName,
-    needs: impl Fn(&ServiceName) -> Vec<&'a ServiceName>,
-) -> Option<Vec<&'a ServiceName>> {
-    // Depth first with an explicit stack: the depth of a chain of services has no bound of ours.
-    let mut seen = std::collections::HashSet::from([start]);
-    let mut path = vec![start];
-    let mut branches = vec![needs(start)];
-    while let Some(branch) = branches.last_mut() {
-        match branch.pop() {
-            None => {
-                branches.pop();
-                path.pop();
-            }
-            Some(next) if next == start => {
-                path.push(start);
-                return Some(path);
-            }
-            Some(next) => {
-                if seen.insert(next) {
-                    path.push(next);
-                    branches.push(needs(next));
-                }
-            }
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
 
     #[test]
     fn budgets_as_a_table() {
@@ -176,21 +144,6 @@ mod tests {
         ] {
             assert_eq!(Budget { limit, quorum_size }.required(total), required, "{limit:?} of {total}");
         }
-    }
-
-    #[test]
-    fn circles_are_found_and_answered_in_order() {
-        let names: Vec<_> =
-            ["a", "b", "c", "d"].iter().map(|name| ServiceName::parse(name).unwrap()).collect();
-        let needs: HashMap<_, _> = [(0, vec![1, 3]), (1, vec![2]), (2, vec![0]), (3, vec![3])].into();
-        let follow = |name: &ServiceName| {
-            let at = names.iter().position(|other| other == name).unwrap();
-            needs[&at].iter().map(|next| &names[*next]).collect::<Vec<_>>()
-        };
-        let circle = cycle(&names[0], follow).unwrap();
-        assert_eq!(circle.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "a"]);
-        assert!(cycle(&names[3], follow).is_some());
-        assert!(cycle(&names[3], |_| vec![]).is_none());
     }
 
     #[test]

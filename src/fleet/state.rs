@@ -18,8 +18,12 @@ use std::{
     time::Duration,
 };
 
-use self::history::SetBack;
 pub use self::specs::NEEDED;
+use self::{circles::Circles, history::SetBack};
+pub(super) use self::{
+    circles::{Circle, NeedsChanged, is_same},
+    specs::closes,
+};
 pub(super) use super::graves::Grave;
 use super::{
     agenda::{Agenda, Due, Place},
@@ -116,6 +120,7 @@ pub(super) struct State {
     agenda: Agenda,
     stalls: Stalls,
     waves: Waves,
+    circles: Circles,
     instances: usize,
     sessions: u64,
     next_session: u64,
@@ -139,6 +144,7 @@ impl State {
             agenda: Agenda::default(),
             stalls: Stalls::new(limits.lost_removal.max(PROTECTION_LIMIT)),
             waves: Waves::default(),
+            circles: Circles::default(),
             instances: 0,
             sessions: 0,
             next_session: 1,
@@ -516,8 +522,7 @@ impl State {
         let Some(group) = self.groups.get_mut(name) else { return };
         if group.is_empty() {
             self.tally.service(group.tallied, None);
-            // With the service goes the interest in its past.
-            let circle = Arc::clone(&group.circle);
+            // With the service goes the interest in its past. It needs nothing any more, so it is in no circle.
             for past in std::mem::take(&mut group.transitions) {
                 self.history.remove(&past.sequence);
                 self.set_back.forget(past.sequence);
@@ -525,9 +530,6 @@ impl State {
             }
             self.groups.remove(name);
             self.changes.push(Change::ServiceRemoved(name.clone()));
-            if !circle.is_empty() {
-                self.settle_circles(name, &circle);
-            }
             return;
         }
         let from = group.settle(now.wall);

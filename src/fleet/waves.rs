@@ -51,7 +51,9 @@ pub(super) struct Present {
 /// Recent losses and the waves that they make.
 #[derive(Debug, Default)]
 pub(super) struct Waves {
-    recent: BTreeSet<InstanceKey>,
+    // Each with whether it is part of a wave of the fleet.
+    recent: BTreeMap<InstanceKey, bool>,
+    recent_of_fleet: usize,
     recent_by_service: BTreeMap<ServiceName, usize>,
     // Of the recent ones those that are not protected: there was no wave when they were lost. Services
     // without any have no entry.
@@ -67,7 +69,7 @@ pub(super) struct Waves {
 impl Waves {
     /// Takes note of a loss, and answers the wave that it is part of.
     pub(super) fn lose(&mut self, key: &InstanceKey, present: Present) -> Option<Scope> {
-        if self.recent.insert(key.clone()) {
+        if self.recent.insert(key.clone(), false).is_none() {
             *self.recent_by_service.entry(key.service.clone()).or_default() += 1;
         }
         let of_service = self.recent_by_service.get(&key.service).copied().unwrap_or_default();
@@ -79,8 +81,13 @@ impl Waves {
             self.unprotected.entry(key.service.clone()).or_default().insert(key.id.clone());
             return None;
         };
-        // A wave of the whole fleet is not announced again for each service in it.
-        if !self.going.contains(&Scope::Fleet) && self.going.insert(scope.clone()) {
+        // What is lost with a wave of the fleet, or within a lease of it, is not announced again for each
+        // service; what comes later is another one, however long those from then are under protection.
+        let is_told = self.going.contains(&Scope::Fleet) && self.recent_of_fleet > 0;
+        if scope == Scope::Fleet {
+            self.count_as_of_fleet(key);
+        }
+        if !is_told && self.going.insert(scope.clone()) {
             self.begun += 1;
             self.news.push(News::Began(scope.clone()));
         }
@@ -88,10 +95,20 @@ impl Waves {
         Some(scope)
     }
 
+    fn count_as_of_fleet(&mut self, key: &InstanceKey) {
+        if let Some(of_fleet) = self.recent.get_mut(key)
+            && !*of_fleet
+        {
+            *of_fleet = true;
+            self.recent_of_fleet += 1;
+        }
+    }
+
     /// Somebody who was lost before a wave, and is part of it all the same. To be asked again until it
     /// answers none.
     pub(super) fn next_to_protect(&mut self) -> Option<InstanceKey> {
         while let Some(scope) = self.spreading.first() {
+            let is_of_fleet = *scope == Scope::Fleet;
             let found = match scope {
                 Scope::Fleet => self.unprotected.first_key_value(),
                 Scope::Service(service) => self.unprotected.get_key_value(service),
@@ -101,6 +118,9 @@ impl Waves {
             });
             match key {
                 Some(key) => {
+                    if is_of_fleet {
+                        self.count_as_of_fleet(&key);
+                    }
                     self.take_unprotected(&key);
                     return Some(key);
                 }
@@ -121,14 +141,13 @@ impl Waves {
 
     /// Whether this loss still counts.
     pub(super) fn is_recent(&self, key: &InstanceKey) -> bool {
-        self.recent.contains(key)
+        self.recent.contains_key(key)
     }
 
     /// A loss counts no longer: it was a lease ago, or it is none any more.
     pub(super) fn forget(&mut self, key: &InstanceKey) {
-        if !self.recent.remove(key) {
-            return;
-        }
+        let Some(of_fleet) = self.recent.remove(key) else { return };
+        self.recent_of_fleet -= usize::from(of_fleet);
         self.take_unprotected(key);
         if let Some(count) = self.recent_by_service.get_mut(&key.service) {
             *count -= 1;
@@ -226,6 +245,38 @@ mod tests {
         waves.settle(0, &key("c", "i-1").service, 0);
         assert_eq!(waves.take_news(), [News::Ended(of_a()), News::Ended(Scope::Fleet)]);
         assert_eq!(waves.begun(), 2);
+    }
+
+    #[test]
+    fn a_service_that_is_lost_long_after_a_wave_of_the_fleet_is_news() {
+        let mut waves = Waves::default();
+        let of = |service: &str, id| key(service, ["i-1", "i-2", "i-3"][id]);
+        let few = Present { in_fleet: 3, in_service: 3 };
+        let whole = |in_service| Present { in_fleet: 1000, in_service };
+        let lose_whole = |waves: &mut Waves, service: &str| {
+            assert_eq!(waves.lose(&of(service, 0), whole(1)), None);
+            assert_eq!(waves.lose(&of(service, 1), whole(0)), Some(Scope::Service(of(service, 0).service)));
+            while waves.next_to_protect().is_some() {}
+        };
+        // The first is part of it by reaching back alone.
+        for (id, wave) in [(0, None), (1, None), (2, Some(Scope::Fleet))] {
+            assert_eq!(waves.lose(&of("a", id), few), wave);
+        }
+        while waves.next_to_protect().is_some() {}
+        assert_eq!(waves.take_news(), [News::Began(Scope::Fleet)]);
+        lose_whole(&mut waves, "with");
+        waves.forget(&of("a", 1));
+        waves.forget(&of("a", 2));
+        lose_whole(&mut waves, "behind");
+        assert_eq!((waves.take_news(), waves.begun()), (vec![], 1), "within a lease of the fleet's");
+        // Those of the fleet are protected still; their losses count no longer.
+        waves.forget(&of("a", 0));
+        lose_whole(&mut waves, "later");
+        let later = || Scope::Service(of("later", 0).service);
+        assert_eq!((waves.take_news(), waves.begun()), (vec![News::Began(later())], 2));
+        waves.settle(3, &of("later", 0).service, 0);
+        waves.settle(0, &of("a", 0).service, 0);
+        assert_eq!(waves.take_news(), [News::Ended(later()), News::Ended(Scope::Fleet)]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What many watchers are told alike, worked out and encoded once.
 //!
 //! A change of one thing wakes all who watch it. Looking at the fleet and encoding the answer is most of the
-//! price of telling one of them, so the first who comes does it for all. Nobody waits for another one: who
-//! is slow finds what is newest by then, and who was away for too long starts over as ever.
+//! price of telling one of them, so the first who comes does it for all. Who watches the same waits meanwhile,
+//! for one look and its encoding: less than doing it once more. Nobody waits for one who is slow to read: that
+//! one finds what is newest by then, and who was away for too long starts over as ever.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -110,6 +111,7 @@ impl Messages {
 pub(super) struct View {
     watchers: Watchers,
     target: Target,
+    // Held while somebody looks and encodes, never over an await.
     latest: Mutex<Option<Latest>>,
 }
 

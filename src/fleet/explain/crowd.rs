@@ -18,14 +18,14 @@ pub(super) const SHARES: usize = 10;
 /// How many of a share are named.
 pub(super) const NAMED: usize = 3;
 
-/// What is looked at of one instance.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look<'a> {
-    pub(super) id: &'a InstanceId,
+/// What is looked at of one instance: a copy, so that nothing is put together while the fleet is locked.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) id: InstanceId,
     pub(super) lifecycle: Lifecycle,
     pub(super) state: State,
     pub(super) confirmed: bool,
-    pub(super) cause: &'a str,
+    pub(super) cause: String,
     pub(super) since: SystemTime,
 }
 
@@ -67,9 +67,9 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// Takes one in.
-    pub(super) fn take(&mut self, look: Look<'_>) {
+    pub(super) fn take(&mut self, look: Look) {
         let Look { id, lifecycle, state, confirmed, cause, since } = look;
-        let cause = cut(cause);
+        let cause = cut(&cause);
         let likeness = (state.as_str(), lifecycle.as_str(), confirmed, cause.clone());
         let share = self.shares.entry(likeness).or_insert_with(|| Share {
             state,
@@ -82,7 +82,7 @@ impl Crowd {
         });
         share.count += 1;
         share.since = share.since.min(since);
-        share.first.insert(id.clone());
+        share.first.insert(id);
         if share.first.len() > NAMED {
             share.first.pop_last();
         }
@@ -117,7 +117,7 @@ mod tests {
         for (number, state, lifecycle, cause) in of {
             let id = InstanceId::parse(&format!("i-{number:03}")).unwrap();
             let since = at(1000 - number as u64);
-            crowd.take(Look { id: &id, lifecycle, state, confirmed: true, cause: &cause, since });
+            crowd.take(Look { id, lifecycle, state, confirmed: true, cause, since });
             crowd.total += 1;
         }
         crowd

@@ -1,13 +1,16 @@
 //! From commands to one commit: each is checked against the registry, and answered at once if it may
 //! not be. Changes nothing itself.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
+
+use tracing::debug;
 
 use super::{Answer, Command, Deleted, Registered, RemoveCommand, Step, Underway, reply};
 use crate::{
     error::Result,
     fleet::{
         Shared,
+        circles::Search,
         member::Birth,
         names::{InstanceKey, ServiceName},
         record,
@@ -15,13 +18,17 @@ use crate::{
         registration::Registration,
         snapshot::{Removal, Tombstone},
         spec::Spec,
-        state::{Claim, Grave},
+        state::{Claim, Grave, closes},
     },
     store::Commit,
 };
 
 /// Bytes of records after which a batch is full; one more record still fits into what the store takes.
 const BATCH_BYTES: usize = 512 * 1024;
+/// Steps of a search for a circle under one hold of the fleet's lock, and how often that many are taken: in
+/// all some ten milliseconds, in which nothing else is begun.
+const SEARCHED_AT_ONCE: usize = 256;
+const SEARCHED: usize = 256;
 
 /// Commands that become durable together.
 #[derive(Default)]
@@ -138,7 +145,9 @@ impl Batch {
         answer: Answer<crate::fleet::snapshot::Service>,
     ) -> Option<Step> {
         let pending = underway.pending(&name).services;
-        let checked = shared.state.read().check_put(&name, &spec, if_revision, pending);
+        let checked = shared.state.read().check_put(&name, if_revision, pending);
+        let checked =
+            checked.and_then(|new_service| check_circle(shared, &name, &spec).map(|()| new_service));
         let updated = shared.clock.now().wall;
         let made =
             checked.and_then(|new_service| Ok((new_service, record::encode_operator_spec(&spec, updated)?)));
@@ -197,6 +206,28 @@ impl Batch {
         self.bytes += key.len();
         self.commit = std::mem::take(&mut self.commit).delete(key);
     }
+}
+
+/// Whether the hard dependencies of a specification close a circle, as far as that can be seen in a bounded
+/// number of steps. One that is longer is shown on the services in it, as those that versions declare.
+///
+/// # Errors
+/// They do.
+fn check_circle(shared: &Shared, name: &ServiceName, spec: &Spec) -> Result<()> {
+    let mut search = Search::new(name, spec.hard().cloned().collect());
+    for _ in 0..SEARCHED {
+        let found = {
+            let state = shared.state.read();
+            search.go_on(SEARCHED_AT_ONCE, |service| state.hard_needs(service).cloned().collect())
+        };
+        match found {
+            ControlFlow::Continue(()) => {}
+            ControlFlow::Break(None) => return Ok(()),
+            ControlFlow::Break(Some(circle)) => return Err(closes(&circle)),
+        }
+    }
+    debug!(component = "fleet", operation = "put", service = %name, "too many dependencies to see a circle at once");
+    Ok(())
 }
 
 /// Answers that it may not be.

@@ -213,3 +213,44 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::{super::apply_some, *};
+    use crate::{
+        fleet::{
+            spec::Need,
+            testing::{Fleet, birth, key, registration},
+        },
+        id::Entropy,
+    };
+
+    #[test]
+    fn there_is_one_walk_along_dependencies_under_one_hold() {
+        let Fleet { mut state, now } = Fleet::default();
+        let entropy = Entropy::seeded(1);
+        let admit = |number: usize, needs: bool| {
+            let mut registration = registration(&key(&format!("s-{number}"), "i-1"));
+            let needed = needs.then(|| (ServiceName::parse("needed").unwrap(), Need::Hard));
+            let depends_on = needed.into_iter().collect();
+            registration.declared_spec = Some(Arc::new(Spec { depends_on, ..Spec::default() }));
+            let (answer, _) = oneshot::channel();
+            let step = Step::Admit {
+                birth: birth(registration, 1, now.wall),
+                token: entropy.session_token().unwrap(),
+                claim: Claim::default(),
+                admission: Admission { incarnation: 1, new_instance: true, new_service: true },
+                answer,
+            };
+            (step, 1)
+        };
+        let mut needing = (0..5).map(|number| admit(number, true));
+        for _ in 0..5 {
+            assert_eq!(apply_some(&mut state, now, needing.by_ref()).len(), 1);
+        }
+        let mut others = (5..10).map(|number| admit(number, false));
+        assert_eq!(apply_some(&mut state, now, others.by_ref()).len(), 5);
+    }
+}

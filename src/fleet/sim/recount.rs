@@ -28,6 +28,12 @@ pub(super) fn totals(state: &State) -> Result<(), String> {
         if counts != *group.counts() {
             return Err(format!("{}: {:?} is kept, {counts:?} is counted", group.name, group.counts()));
         }
+        let shown = group.snapshot().protection.map(|protection| (protection.instances, protection.ends));
+        let ends = group.members.values().filter_map(|member| Some(member.protection()?.until)).max();
+        let counted = ends.map(|ends| (counts.protected, ends));
+        if shown != counted {
+            return Err(format!("{}: protection {shown:?} is shown, {counted:?} is counted", group.name));
+        }
         *services.entry(group.health().state.as_str()).or_default() += 1;
     }
     let totals = state.totals();

@@ -1,59 +1,128 @@
-//! Circles of hard dependencies: refused where an operator would close one, shown where versions that
-//! register declare one.
+//! Circles of hard dependencies, shown where versions that register declare one: who is in which.
+//!
+//! What has to be walked for that is bounded under the lock. Where it is more, it is left open until `graph`
+//! has worked all of them out on a copy; until then they are shown as they were.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use super::State;
 use crate::fleet::{
     changes::Change,
-    circles::circles,
+    circles::{circles, circles_within},
     names::ServiceName,
-    spec::{self, Spec},
+    spec::Spec,
 };
 
-impl State {
-    /// The circle that a specification would close, beginning and ending with its service.
-    pub(super) fn would_close<'a>(
-        &'a self,
-        name: &'a ServiceName,
-        spec: &'a Spec,
-    ) -> Option<Vec<&'a ServiceName>> {
-        spec::cycle(
-            name,
-            |service| {
-                if service == name { spec.hard().collect() } else { self.hard_needs(service) }
-            },
-        )
-    }
+/// Steps of a walk that is made under the fleet's lock, and with it the most services of a circle that are
+/// published under one hold: well below a millisecond.
+const WALKED: usize = 512;
 
-    /// Works out anew who is in a circle, after the hard dependencies of a service have changed or it is
-    /// gone. `before`: the circle that it was in. Publishes the others whose circle is another one now.
-    pub(super) fn settle_circles(&mut self, name: &ServiceName, before: &[ServiceName]) {
+/// Services that are in a circle with each other, by name. None: empty.
+pub(in crate::fleet) type Circle = Arc<[ServiceName]>;
+
+/// What is known of circles besides who is in which.
+#[derive(Debug)]
+pub(super) struct Circles {
+    /// Most steps of one walk.
+    most: usize,
+    /// Whose hard dependencies have changed since the copy was last told of them, and what counts for each.
+    changed: BTreeMap<ServiceName, Arc<Spec>>,
+    /// Some are yet to be worked out, on the copy.
+    open: bool,
+    /// There was a walk since it was last asked.
+    walked: bool,
+}
+
+impl Default for Circles {
+    fn default() -> Self {
+        Self { most: WALKED, changed: BTreeMap::new(), open: false, walked: false }
+    }
+}
+
+/// Changes of hard dependencies for the copy of them.
+#[derive(Debug)]
+pub(in crate::fleet) struct NeedsChanged {
+    /// What counts now for those that need others than before.
+    pub(in crate::fleet) specs: BTreeMap<ServiceName, Arc<Spec>>,
+    /// Whether circles have to be worked out on the copy.
+    pub(in crate::fleet) open: bool,
+}
+
+impl State {
+    /// Works out anew who is in a circle, after the hard dependencies of a service have changed.
+    /// `before`: the circle that it was in. Publishes the others whose circle is another one now.
+    pub(super) fn settle_circles(&mut self, name: &ServiceName, before: &Circle) {
+        let Some(group) = self.groups.get(name) else { return };
+        self.circles.changed.insert(name.clone(), Arc::clone(group.spec()));
+        if self.circles.open {
+            return;
+        }
+        self.circles.walked = true;
         // Only through this service can a circle have come about, and only its own can have broken.
         let roots = before.iter().chain([name]);
-        let mut circled: BTreeMap<ServiceName, Arc<[ServiceName]>> =
-            roots.clone().map(|name| (name.clone(), Arc::default())).collect();
-        for circle in circles(roots, |service| self.hard_needs(service)) {
-            let shared: Arc<[ServiceName]> = circle.iter().copied().cloned().collect();
+        let needs = |service: &ServiceName| self.hard_needs(service).collect();
+        let Some(found) = circles_within(self.circles.most, roots.clone(), needs) else {
+            self.circles.open = true;
+            return;
+        };
+        let mut circled: BTreeMap<ServiceName, Circle> =
+            roots.map(|name| (name.clone(), Arc::default())).collect();
+        for circle in found {
+            if !circle.iter().any(|member| circled.contains_key(*member)) {
+                continue;
+            }
+            let whole = circle.iter().copied().eq(before.iter());
+            let shared: Circle =
+                if whole { Arc::clone(before) } else { circle.iter().copied().cloned().collect() };
             circled.extend(circle.into_iter().map(|member| (member.clone(), Arc::clone(&shared))));
         }
+        // The service itself is published by whoever changes it.
+        self.set_circles(circled, Some(name));
+    }
+
+    /// Whether `graph` has something to do.
+    pub(in crate::fleet) fn has_changed_needs(&self) -> bool {
+        self.circles.open || !self.circles.changed.is_empty()
+    }
+
+    /// What has changed since this was last asked.
+    pub(in crate::fleet) fn take_changed_needs(&mut self) -> NeedsChanged {
+        NeedsChanged { specs: mem::take(&mut self.circles.changed), open: self.circles.open }
+    }
+
+    /// Takes who is in which circle now, and publishes those that were in another one; not `but`.
+    pub(in crate::fleet) fn set_circles(
+        &mut self,
+        circled: impl IntoIterator<Item = (ServiceName, Circle)>,
+        but: Option<&ServiceName>,
+    ) {
         for (member, circle) in circled {
             let Some(group) = self.groups.get_mut(&member) else { continue };
-            if group.circle == circle {
+            if is_same(&group.circle, &circle) {
                 continue;
             }
             group.circle = circle;
-            // The service itself is published by whoever changes it.
-            if member != *name {
+            if but != Some(&member) {
                 let changed = Change::Service(Arc::new(group.snapshot()));
                 self.changes.push(changed);
             }
         }
     }
 
+    /// All that was worked out on the copy is there: that settles it, unless needs have changed meanwhile.
+    pub(in crate::fleet) fn circles_are_set(&mut self) {
+        self.circles.open = !self.circles.changed.is_empty();
+    }
+
+    /// Whether there was a walk since this was last asked.
+    pub(in crate::fleet) fn take_walked(&mut self) -> bool {
+        mem::take(&mut self.circles.walked)
+    }
+
     /// Works out from nothing who is in a circle, and publishes nothing.
     pub(super) fn settle_all_circles(&mut self) {
-        let found: Vec<Arc<[ServiceName]>> = circles(self.groups.keys(), |service| self.hard_needs(service))
+        let needs = |service: &ServiceName| self.hard_needs(service).collect();
+        let found: Vec<Circle> = circles(self.groups.keys(), needs)
             .into_iter()
             .map(|circle| circle.into_iter().cloned().collect())
             .collect();
@@ -64,11 +133,21 @@ impl State {
                 }
             }
         }
+        let needing = self.groups.iter().filter(|(_, group)| group.spec().hard().next().is_some());
+        self.circles.changed =
+            needing.map(|(name, group)| (name.clone(), Arc::clone(group.spec()))).collect();
     }
 
-    fn hard_needs(&self, service: &ServiceName) -> Vec<&ServiceName> {
-        self.groups.get(service).map(|group| group.spec().hard().collect()).unwrap_or_default()
+    /// The services that one cannot do without.
+    pub(in crate::fleet) fn hard_needs(&self, service: &ServiceName) -> impl Iterator<Item = &ServiceName> {
+        self.groups.get(service).into_iter().flat_map(|group| group.spec().hard())
     }
+}
+
+/// Whether these are one circle. Others of the same services are made the same where they are worked out:
+/// comparing each of many with each of many names would take too long here.
+pub(in crate::fleet) fn is_same(one: &Circle, other: &Circle) -> bool {
+    Arc::ptr_eq(one, other) || one.is_empty() && other.is_empty()
 }
 
 #[cfg(test)]
@@ -79,7 +158,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        fleet::{group::OperatorSpec, spec::Need, state::Limits},
+        fleet::{graph, group::OperatorSpec, spec::Need, state::Limits},
         time::{Mono, Now},
     };
 
@@ -100,17 +179,25 @@ mod tests {
     }
 
     proptest! {
-        /// Puts and deletes specifications at random; None deletes.
+        /// Puts and deletes specifications at random; None deletes. Where a walk may not be long, they are
+        /// worked out on the copy, now and then.
         #[test]
         fn what_is_kept_up_is_what_would_be_found_from_nothing(
             changes in proptest::collection::vec(
-                (0..NAMES, proptest::option::of(proptest::collection::vec((0..NAMES, any::<bool>()), 0..4))),
+                (
+                    0..NAMES,
+                    proptest::option::of(proptest::collection::vec((0..NAMES, any::<bool>()), 0..4)),
+                    any::<bool>(),
+                ),
                 1..20,
             ),
+            most in prop_oneof![1_usize..10, Just(WALKED)],
         ) {
             let mut state = empty();
+            state.circles.most = most;
+            let mut copy = graph::Graph::default();
             let now = Now { mono: Mono::default(), wall: SystemTime::UNIX_EPOCH };
-            for (number, needs) in changes {
+            for (number, needs, works) in changes {
                 let operator = needs.map(|needs| {
                     let needs = needs.into_iter().filter(|(needed, _)| *needed != number);
                     let need = |hard| if hard { Need::Hard } else { Need::Soft };
@@ -119,7 +206,22 @@ mod tests {
                     OperatorSpec { spec, revision: 1, updated: now.wall }
                 });
                 state.set_spec(now, &name(number), operator);
-                let fresh = circles(state.groups.keys(), |service| state.hard_needs(service));
+                if works {
+                    let NeedsChanged { specs, open } = state.take_changed_needs();
+                    copy.take(specs);
+                    if open {
+                        let shown =
+                            state.groups.iter().map(|(name, group)| (name.clone(), Arc::clone(&group.circle)));
+                        let circled = graph::changed(&copy.circles(), shown.collect());
+                        state.set_circles(circled, None);
+                        state.circles_are_set();
+                        prop_assert!(!state.has_changed_needs());
+                    }
+                }
+                if state.circles.open {
+                    continue;
+                }
+                let fresh = circles(state.groups.keys(), |service| state.hard_needs(service).collect());
                 for (service, group) in &state.groups {
                     let expected: Vec<_> = fresh
                         .iter()

@@ -121,8 +121,7 @@ impl State {
     /// Keeps a service's protection, and the waves, in step with a member that has changed.
     pub(super) fn settle_protection(&mut self, key: &InstanceKey) {
         let Some(group) = self.groups.get_mut(&key.service) else { return };
-        let protection = group.members.get(&key.id).and_then(|member| member.protection().copied());
-        group.settle_protection(protection.as_ref());
+        group.settle_protection(&key.id);
         self.waves.settle(self.tally.counts().protected, &key.service, group.counts().protected);
     }
 
@@ -304,6 +303,30 @@ mod tests {
     }
 
     #[test]
+    fn the_protection_of_a_service_is_shown_to_end_with_the_last_of_those_who_have_it() {
+        let all = keys("orders", 4);
+        let mut fleet = fleet_of(&all);
+        // The last of them a little later than the others.
+        live(&mut fleet, 5 * SECOND, &all[3..]);
+        live(&mut fleet, 30 * SECOND, &[]);
+        let ends = |fleet: &Fleet, key: &InstanceKey| {
+            fleet.state.groups[&key.service].members[&key.id].protection().map(|protection| protection.until)
+        };
+        let shown = |fleet: &Fleet| fleet.state.groups[&all[0].service].snapshot().protection;
+        let protection = shown(&fleet).unwrap();
+        assert_eq!((protection.instances, Some(protection.ends)), (4, ends(&fleet, &all[3])));
+        assert!(ends(&fleet, &all[0]) < ends(&fleet, &all[3]));
+        beat(&mut fleet, &all[3..]);
+        let left = shown(&fleet).unwrap();
+        assert_eq!((left.instances, Some(left.ends)), (3, ends(&fleet, &all[0])), "the last was heard");
+        assert_eq!(left.began, protection.began);
+        remove(&mut fleet.state, fleet.now, &all[0], 1);
+        fleet.register(&all[1]);
+        fleet.register(&all[2]);
+        assert_eq!(shown(&fleet), None);
+    }
+
+    #[test]
     fn a_wave_reaches_back_in_pieces() {
         let all = keys("orders", 2000);
         let mut fleet = fleet_of(&all);
@@ -368,6 +391,8 @@ mod tests {
                     prop_assert_eq!(group.counts().protected as usize, here);
                     let shown = group.snapshot().protection.map_or(0, |shown| shown.instances as usize);
                     prop_assert_eq!(shown, here);
+                    let ends = group.members.values().filter_map(|member| Some(member.protection()?.until));
+                    prop_assert_eq!(group.snapshot().protection.map(|shown| shown.ends), ends.max());
                     for member in group.members.values() {
                         let key = &member.registration.key;
                         let counts = fleet.state.waves.is_recent(key);

@@ -9,7 +9,6 @@ use crate::{
         group::{Group, Needs, OperatorSpec},
         names::ServiceName,
         snapshot::Service,
-        spec::Spec,
     },
     time::Now,
 };
@@ -18,15 +17,14 @@ use crate::{
 pub const NEEDED: &str = "needed";
 
 impl State {
-    /// Whether an operator's specification may be put; answers whether that makes a new service.
-    /// `pending_services` others are about to come.
+    /// Whether an operator's specification may be put, but for circles; answers whether that makes a new
+    /// service. `pending_services` others are about to come.
     ///
     /// # Errors
-    /// The revision is not the expected one, the fleet is full, or hard dependencies would form a circle.
+    /// The revision is not the expected one, or the fleet is full.
     pub(in crate::fleet) fn check_put(
         &self,
         name: &ServiceName,
-        spec: &Spec,
         if_revision: Option<u64>,
         pending_services: usize,
     ) -> Result<bool> {
@@ -35,15 +33,7 @@ impl State {
         if new_service {
             self.check_room(pending_services)?;
         }
-        let Some(circle) = self.would_close(name, spec) else { return Ok(new_service) };
-        let path = circle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
-        let error = Error::new(
-            Kind::FailedPrecondition,
-            Reason::DependencyCycle,
-            format!("hard dependencies would form a circle: {path}; make one of them soft"),
-        );
-        let needed = circle.get(1).map(|needed| needed.as_str()).unwrap_or_default();
-        Err(error.with(NEEDED, needed).with("circle", path))
+        Ok(new_service)
     }
 
     /// Whether an operator's specification may be deleted. False: there is none.
@@ -100,4 +90,16 @@ impl State {
         self.settle_group(now, name);
         self.groups.get(name).map(Group::snapshot)
     }
+}
+
+/// Why a specification may not be put whose hard dependencies would close this circle.
+pub(in crate::fleet) fn closes(circle: &[ServiceName]) -> Error {
+    let path = circle.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" → ");
+    let error = Error::new(
+        Kind::FailedPrecondition,
+        Reason::DependencyCycle,
+        format!("hard dependencies would form a circle: {path}; make one of them soft"),
+    );
+    let needed = circle.get(1).map(ServiceName::as_str).unwrap_or_default();
+    error.with(NEEDED, needed).with("circle", path)
 }
