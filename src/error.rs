@@ -188,16 +188,17 @@ impl Error {
 
     /// A field is wrong.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::fields(vec![FieldViolation { field: field.into(), description: description.into() }])
+        Self::fields(vec![FieldViolation { field: field.into(), description: description.into() }], 0)
     }
 
-    /// Several fields are wrong. An empty list is a bug of the caller and says so.
-    pub fn fields(fields: Vec<FieldViolation>) -> Self {
-        let message = match fields.first() {
-            None => "invalid argument".to_owned(),
-            Some(first) if fields.len() == 1 => format!("{}: {}", first.field, first.description),
-            Some(first) => {
-                format!("{}: {} (and {} more)", first.field, first.description, fields.len() - 1)
+    /// Several fields are wrong, and `untold` more that are not in the list. An empty list is a bug of the caller and
+    /// says so.
+    pub fn fields(fields: Vec<FieldViolation>, untold: usize) -> Self {
+        let message = match fields.as_slice() {
+            [] => "invalid argument".to_owned(),
+            [only] if untold == 0 => format!("{}: {}", only.field, only.description),
+            [first, others @ ..] => {
+                format!("{}: {} (and {} more)", first.field, first.description, others.len() + untold)
             }
         };
         let mut error = Self::new(Kind::InvalidArgument, Reason::InvalidField, message);
@@ -362,8 +363,16 @@ mod tests {
     #[test]
     fn several_fields_are_counted_in_the_message() {
         let wrong = |field: &str| FieldViolation { field: field.into(), description: "is empty".into() };
-        let error = Error::fields(vec![wrong("name"), wrong("zone"), wrong("version")]);
-        assert_eq!(error.message(), "name: is empty (and 2 more)");
-        assert_eq!(error.violations().len(), 3);
+        let three = [wrong("name"), wrong("zone"), wrong("version")];
+        for (told, untold, message) in [
+            (1, 0, "name: is empty"),
+            (3, 0, "name: is empty (and 2 more)"),
+            (1, 1, "name: is empty (and 1 more)"),
+            (3, 40, "name: is empty (and 42 more)"),
+        ] {
+            let error = Error::fields(three[..told].to_vec(), untold);
+            assert_eq!(error.message(), message);
+            assert_eq!(error.violations().len(), told);
+        }
     }
 }
