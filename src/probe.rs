@@ -18,6 +18,8 @@ use rustix::io::Errno;
 use seaworthy_client::{HealthState, Report, checks::once, rules::Reported};
 use tokio::{net::TcpStream, time::timeout};
 
+use crate::text::printable;
+
 /// Longest name of a host.
 const MAX_HOST: usize = 253;
 /// Longest label of a name.
@@ -163,11 +165,6 @@ impl From<Report> for Outcome {
         let details = report.details().iter().map(|(key, value)| (key.clone(), printable(value)));
         Self { state, message: printable(report.message()), details: details.collect() }
     }
-}
-
-/// What a stranger said is shown to people.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What came of asking.

@@ -24,6 +24,7 @@ use crate::{
     },
     health::State,
     id::{SessionToken, TokenHash},
+    text::printable,
 };
 
 use super::{codec::UNREADABLE, proto::v1 as pb, status::status};
@@ -163,11 +164,6 @@ pub fn message(fields: &mut Fields, field: &str, text: &str) -> String {
         fields.wrong(field, format!("is longer than {MAX_MESSAGE} characters"));
     }
     printable(text)
-}
-
-/// Replaces control characters, which could harm a terminal or a log.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A duration from the wire.
