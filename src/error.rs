@@ -1,7 +1,7 @@
 //! What can go wrong, as callers see it: one error type whose kinds each say what the caller should
 //! do, with a stable reason, the fields that are wrong, and the internal cause kept apart.
 //!
-//! Knows nothing of gRPC or HTTP: `api::status` is the one place that maps kinds to codes. The source
+//! Knows nothing of gRPC or HTTP: `guard::status` is the one place that maps kinds to codes. The source
 //! of an error is for the log and is never shown to a caller.
 
 use std::{error::Error as StdError, fmt, time::Duration};
@@ -57,6 +57,7 @@ pub enum Reason {
     MessageTooLarge,
     AnswersUnread,
     MessagesUnfinished,
+    RequestTimeout,
     StoreUnavailable,
     StoreConflict,
     RecordTooNew,
@@ -94,6 +95,7 @@ impl Reason {
         Reason::MessageTooLarge,
         Reason::AnswersUnread,
         Reason::MessagesUnfinished,
+        Reason::RequestTimeout,
         Reason::StoreUnavailable,
         Reason::StoreConflict,
         Reason::RecordTooNew,
@@ -131,6 +133,7 @@ impl Reason {
             Reason::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Reason::AnswersUnread => "ANSWERS_UNREAD",
             Reason::MessagesUnfinished => "MESSAGES_UNFINISHED",
+            Reason::RequestTimeout => "REQUEST_TIMEOUT",
             Reason::StoreUnavailable => "STORE_UNAVAILABLE",
             Reason::StoreConflict => "STORE_CONFLICT",
             Reason::RecordTooNew => "RECORD_TOO_NEW",

@@ -21,13 +21,14 @@ use crate::{
     guard::{
         ERROR_DOMAIN,
         caller::{Caller, Principal},
+        status::status,
     },
     health::State,
     id::{SessionToken, TokenHash},
     text::printable,
 };
 
-use super::{codec::UNREADABLE, proto::v1 as pb, status::status};
+use super::{codec::UNREADABLE, proto::v1 as pb};
 
 /// Longest words of a remover or leaver.
 const MAX_MESSAGE: usize = 1024;
