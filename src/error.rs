@@ -1,7 +1,7 @@
 //! What can go wrong, as callers see it: one error type whose kinds each say what the caller should
 //! do, with a stable reason, the fields that are wrong, and the internal cause kept apart.
 //!
-//! Knows nothing of gRPC or HTTP: `api::status` is the one place that maps kinds to codes. The source
+//! Knows nothing of gRPC or HTTP: `guard::status` is the one place that maps kinds to codes. The source
 //! of an error is for the log and is never shown to a caller.
 
 use std::{error::Error as StdError, fmt, time::Duration};
@@ -57,6 +57,7 @@ pub enum Reason {
     MessageTooLarge,
     AnswersUnread,
     MessagesUnfinished,
+    RequestTimeout,
     StoreUnavailable,
     StoreConflict,
     RecordTooNew,
@@ -94,6 +95,7 @@ impl Reason {
         Reason::MessageTooLarge,
         Reason::AnswersUnread,
         Reason::MessagesUnfinished,
+        Reason::RequestTimeout,
         Reason::StoreUnavailable,
         Reason::StoreConflict,
         Reason::RecordTooNew,
@@ -131,6 +133,7 @@ impl Reason {
             Reason::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Reason::AnswersUnread => "ANSWERS_UNREAD",
             Reason::MessagesUnfinished => "MESSAGES_UNFINISHED",
+            Reason::RequestTimeout => "REQUEST_TIMEOUT",
             Reason::StoreUnavailable => "STORE_UNAVAILABLE",
             Reason::StoreConflict => "STORE_CONFLICT",
             Reason::RecordTooNew => "RECORD_TOO_NEW",
@@ -188,16 +191,17 @@ impl Error {
 
     /// A field is wrong.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::fields(vec![FieldViolation { field: field.into(), description: description.into() }])
+        Self::fields(vec![FieldViolation { field: field.into(), description: description.into() }], 0)
     }
 
-    /// Several fields are wrong. An empty list is a bug of the caller and says so.
-    pub fn fields(fields: Vec<FieldViolation>) -> Self {
-        let message = match fields.first() {
-            None => "invalid argument".to_owned(),
-            Some(first) if fields.len() == 1 => format!("{}: {}", first.field, first.description),
-            Some(first) => {
-                format!("{}: {} (and {} more)", first.field, first.description, fields.len() - 1)
+    /// Several fields are wrong, and `untold` more that are not in the list. An empty list is a bug of the caller and
+    /// says so.
+    pub fn fields(fields: Vec<FieldViolation>, untold: usize) -> Self {
+        let message = match fields.as_slice() {
+            [] => "invalid argument".to_owned(),
+            [only] if untold == 0 => format!("{}: {}", only.field, only.description),
+            [first, others @ ..] => {
+                format!("{}: {} (and {} more)", first.field, first.description, others.len() + untold)
             }
         };
         let mut error = Self::new(Kind::InvalidArgument, Reason::InvalidField, message);
@@ -362,8 +366,16 @@ mod tests {
     #[test]
     fn several_fields_are_counted_in_the_message() {
         let wrong = |field: &str| FieldViolation { field: field.into(), description: "is empty".into() };
-        let error = Error::fields(vec![wrong("name"), wrong("zone"), wrong("version")]);
-        assert_eq!(error.message(), "name: is empty (and 2 more)");
-        assert_eq!(error.violations().len(), 3);
+        let three = [wrong("name"), wrong("zone"), wrong("version")];
+        for (told, untold, message) in [
+            (1, 0, "name: is empty"),
+            (3, 0, "name: is empty (and 2 more)"),
+            (1, 1, "name: is empty (and 1 more)"),
+            (3, 40, "name: is empty (and 42 more)"),
+        ] {
+            let error = Error::fields(three[..told].to_vec(), untold);
+            assert_eq!(error.message(), message);
+            assert_eq!(error.violations().len(), told);
+        }
     }
 }

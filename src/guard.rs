@@ -5,6 +5,7 @@
 
 pub mod active;
 pub mod answers;
+pub mod bounds;
 pub mod caller;
 pub mod closing;
 pub mod deadline;
@@ -13,6 +14,7 @@ pub mod questions;
 pub mod record;
 pub mod rpc;
 pub mod shares;
+pub mod status;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,13 +25,14 @@ use tower::{
 
 use self::{
     active::{Active, ActiveLayer},
-    answers::{AllAnswers, Answers, AnswersLayer},
+    answers::{Answers, AnswersLayer},
     caller::{CallerLayer, Connection},
     closing::ClosingLayer,
     deadline::DeadlineLayer,
     drain::{DrainLayer, Gate},
-    questions::{AllQuestions, Questions, QuestionsLayer},
+    questions::QuestionsLayer,
     record::{RecordLayer, Recorder},
+    shares::{Share, Shares},
 };
 use crate::time::Clock;
 
@@ -46,9 +49,11 @@ pub struct Guard {
     /// Knows how many requests are being answered.
     pub active: Active,
     /// Bounds the bytes of answers that are under way.
-    pub answers: AllAnswers,
+    pub answers: Shares,
     /// Bounds the bytes of messages that are coming.
-    pub questions: AllQuestions,
+    pub questions: Shares,
+    /// Bytes of the largest message that is taken.
+    pub max_message_bytes: usize,
     /// How long a unary RPC may take.
     pub request_timeout: Duration,
     /// The time.
@@ -77,7 +82,7 @@ impl Guard {
         &self,
         connection: Connection,
         answers: Answers,
-        questions: Questions,
+        questions: Share,
     ) -> ServiceBuilder<Layers> {
         ServiceBuilder::new()
             // Outermost, so that refusals of every layer below are counted and logged too.
@@ -92,7 +97,7 @@ impl Guard {
             // Around everything that makes bytes, so that none are under way uncounted.
             .layer(AnswersLayer::new(answers))
             // Around everything that reads messages, and inside of what tells the refusal.
-            .layer(QuestionsLayer::new(questions, self.request_timeout))
+            .layer(QuestionsLayer::new(questions, self.max_message_bytes, self.request_timeout))
             // Inside of what waits for the call, so that streams which do not listen end the wait.
             .layer(ClosingLayer::new(connection))
             // Rate limits (global, operation, caller), permits and the circuit breaker stand here, in

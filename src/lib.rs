@@ -6,6 +6,7 @@
 // Floor 0: used by all.
 pub mod error;
 pub mod id;
+pub mod peer;
 pub mod task;
 pub mod text;
 pub mod time;

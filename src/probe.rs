@@ -14,6 +14,8 @@ pub use seaworthy_client::rules::checks::Host;
 use seaworthy_client::{HealthState, Report, checks::once, rules::Reported};
 use tokio::{net::TcpStream, time::timeout};
 
+use crate::text::printable;
+
 /// What is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Ask {
@@ -106,11 +108,6 @@ impl From<Report> for Outcome {
         let details = report.details().iter().map(|(key, value)| (key.clone(), printable(value)));
         Self { state, message: printable(report.message()), details: details.collect() }
     }
-}
-
-/// What a stranger said is shown to people.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What came of asking.

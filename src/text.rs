@@ -28,6 +28,11 @@ pub fn clean(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// Replaces control characters by spaces. For words that are kept: `clean` is for those that are shown.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +42,11 @@ mod tests {
         for (number, text) in [(0, "0 keys"), (1, "1 key"), (2, "2 keys"), (21, "21 keys")] {
             assert_eq!(counted(number, "key").to_string(), text);
         }
+    }
+
+    #[test]
+    fn words_that_are_kept_lose_their_control_characters_alone() {
+        assert_eq!(printable("a\x1b[2Jb\r\nc\u{202e}"), "a [2Jb  c\u{202e}");
     }
 
     #[test]

@@ -17,11 +17,11 @@ use tonic::{
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use super::{
-    status::status,
-    weigh::{self, Unfit},
+use super::weigh::{self, Unfit};
+use crate::{
+    error::{Error, Kind, Reason},
+    guard::status::status,
 };
-use crate::error::{Error, Kind, Reason};
 
 /// What a buffer holds before it grows, in bytes: some heartbeats.
 const BUFFER: usize = 64;

@@ -21,24 +21,36 @@ use crate::{
     guard::{
         ERROR_DOMAIN,
         caller::{Caller, Principal},
+        status::status,
     },
     health::State,
     id::{SessionToken, TokenHash},
+    text::printable,
 };
 
-use super::{codec::UNREADABLE, proto::v1 as pb, status::status};
+use super::{codec::UNREADABLE, proto::v1 as pb};
 
 /// Longest words of a remover or leaver.
 const MAX_MESSAGE: usize = 1024;
 
+/// Wrong fields of one request that are kept; the rest is counted. Four times what a status names.
+const MOST_TOLD: usize = 64;
+
 /// The fields of one request that are wrong.
 #[derive(Debug, Default)]
-pub struct Fields(Vec<FieldViolation>);
+pub struct Fields {
+    told: Vec<FieldViolation>,
+    untold: usize,
+}
 
 impl Fields {
     /// Says that a field is wrong.
     pub fn wrong(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(FieldViolation { field: field.into(), description: description.into() });
+        if self.told.len() < MOST_TOLD {
+            self.told.push(FieldViolation { field: field.into(), description: description.into() });
+        } else {
+            self.untold += 1;
+        }
     }
 
     /// Keeps a parsed value, or says that its field is wrong.
@@ -57,7 +69,7 @@ impl Fields {
     /// # Errors
     /// There are.
     pub fn check(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::fields(self.0)) }
+        if self.told.is_empty() { Ok(()) } else { Err(Error::fields(self.told, self.untold)) }
     }
 
     /// The value, if no field was wrong.
@@ -155,11 +167,6 @@ pub fn message(fields: &mut Fields, field: &str, text: &str) -> String {
     printable(text)
 }
 
-/// Replaces control characters, which could harm a terminal or a log.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 /// A duration from the wire.
 ///
 /// # Errors
@@ -218,5 +225,19 @@ pub fn filter_health(fields: &mut Fields, field: &str, wire: i32) -> Option<Stat
             fields.wrong(field, format!("{wire} is not a state of health"));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_fields_are_kept_up_to_a_number_and_counted_beyond() {
+        let mut fields = Fields::default();
+        (0..MOST_TOLD + 36).for_each(|at| fields.wrong(format!("labels[{at}]"), "is empty"));
+        let error = fields.check().unwrap_err();
+        assert_eq!(error.violations().len(), MOST_TOLD);
+        assert_eq!(error.message(), "labels[0]: is empty (and 99 more)");
     }
 }

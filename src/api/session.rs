@@ -25,7 +25,6 @@ use super::{
     enrolment::Enrolment,
     parse::{self, Fields},
     proto::v1 as pb,
-    status::status,
     watch::goodbye,
 };
 use crate::{
@@ -36,7 +35,7 @@ use crate::{
         session::{Closing, Opening, Session},
         snapshot::{Instance, Tombstone},
     },
-    guard::caller::Caller,
+    guard::{caller::Caller, status::status},
     time::Clock,
 };
 

@@ -22,7 +22,6 @@ use super::{
     page::Room,
     parse::{self, Fields},
     proto::v1 as pb,
-    status::status,
     target::Target,
 };
 use crate::{
@@ -34,7 +33,7 @@ use crate::{
         reading::{Part, Reading},
         snapshot::{Instance, Revision, Service},
     },
-    guard::caller::Caller,
+    guard::{caller::Caller, status::status},
 };
 
 /// Changes that are read at once.

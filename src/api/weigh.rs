@@ -1,10 +1,10 @@
 //! Weighs a message before it is unfolded: an empty part is two bytes on the wire, and hundreds as a value.
 //!
 //! A message within `grpc.max_message_bytes` could so take a hundred times its size, and what is compressed a hundred
-//! thousand times. Parts are messages within the message, entries of maps and repeated texts, counted by the
-//! descriptors. A part that is longer than what it is in is refused here: prost reads it to its own end, and compares
-//! that with the end of what it is in only then, so that decoding may make what nobody has counted. Whatever else may
-//! be wrong is decoding's to say.
+//! thousand times. Parts are messages within the message, entries of maps, repeated texts and repeated numbers, counted
+//! by the descriptors. A part that is longer than what it is in is refused here: prost reads it to its own end, and
+//! compares that with the end of what it is in only then, so that decoding may make what nobody has counted. Whatever
+//! else may be wrong is decoding's to say.
 
 use std::sync::LazyLock;
 
@@ -85,13 +85,24 @@ fn count(of: &MessageDescriptor, mut bytes: &[u8], depth: usize, left: &mut usiz
         let length = length.ok().and_then(|length| usize::try_from(length).ok());
         let (part, rest) = length.and_then(|length| bytes.split_at_checked(length)).ok_or(Unfit::Broken)?;
         bytes = rest;
-        let Some(field) = field.filter(|_| wire_type == WireType::LengthDelimited) else { continue };
-        *left = left.checked_sub(1).ok_or(Unfit::Heavy)?;
+        let Some(field) = field else { continue };
+        let made = match (wire_type, field.kind()) {
+            // Numbers one behind the other, each of a byte or more.
+            (WireType::LengthDelimited, kind) if field.is_list() && is_number(&kind) => part.len().max(1),
+            (WireType::LengthDelimited, _) => 1,
+            (_, kind) if field.is_list() && is_number(&kind) => 1,
+            _ => continue,
+        };
+        *left = left.checked_sub(made).ok_or(Unfit::Heavy)?;
         if let (Kind::Message(of), 1..) = (field.kind(), depth) {
             count(&of, part, depth - 1, left)?;
         }
     }
     if groups == 0 { Ok(()) } else { Err(Unfit::Broken) }
+}
+
+fn is_number(kind: &Kind) -> bool {
+    !matches!(kind, Kind::Message(_) | Kind::String | Kind::Bytes)
 }
 
 #[cfg(test)]
@@ -122,6 +133,16 @@ mod tests {
         let registration = Some(pb::Registration { components, ..pb::Registration::default() });
         let request = pb::RegisterRequest { registration, ..pb::RegisterRequest::default() };
         assert_eq!(check::<pb::RegisterRequest>(&request.encode_to_vec()), Err(Unfit::Heavy));
+    }
+
+    #[test]
+    fn numbers_in_a_row_are_counted_however_they_come() {
+        let component = pb::Component { capabilities: vec![0; MOST], ..pb::Component::default() };
+        let name = pb::Component::full_name();
+        assert_eq!(parts(&name, &component.encode_to_vec()), Ok(MOST));
+        assert_eq!(parts(&name, &[0x28, 1].repeat(MOST)), Ok(MOST));
+        assert_eq!(parts(&name, &[0x28, 1].repeat(MOST + 1)), Err(Unfit::Heavy));
+        assert_eq!(parts(&name, &[0x18, 1].repeat(MOST + 1)), Ok(0), "the last one counts");
     }
 
     #[test]

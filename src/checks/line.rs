@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::schedule::JobId;
-use crate::probe::permit::Peer;
+use crate::peer::Peer;
 
 /// Checks that run at one address at once.
 pub(super) const PER_PLACE: usize = 2;

@@ -15,11 +15,8 @@ use tracing::error;
 use super::{schedule::Job, tally::Found};
 use crate::{
     health::component::Reported,
-    probe::{
-        self, Asked, Host, Outcome,
-        permit::{Peer, Rules},
-        resolve::Resolver,
-    },
+    peer::Peer,
+    probe::{self, Asked, Host, Outcome, permit::Rules, resolve::Resolver},
     time::Clock,
 };
 

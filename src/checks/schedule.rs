@@ -20,7 +20,8 @@ use std::{
 use super::line::{Lane, Line, Place, Ticket};
 use crate::{
     fleet::{lifecycle::is_checked, names::InstanceKey, registration::ActiveCheck, snapshot::Instance},
-    probe::{Host, Kind, permit::Peer},
+    peer::Peer,
+    probe::{Host, Kind},
     time::Mono,
 };
 

@@ -3,8 +3,9 @@
 //!
 //! HTTP/2 lets a peer ask for much and take nothing, on a connection that is alive by every other sign.
 //! Each piece of an answer is counted from the moment it is encoded until the transport has written it:
-//! the count goes with the bytes, wherever they wait. A large piece that no longer fits is not sent, and
-//! its RPC ends with RESOURCE_EXHAUSTED. Whether an answer waits for too long is seen from outside
+//! the count goes with the bytes, wherever they wait. A piece that no longer fits is not sent, and its RPC ends
+//! with RESOURCE_EXHAUSTED, but for signs of life, which have a reserve. Small pieces are not counted; what may wait of
+//! them is what a stream may have in its send buffer. Whether an answer waits for too long is seen from outside
 //! ([`Answers::unread`]), because nobody asks a body that waits.
 //!
 //! Streams are counted and not timed: a watcher may be slow.
@@ -12,7 +13,6 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -26,52 +26,20 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::sleep;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 
 use super::{
-    rpc::{RpcId, Shape},
-    shares::{Beyond, Bounds, Room, Share, Shares},
+    bounds::COUNTED_ANSWER,
+    rpc::{OTHER, Rpc, RpcId, Shape, WhileFull},
+    shares::{Room, Share, Source},
+    status::{status, trailers},
 };
-use crate::error::Reason;
+use crate::error::{Error, Kind, Reason};
 
-/// Bytes of answers that may be under way on one connection: a dozen of the largest pages.
-const PER_CONNECTION: usize = 16 * 1024 * 1024;
-/// Bytes of answers that may be under way on all connections of one peer: a quarter of what everybody has.
-const PER_PEER: usize = IN_ALL / 4;
-/// Bytes of answers that may be under way on all connections.
-const IN_ALL: usize = 256 * 1024 * 1024;
-/// Smaller pieces are not counted: all streams of a connection hold half a MiB of them, and most answers
-/// are spared the work.
-const COUNTED: usize = 4 * 1024;
-/// Smaller pieces are never refused, so that no load takes signs of life and questions for health along.
-const REFUSED: usize = 64 * 1024;
 /// Smaller pieces leave a buffer behind that may stay.
 const HELD: usize = 256;
 /// When it is worth to call again.
 const COME_BACK: Duration = Duration::from_secs(5);
-/// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
-
-/// The answers of all connections. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct AllAnswers(Shares);
-
-impl AllAnswers {
-    /// Those of one more connection, from this address.
-    pub fn connection(&self, from: IpAddr) -> Answers {
-        let inner =
-            Inner { share: self.0.connection(from), waiting: Default::default(), turn: AtomicUsize::new(0) };
-        Answers(Arc::new(inner))
-    }
-}
-
-impl Default for AllAnswers {
-    fn default() -> Self {
-        Self(Shares::new(Bounds { connection: PER_CONNECTION, peer: PER_PEER, all: IN_ALL }))
-    }
-}
 
 /// The answers of one connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -86,6 +54,11 @@ struct Inner {
 }
 
 impl Answers {
+    /// Those of a connection that has this share.
+    pub fn new(share: Share) -> Self {
+        Self(Arc::new(Inner { share, waiting: Default::default(), turn: AtomicUsize::new(0) }))
+    }
+
     /// Waits until a piece of a unary answer is found that was not taken for at least `patience`, and for
     /// less than twice that. Streams may wait. Cancel safe, but begins anew.
     pub async fn unread(&self, patience: Duration) {
@@ -101,13 +74,16 @@ impl Answers {
     }
 
     /// Counts a piece until its bytes are dropped; None if it does not fit.
-    fn count(&self, bytes: Bytes, shape: Shape) -> Option<Bytes> {
-        if bytes.len() < COUNTED {
+    fn count(&self, bytes: Bytes, rpc: &Rpc) -> Option<Bytes> {
+        if bytes.len() < COUNTED_ANSWER {
             return Some(bytes);
         }
-        let beyond = if bytes.len() >= REFUSED { Beyond::Refused } else { Beyond::Taken };
-        let room = self.0.share.take(bytes.len(), beyond)?;
-        let period = (shape == Shape::Unary).then(|| self.0.turn.load(Ordering::Acquire));
+        let from = match rpc.full {
+            WhileFull::Refused => Source::Shared,
+            WhileFull::Answered => Source::Reserve,
+        };
+        let room = self.0.share.take(bytes.len(), from)?;
+        let period = (rpc.shape == Shape::Unary).then(|| self.0.turn.load(Ordering::Acquire));
         if let Some(period) = period {
             self.0.waiting[period].fetch_add(1, Ordering::AcqRel);
         }
@@ -139,17 +115,9 @@ impl Drop for Piece {
 
 /// What callers are told whose answers do not fit.
 fn refusal() -> HeaderMap {
-    let mut details =
-        ErrorDetails::with_error_info(Reason::AnswersUnread.as_str(), crate::guard::ERROR_DOMAIN, []);
-    details.set_retry_info(Some(COME_BACK));
     let message = "too many bytes of answers wait to be read; read them, then call again";
-    details.add_quota_failure_violation("answers", message);
-    let status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    let mut trailers = HeaderMap::new();
-    // Only what cannot be a header is left out; all of this can.
-    drop(status.add_header(&mut trailers));
-    trailers.insert(PUSHBACK, http::HeaderValue::from(COME_BACK.as_secs() * 1000));
-    trailers
+    let refusal = Error::new(Kind::ResourceExhausted, Reason::AnswersUnread, message);
+    trailers(&status(&refusal.retry_after(COME_BACK)))
 }
 
 /// Makes [`CountAnswers`]s for one connection.
@@ -191,8 +159,8 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let shape = request.extensions().get::<RpcId>().map_or(Shape::Unary, |id| id.rpc().shape);
-        AnswersFuture { inner: self.inner.call(request), shape, answers: self.answers.clone() }
+        let rpc = request.extensions().get::<RpcId>().map_or(&OTHER, |id| id.rpc());
+        AnswersFuture { inner: self.inner.call(request), rpc, answers: self.answers.clone() }
     }
 }
 
@@ -200,7 +168,7 @@ where
 #[derive(Debug)]
 pub struct AnswersFuture<F> {
     inner: F,
-    shape: Shape,
+    rpc: &'static Rpc,
     answers: Answers,
 }
 
@@ -212,10 +180,10 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(response) = ready!(Pin::new(&mut self.inner).poll(cx));
-        let (shape, answers) = (self.shape, self.answers.clone());
+        let (rpc, answers) = (self.rpc, self.answers.clone());
         Poll::Ready(Ok(response.map(|inner| {
             let held = Bytes::new();
-            Counted { inner: Some(inner), held, shape, answers }
+            Counted { inner: Some(inner), held, rpc, answers }
         })))
     }
 }
@@ -228,7 +196,7 @@ pub struct Counted<B> {
     // The last piece of a stream, where it was not small: what made it does not use its buffer again, and
     // has let it go once this does.
     held: Bytes,
-    shape: Shape,
+    rpc: &'static Rpc,
     answers: Answers,
 }
 
@@ -252,9 +220,9 @@ where
             Ok(data) => data,
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
-        let holds = self.shape == Shape::Stream && data.len() >= HELD;
+        let holds = self.rpc.shape == Shape::Stream && data.len() >= HELD;
         self.held = if holds { data.clone() } else { Bytes::new() };
-        let frame = self.answers.count(data, self.shape).map(Frame::data);
+        let frame = self.answers.count(data, self.rpc).map(Frame::data);
         Poll::Ready(Some(Ok(frame.unwrap_or_else(|| {
             (self.inner, self.held) = (None, Bytes::new());
             Frame::trailers(refusal())
@@ -275,30 +243,63 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
+    use crate::guard::{bounds::ANSWERS, shares::Shares};
+
+    const GET: &str = "/seaworthy.v1.FleetService/GetInstance";
+    const WATCH: &str = "/seaworthy.v1.FleetService/WatchFleet";
+    const HEARTBEAT: &str = "/seaworthy.v1.FleetService/Heartbeat";
+
+    fn row(path: &str) -> &'static Rpc {
+        RpcId::of(path).rpc()
+    }
 
     fn piece(bytes: usize) -> Bytes {
         vec![0; bytes].into()
     }
 
     /// One more connection of this peer.
-    fn from(all: &AllAnswers, peer: u8) -> Answers {
-        all.connection([10, 0, 0, peer].into())
+    fn from(all: &Shares, peer: u8) -> Answers {
+        Answers::new(all.connection([10, 0, 0, peer].into()))
     }
 
     #[test]
-    fn large_pieces_are_refused_where_they_do_not_fit_and_small_ones_never() {
-        let all = AllAnswers::default();
+    fn pieces_are_refused_where_they_do_not_fit_but_for_small_ones() {
+        let all = Shares::new(ANSWERS);
         let answers = from(&all, 1);
-        let held = answers.count(piece(PER_CONNECTION), Shape::Unary).unwrap();
-        assert!(answers.count(piece(REFUSED), Shape::Unary).is_none());
-        assert!(answers.count(piece(REFUSED - 1), Shape::Unary).is_some());
-        assert!(from(&all, 1).count(piece(REFUSED), Shape::Unary).is_some(), "another has its own");
+        let held = answers.count(piece(ANSWERS.connection), row(GET)).unwrap();
+        assert!(answers.count(piece(COUNTED_ANSWER), row(GET)).is_none());
+        assert!(answers.count(piece(COUNTED_ANSWER - 1), row(GET)).is_some());
+        assert!(from(&all, 1).count(piece(COUNTED_ANSWER), row(GET)).is_some(), "another has its own");
         // Whoever keeps a part of it keeps all of it.
         let part = held.slice(..1);
         drop(held);
-        assert!(answers.count(piece(REFUSED), Shape::Stream).is_none());
+        assert!(answers.count(piece(COUNTED_ANSWER), row(WATCH)).is_none());
         drop(part);
-        assert!(answers.count(piece(REFUSED), Shape::Stream).is_some());
+        assert!(answers.count(piece(COUNTED_ANSWER), row(WATCH)).is_some());
+    }
+
+    #[test]
+    fn signs_of_life_are_answered_from_a_reserve_that_is_bounded() {
+        let answers = from(&Shares::new(ANSWERS), 1);
+        let _full = answers.count(piece(ANSWERS.connection), row(GET)).unwrap();
+        let beats: Vec<_> =
+            (0..1000).map_while(|_| answers.count(piece(64 * 1024), row(HEARTBEAT))).collect();
+        assert_eq!(beats.len(), ANSWERS.reserve / (64 * 1024));
+        drop(beats);
+        assert!(answers.count(piece(64 * 1024), row(HEARTBEAT)).is_some());
+    }
+
+    #[test]
+    fn one_peer_takes_no_more_than_its_share_whatever_the_size_of_its_pieces() {
+        for size in [COUNTED_ANSWER, 60 * 1024, 1024 * 1024] {
+            let all = Shares::new(ANSWERS);
+            let connections: Vec<_> = (0..40).map(|_| from(&all, 1)).collect();
+            let fill = |one: &Answers| (0..5000).map_while(|_| one.count(piece(size), row(GET))).collect();
+            let held: Vec<Vec<Bytes>> = connections.iter().map(fill).collect();
+            let bytes: usize = held.iter().flatten().map(Bytes::len).sum();
+            assert!((ANSWERS.peer - size..=ANSWERS.peer).contains(&bytes), "{bytes} in pieces of {size}");
+            assert!(from(&all, 2).count(piece(size), row(GET)).is_some(), "another peer has its own");
+        }
     }
 
     /// Makes its pieces in one buffer, as an encoder does.
@@ -322,10 +323,10 @@ mod tests {
     #[test]
     fn what_a_large_piece_of_a_stream_was_made_in_is_let_go_with_the_next() {
         // An unary answer has one piece: nothing is gained by holding it.
-        for (shape, let_go) in [(Shape::Stream, true), (Shape::Unary, false)] {
-            let inner = Some(Buffered(bytes::BytesMut::new(), vec![8, COUNTED * 4]));
-            let answers = AllAnswers::default().connection([10, 0, 0, 1].into());
-            let mut body = Counted { inner, held: Bytes::new(), shape, answers };
+        for (path, let_go) in [(WATCH, true), (GET, false)] {
+            let inner = Some(Buffered(bytes::BytesMut::new(), vec![8, COUNTED_ANSWER * 4]));
+            let answers = from(&Shares::new(ANSWERS), 1);
+            let mut body = Counted { inner, held: Bytes::new(), rpc: row(path), answers };
             let mut next = || {
                 let mut cx = Context::from_waker(std::task::Waker::noop());
                 match Pin::new(&mut body).poll_frame(&mut cx) {
@@ -338,39 +339,40 @@ mod tests {
             assert_eq!(small.len(), 8);
             drop(body);
             let made_in = small.try_into_mut().unwrap().capacity();
-            assert_eq!(made_in < HELD, let_go, "{shape:?}: made in {made_in} bytes");
+            assert_eq!(made_in < HELD, let_go, "{path}: made in {made_in} bytes");
         }
     }
 
     #[test]
     fn one_peer_has_a_quarter_of_the_room_and_all_have_one_bound_together() {
-        let all = AllAnswers::default();
+        let all = Shares::new(ANSWERS);
         let fill = |peer| {
-            let full = (0..PER_PEER / PER_CONNECTION)
-                .map(|_| from(&all, peer).count(piece(PER_CONNECTION), Shape::Unary).unwrap());
+            let full = (0..ANSWERS.peer / ANSWERS.connection)
+                .map(|_| from(&all, peer).count(piece(ANSWERS.connection), row(GET)).unwrap());
             full.collect::<Vec<_>>()
         };
         let first = fill(1);
-        assert!(from(&all, 1).count(piece(REFUSED), Shape::Unary).is_none());
+        assert!(from(&all, 1).count(piece(COUNTED_ANSWER), row(GET)).is_none());
         let others = [fill(2), fill(3), fill(4)];
         let late = from(&all, 5);
-        assert!(late.count(piece(REFUSED), Shape::Unary).is_none());
+        assert!(late.count(piece(COUNTED_ANSWER), row(GET)).is_none());
+        assert!(late.count(piece(COUNTED_ANSWER), row(HEARTBEAT)).is_some(), "whatever the others do");
         drop((first, others));
-        assert!(late.count(piece(REFUSED), Shape::Unary).is_some());
+        assert!(late.count(piece(COUNTED_ANSWER), row(GET)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_unread_after_one_whole_period() {
         let patience = Duration::from_secs(30);
-        let answers = from(&AllAnswers::default(), 1);
+        let answers = from(&Shares::new(ANSWERS), 1);
         let mut unread = task::spawn(answers.unread(patience));
         assert_pending!(unread.poll());
-        let stream = answers.count(piece(COUNTED), Shape::Stream).unwrap();
-        let read = answers.count(piece(COUNTED), Shape::Unary).unwrap();
+        let stream = answers.count(piece(COUNTED_ANSWER), row(WATCH)).unwrap();
+        let read = answers.count(piece(COUNTED_ANSWER), row(GET)).unwrap();
         tokio::time::advance(patience).await;
         assert_pending!(unread.poll());
         drop(read);
-        let held = answers.count(piece(COUNTED), Shape::Unary).unwrap();
+        let held = answers.count(piece(COUNTED_ANSWER), row(GET)).unwrap();
         tokio::time::advance(patience).await;
         assert_pending!(unread.poll());
         tokio::time::advance(patience).await;

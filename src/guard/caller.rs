@@ -4,7 +4,7 @@
 //! tokens become further kinds of [`Principal`].
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     task::{Context, Poll},
 };
 
@@ -16,18 +16,6 @@ use crate::id::{SessionToken, TokenHash};
 
 /// Metadata that carries a session token for RPCs whose message carries none.
 pub const SESSION_TOKEN_HEADER: &str = "seaworthy-session-token";
-
-/// The part of an IPv6 address that names the network, which is what a provider gives away: a /64.
-const NETWORK: u128 = !0 << 64;
-
-/// The address that stands for all that are its peer's: an IPv4 address, or a /64 of IPv6, of which one machine is
-/// free to use every address.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
 
 /// The connection that a request came on, attached by the accept loop.
 #[derive(Clone, Debug)]

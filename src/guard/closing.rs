@@ -15,24 +15,22 @@ use std::{
 
 use bytes::Bytes;
 use futures_core::Stream as _;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 
 use super::{
     caller::Connection,
     drain,
     rpc::{AtTheEnd, RpcId},
+    status::trailers,
 };
 
 /// Messages of a stream that is never pending, until somebody looks whether it has to end.
 const LOOK_EVERY: u32 = 16;
-
-/// What a body fails with, as whoever reads a request takes it.
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Says when the connection has to end.
 type Closing = WatchStream<bool>;
@@ -51,7 +49,7 @@ fn is_due(closing: &mut Closing, cx: &mut Context<'_>) -> bool {
 
 /// The last words to a stream that has none of its own.
 fn last_words() -> Status {
-    drain::status("the control plane ends this connection; call again")
+    drain::goodbye("the control plane ends this connection; call again")
 }
 
 /// Makes [`EndStreams`]s for one connection.
@@ -227,10 +225,7 @@ where
             }
         }
         (self.held, self.over) = (None, true);
-        let mut trailers = HeaderMap::new();
-        // Only what cannot be a header is left out; all of this can.
-        drop(last_words().add_header(&mut trailers));
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(&last_words())))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -12,10 +12,14 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use tokio::time::{Sleep, sleep};
-use tonic::{Code, Status, body::Body};
+use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::rpc::{RpcId, Shape};
+use super::{
+    rpc::{RpcId, Shape},
+    status::status,
+};
+use crate::error::{Error, Kind, Reason};
 
 /// The standard header that carries the caller's patience.
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -112,7 +116,8 @@ where
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
         timer.as_mut().poll(cx).map(|()| {
             let message = format!("no answer within {}ms", patience.as_millis());
-            Ok(Status::new(Code::DeadlineExceeded, message).into_http())
+            let late = Error::new(Kind::DeadlineExceeded, Reason::RequestTimeout, message);
+            Ok(status(&late).into_http())
         })
     }
 }

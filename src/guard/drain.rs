@@ -2,7 +2,6 @@
 //! answered even then.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -17,12 +16,17 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic::Status;
 use tower::{Layer, Service};
 
-use super::rpc::{Rpc, RpcId, WhileDraining, WhileLoading};
-use crate::{error::Reason, fleet::loading::Progress};
+use super::{
+    rpc::{Rpc, RpcId, WhileDraining, WhileLoading},
+    status::status,
+};
+use crate::{
+    error::{Error, Kind, Reason},
+    fleet::loading::Progress,
+};
 
 /// When a refused caller should try again: by then another server answers, or this one is back.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -62,11 +66,11 @@ impl Gate {
             OPEN => None,
             LOADING => {
                 let answered = rpc.is_some_and(|rpc| rpc.loading == WhileLoading::Answered);
-                (!answered).then(|| loading(&self.progress))
+                (!answered).then(|| status(&self.progress.refusal()))
             }
             _ => {
                 let answered = rpc.is_some_and(|rpc| rpc.draining == WhileDraining::Answered);
-                (!answered).then(|| status(REFUSAL))
+                (!answered).then(|| goodbye(REFUSAL))
             }
         }
     }
@@ -141,34 +145,16 @@ where
                 Poll::Ready(Ok(response.map(OrRefused::Passed)))
             }
             DrainFuture::Refused(refusal) => {
-                let refusal = refusal.take().map_or_else(|| status(REFUSAL), |refusal| *refusal);
+                let refusal = refusal.take().map_or_else(|| goodbye(REFUSAL), |refusal| *refusal);
                 Poll::Ready(Ok(refusal.into_http()))
             }
         }
     }
 }
 
-/// What callers are told who are too early.
-pub fn loading(progress: &Progress) -> Status {
-    let refusal = progress.refusal();
-    let metadata = refusal.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
-    let details = ErrorDetails::with_error_info(
-        refusal.reason().as_str(),
-        crate::guard::ERROR_DOMAIN,
-        metadata.collect::<HashMap<_, _>>(),
-    )
-    .set_retry_info(refusal.retry_pause())
-    .clone();
-    Status::with_error_details(Code::Unavailable, refusal.message(), details)
-}
-
 /// What callers are told who have to go: where to is up to them.
-pub(super) fn status(message: &str) -> Status {
-    let details =
-        ErrorDetails::with_error_info(Reason::ServerDraining.as_str(), crate::guard::ERROR_DOMAIN, [])
-            .set_retry_info(Some(COME_BACK))
-            .clone();
-    Status::with_error_details(Code::Unavailable, message, details)
+pub(super) fn goodbye(message: &str) -> Status {
+    status(&Error::new(Kind::Unavailable, Reason::ServerDraining, message).retry_after(COME_BACK))
 }
 
 /// A body that was let through, or the empty one of a refusal.

@@ -11,7 +11,6 @@
 //! the first of a stream, have the deadline as well.
 
 mod messages;
-mod room;
 
 use std::{
     convert::Infallible,
@@ -22,54 +21,43 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
-use tonic::{Code, Status, metadata::MetadataValue};
-use tonic_types::{ErrorDetails, StatusExt as _};
-use tower::{Layer, Service};
+use tonic::Status;
+use tower::{BoxError, Layer, Service};
 
-pub use self::room::{AllQuestions, Questions};
-use self::{messages::Messages, room::Room};
-use super::rpc::{RpcId, Shape};
-use crate::error::Reason;
+use self::messages::Messages;
+use super::{
+    bounds::{COUNTED_QUESTION, MODEST_QUESTION},
+    rpc::{RpcId, Shape},
+    shares::{Room, Share, Source},
+    status::status,
+};
+use crate::error::{Error, Kind, Reason};
 
-/// Shorter messages are neither counted nor refused, so that no load takes signs of life along: those of all streams
-/// of a connection are as much as its window lets it send anyway.
-const COUNTED: usize = 16 * 1024;
 /// When it is worth to call again.
 const COME_BACK: Duration = Duration::from_secs(5);
-/// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
-
-/// What a body fails with, as whoever reads a request takes it.
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What callers are told whose message does not fit, or does not end.
-fn refusal(message: &str) -> Status {
-    let mut details =
-        ErrorDetails::with_error_info(Reason::MessagesUnfinished.as_str(), crate::guard::ERROR_DOMAIN, []);
-    details.set_retry_info(Some(COME_BACK));
-    details.add_quota_failure_violation("messages", message);
-    let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    let pause = HeaderValue::from(COME_BACK.as_secs() * 1000);
-    if let Ok(pause) = MetadataValue::try_from(pause.as_bytes()) {
-        status.metadata_mut().insert(PUSHBACK, pause);
-    }
-    status
+fn refusal(message: impl Into<String>) -> Status {
+    let refusal = Error::new(Kind::ResourceExhausted, Reason::MessagesUnfinished, message);
+    status(&refusal.retry_after(COME_BACK))
 }
 
 /// Makes [`CountQuestions`]s for one connection.
 #[derive(Clone, Debug)]
 pub struct QuestionsLayer {
-    questions: Questions,
+    share: Share,
+    largest: usize,
     patience: Duration,
 }
 
 impl QuestionsLayer {
-    /// Counts the messages of this connection, and lets each of a stream take this long at the most.
-    pub fn new(questions: Questions, patience: Duration) -> Self {
-        Self { questions, patience }
+    /// Counts the messages of this connection, and lets each of a stream take this long at the most. Longer ones than
+    /// `largest` are not counted: whoever reads them refuses them as soon as their length is known.
+    pub fn new(share: Share, largest: usize, patience: Duration) -> Self {
+        Self { share, largest, patience }
     }
 }
 
@@ -102,10 +90,11 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let stream = request.extensions().get::<RpcId>().is_some_and(|id| id.rpc().shape == Shape::Stream);
-        let QuestionsLayer { questions, patience } = self.layer.clone();
+        let QuestionsLayer { share, largest, patience } = self.layer.clone();
         self.inner.call(request.map(|inner| Coming {
             inner,
-            questions,
+            share,
+            largest,
             messages: Messages::default(),
             room: None,
             patience: stream.then_some(patience),
@@ -118,7 +107,8 @@ where
 #[derive(Debug)]
 pub struct Coming<A> {
     inner: A,
-    questions: Questions,
+    share: Share,
+    largest: usize,
     messages: Messages,
     // Of the message that has begun.
     room: Option<Room>,
@@ -134,11 +124,14 @@ impl<A> Coming<A> {
         if self.messages.pass(data) {
             (self.room, self.timer) = (None, None);
         }
-        let Some((come, length)) = self.messages.in_part().filter(|(_, length)| *length >= COUNTED) else {
-            return true;
-        };
-        let room = self.room.get_or_insert_with(|| self.questions.room());
-        come == 0 || room.hold(length, length)
+        let Some((come, length)) = self.messages.in_part() else { return true };
+        let counts = come > 0 && (COUNTED_QUESTION..=self.largest).contains(&length);
+        if counts && self.room.is_none() {
+            let from = if length <= MODEST_QUESTION { Source::Reserve } else { Source::Shared };
+            self.room = self.share.take(length, from);
+            return self.room.is_some();
+        }
+        true
     }
 
     /// Waits for the end of a message, if one has begun.
@@ -149,7 +142,7 @@ impl<A> Coming<A> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
         timer.as_mut().poll(cx).map(|()| {
             let patience = patience.as_millis();
-            refusal(&format!("a message has begun and not ended within {patience}ms; send it whole"))
+            refusal(format!("a message has begun and not ended within {patience}ms; send it whole"))
         })
     }
 }
@@ -185,5 +178,62 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::{bounds::QUESTIONS, shares::Shares};
+
+    const LARGEST: usize = QUESTIONS.connection / 4;
+
+    fn coming(share: &Share) -> Coming<()> {
+        Coming {
+            inner: (),
+            share: share.clone(),
+            largest: LARGEST,
+            messages: Messages::default(),
+            room: None,
+            patience: None,
+            timer: None,
+        }
+    }
+
+    /// A message of this length begins, with as many of its bytes. None if it does not fit.
+    fn begun(share: &Share, length: usize, bytes: usize) -> Option<Coming<()>> {
+        let length = u32::try_from(length).unwrap().to_be_bytes();
+        let mut coming = coming(share);
+        coming.count(&[&[0], length.as_slice(), &vec![0; bytes]].concat()).then_some(coming)
+    }
+
+    #[test]
+    fn a_message_is_counted_whole_from_its_first_byte_to_its_end() {
+        let share = Shares::new(QUESTIONS).connection([10, 0, 0, 1].into());
+        let mut full: Vec<_> = (0..4).map(|_| begun(&share, LARGEST, 1).expect("room")).collect();
+        assert!(begun(&share, LARGEST, 1).is_none());
+        assert!(begun(&share, LARGEST, 0).is_some(), "nothing of it has come");
+        assert!(begun(&share, COUNTED_QUESTION - 1, 1).is_some(), "short ones are not counted");
+        assert!(full[0].count(&vec![0; LARGEST - 2]), "it goes on");
+        assert!(begun(&share, LARGEST, 1).is_none());
+        assert!(full[0].count(&[0]), "it ends");
+        assert!(begun(&share, LARGEST, 1).is_some());
+    }
+
+    #[test]
+    fn a_message_that_is_longer_than_any_is_left_to_whoever_reads_it() {
+        let share = Shares::new(QUESTIONS).connection([10, 0, 0, 1].into());
+        let _full: Vec<_> = (0..4).map(|_| begun(&share, LARGEST, 1).expect("room")).collect();
+        for length in [LARGEST + 1, QUESTIONS.peer + 1, usize::try_from(u32::MAX).unwrap()] {
+            assert!(begun(&share, length, 100).is_some(), "{length}");
+        }
+    }
+
+    #[test]
+    fn messages_of_a_modest_length_have_a_reserve() {
+        let share = Shares::new(QUESTIONS).connection([10, 0, 0, 1].into());
+        let _full: Vec<_> = (0..4).map(|_| begun(&share, LARGEST, 1).expect("room")).collect();
+        let beats: Vec<_> = (0..100).map_while(|_| begun(&share, MODEST_QUESTION, 1)).collect();
+        assert_eq!(beats.len(), QUESTIONS.reserve / MODEST_QUESTION);
     }
 }

@@ -31,6 +31,16 @@ pub enum WhileLoading {
     Answered,
 }
 
+/// Whether an RPC is answered where as many bytes of answers wait to be taken as may.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WhileFull {
+    /// What fits nowhere is refused with RESOURCE_EXHAUSTED.
+    Refused,
+    /// From the reserve of its connection: a sign of life or a question for health, without which a load would look like
+    /// a mass death.
+    Answered,
+}
+
 /// What becomes of an RPC that is under way when its connection has to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AtTheEnd {
@@ -53,6 +63,8 @@ pub struct Rpc {
     pub draining: WhileDraining,
     /// Whether it is answered while a start loads the fleet.
     pub loading: WhileLoading,
+    /// Whether it is answered where as many bytes of answers wait to be taken as may.
+    pub full: WhileFull,
     /// What becomes of it when its connection has to end.
     pub at_the_end: AtTheEnd,
 }
@@ -62,13 +74,18 @@ const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining) -> Rpc {
         Unary => AtTheEnd::Finishes,
         Stream => AtTheEnd::IsEnded,
     };
-    Rpc { path, shape, draining, loading: WhileLoading::Refused, at_the_end }
+    Rpc { path, shape, draining, loading: WhileLoading::Refused, full: WhileFull::Refused, at_the_end }
 }
 
 impl Rpc {
     /// The same, answered while a start loads the fleet.
     const fn early(self) -> Self {
         Self { loading: WhileLoading::Answered, ..self }
+    }
+
+    /// The same, answered from a reserve where there is no other room for it.
+    const fn vital(self) -> Self {
+        Self { full: WhileFull::Answered, ..self }
     }
 
     /// The same, of which the handler says goodbye.
@@ -82,15 +99,15 @@ use WhileDraining::{Answered, Refused};
 
 /// Every RPC that is served.
 pub const RPCS: &[Rpc] = &[
-    rpc("/grpc.health.v1.Health/Check", Unary, Answered).early(),
-    rpc("/grpc.health.v1.Health/List", Unary, Answered).early(),
-    rpc("/grpc.health.v1.Health/Watch", Stream, Answered).early(),
+    rpc("/grpc.health.v1.Health/Check", Unary, Answered).early().vital(),
+    rpc("/grpc.health.v1.Health/List", Unary, Answered).early().vital(),
+    rpc("/grpc.health.v1.Health/Watch", Stream, Answered).early().vital(),
     rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused).early(),
     rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused).early(),
     rpc("/seaworthy.v1.FleetService/Register", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered),
-    rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered),
-    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered).says_goodbye(),
+    rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered).vital(),
+    rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered).vital(),
+    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered).vital().says_goodbye(),
     rpc("/seaworthy.v1.FleetService/GetInstance", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/ListInstances", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/RemoveInstance", Unary, Refused),
@@ -99,7 +116,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.FleetService/GetService", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/ListServices", Unary, Refused),
     rpc("/seaworthy.v1.FleetService/DeleteService", Unary, Refused),
-    rpc("/seaworthy.v1.HealthService/ReportHealth", Unary, Answered),
+    rpc("/seaworthy.v1.HealthService/ReportHealth", Unary, Answered).vital(),
     rpc("/seaworthy.v1.HealthService/GetHealth", Unary, Refused),
     rpc("/seaworthy.v1.HealthService/WatchHealth", Stream, Refused),
     rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused),

@@ -53,20 +53,6 @@ const fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(address, prefix))
 }
 
-/// Who registers, as far as an address tells: of IPv6 the network, in which anybody has as many as they like.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Peer(IpAddr);
-
-impl Peer {
-    /// Whoever registers from this address.
-    pub fn of(ip: IpAddr) -> Self {
-        Self(match ip.to_canonical() {
-            IpAddr::V4(v4) => IpAddr::V4(v4),
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        })
-    }
-}
-
 /// What is permitted.
 #[derive(Clone, Debug)]
 pub struct Rules {

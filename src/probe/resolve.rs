@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::permit::Peer;
+use crate::peer::Peer;
 use crate::task;
 
 /// Names that are looked up at once.

@@ -42,7 +42,10 @@ use crate::{
     },
     config,
     error::{Error, Result},
-    guard::{Guard, caller::Connection, closing::Ending, drain::Gate, questions::Coming},
+    guard::{
+        Guard, answers::Answers, bounds::SEND_BUFFER, caller::Connection, closing::Ending, drain::Gate,
+        questions::Coming,
+    },
     id::Entropy,
     system::{Ended, Vitals},
     time::Clock,
@@ -52,8 +55,6 @@ use crate::{
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Window of a connection.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes that may wait to be sent on one stream.
-const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes of a question to the reflection service: names of files, symbols and extensions.
 const REFLECTION_REQUEST: usize = 16 * 1024;
 /// Streams that a client may reset before we have looked at them (rapid reset, CVE-2023-44487).
@@ -287,7 +288,7 @@ async fn connection(
         _ = close.wait_for(|close| *close) => return,
     };
     let (closing, is_closing) = watch::channel(false);
-    let answers = guard.answers.connection(peer.ip());
+    let answers = Answers::new(guard.answers.connection(peer.ip()));
     let questions = guard.questions.connection(peer.ip());
     let layers = guard.layers(Connection { peer, closing: is_closing }, answers.clone(), questions);
     let service = Guarded(layers.service(router));

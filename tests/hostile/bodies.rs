@@ -82,7 +82,7 @@ async fn what_is_announced_and_does_not_come_takes_no_room() {
 }
 
 /// The largest batch of heartbeats that is allowed, on a connection of its own.
-async fn many_signs_of_life_are_heard(victim: &Victim, times: usize) {
+pub async fn many_signs_of_life_are_heard(victim: &Victim, times: usize) {
     let channel = Endpoint::from_shared(format!("http://{}", victim.grpc)).unwrap().connect().await.unwrap();
     let mut fleet = FleetServiceClient::new(channel);
     let beat = |n| {

@@ -2,7 +2,7 @@
 //! bounded amount of memory, and does not take the answers of a good client away.
 //!
 //! The server is a process of its own, so that its memory can be told from the test's. What is bounded is
-//! counted: frames, bytes, answers; nothing here is timed. What `tests/server` shows already (`limits`, `slow`,
+//! counted: frames, bytes, answers; no assertion is timed. What `tests/server` shows already (`limits`, `slow`,
 //! `unread`, `bad_bytes`, `wrong_port`) is not shown again.
 
 #![allow(

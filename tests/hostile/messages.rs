@@ -80,6 +80,31 @@ async fn what_unfolds_to_far_more_than_its_bytes_is_refused() {
     victim.unharmed(64 * MIB).await;
 }
 
+/// A field within which these bytes are.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+    [field.as_slice(), bytes].concat()
+}
+
+/// One byte on the wire is a number that is wrong, and two texts that say so.
+#[tokio::test]
+async fn numbers_that_are_all_wrong_are_not_told_one_by_one() {
+    let victim = Victim::start().await;
+    for (bytes, code) in [
+        // Too short to be weighed.
+        (60 * 1024, Code::InvalidArgument),
+        (4 * MIB - 1024, Code::ResourceExhausted),
+    ] {
+        for capabilities in [field(5, &vec![0; bytes]), [0x28, 0].repeat(bytes / 2)] {
+            let registration = field(1, &field(7, &capabilities));
+            let refused = ask(&victim, REGISTER, true, zipped(&registration)).await;
+            assert_eq!(refused.code(), code, "{refused:?}");
+        }
+    }
+    victim.unharmed(48 * MIB).await;
+}
+
 /// A message within messages that end before it does: `fields` are those that it is in, and the last its own. Of it
 /// only the length is in them, but for its last byte; what comes after that is `part`, again and again.
 fn overrun(fields: &[u8], part: [u8; 2]) -> Vec<u8> {

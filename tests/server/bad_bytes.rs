@@ -83,7 +83,8 @@ impl Raw {
 /// What is sent, whether the stream ends with it, and what is answered.
 fn wrong(server: &TestServer) -> Vec<(&'static str, Bytes, bool, Code, &'static str)> {
     let too_long = u32::try_from(server.config.grpc.max_message_bytes).unwrap() + 1;
-    let announced = |length: u32| Bytes::from([&[0], length.to_be_bytes().as_slice()].concat());
+    // With the first byte of what is announced.
+    let announced = |length: u32| Bytes::from([&[0], length.to_be_bytes().as_slice(), &[0]].concat());
     let half = open().slice(..9);
     vec![
         ("no message", framed(&[0xff; 3]), false, Code::InvalidArgument, "INVALID_FIELD"),

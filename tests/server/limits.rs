@@ -143,6 +143,7 @@ async fn a_stream_whose_question_never_comes_is_not_waited_for() {
         let answer = tokio::time::timeout(PATIENCE, answer).await.expect("in time").unwrap();
         let status = tonic::Status::from_header_map(answer.headers()).expect("refused");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{path}: {status:?}");
+        assert_eq!(crate::harness::reason(&status), "REQUEST_TIMEOUT");
     }
     connection.abort();
     server.stop().await;

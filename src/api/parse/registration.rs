@@ -27,6 +27,8 @@ const MAX_VERSION: usize = 128;
 const MAX_WORD: usize = 63;
 /// Longest address.
 const MAX_ADDRESS: usize = 256;
+/// Most capabilities that one component says: there are four, and more may come.
+const MAX_CAPABILITIES: usize = 16;
 /// Longest request id.
 const MAX_REQUEST_ID: usize = 128;
 /// Bounds of a report interval.
@@ -229,6 +231,33 @@ fn components(
     found.into()
 }
 
+/// What a component can do: be asked for its health, where it says nothing.
+fn capable(fields: &mut Fields, path: &str, wire: &[i32]) -> Vec<Capability> {
+    let mut found: Vec<Capability> = Vec::new();
+    if wire.len() > MAX_CAPABILITIES {
+        fields.wrong(path, format!("has {} entries; {MAX_CAPABILITIES} are the most", wire.len()));
+    }
+    for (at, wire) in wire.iter().take(MAX_CAPABILITIES).enumerate() {
+        let capability = match pb::Capability::try_from(*wire) {
+            Ok(pb::Capability::Health) => Capability::Health,
+            Ok(pb::Capability::Backup) => Capability::Backup,
+            Ok(pb::Capability::Restore) => Capability::Restore,
+            Ok(pb::Capability::Shutdown) => Capability::Shutdown,
+            Ok(pb::Capability::Unspecified) | Err(_) => {
+                fields.wrong(format!("{path}[{at}]"), format!("{wire} is not a capability"));
+                continue;
+            }
+        };
+        if !found.contains(&capability) {
+            found.push(capability);
+        }
+    }
+    if found.is_empty() {
+        found.push(Capability::Health);
+    }
+    found
+}
+
 fn component(
     fields: &mut Fields,
     path: &str,
@@ -267,25 +296,7 @@ fn component(
             ),
         }
     }
-    let mut found: Vec<Capability> = Vec::new();
-    for (at, wire) in capabilities.into_iter().enumerate() {
-        let capability = match pb::Capability::try_from(wire) {
-            Ok(pb::Capability::Health) => Capability::Health,
-            Ok(pb::Capability::Backup) => Capability::Backup,
-            Ok(pb::Capability::Restore) => Capability::Restore,
-            Ok(pb::Capability::Shutdown) => Capability::Shutdown,
-            Ok(pb::Capability::Unspecified) | Err(_) => {
-                fields.wrong(format!("{path}.capabilities[{at}]"), format!("{wire} is not a capability"));
-                continue;
-            }
-        };
-        if !found.contains(&capability) {
-            found.push(capability);
-        }
-    }
-    if found.is_empty() {
-        found.push(Capability::Health);
-    }
+    let found = capable(fields, &within(path, "capabilities"), &capabilities);
     let asks = check.is_some();
     let check = check.and_then(|check| {
         active_check(fields, &within(path, "check"), &given.origin.rules, given.origin.peer, check)

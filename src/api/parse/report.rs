@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Fields, duration, printable, within};
+use super::{Fields, duration, within};
 use crate::{
     api::proto::v1 as pb,
     error::Result,
@@ -13,6 +13,7 @@ use crate::{
         registration::{MAX_COMPONENTS, Registration},
     },
     health::component::Reported,
+    text::printable,
 };
 
 /// Longest message of a report, in bytes; what is longer is cut.

@@ -1,0 +1,52 @@
+//! How many bytes the server holds for others: every number of it, in one table.
+//!
+//! Without the bound of a peer, one with enough connections would take the room of all the others. Without the reserve,
+//! whoever fills what is shared would take the signs of life of everybody along.
+
+use crate::config::LARGEST_MESSAGE;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// How many bytes may be held. What is held alone may always be, whatever its size.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// For one connection.
+    pub connection: usize,
+    /// For all connections of one peer.
+    pub peer: usize,
+    /// In all.
+    pub all: usize,
+    /// What each connection has beside these, for what must not be refused where others have filled them.
+    pub reserve: usize,
+}
+
+/// Answers that wait to be taken: on one connection a dozen of the largest pages.
+pub const ANSWERS: Bounds = Bounds { connection: 16 * MIB, peer: 64 * MIB, all: 256 * MIB, reserve: MIB };
+
+/// Messages that have begun to come: on one connection four of the largest, at the default.
+pub const QUESTIONS: Bounds = Bounds { connection: 16 * MIB, peer: 64 * MIB, all: 256 * MIB, reserve: MIB };
+
+/// Smaller pieces of answers are neither counted nor refused, so that most answers are spared the work.
+pub const COUNTED_ANSWER: usize = 4 * KIB;
+
+/// What may wait on one stream for a transport that takes nothing, beside the last piece. It bounds what is not counted.
+pub const SEND_BUFFER: usize = 32 * KIB;
+
+/// Shorter messages are neither counted nor refused: those of all streams of a connection are as much as its window lets
+/// it send anyway.
+pub const COUNTED_QUESTION: usize = 16 * KIB;
+
+/// Longest message that may come into the reserve: twice what 1,000 heartbeats take.
+pub const MODEST_QUESTION: usize = 256 * KIB;
+
+/// Streams of a connection, at the default.
+const STREAMS: usize = 128;
+
+// What is allowed can come, and nobody has the room of all.
+const _: () = assert!(LARGEST_MESSAGE <= QUESTIONS.peer && QUESTIONS.peer <= QUESTIONS.all / 4);
+const _: () = assert!(ANSWERS.connection <= ANSWERS.peer && ANSWERS.peer <= ANSWERS.all / 4);
+// The reserve holds more than one of what it is for.
+const _: () = assert!(COUNTED_QUESTION <= MODEST_QUESTION && 2 * MODEST_QUESTION <= QUESTIONS.reserve);
+// What is not counted is little beside what is.
+const _: () = assert!(STREAMS * (SEND_BUFFER + COUNTED_ANSWER) < ANSWERS.connection / 3);
