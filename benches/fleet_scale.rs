@@ -11,7 +11,7 @@ mod support;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use seaworthy_client::proto::seaworthy::v1::{
     ComponentReport, HealthState, ReportHealthRequest, ReportHealthResponse,
@@ -101,8 +101,17 @@ async fn side(settings: &Settings, threads: usize, instances: usize, news: News)
     server.quiet().await?;
     // Put together beforehand, so that what is measured is the server.
     let [even, odd] = news.reports();
-    let all =
-        |reports: &[_]| members.iter().map(|member| request(member, reports)).collect::<Result<Vec<_>>>();
+    let all = |reports: &[ComponentReport]| -> Result<Vec<Bytes>> {
+        // One after the other in memory.
+        let (mut whole, mut lengths) = (BytesMut::new(), Vec::with_capacity(members.len()));
+        for member in &members {
+            let request = request(member, reports)?;
+            lengths.push(request.len());
+            whole.extend_from_slice(&request);
+        }
+        let mut whole = whole.freeze();
+        Ok(lengths.into_iter().map(|length| whole.split_to(length)).collect())
+    };
     let requests = Arc::new([all(&even)?, all(&odd)?]);
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
     for worker in 0..IN_FLIGHT {

@@ -398,6 +398,7 @@ impl Handle {
             let member = state
                 .authenticate(key.service.as_str(), key.id.as_str(), incarnation, token)
                 .map_err(refused)?;
+            member.bring_near();
             (Arc::clone(&member.registration), Arc::clone(&member.lease))
         };
         // Without the lock: how long this takes is up to whoever sent it. The incarnation is looked up

@@ -10,6 +10,7 @@ pub mod caller;
 pub mod closing;
 pub mod deadline;
 pub mod drain;
+pub mod goodbye;
 pub mod questions;
 pub mod record;
 pub mod rpc;

@@ -7,7 +7,7 @@
 
 mod shared;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::poll_fn, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
@@ -33,7 +33,7 @@ use crate::{
         reading::{Part, Reading},
         snapshot::{Instance, Revision, Service},
     },
-    guard::{caller::Caller, status::status},
+    guard::{caller::Caller, goodbye::Goodbye, status::status},
 };
 
 /// Changes that are read at once.
@@ -83,7 +83,7 @@ pub fn fleet(
         None => fleet.changed(),
     };
     let mut watch = FleetWatch {
-        closing: caller.map(|caller| caller.connection.closing),
+        closing: Goodbye::of(caller.map(|caller| caller.connection.closing)),
         ready: VecDeque::new(),
         idle: 0,
         stage: Stage::Following(0),
@@ -131,7 +131,7 @@ struct FleetWatch {
     only: Option<ServiceName>,
     stage: Stage,
     changed: Receiver<Revision>,
-    closing: Option<Receiver<bool>>,
+    closing: Goodbye,
     ready: VecDeque<Ready>,
     /// How often it has moved on since the last message.
     idle: u32,
@@ -157,7 +157,7 @@ impl FleetWatch {
                 return Ok(Encoded::of(&self.bookmark()));
             }
             tokio::select! {
-                () = goodbye(&mut self.closing) => return Err(leaving()),
+                () = poll_fn(|cx| self.closing.poll(cx)) => return Err(leaving()),
                 changed = timeout(MOVE_ON, self.changed.changed()) => match changed {
                     Ok(Ok(())) => {}
                     // The fleet is gone with the server.
@@ -302,7 +302,7 @@ pub fn target_health(
 ) -> impl Stream<Item = Result<Encoded, Status>> + Send + use<> {
     let watch = HealthWatch {
         changed: fleet.service_changed(target.service()),
-        closing: caller.map(|caller| caller.connection.closing),
+        closing: Goodbye::of(caller.map(|caller| caller.connection.closing)),
         told: None,
         view: watching.view(target),
         fleet,
@@ -320,7 +320,7 @@ struct HealthWatch {
     fleet: Handle,
     view: Arc<View>,
     changed: Receiver<Revision>,
-    closing: Option<Receiver<bool>>,
+    closing: Goodbye,
     /// The number of the news that was told last.
     told: Option<u64>,
     _watching: Watching,
@@ -339,7 +339,7 @@ impl HealthWatch {
                 return Ok(message);
             }
             tokio::select! {
-                () = goodbye(&mut self.closing) => return Err(leaving()),
+                () = poll_fn(|cx| self.closing.poll(cx)) => return Err(leaving()),
                 changed = self.changed.changed() => if changed.is_err() { return Err(leaving()) },
             }
         }

@@ -1,9 +1,10 @@
 //! Following a stream for as long as the user likes: a lost connection is taken up again, with pauses
 //! that grow, from where it stopped.
 //!
-//! A server that is away, or drains, is waited for; one that says that the question is wrong is not.
+//! A server that is away, drains or still loads is waited for; one that says that the question is wrong is not,
+//! nor one that is not there the first time it is asked.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, mem, time::Duration};
 
 use seaworthy_client::proto::seaworthy::v1::{
     WatchCursor, WatchFleetRequest, WatchFleetResponse, watch_fleet_response::Message,
@@ -34,7 +35,7 @@ pub(crate) async fn until_interrupted<T>(
 pub(crate) enum Link {
     /// It is open.
     Up,
-    /// It is lost, and taken up again after a pause.
+    /// It is lost or refused for now, and taken up again after a pause.
     Down {
         /// Why, in a few words.
         why: String,
@@ -57,7 +58,7 @@ where
     let tell = |_: &mut S, link: Link| match link {
         Link::Up => {}
         Link::Down { why, pause } => {
-            note(format_args!("lost the connection: {why}; trying again in {pause:?}"));
+            note(format_args!("not connected: {why}; trying again in {pause:?}"));
         }
     };
     follow_telling(remote, action, state, open, take, tell).await
@@ -67,7 +68,7 @@ where
 /// `open` is called anew each time, so that it can say where to go on. `tell` hears how the connection stands.
 ///
 /// # Errors
-/// The server refuses for good, or does not answer the very first time; or `take` fails.
+/// The server refuses for good, or is not there the very first time; or `take` fails.
 pub(crate) async fn follow_telling<M, S, O, F>(
     remote: &Remote,
     action: &str,
@@ -80,11 +81,15 @@ where
     O: Future<Output = Result<Response<Streaming<M>>, Status>>,
     F: FnMut(&mut S, M) -> Result<(), Failure>,
 {
-    let mut stream = Some(remote.call(action, open(state)).await?);
+    // Or why it is not open.
+    let mut stream = match remote.call(action, open(state)).await {
+        Err(Failure::Refused { status, .. }) => Err(reason(remote, action, *status)?),
+        other => Ok(other?),
+    };
     let mut pause = FIRST_PAUSE;
     loop {
         let lost = match &mut stream {
-            Some(open) => match open.message().await {
+            Ok(open) => match open.message().await {
                 Ok(Some(message)) => {
                     pause = FIRST_PAUSE;
                     take(state, message)?;
@@ -93,7 +98,7 @@ where
                 Ok(None) => "the server ended the stream".to_owned(),
                 Err(status) => reason(remote, action, status)?,
             },
-            None => "still away".to_owned(),
+            Err(why) => mem::take(why),
         };
         tell(state, Link::Down { why: lost, pause });
         tokio::time::sleep(pause).await;
@@ -101,13 +106,10 @@ where
         stream = match remote.call(action, open(state)).await {
             Ok(stream) => {
                 tell(state, Link::Up);
-                Some(stream)
+                Ok(stream)
             }
-            Err(Failure::Refused { status, .. }) => {
-                reason(remote, action, *status)?;
-                None
-            }
-            Err(Failure::Unreachable { .. }) => None,
+            Err(Failure::Refused { status, .. }) => Err(reason(remote, action, *status)?),
+            Err(Failure::Unreachable { .. }) => Err("still away".to_owned()),
             Err(failure) => return Err(failure),
         };
     }

@@ -2,6 +2,7 @@
 //! follows for the instance. Rules of one instance only; `state` keeps the fleet consistent.
 
 use std::{
+    hint::black_box,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -267,6 +268,15 @@ impl Member {
             }
         }
         changes
+    }
+
+    /// Reads what a report is going to write, under a lock that others hold as well: in a large fleet it
+    /// comes from far away in memory, and nobody should wait for that.
+    pub(super) fn bring_near(&self) {
+        for part in &self.parts {
+            black_box((part.reported, part.tracker.is_flapping(), part.verdict.state, part.message.len()));
+            black_box((part.silent, part.changed, part.last_response_time, part.reason.len()));
+        }
     }
 
     /// When a component will have been silent for too long, before credit for stalls: since when, and

@@ -14,38 +14,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_core::Stream as _;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 use tower::{BoxError, Layer, Service};
 
 use super::{
     caller::Connection,
     drain,
+    goodbye::Goodbye,
     rpc::{AtTheEnd, RpcId},
     status::trailers,
 };
 
 /// Messages of a stream that is never pending, until somebody looks whether it has to end.
 const LOOK_EVERY: u32 = 16;
-
-/// Says when the connection has to end.
-type Closing = WatchStream<bool>;
-
-/// Whether it has to end now; otherwise the task is woken when it has to.
-fn is_due(closing: &mut Closing, cx: &mut Context<'_>) -> bool {
-    loop {
-        match Pin::new(&mut *closing).poll_next(cx) {
-            Poll::Ready(Some(false)) => {}
-            // Without a sender the connection is gone already.
-            Poll::Ready(Some(true) | None) => return true,
-            Poll::Pending => return false,
-        }
-    }
-}
 
 /// The last words to a stream that has none of its own.
 fn last_words() -> Status {
@@ -99,7 +83,7 @@ where
                 let (answering, answered) = oneshot::channel();
                 (
                     Held {
-                        closing: WatchStream::new(self.connection.closing.clone()),
+                        closing: Goodbye::of(Some(self.connection.closing.clone())),
                         _answering: answering,
                     },
                     answered,
@@ -113,7 +97,7 @@ where
 /// What ends a stream.
 #[derive(Debug)]
 struct Held {
-    closing: Closing,
+    closing: Goodbye,
     // Nothing is ever sent: the request ends when this is dropped.
     _answering: oneshot::Sender<()>,
 }
@@ -137,7 +121,7 @@ where
             let held = self.held.take();
             return Poll::Ready(Ok(response.map(|inner| Ended { inner, held, over: false, in_a_row: 0 })));
         }
-        if !self.held.as_mut().is_some_and(|held| is_due(&mut held.closing, cx)) {
+        if !self.held.as_mut().is_some_and(|held| held.closing.poll(cx).is_ready()) {
             return Poll::Pending;
         }
         self.held = None;
@@ -195,7 +179,7 @@ pub struct Ended<B> {
 
 impl<B> Ended<B> {
     fn has_to_end(&mut self, cx: &mut Context<'_>) -> bool {
-        self.held.as_mut().is_some_and(|held| is_due(&mut held.closing, cx))
+        self.held.as_mut().is_some_and(|held| held.closing.poll(cx).is_ready())
     }
 }
 
@@ -262,7 +246,7 @@ mod tests {
     fn a_stream_that_is_never_pending_ends_with_its_connection() {
         let (close, closing) = watch::channel(false);
         let (answering, _answered) = oneshot::channel();
-        let held = Some(Held { closing: WatchStream::new(closing), _answering: answering });
+        let held = Some(Held { closing: Goodbye::of(Some(closing)), _answering: answering });
         let mut endless = Ended { inner: Endless, held, over: false, in_a_row: 0 };
         let mut next = || {
             let mut cx = Context::from_waker(std::task::Waker::noop());

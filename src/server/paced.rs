@@ -20,12 +20,14 @@ pub(super) struct Paced<S> {
     patience: Duration,
     // Runs only while something waits.
     stuck: Option<Pin<Box<Sleep>>>,
+    // Whether anything was written.
+    begun: bool,
 }
 
 impl<S> Paced<S> {
     /// Breaks when nothing is accepted for this long.
     pub(super) fn new(inner: S, patience: Duration) -> Self {
-        Self { inner, patience, stuck: None }
+        Self { inner, patience, stuck: None, begun: false }
     }
 
     /// Passes on what came of a write, unless it has waited too long.
@@ -54,6 +56,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.begun = true;
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.pace(cx, written)
     }
@@ -75,8 +78,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
+    /// Not before the first write: h2 asks when the connection begins how small a message is that it rather copies
+    /// beside others than writes by itself. So it copies up to 1 KiB, not up to 256 bytes, and the health of an
+    /// instance for many watchers is one write, not one for each. Larger ones are still written as they are.
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.begun && self.inner.is_write_vectored()
     }
 }
 

@@ -258,7 +258,7 @@ async fn a_lost_server_is_told_in_place_and_found_again() {
     server.stop().await;
     let picture = terminal.until("reconnecting", |it| it.contains("  reconnecting: "));
     assert!(picture.contains("  orders  "), "what was known stays in sight:\n{picture}");
-    assert!(!picture.contains("lost the connection"), "{picture}");
+    assert!(!picture.contains("not connected"), "{picture}");
 
     let again = TestServer::start_with(|it| {
         *it = config;

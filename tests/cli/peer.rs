@@ -26,7 +26,8 @@ use super::harness::Held;
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// What one `WatchFleet` stream sends before it ends; with `hold`, it stays open instead.
+/// What one `WatchFleet` stream sends before it ends; with `hold`, it stays open instead. With an error and nothing
+/// else it is refused.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) messages: Vec<Result<WatchFleetResponse, Status>>,
@@ -217,7 +218,10 @@ impl FleetService for Script {
         if state.watches.is_empty() {
             return Err(Status::unavailable("no further script"));
         }
-        let Watch { messages, hold } = state.watches.remove(0);
+        let Watch { mut messages, hold } = state.watches.remove(0);
+        if let ([Err(_)], false) = (messages.as_slice(), hold) {
+            return Err(messages.remove(0).unwrap_err());
+        }
         let encoded =
             |answer: Result<WatchFleetResponse, Status>| answer.map(|message| Encoded::of(&message));
         let messages = tokio_stream::iter(messages).map(encoded);

@@ -1,4 +1,4 @@
-//! `fleet watch` when the other end dies.
+//! `fleet watch` when the other end dies, or is not ready yet.
 
 use std::process::Stdio;
 
@@ -105,4 +105,20 @@ async fn half_a_snapshot_is_asked_for_again() {
     }
     assert_eq!(peer.cursors(), [None, None]);
     assert_eq!(interrupt(child).await, 130);
+}
+
+#[tokio::test]
+async fn a_server_that_still_loads_is_waited_for_from_the_first_time_on() {
+    let not_yet = || Watch { messages: vec![Err(Status::unavailable("loading the fleet"))], hold: false };
+    let loaded = Watch { messages: vec![reset(7), snapshot(&["i-1"], true, 7)], hold: true };
+    let peer = Peer::watched(vec![not_yet(), not_yet(), loaded]).await;
+    let (child, mut lines) = start(&["--server", &peer.url, "fleet", "watch"]);
+    let line = next(&mut lines).await;
+    assert!(line.contains("orders/i-1 "), "{line}");
+    assert_eq!(interrupt(child).await, 130);
+
+    let refused = Watch { messages: vec![Err(Status::permission_denied("not yours"))], hold: false };
+    let peer = Peer::watched(vec![refused]).await;
+    let (mut child, _) = start(&["--server", &peer.url, "fleet", "watch"]);
+    assert_eq!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().code(), Some(5));
 }

@@ -15,15 +15,19 @@ use tonic::{
 use crate::harness::{Registered, TestServer, register, registration, report};
 
 const CONNECTIONS: usize = 100;
-const OF_THE_FLEET: usize = 50;
-const OF_HEALTH: usize = 50;
+/// Fewer than follow health: each is told everything, and what it reads costs more than what is under test.
+const OF_THE_FLEET: usize = 10;
+const OF_HEALTH: usize = 90;
 const SLOW: usize = 16;
-const INSTANCES: usize = 8;
+const INSTANCES: usize = 4;
 const CHANGES: usize = 12;
-/// Far fewer than there are changes: who does not read falls behind.
-const HISTORY: usize = 16;
+/// Who does not read is given what is known twice at the most: once on its way, once waiting to go. There are more
+/// than three times as many changes, so that it falls behind.
+const HISTORY: usize = 5;
+/// Less than any message, in bytes.
+const NARROW: u32 = 64;
 /// Longer than all of it takes anywhere.
-const ALL_OF_IT: Duration = Duration::from_secs(300);
+const ALL_OF_IT: Duration = Duration::from_secs(120);
 const LAST_WORD: &str = "the last word";
 
 /// What a watcher of the fleet knows: the revision and the cause of each instance.
@@ -112,7 +116,7 @@ async fn all_of_it() {
         members.push(register(&mut fleet, lasting("orders", &format!("i-{number}"))).await);
     }
     // Some take next to nothing until they read again.
-    let narrow = Endpoint::from_shared(server.url()).unwrap().initial_stream_window_size(1024);
+    let narrow = Endpoint::from_shared(server.url()).unwrap().initial_stream_window_size(NARROW);
     let narrow = narrow.connect().await.unwrap();
     let mut slow = Vec::new();
     for _ in 0..SLOW {

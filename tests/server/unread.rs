@@ -99,5 +99,7 @@ async fn a_connection_ends_whose_answers_are_not_read() {
     let small = pb::HeartbeatRequest::default();
     drop(ask(&watching, "/seaworthy.v1.FleetService/Heartbeat", &small).await);
     assert!(!watched.is_finished(), "a watcher may be slow");
+    // The end would wait for it as long as it may wait for anybody.
+    watched.abort();
     server.stop().await;
 }

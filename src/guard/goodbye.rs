@@ -1,0 +1,87 @@
+//! Hears when a connection is to end.
+//!
+//! A stream looks several times for each message, and almost always nothing has changed: so the channel is asked
+//! only when it changed, or when nobody would be woken by a change. What is said at the end is up to who listens.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::{sync::watch::Receiver, task::coop};
+
+/// Waits for the end of a connection.
+pub struct Goodbye {
+    waiting: Pin<Box<dyn Future<Output = ()> + Send>>,
+    closing: Option<Receiver<bool>>,
+    /// Who is woken by a change.
+    woken: Option<Waker>,
+}
+
+impl Goodbye {
+    /// Listens to a connection; without one it never ends.
+    pub fn of(closing: Option<Receiver<bool>>) -> Self {
+        let waits = closing.clone();
+        let waiting = Box::pin(async move {
+            match waits {
+                // Without a sender the connection is gone already.
+                Some(mut closing) => drop(closing.wait_for(|closing| *closing).await),
+                None => std::future::pending().await,
+            }
+        });
+        Self { waiting, closing, woken: None }
+    }
+
+    /// Whether the connection is to end. Not to be polled again after it said so.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) && !self.has_changed() {
+            return Poll::Pending;
+        }
+        let ending = self.waiting.as_mut().poll(cx);
+        // Out of budget it is pending without having looked, and nobody would be woken.
+        self.woken = coop::has_budget_remaining().then(|| cx.waker().clone());
+        ending
+    }
+
+    fn has_changed(&self) -> bool {
+        // A channel without a sender has to be looked at as well.
+        self.closing.as_ref().is_some_and(|closing| closing.has_changed().unwrap_or(true))
+    }
+}
+
+impl fmt::Debug for Goodbye {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Goodbye").field("closing", &self.closing).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_heard_by_whoever_polled_last() {
+        let (close, closing) = watch::channel(false);
+        let mut goodbye = Goodbye::of(Some(closing));
+        let mut first = task::spawn(());
+        first.enter(|cx, _| assert_pending!(goodbye.poll(cx)));
+        first.enter(|cx, _| assert_pending!(goodbye.poll(cx)));
+        let mut second = task::spawn(());
+        second.enter(|cx, _| assert_pending!(goodbye.poll(cx)));
+        close.send_replace(true);
+        assert!(second.is_woken());
+        second.enter(|cx, _| assert_ready!(goodbye.poll(cx)));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_has_ended() {
+        let mut goodbye = Goodbye::of(Some(watch::channel(false).1));
+        task::spawn(()).enter(|cx, _| assert_ready!(goodbye.poll(cx)));
+        let mut none = Goodbye::of(None);
+        task::spawn(()).enter(|cx, _| assert_pending!(none.poll(cx)));
+    }
+}
