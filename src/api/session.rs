@@ -25,7 +25,6 @@ use super::{
     enrolment::Enrolment,
     parse::{self, Fields},
     proto::v1 as pb,
-    watch::goodbye,
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -35,7 +34,7 @@ use crate::{
         session::{Closing, Opening, Session},
         snapshot::{Instance, Tombstone},
     },
-    guard::{caller::Caller, status::status},
+    guard::{caller::Caller, goodbye::Goodbye, status::status},
     time::Clock,
 };
 
@@ -67,12 +66,12 @@ async fn first(
     caller: Option<&Caller>,
     patience: Duration,
 ) -> Result<Option<pb::AttachRequest>, Status> {
-    let mut closing = caller.map(|caller| caller.connection.closing.clone());
+    let mut closing = Goodbye::of(caller.map(|caller| caller.connection.closing.clone()));
     let first = tokio::select! {
         biased;
         first = timeout(patience, inbound.message()) => first,
         // What it would register or resume here ends with the connection.
-        () = goodbye(&mut closing) => {
+        _ = closing.heard() => {
             return Err(status(&Error::new(
                 Kind::Unavailable,
                 Reason::ServerDraining,

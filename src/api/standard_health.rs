@@ -25,7 +25,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{Handle, loading::Progress, query::Standing, snapshot::Revision},
-    guard::caller::Caller,
+    guard::{caller::Caller, goodbye::Goodbye},
     health::State,
     system::{Phase, Vitals},
 };
@@ -163,7 +163,7 @@ impl Health for StandardHealth {
             fleet: self.fleet.clone(),
             changed: None,
             phase: self.vitals.watch_phase(),
-            closing: caller.map(|caller| caller.connection.closing),
+            closing: Goodbye::of(caller.map(|caller| caller.connection.closing)),
             said: None,
             health: self.clone(),
             name,
@@ -185,7 +185,7 @@ struct NameWatch {
     fleet: Receiver<Option<Handle>>,
     changed: Option<Receiver<Revision>>,
     phase: Receiver<Phase>,
-    closing: Option<Receiver<bool>>,
+    closing: Goodbye,
     said: Option<ServingStatus>,
     _watching: Watching,
 }
@@ -215,7 +215,7 @@ impl NameWatch {
                 changed = self.phase.changed() => if changed.is_err() { return Err(watch::leaving()) },
                 changed = self.fleet.changed() => if changed.is_err() { return Err(watch::leaving()) },
                 changed = next_change(&mut self.changed) => if !changed { return Err(watch::leaving()) },
-                () = watch::goodbye(&mut self.closing) => return Err(watch::leaving()),
+                _ = self.closing.heard() => return Err(watch::leaving()),
             }
         }
     }

@@ -7,7 +7,7 @@
 
 mod shared;
 
-use std::{collections::VecDeque, future::poll_fn, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
@@ -43,14 +43,6 @@ const BATCH: usize = 256;
 const MOVE_ON: Duration = Duration::from_secs(5);
 /// After so many times without a message, 30 s, a watch says how far it has come.
 const BOOKMARK: u32 = 6;
-
-/// Becomes ready when the connection of a caller is to end; never without one.
-pub(super) async fn goodbye(closing: &mut Option<Receiver<bool>>) {
-    match closing {
-        Some(receiver) => drop(receiver.wait_for(|closing| *closing).await),
-        None => std::future::pending().await,
-    }
-}
 
 /// The last message of a watch when its connection ends.
 pub(super) fn leaving() -> Status {
@@ -157,7 +149,7 @@ impl FleetWatch {
                 return Ok(Encoded::of(&self.bookmark()));
             }
             tokio::select! {
-                () = poll_fn(|cx| self.closing.poll(cx)) => return Err(leaving()),
+                _ = self.closing.heard() => return Err(leaving()),
                 changed = timeout(MOVE_ON, self.changed.changed()) => match changed {
                     Ok(Ok(())) => {}
                     // The fleet is gone with the server.
@@ -339,7 +331,7 @@ impl HealthWatch {
                 return Ok(message);
             }
             tokio::select! {
-                () = poll_fn(|cx| self.closing.poll(cx)) => return Err(leaving()),
+                _ = self.closing.heard() => return Err(leaving()),
                 changed = self.changed.changed() => if changed.is_err() { return Err(leaving()) },
             }
         }

@@ -5,15 +5,25 @@
 
 use std::{
     fmt,
+    future::{pending, poll_fn},
     pin::Pin,
     task::{Context, Poll, Waker},
 };
 
 use tokio::{sync::watch::Receiver, task::coop};
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConnectionEnd {
+    /// It is to end, and words can still be said on it.
+    Asked,
+    /// It is gone: nobody is left who could have asked.
+    Gone,
+}
+
 /// Waits for the end of a connection.
 pub struct Goodbye {
-    waiting: Pin<Box<dyn Future<Output = ()> + Send>>,
+    waiting: Pin<Box<dyn Future<Output = ConnectionEnd> + Send>>,
     closing: Option<Receiver<bool>>,
     /// Who is woken by a change.
     woken: Option<Waker>,
@@ -24,17 +34,22 @@ impl Goodbye {
     pub fn of(closing: Option<Receiver<bool>>) -> Self {
         let waits = closing.clone();
         let waiting = Box::pin(async move {
-            match waits {
-                // Without a sender the connection is gone already.
-                Some(mut closing) => drop(closing.wait_for(|closing| *closing).await),
-                None => std::future::pending().await,
+            let Some(mut closing) = waits else { return pending().await };
+            match closing.wait_for(|closing| *closing).await {
+                Ok(_) => ConnectionEnd::Asked,
+                Err(_) => ConnectionEnd::Gone,
             }
         });
         Self { waiting, closing, woken: None }
     }
 
+    /// Waits for the end. Cancel safe; not to be called again after it was heard.
+    pub async fn heard(&mut self) -> ConnectionEnd {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
     /// Whether the connection is to end. Not to be polled again after it said so.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
         if self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) && !self.has_changed() {
             return Poll::Pending;
         }
@@ -74,13 +89,15 @@ mod tests {
         second.enter(|cx, _| assert_pending!(goodbye.poll(cx)));
         close.send_replace(true);
         assert!(second.is_woken());
-        second.enter(|cx, _| assert_ready!(goodbye.poll(cx)));
+        let end = second.enter(|cx, _| assert_ready!(goodbye.poll(cx)));
+        assert_eq!(end, ConnectionEnd::Asked);
     }
 
     #[tokio::test]
     async fn a_connection_that_is_gone_has_ended() {
         let mut goodbye = Goodbye::of(Some(watch::channel(false).1));
-        task::spawn(()).enter(|cx, _| assert_ready!(goodbye.poll(cx)));
+        let end = task::spawn(()).enter(|cx, _| assert_ready!(goodbye.poll(cx)));
+        assert_eq!(end, ConnectionEnd::Gone);
         let mut none = Goodbye::of(None);
         task::spawn(()).enter(|cx, _| assert_pending!(none.poll(cx)));
     }

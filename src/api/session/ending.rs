@@ -1,21 +1,20 @@
 //! What ends a session from this side: the registry, or the connection.
 //!
 //! A session looks at this several times for each message, ten thousands of times a second over all
-//! sessions, and almost always nothing has changed. So it asks the connection only when that changed, or
-//! when nobody would be woken by a change; the registry has a channel for each session, which costs next
-//! to nothing to ask. Not here: what is said then.
+//! sessions. The registry has a channel for each session, which costs next to nothing to ask; the connection
+//! is asked as [`Goodbye`] does. Not here: what is said then.
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, ready},
 };
 
-use tokio::{
-    sync::{oneshot, watch},
-    task::coop,
-};
+use tokio::sync::{oneshot, watch};
 
-use crate::fleet::session::Closing;
+use crate::{
+    fleet::session::Closing,
+    guard::goodbye::{ConnectionEnd, Goodbye},
+};
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -28,27 +27,14 @@ pub(super) enum Ending {
 
 /// Waits for the end of a session.
 pub(super) struct Endings {
-    /// None: there is no connection to wait for.
+    /// None: there is no connection to wait for, or it is gone without a word, which ends nothing by itself.
     connection: Option<Goodbye>,
-}
-
-/// Waits for the end of a connection.
-struct Goodbye {
-    waiting: Pin<Box<dyn Future<Output = ()> + Send>>,
-    closing: watch::Receiver<bool>,
-    /// Who is woken by a change.
-    woken: Option<Waker>,
 }
 
 impl Endings {
     /// Listens to the connection, where there is one.
     pub(super) fn new(connection: Option<watch::Receiver<bool>>) -> Self {
-        let connection = connection.map(|closing| Goodbye {
-            waiting: Box::pin(wait(closing.clone())),
-            closing,
-            woken: None,
-        });
-        Self { connection }
+        Self { connection: connection.map(|closing| Goodbye::of(Some(closing))) }
     }
 
     /// Whether the session ends. Not to be polled again after it said so.
@@ -63,31 +49,14 @@ impl Endings {
         {
             return Poll::Ready(Ending::Registry(why));
         }
-        match &mut self.connection {
-            Some(connection) => connection.poll(cx).map(|()| Ending::Connection),
-            None => Poll::Pending,
+        let Some(connection) = &mut self.connection else { return Poll::Pending };
+        match ready!(connection.poll(cx)) {
+            ConnectionEnd::Asked => Poll::Ready(Ending::Connection),
+            ConnectionEnd::Gone => {
+                self.connection = None;
+                Poll::Pending
+            }
         }
-    }
-}
-
-impl Goodbye {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A channel without a sender has to be looked at as well.
-        let changed = self.closing.has_changed().unwrap_or(true);
-        if !changed && self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
-            return Poll::Pending;
-        }
-        let ending = self.waiting.as_mut().poll(cx);
-        // Out of budget it is pending without having looked, and nobody would be woken.
-        self.woken = coop::has_budget_remaining().then(|| cx.waker().clone());
-        ending
-    }
-}
-
-async fn wait(mut closing: watch::Receiver<bool>) {
-    if closing.wait_for(|closing| *closing).await.is_err() {
-        // Nobody is left who could end it.
-        std::future::pending::<()>().await;
     }
 }
 
