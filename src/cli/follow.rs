@@ -83,7 +83,10 @@ where
 {
     // Or why it is not open.
     let mut stream = match remote.call(action, open(state)).await {
-        Err(Failure::Refused { status, .. }) => Err(reason(remote, action, *status)?),
+        // It starts or ends: another one, or it itself, answers soon.
+        Err(Failure::Refused { status, .. }) if status.code() == Code::Unavailable => {
+            Err(reason(remote, action, *status)?)
+        }
         other => Ok(other?),
     };
     let mut pause = FIRST_PAUSE;

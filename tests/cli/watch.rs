@@ -117,8 +117,10 @@ async fn a_server_that_still_loads_is_waited_for_from_the_first_time_on() {
     assert!(line.contains("orders/i-1 "), "{line}");
     assert_eq!(interrupt(child).await, 130);
 
-    let refused = Watch { messages: vec![Err(Status::permission_denied("not yours"))], hold: false };
-    let peer = Peer::watched(vec![refused]).await;
-    let (mut child, _) = start(&["--server", &peer.url, "fleet", "watch"]);
-    assert_eq!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().code(), Some(5));
+    for refusal in [Status::permission_denied("not yours"), Status::resource_exhausted("too many watches")] {
+        let refused = Watch { messages: vec![Err(refusal)], hold: false };
+        let peer = Peer::watched(vec![refused]).await;
+        let (mut child, _) = start(&["--server", &peer.url, "fleet", "watch"]);
+        assert_eq!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().code(), Some(5));
+    }
 }
