@@ -22,8 +22,12 @@ pub(crate) fn head(title: &str, peer: &str) {
     println!("|---|---|---|---|---|---|---|");
 }
 
-/// Prints one line: the medians of both sides, and the median ratio of each round's pair.
+/// Prints one line: the medians of both sides, and the median ratio of each round's pair; without a peer
+/// there is none.
 pub(crate) fn line(what: &str, unit: &str, ours: &[f64], theirs: &[f64], goal: Goal) {
+    if theirs.is_empty() {
+        return figure(what, unit, ours, theirs, goal);
+    }
     let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
     let ratio = quantile(&ratios, 0.5);
     let (must, aim, outcome) = judge(ratio, goal, " ×");

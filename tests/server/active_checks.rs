@@ -15,7 +15,7 @@ use tokio::{
     net::TcpListener,
     task::JoinHandle,
 };
-use tonic::Code;
+use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::{Held, PATIENCE, TestServer, heartbeat, reason, register, registration, report};
@@ -99,7 +99,7 @@ async fn check_now(server: &TestServer) -> pb::ComponentHealth {
     }
 }
 
-fn fields(status: &tonic::Status) -> Vec<(String, String)> {
+fn fields(status: &Status) -> Vec<(String, String)> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let details = status.get_error_details();
     let violations = details.bad_request().unwrap().field_violations.clone();
@@ -389,9 +389,8 @@ async fn who_waits_for_a_check_for_too_long_is_told_what_it_waited_for() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn who_waits_for_a_check_while_the_server_drains_is_sent_on() {
-    let server = TestServer::start().await;
+/// Somebody who waits for a check that does not end, and is under way; and whom it asks.
+async fn who_waits(server: &TestServer) -> (Web, JoinHandle<Result<Response<pb::CheckNowResponse>, Status>>) {
     let web = Web::start("").await;
     register(&mut server.fleet().await, checked(endless(&web))).await;
     let mut health = server.health().await;
@@ -402,6 +401,13 @@ async fn who_waits_for_a_check_while_the_server_drains_is_sent_on() {
         }
     };
     tokio::time::timeout(PATIENCE, begun).await.expect("it runs");
+    (web, waiting)
+}
+
+#[tokio::test]
+async fn who_waits_for_a_check_while_the_server_drains_is_sent_on() {
+    let server = TestServer::start().await;
+    let (_web, waiting) = who_waits(&server).await;
     let report = server.stop().await;
     let sent_on = waiting.await.unwrap().unwrap_err();
     assert_eq!((sent_on.code(), &*reason(&sent_on)), (Code::Unavailable, "SERVER_DRAINING"), "{sent_on:?}");
@@ -411,16 +417,7 @@ async fn who_waits_for_a_check_while_the_server_drains_is_sent_on() {
 #[tokio::test]
 async fn the_end_does_not_wait_for_a_check() {
     let server = TestServer::start().await;
-    let web = Web::start("").await;
-    register(&mut server.fleet().await, checked(endless(&web))).await;
-    let mut health = server.health().await;
-    let waiting = tokio::spawn(async move { health.check_now(now("")).await });
-    let begun = async {
-        while web.asked.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, begun).await.expect("it runs");
+    let (_web, waiting) = who_waits(&server).await;
     // Whoever waits for it goes, and what they waited for ends with the server.
     waiting.abort();
     let report = server.stop().await;

@@ -206,6 +206,7 @@ mod tests {
     use crate::{
         fleet::{
             lifecycle::Lifecycle,
+            names::InstanceKey,
             record,
             state::State,
             testing::{Fleet, birth, key, limits, registration, report, start},
@@ -307,8 +308,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn why_a_check_cannot_be_made_is_told_as_it_is_now() {
+    /// An instance whose component was found healthy and is due every 10 s, with a lease that outlasts it.
+    fn found_healthy() -> (Fleet, InstanceKey) {
         let mut fleet = Fleet::default();
         let key = key("orders", "i-1");
         let mut born = registration(&key);
@@ -316,6 +317,12 @@ mod tests {
         Arc::make_mut(&mut born.components)[0].report_interval = Duration::from_secs(10);
         crate::fleet::testing::register_as(&mut fleet.state, fleet.now, born);
         checked(&mut fleet.state, fleet.now, 1, Healthy);
+        (fleet, key)
+    }
+
+    #[test]
+    fn why_a_check_cannot_be_made_is_told_as_it_is_now() {
+        let (mut fleet, key) = found_healthy();
         for why in ["not asked: the network is down", "not asked: it may not be", "not asked: no files"] {
             fleet.pass(Duration::from_secs(31));
             assert!(fleet.state.not_checked(fleet.now, &key, 1, 0, why.to_owned()));
@@ -326,13 +333,7 @@ mod tests {
 
     #[test]
     fn checks_that_are_not_made_any_more_are_silence() {
-        let mut fleet = Fleet::default();
-        let key = key("orders", "i-1");
-        let mut born = registration(&key);
-        born.lease_ttl = Duration::from_secs(600);
-        Arc::make_mut(&mut born.components)[0].report_interval = Duration::from_secs(10);
-        crate::fleet::testing::register_as(&mut fleet.state, fleet.now, born);
-        checked(&mut fleet.state, fleet.now, 1, Healthy);
+        let (mut fleet, key) = found_healthy();
         fleet.pass(Duration::from_secs(31));
         while fleet.state.tick(fleet.now, 8).more {}
         assert_eq!(fleet.state.member(&key, 1).unwrap().part(0).unwrap().state, Health::Unknown);
