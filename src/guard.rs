@@ -16,6 +16,7 @@ pub mod record;
 pub mod rpc;
 pub mod shares;
 pub mod status;
+pub mod together;
 
 use std::{sync::Arc, time::Duration};
 

@@ -5,7 +5,6 @@
 //! through the phases of `shutdown`. Nothing here is a rule of the domain.
 
 mod accept;
-mod after_streams;
 mod age;
 mod exit;
 mod grpc;

@@ -4,6 +4,7 @@
 //! end means that the server cannot go on says so by [`OnEnd::Fatal`]; a panic is always logged.
 
 pub mod drain;
+pub mod turns;
 
 use std::{
     fmt,

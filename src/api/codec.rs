@@ -77,6 +77,7 @@ impl<T: Message> Outgoing for T {
 
 impl Outgoing for Encoded {
     fn write(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(self.0.len());
         buffer.put(self.0);
         Ok(())
     }

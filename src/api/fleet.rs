@@ -325,8 +325,9 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::WatchFleetRequest>,
     ) -> Result<Response<Self::WatchFleetStream>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        let stream = watch::fleet(self.fleet.clone(), self.watchers.enter(), caller, request.into_inner());
+        let connection = answer(watch::connection(&request))?.into_inner();
+        let watching = self.watchers.enter();
+        let stream = watch::fleet(self.fleet.clone(), watching, connection, request.into_inner());
         answer(stream.map(|stream| Box::pin(stream) as Self::WatchFleetStream))
     }
 

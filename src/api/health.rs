@@ -138,11 +138,12 @@ impl HealthService for HealthApi {
         &self,
         request: Request<pb::WatchHealthRequest>,
     ) -> Result<Response<Self::WatchHealthStream>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned();
+        let connection = answer(watch::connection(&request))?.into_inner();
         let pb::WatchHealthRequest { service, instance_id, component } = request.into_inner();
         let target = Target::parse(&service, &instance_id, &component);
-        let stream = target
-            .map(|target| watch::target_health(self.fleet.clone(), self.watchers.enter(), caller, target));
+        let stream = target.map(|target| {
+            watch::target_health(self.fleet.clone(), self.watchers.enter(), connection, target)
+        });
         answer(stream.map(|stream| Box::pin(stream) as Self::WatchHealthStream))
     }
 

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
-    fleet::{Handle, loading::Progress, query::Standing, snapshot::Revision},
-    guard::{caller::Caller, goodbye::Goodbye},
+    fleet::{Handle, loading::Progress, query::Standing},
+    guard::{caller::Connection, goodbye::Goodbye, together::Hearing},
     health::State,
     system::{Phase, Vitals},
 };
@@ -157,13 +157,14 @@ impl Health for StandardHealth {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned();
+        let connection = answer(watch::connection(&request))?.into_inner();
         let name = answer(parse(&request.get_ref().service))?.into_inner();
         let watch = NameWatch {
             fleet: self.fleet.clone(),
             changed: None,
             phase: self.vitals.watch_phase(),
-            closing: Goodbye::of(caller.map(|caller| caller.connection.closing)),
+            closing: Goodbye::of(Some(connection.closing.clone())),
+            connection,
             said: None,
             health: self.clone(),
             name,
@@ -180,10 +181,11 @@ impl Health for StandardHealth {
 }
 
 struct NameWatch {
+    connection: Connection,
     health: StandardHealth,
     name: HealthName,
     fleet: Receiver<Option<Handle>>,
-    changed: Option<Receiver<Revision>>,
+    changed: Option<Hearing>,
     phase: Receiver<Phase>,
     closing: Goodbye,
     said: Option<ServingStatus>,
@@ -198,10 +200,10 @@ impl NameWatch {
             if self.changed.is_none()
                 && let (Some(service), Some(fleet)) = (self.name.service(), self.fleet.borrow().as_ref())
             {
-                self.changed = Some(fleet.service_changed(service));
+                self.changed = Some(watch::heard(&self.connection, fleet, Some(service)));
             }
             if let Some(changed) = &mut self.changed {
-                changed.mark_unchanged();
+                changed.newest();
             }
             // While the fleet is being loaded nothing is said of it: the first word comes when it is there.
             if let Ok(now) = self.health.status_of(&self.name)
@@ -222,7 +224,7 @@ impl NameWatch {
 }
 
 /// Whether there was a change; false when the fleet is gone. Never ready for the control plane.
-async fn next_change(changed: &mut Option<Receiver<Revision>>) -> bool {
+async fn next_change(changed: &mut Option<Hearing>) -> bool {
     match changed {
         Some(changed) => changed.changed().await.is_ok(),
         None => std::future::pending().await,

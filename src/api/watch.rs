@@ -11,8 +11,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
-use tokio::{sync::watch::Receiver, task::yield_now, time::timeout};
-use tonic::Status;
+use tokio::{task::yield_now, time::timeout};
+use tonic::{Request, Status};
 
 use self::shared::View;
 pub use self::shared::{Watchers, Watching};
@@ -33,7 +33,12 @@ use crate::{
         reading::{Part, Reading},
         snapshot::{Instance, Revision, Service},
     },
-    guard::{caller::Caller, goodbye::Goodbye, status::status},
+    guard::{
+        caller::{Caller, Connection},
+        goodbye::Goodbye,
+        status::status,
+        together::Hearing,
+    },
 };
 
 /// Changes that are read at once.
@@ -56,6 +61,26 @@ pub(super) fn leaving() -> Status {
     )
 }
 
+/// The connection that a stream is opened on.
+///
+/// # Errors
+/// It did not come through the guard.
+pub(super) fn connection<T>(request: &Request<T>) -> Result<Connection> {
+    let caller = request.extensions().get::<Caller>();
+    let connection = caller.map(|caller| caller.connection.clone());
+    connection.ok_or_else(|| Error::internal("a request that did not come through the guard"))
+}
+
+/// Wakes at every change of the fleet or of one service. The watches of a connection are woken by one that hears it
+/// for all.
+pub(super) fn heard(connection: &Connection, fleet: &Handle, service: Option<&ServiceName>) -> Hearing {
+    // No service has an empty name.
+    connection.together.hear(service.map_or("", ServiceName::as_str), || match service {
+        Some(name) => fleet.service_changed(name),
+        None => fleet.changed(),
+    })
+}
+
 /// Follows the fleet.
 ///
 /// # Errors
@@ -63,19 +88,16 @@ pub(super) fn leaving() -> Status {
 pub fn fleet(
     fleet: Handle,
     watching: Watching,
-    caller: Option<Caller>,
+    connection: Connection,
     wire: pb::WatchFleetRequest,
 ) -> Result<impl Stream<Item = Result<Encoded, Status>> + Send + use<>> {
     let pb::WatchFleetRequest { service, resume_after } = wire;
     let mut fields = Fields::default();
     let only = (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
     fields.check()?;
-    let changed = match &only {
-        Some(name) => fleet.service_changed(name),
-        None => fleet.changed(),
-    };
+    let changed = heard(&connection, &fleet, only.as_ref());
     let mut watch = FleetWatch {
-        closing: Goodbye::of(caller.map(|caller| caller.connection.closing)),
+        closing: Goodbye::of(Some(connection.closing)),
         ready: VecDeque::new(),
         idle: 0,
         stage: Stage::Following(0),
@@ -122,7 +144,7 @@ struct FleetWatch {
     fleet: Handle,
     only: Option<ServiceName>,
     stage: Stage,
-    changed: Receiver<Revision>,
+    changed: Hearing,
     closing: Goodbye,
     ready: VecDeque<Ready>,
     /// How often it has moved on since the last message.
@@ -137,11 +159,14 @@ impl FleetWatch {
                 self.idle = 0;
                 return Ok(message);
             }
-            // Marked as seen before reading: a change during the read wakes us again.
-            self.changed.mark_unchanged();
+            // Taken before reading: a change during the read wakes us again.
+            self.changed.newest();
             if self.read() {
-                // A large fleet is many parts: others have their turn between them.
-                yield_now().await;
+                // A large fleet is many parts, and much of what changes in it is not what it is about: others have
+                // their turn between them.
+                if self.ready.is_empty() || matches!(self.stage, Stage::Reading(_)) {
+                    yield_now().await;
+                }
                 continue;
             }
             if self.idle >= BOOKMARK {
@@ -149,13 +174,14 @@ impl FleetWatch {
                 return Ok(Encoded::of(&self.bookmark()));
             }
             tokio::select! {
-                _ = self.closing.heard() => return Err(leaving()),
+                biased;
                 changed = timeout(MOVE_ON, self.changed.changed()) => match changed {
                     Ok(Ok(())) => {}
                     // The fleet is gone with the server.
                     Ok(Err(_)) => return Err(leaving()),
                     Err(_) => self.idle += 1,
-                }
+                },
+                _ = self.closing.heard() => return Err(leaving()),
             }
         }
     }
@@ -289,12 +315,12 @@ fn convert(change: &Change) -> pb::FleetChange {
 pub fn target_health(
     fleet: Handle,
     watching: Watching,
-    caller: Option<Caller>,
+    connection: Connection,
     target: Target,
 ) -> impl Stream<Item = Result<Encoded, Status>> + Send + use<> {
     let watch = HealthWatch {
-        changed: fleet.service_changed(target.service()),
-        closing: Goodbye::of(caller.map(|caller| caller.connection.closing)),
+        changed: heard(&connection, &fleet, Some(target.service())),
+        closing: Goodbye::of(Some(connection.closing)),
         told: None,
         view: watching.view(target),
         fleet,
@@ -311,7 +337,7 @@ pub fn target_health(
 struct HealthWatch {
     fleet: Handle,
     view: Arc<View>,
-    changed: Receiver<Revision>,
+    changed: Hearing,
     closing: Goodbye,
     /// The number of the news that was told last.
     told: Option<u64>,
@@ -321,18 +347,20 @@ struct HealthWatch {
 impl HealthWatch {
     async fn next(&mut self) -> Result<Encoded, Status> {
         loop {
-            let revision = *self.changed.borrow_and_update();
-            let (news, message) = match self.told {
-                None => self.view.now(&self.fleet, revision),
-                Some(_) => self.view.since(&self.fleet, revision),
+            let looked = match self.told {
+                None => Some(self.view.now(&self.fleet, self.changed.newest())),
+                Some(_) => self.changed.news().map(|revision| self.view.since(&self.fleet, revision)),
             };
-            if self.told != Some(news) {
+            if let Some((news, message)) = looked
+                && self.told != Some(news)
+            {
                 self.told = Some(news);
                 return Ok(message);
             }
             tokio::select! {
-                _ = self.closing.heard() => return Err(leaving()),
+                biased;
                 changed = self.changed.changed() => if changed.is_err() { return Err(leaving()) },
+                _ = self.closing.heard() => return Err(leaving()),
             }
         }
     }

@@ -12,6 +12,7 @@ use http::Request;
 use tokio::sync::watch;
 use tower::{Layer, Service};
 
+use super::together::Together;
 use crate::id::{SessionToken, TokenHash};
 
 /// Metadata that carries a session token for RPCs whose message carries none.
@@ -24,6 +25,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Becomes true when the connection is to end: streams on it say goodbye and end themselves.
     pub closing: watch::Receiver<bool>,
+    /// Waits for what several of its streams wait for.
+    pub together: Together,
 }
 
 /// Who somebody has proved to be.

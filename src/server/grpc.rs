@@ -15,7 +15,7 @@ use std::{
 use h2::Reason;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -24,7 +24,7 @@ use tonic::{Status, body::Body, codec::CompressionEncoding};
 use tower::{Service, util::BoxCloneSyncService};
 use tracing::{debug, warn};
 
-use super::{accept::Accepted, after_streams::AfterStreams, age, paced::Paced, wrong_port};
+use super::{accept::Accepted, age, paced::Paced, wrong_port};
 use crate::{
     api::{
         fleet::FleetApi,
@@ -44,10 +44,11 @@ use crate::{
     error::{Error, Result},
     guard::{
         Guard, answers::Answers, bounds::SEND_BUFFER, caller::Connection, closing::Ending, drain::Gate,
-        questions::Coming,
+        questions::Coming, together::Together,
     },
     id::Entropy,
     system::{Ended, Vitals},
+    task::turns::{Beside, Turns},
     time::Clock,
 };
 
@@ -209,47 +210,50 @@ where
 /// How connections are held.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    http2: http2::Builder<TokioExecutor>,
-    handshake_timeout: Duration,
-    age: Duration,
-    age_grace: Duration,
-    write_patience: Duration,
+    limits: config::Grpc,
     http_port: u16,
     clock: Clock,
     entropy: Entropy,
 }
 
 impl Settings {
-    /// Every limit, set: what tonic and hyper leave open is set here. `http` is where those belong who
-    /// speak HTTP/1.
-    pub(super) fn new(config: &config::Grpc, http: SocketAddr, clock: Clock, entropy: Entropy) -> Self {
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+    /// `http` is where those belong who speak HTTP/1.
+    pub(super) fn new(limits: config::Grpc, http: SocketAddr, clock: Clock, entropy: Entropy) -> Self {
+        Self { limits, http_port: http.port(), clock, entropy }
+    }
+
+    /// Every limit, set: what tonic and hyper leave open is set here.
+    fn http2(&self, beside: Beside) -> http2::Builder<Beside> {
+        let limits = &self.limits;
+        let mut http2 = http2::Builder::new(beside);
         http2
             .timer(TokioTimer::new())
-            .max_concurrent_streams(config.max_streams_per_connection.get())
-            .max_header_list_size(config.max_header_bytes)
+            .max_concurrent_streams(limits.max_streams_per_connection.get())
+            .max_header_list_size(limits.max_header_bytes)
             .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_local_error_reset_streams(LOCAL_RESETS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(config.keepalive_interval)
-            .keep_alive_timeout(config.keepalive_timeout);
-        Self {
-            http2,
-            handshake_timeout: config.handshake_timeout,
-            age: config.max_connection_age,
-            age_grace: config.max_connection_age_grace,
-            // Whoever takes nothing for so long has not taken the PING either.
-            write_patience: config.keepalive_interval + config.keepalive_timeout,
-            http_port: http.port(),
-            clock,
-            entropy,
-        }
+            .keep_alive_interval(limits.keepalive_interval)
+            .keep_alive_timeout(limits.keepalive_timeout);
+        http2
+    }
+
+    /// How long a client may take nothing of what is written to it. Whoever takes nothing for so long has not taken
+    /// the PING either.
+    fn write_patience(&self) -> Duration {
+        self.limits.keepalive_interval + self.limits.keepalive_timeout
     }
 }
 
-/// Serves one connection after another.
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Beside {
+    fn execute(&self, stream: F) {
+        self.run(stream);
+    }
+}
+
+/// Serves one connection after another, each with its streams in one task.
 pub(super) fn serve(
     settings: Settings,
     routes: Arc<Routes>,
@@ -260,8 +264,9 @@ pub(super) fn serve(
     move |accepted| {
         let (settings, router) = (settings.clone(), Router(Arc::clone(&routes)));
         let (guard, vitals, close) = (guard.clone(), vitals.clone(), close.clone());
-        let serving = Box::pin(connection(settings, router, guard, vitals, close, accepted));
-        Box::pin(AfterStreams::new(serving))
+        let beside = Beside::default();
+        let serving = connection(settings, router, guard, vitals, close, accepted, beside.clone());
+        Box::pin(Turns::new(beside, serving))
     }
 }
 
@@ -272,12 +277,13 @@ async fn connection(
     vitals: Vitals,
     mut close: watch::Receiver<bool>,
     accepted: Accepted,
+    beside: Beside,
 ) {
     let Accepted { stream, peer, counted } = accepted;
     let first = wrong_port::expect_http2(stream, settings.http_port);
-    let begun = tokio::select! {
-        begun = timeout(settings.handshake_timeout, first) => match begun {
-            Ok(Ok(begun)) => begun,
+    let stream = tokio::select! {
+        first = timeout(settings.limits.handshake_timeout, first) => match first {
+            Ok(Ok(stream)) => stream,
             failed => {
                 vitals.handshake_failed();
                 debug!(component = "server", %peer, ?failed, "no HTTP/2 preface");
@@ -290,11 +296,12 @@ async fn connection(
     let (closing, is_closing) = watch::channel(false);
     let answers = Answers::new(guard.answers.connection(peer.ip()));
     let questions = guard.questions.connection(peer.ip());
-    let layers = guard.layers(Connection { peer, closing: is_closing }, answers.clone(), questions);
+    let from = Connection { peer, closing: is_closing, together: Together::new(beside.clone()) };
+    let layers = guard.layers(from, answers.clone(), questions);
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
-    let paced = TokioIo::new(Paced::new(begun, settings.write_patience));
-    let mut serving = std::pin::pin!(settings.http2.serve_connection(paced, service));
+    let paced = TokioIo::new(Paced::new(stream, settings.write_patience()));
+    let mut serving = std::pin::pin!(settings.http2(beside.clone()).serve_connection(paced, service));
     let since = settings.clock.elapsed();
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {
@@ -308,7 +315,7 @@ async fn connection(
             warn!(component = "server", %peer, "connection ended: an answer was not read in time");
             return;
         }
-        () = sleep(age::jittered(settings.age, &settings.entropy)) => false,
+        () = sleep(age::jittered(settings.limits.max_connection_age, &settings.entropy)) => false,
         // An error means that the server is gone.
         _ = close.wait_for(|close| *close) => true,
     };
@@ -319,7 +326,7 @@ async fn connection(
     if asked_to_close {
         // The server's own deadline bounds this: it stops what is left.
         drop(serving.await);
-    } else if timeout(settings.age_grace, serving).await.is_err() {
+    } else if timeout(settings.limits.max_connection_age_grace, serving).await.is_err() {
         debug!(component = "server", %peer, "connection cut at the end of its grace");
     }
     drop(counted);

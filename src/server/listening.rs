@@ -230,7 +230,7 @@ impl Doors {
             vitals: vitals.clone(),
             drain: grpc_watch,
         };
-        let settings = grpc::Settings::new(&config.grpc, addresses.http, clock, entropy.clone());
+        let settings = grpc::Settings::new(config.grpc.clone(), addresses.http, clock, entropy.clone());
         let serve = grpc::serve(settings, Arc::clone(&routes), guard.clone(), vitals.clone(), close);
         let grpc = task::spawn("grpc", critical(), accept.run(grpc, serve));
         let settings = http::Settings::new(&config.http, addresses.grpc, entropy.clone());
