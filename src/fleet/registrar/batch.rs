@@ -4,7 +4,7 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use tokio::task::yield_now;
-use tracing::debug;
+use tracing::warn;
 
 use super::{Answer, Command, Deleted, Registered, RemoveCommand, Step, Underway, reply};
 use crate::{
@@ -214,7 +214,7 @@ impl Batch {
 }
 
 /// Whether the hard dependencies of a specification close a circle, as far as that can be seen in `most`
-/// steps: each dependency that is followed is one, and each way back. One that is farther off is shown on
+/// steps: each dependency that is followed is one, and each way back. One that is farther away is shown on
 /// the services in it, as those that versions declare.
 ///
 /// # Errors
@@ -236,7 +236,7 @@ async fn check_circle(shared: &Shared, name: &ServiceName, spec: &Spec, most: us
         // The reconciler, the journal and the copy of who needs whom run on the same task.
         yield_now().await;
     }
-    debug!(
+    warn!(
         component = "fleet",
         operation = "put",
         service = %name,
