@@ -288,7 +288,7 @@ impl Handle {
     }
 
     /// Puts an operator's specification. `if_revision`: only over this one; 0: only if there is none. A circle
-    /// of hard dependencies is looked for within tens of thousands of them; one farther off is shown, not refused.
+    /// of hard dependencies is looked for in 65,536 steps; one farther away is shown a moment later, not refused.
     ///
     /// # Errors
     /// The revision differs, hard dependencies would form a circle, the fleet is full, or the store

@@ -79,9 +79,13 @@ async fn keep(shared: &Shared) {
 
 /// Works out all circles and hands them to the registry.
 async fn settle(shared: &Shared, graph: Arc<Graph>) {
+    // Nobody else sets circles until these are there. A service that comes back meanwhile, shown in none, has
+    // changed its needs: they are worked out again.
+    let shown = shown(shared).await;
     // One that ended early was logged, and is made again at the next turn.
-    let Ok(found) = task::blocking("circles", move || graph.circles()).await else { return };
-    let mut circled = changed(&found, shown(shared).await).into_iter().peekable();
+    let circled = task::blocking("circles", move || changed(&graph.circles(), shown)).await;
+    let Ok(circled) = circled else { return };
+    let mut circled = circled.into_iter().peekable();
     while circled.peek().is_some() {
         set_some(shared, circled.by_ref());
         yield_now().await;

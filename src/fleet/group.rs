@@ -2,7 +2,7 @@
 //! history of its health. Every change of one instance costs the same, however many there are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
     time::SystemTime,
@@ -65,8 +65,7 @@ pub(super) struct Group {
     health_changed: SystemTime,
     // Since when some of its instances are under protection; None: none is.
     protected_since: Option<SystemTime>,
-    // Until when each of them is, and by that.
-    protected_until: BTreeMap<InstanceId, SystemTime>,
+    // Each of them, by when that ends.
     protection_ends: BTreeSet<(SystemTime, InstanceId)>,
 }
 
@@ -83,7 +82,7 @@ pub(super) struct Standing {
     lifecycle: Lifecycle,
     state: State,
     confirmed: bool,
-    protected: bool,
+    protection: Option<Protection>,
 }
 
 impl Standing {
@@ -92,7 +91,7 @@ impl Standing {
             lifecycle: member.lifecycle(),
             state: member.health().state,
             confirmed: member.confirmed(),
-            protected: member.protection().is_some(),
+            protection: member.protection().copied(),
         }
     }
 
@@ -112,7 +111,7 @@ impl Standing {
             State::Unhealthy => step(&mut counts.unhealthy),
             State::Unknown => step(&mut counts.unknown),
         }
-        if self.protected {
+        if self.protection.is_some() {
             step(&mut counts.protected);
         }
         match self.lifecycle {
@@ -143,7 +142,6 @@ impl Group {
             health: rollup::service(&Counts::default(), 1, None),
             health_changed: now,
             protected_since: None,
-            protected_until: BTreeMap::new(),
             protection_ends: BTreeSet::new(),
         }
     }
@@ -161,7 +159,7 @@ impl Group {
         &self.health
     }
 
-    /// Moves an instance in the counts: from what it was, to what it is.
+    /// Moves an instance in the counts and orders: from what it was, to what it is.
     pub(super) fn recount(&mut self, id: &InstanceId, before: Option<Standing>, after: Option<Standing>) {
         if before == after {
             return;
@@ -169,36 +167,22 @@ impl Group {
         if let Some(standing) = before {
             standing.tally(&mut self.counts, |count| *count -= 1);
             self.troubled.remove(&(rollup::severity(standing.state), id.clone()));
+            if let Some(Protection { until, .. }) = standing.protection {
+                self.protection_ends.remove(&(until, id.clone()));
+            }
         }
         if let Some(standing) = after {
             standing.tally(&mut self.counts, |count| *count += 1);
             if standing.state != State::Healthy {
                 self.troubled.insert((rollup::severity(standing.state), id.clone()));
             }
-        }
-    }
-
-    /// Keeps in step since when, and until when, some of its instances are under protection, after one of
-    /// them has changed, or has gone.
-    pub(super) fn settle_protection(&mut self, id: &InstanceId) {
-        let protection = self.members.get(id).and_then(Member::protection).copied();
-        let until = protection.map(|protection| protection.until);
-        let before = match until {
-            Some(until) => self.protected_until.insert(id.clone(), until),
-            None => self.protected_until.remove(id),
-        };
-        if before != until {
-            if let Some(before) = before {
-                self.protection_ends.remove(&(before, id.clone()));
-            }
-            if let Some(until) = until {
+            if let Some(Protection { began, until, .. }) = standing.protection {
                 self.protection_ends.insert((until, id.clone()));
+                self.protected_since.get_or_insert(began);
             }
         }
         if self.protection_ends.is_empty() {
             self.protected_since = None;
-        } else if let Some(Protection { began, .. }) = protection {
-            self.protected_since.get_or_insert(began);
         }
     }
 

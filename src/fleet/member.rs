@@ -77,7 +77,7 @@ enum Word {
 }
 
 /// That an instance was lost together with many others: it is not removed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Protection {
     pub(super) since: Mono,
     pub(super) began: SystemTime,

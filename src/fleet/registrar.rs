@@ -153,7 +153,7 @@ impl Registrar {
             || !flights.is_empty()
         {
             while flights.len() < FLIGHTS
-                && let Some(batch) = self.next_batch()
+                && let Some(batch) = self.next_batch().await
             {
                 flights.push_back(fly(self.store.clone(), batch));
             }
@@ -178,7 +178,9 @@ impl Registrar {
     }
 
     /// The next commands that become one commit. None: all that wait have to wait for one underway.
-    fn next_batch(&mut self) -> Option<Batch> {
+    ///
+    /// Not cancel safe: what it has taken and not yet answered would be lost.
+    async fn next_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::default();
         while !batch.is_full()
             && let Some(step) = self.restores.next()
@@ -200,7 +202,7 @@ impl Registrar {
             } else if self.underway.has(&about) {
                 self.blocked.hold(about, command);
             } else {
-                batch.add(&self.shared, &mut self.underway, command);
+                batch.add(&self.shared, &mut self.underway, command).await;
             }
         }
         (!batch.steps.is_empty()).then_some(batch)

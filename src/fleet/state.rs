@@ -288,7 +288,7 @@ impl State {
         group.recount(&key.id, old, Some(standing));
         self.tally.instance(old, Some(standing));
         self.waves.forget(&key);
-        self.settle_protection(&key);
+        self.settle_waves(&key.service);
         self.schedule(ends, Due::Instance(key));
         needs
     }
@@ -305,7 +305,7 @@ impl State {
         let service_remains = !group.is_empty();
         self.tally.instance(Some(standing), None);
         self.waves.forget(&key);
-        self.settle_protection(&key);
+        self.settle_waves(&key.service);
         self.instances -= 1;
         if let Some(session) = member.session.take() {
             session.close(Closing::Removed(Arc::clone(&grave.tombstone)));
@@ -497,7 +497,7 @@ impl State {
             self.waves.forget(key);
         }
         if was_lost || is_lost {
-            self.settle_protection(key);
+            self.settle_waves(&key.service);
         }
         for (subject, from, to) in history {
             self.remember(now, subject, from, to);

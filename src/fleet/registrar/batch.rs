@@ -3,7 +3,8 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use tracing::debug;
+use tokio::task::yield_now;
+use tracing::warn;
 
 use super::{Answer, Command, Deleted, Registered, RemoveCommand, Step, Underway, reply};
 use crate::{
@@ -25,10 +26,10 @@ use crate::{
 
 /// Bytes of records after which a batch is full; one more record still fits into what the store takes.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Steps of a search for a circle under one hold of the fleet's lock, and how often that many are taken: in
-/// all some ten milliseconds, in which nothing else is begun.
+/// Steps of a search for a circle under one hold of the fleet's lock; between two of them others have their turn.
 const SEARCHED_AT_ONCE: usize = 256;
-const SEARCHED: usize = 256;
+/// Steps of a search in all: some ten milliseconds of work, in which the registrar begins nothing else.
+const SEARCHED: usize = 65_536;
 
 /// Commands that become durable together.
 #[derive(Default)]
@@ -44,8 +45,10 @@ impl Batch {
         self.steps.len() >= super::BATCH || self.bytes > BATCH_BYTES
     }
 
-    /// Checks a command and adds what it writes, or answers it at once.
-    pub(super) fn add(&mut self, shared: &Shared, underway: &mut Underway, command: Command) {
+    /// Checks a command and adds what it writes, or answers it at once. Yields while it looks for a circle.
+    ///
+    /// Not cancel safe: the command would be lost, and its caller hear nothing.
+    pub(super) async fn add(&mut self, shared: &Shared, underway: &mut Underway, command: Command) {
         let step = match command {
             Command::Register { registration, claim, peer, answer } => {
                 self.register(shared, underway, registration, claim, peer, answer)
@@ -58,7 +61,7 @@ impl Batch {
                 }
             }
             Command::PutSpec { name, spec, if_revision, answer } => {
-                self.put_spec(shared, underway, name, spec, if_revision, answer)
+                self.put_spec(shared, underway, name, spec, if_revision, answer).await
             }
             Command::DeleteSpec { name, if_revision, answer } => {
                 self.delete_spec(shared, name, if_revision, answer)
@@ -135,7 +138,7 @@ impl Batch {
         Ok(grave)
     }
 
-    fn put_spec(
+    async fn put_spec(
         &mut self,
         shared: &Shared,
         underway: &Underway,
@@ -146,8 +149,10 @@ impl Batch {
     ) -> Option<Step> {
         let pending = underway.pending(&name).services;
         let checked = shared.state.read().check_put(&name, if_revision, pending);
-        let checked =
-            checked.and_then(|new_service| check_circle(shared, &name, &spec).map(|()| new_service));
+        let checked = match checked {
+            Ok(new_service) => check_circle(shared, &name, &spec, SEARCHED).await.map(|()| new_service),
+            Err(error) => Err(error),
+        };
         let updated = shared.clock.now().wall;
         let made =
             checked.and_then(|new_service| Ok((new_service, record::encode_operator_spec(&spec, updated)?)));
@@ -208,25 +213,36 @@ impl Batch {
     }
 }
 
-/// Whether the hard dependencies of a specification close a circle, as far as that can be seen in a bounded
-/// number of steps. One that is longer is shown on the services in it, as those that versions declare.
+/// Whether the hard dependencies of a specification close a circle, as far as that can be seen in `most`
+/// steps: each dependency that is followed is one, and each way back. One that is farther away is shown on
+/// the services in it, as those that versions declare.
 ///
 /// # Errors
 /// They do.
-fn check_circle(shared: &Shared, name: &ServiceName, spec: &Spec) -> Result<()> {
+async fn check_circle(shared: &Shared, name: &ServiceName, spec: &Spec, most: usize) -> Result<()> {
     let mut search = Search::new(name, spec.hard().cloned().collect());
-    for _ in 0..SEARCHED {
+    let mut left = most;
+    while left > 0 {
+        let steps = left.min(SEARCHED_AT_ONCE);
         let found = {
             let state = shared.state.read();
-            search.go_on(SEARCHED_AT_ONCE, |service| state.hard_needs(service).cloned().collect())
+            search.go_on(steps, |service| state.hard_needs(service).cloned().collect())
         };
         match found {
-            ControlFlow::Continue(()) => {}
+            ControlFlow::Continue(()) => left -= steps,
             ControlFlow::Break(None) => return Ok(()),
             ControlFlow::Break(Some(circle)) => return Err(closes(&circle)),
         }
+        // The reconciler, the journal and the copy of who needs whom run on the same task.
+        yield_now().await;
     }
-    debug!(component = "fleet", operation = "put", service = %name, "too many dependencies to see a circle at once");
+    warn!(
+        component = "fleet",
+        operation = "put",
+        service = %name,
+        steps = most,
+        "too many dependencies to see a circle at once; if there is one, it is shown a moment later"
+    );
     Ok(())
 }
 
@@ -234,4 +250,70 @@ fn check_circle(shared: &Shared, name: &ServiceName, spec: &Spec) -> Result<()> 
 fn refuse<T>(answer: Answer<T>, error: crate::error::Error) -> Option<Step> {
     reply(answer, Err(error));
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{
+        error::Reason,
+        fleet::{
+            spec::Need,
+            testing::{Fleet, handle, key, register_as, registration},
+        },
+    };
+
+    /// Services of a chain that takes several pieces to walk, the last of them a part of one.
+    const CHAIN: usize = 5 * SEARCHED_AT_ONCE / 2;
+
+    fn name(number: usize) -> ServiceName {
+        ServiceName::parse(&format!("s{number:05}")).unwrap()
+    }
+
+    fn needing(number: usize) -> Spec {
+        Spec { depends_on: [(name(number), Need::Hard)].into(), ..Spec::default() }
+    }
+
+    /// A fleet in which each service but the last needs the next one.
+    fn chain() -> Arc<Shared> {
+        let mut fleet = Fleet::default();
+        for number in 0..CHAIN - 1 {
+            let mut registration = registration(&key(name(number).as_str(), "i-1"));
+            registration.declared_spec = Some(Arc::new(needing(number + 1)));
+            register_as(&mut fleet.state, fleet.now, registration);
+        }
+        handle(fleet.state).shared
+    }
+
+    #[tokio::test]
+    async fn a_long_search_gives_others_their_turn() {
+        let shared = chain();
+        let (answer, answered) = oneshot::channel();
+        let (name, spec) = (name(CHAIN - 1), Arc::new(needing(0)));
+        let command = Command::PutSpec { name, spec, if_revision: None, answer };
+        let (mut batch, mut underway) = (Batch::default(), Underway::default());
+        {
+            let mut adding = std::pin::pin!(batch.add(&shared, &mut underway, command));
+            for piece in 0..CHAIN / SEARCHED_AT_ONCE {
+                assert!(adding.as_mut().now_or_never().is_none(), "after piece {piece}");
+                assert!(shared.state.try_write().is_some(), "nobody waits for the lock after piece {piece}");
+            }
+            adding.await;
+        }
+        let refused = answered.now_or_never().unwrap().unwrap().unwrap_err();
+        assert_eq!(refused.reason(), Reason::DependencyCycle);
+        assert!(batch.steps.is_empty() && !batch.is_full(), "what is refused fills nothing");
+    }
+
+    #[tokio::test]
+    async fn a_circle_is_refused_within_the_bound_and_put_beyond_it() {
+        let shared = chain();
+        let (last, spec) = (name(CHAIN - 1), needing(0));
+        let check = async |most| check_circle(&shared, &last, &spec, most).await;
+        check(CHAIN - 1).await.unwrap();
+        assert_eq!(check(CHAIN).await.unwrap_err().reason(), Reason::DependencyCycle);
+    }
 }

@@ -178,59 +178,103 @@ mod tests {
         })
     }
 
+    /// What happens next.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A specification with these needs, hard or not, is put; None: it is deleted.
+        Change(usize, Option<Vec<(usize, bool)>>),
+        /// The copy is told of what has changed, and begins to work circles out.
+        Take,
+        /// What it has worked out is set.
+        Set,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let needs = proptest::option::of(proptest::collection::vec((0..NAMES, any::<bool>()), 0..4));
+        let change = (0..NAMES, needs).prop_map(|(number, needs)| Step::Change(number, needs));
+        proptest::collection::vec(
+            prop_oneof![3 => change, 1 => Just(Step::Take), 1 => Just(Step::Set)],
+            1..40,
+        )
+    }
+
+    fn change(state: &mut State, number: usize, needs: Option<Vec<(usize, bool)>>) {
+        let now = Now { mono: Mono::default(), wall: SystemTime::UNIX_EPOCH };
+        let operator = needs.map(|needs| {
+            let needs = needs.into_iter().filter(|(needed, _)| *needed != number);
+            let need = |hard| if hard { Need::Hard } else { Need::Soft };
+            let depends_on = needs.map(|(needed, hard)| (name(needed), need(hard))).collect();
+            let spec = Arc::new(Spec { depends_on, ..Spec::default() });
+            OperatorSpec { spec, revision: 1, updated: now.wall }
+        });
+        state.set_spec(now, &name(number), operator);
+    }
+
+    /// The copy as it is worked on, and the circles that are shown as that begins.
+    type Work = (graph::Graph, BTreeMap<ServiceName, Circle>);
+
+    /// Tells the copy of what has changed. None: there is nothing to work out on it.
+    fn take(state: &mut State, copy: &mut graph::Graph) -> Option<Work> {
+        let NeedsChanged { specs, open } = state.take_changed_needs();
+        copy.take(specs);
+        let shown = state.groups.iter().map(|(name, group)| (name.clone(), Arc::clone(&group.circle)));
+        open.then(|| (copy.clone(), shown.collect()))
+    }
+
+    fn set(state: &mut State, (copy, shown): Work) {
+        state.set_circles(graph::changed(&copy.circles(), shown), None);
+        state.circles_are_set();
+    }
+
+    /// Whether each service is shown in the circle that would be found from nothing.
+    fn assert_shown(state: &State) -> Result<(), TestCaseError> {
+        let fresh = circles(state.groups.keys(), |service| state.hard_needs(service).collect());
+        for (service, group) in &state.groups {
+            let expected: Vec<_> = fresh
+                .iter()
+                .find(|circle| circle.contains(service))
+                .map(|circle| circle.iter().copied().cloned().collect())
+                .unwrap_or_default();
+            prop_assert_eq!(&group.circle[..], &expected[..], "{}", service);
+        }
+        Ok(())
+    }
+
     proptest! {
-        /// Puts and deletes specifications at random; None deletes. Where a walk may not be long, they are
-        /// worked out on the copy, now and then.
+        /// Where a walk may not be long they are worked out on the copy, and needs change meanwhile as well.
         #[test]
         fn what_is_kept_up_is_what_would_be_found_from_nothing(
-            changes in proptest::collection::vec(
-                (
-                    0..NAMES,
-                    proptest::option::of(proptest::collection::vec((0..NAMES, any::<bool>()), 0..4)),
-                    any::<bool>(),
-                ),
-                1..20,
-            ),
+            steps in steps(),
             most in prop_oneof![1_usize..10, Just(WALKED)],
         ) {
             let mut state = empty();
             state.circles.most = most;
             let mut copy = graph::Graph::default();
-            let now = Now { mono: Mono::default(), wall: SystemTime::UNIX_EPOCH };
-            for (number, needs, works) in changes {
-                let operator = needs.map(|needs| {
-                    let needs = needs.into_iter().filter(|(needed, _)| *needed != number);
-                    let need = |hard| if hard { Need::Hard } else { Need::Soft };
-                    let depends_on = needs.map(|(needed, hard)| (name(needed), need(hard))).collect();
-                    let spec = Arc::new(Spec { depends_on, ..Spec::default() });
-                    OperatorSpec { spec, revision: 1, updated: now.wall }
-                });
-                state.set_spec(now, &name(number), operator);
-                if works {
-                    let NeedsChanged { specs, open } = state.take_changed_needs();
-                    copy.take(specs);
-                    if open {
-                        let shown =
-                            state.groups.iter().map(|(name, group)| (name.clone(), Arc::clone(&group.circle)));
-                        let circled = graph::changed(&copy.circles(), shown.collect());
-                        state.set_circles(circled, None);
-                        state.circles_are_set();
-                        prop_assert!(!state.has_changed_needs());
+            let mut work = None;
+            for step in steps {
+                match step {
+                    Step::Change(number, needs) => change(&mut state, number, needs),
+                    Step::Take if work.is_none() => work = take(&mut state, &mut copy),
+                    Step::Take => {}
+                    Step::Set => if let Some(work) = work.take() {
+                        let meanwhile = !state.circles.changed.is_empty();
+                        set(&mut state, work);
+                        prop_assert_eq!(state.has_changed_needs(), meanwhile);
                     }
                 }
-                if state.circles.open {
-                    continue;
-                }
-                let fresh = circles(state.groups.keys(), |service| state.hard_needs(service).collect());
-                for (service, group) in &state.groups {
-                    let expected: Vec<_> = fresh
-                        .iter()
-                        .find(|circle| circle.contains(service))
-                        .map(|circle| circle.iter().copied().cloned().collect())
-                        .unwrap_or_default();
-                    prop_assert_eq!(&group.circle[..], &expected[..], "{}", service);
+                if !state.circles.open {
+                    assert_shown(&state)?;
                 }
             }
+            // What is left open is worked out in the end.
+            if let Some(work) = work {
+                set(&mut state, work);
+            }
+            if let Some(work) = take(&mut state, &mut copy) {
+                set(&mut state, work);
+            }
+            prop_assert!(!state.has_changed_needs());
+            assert_shown(&state)?;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::{Due, State, expiry::RETRY_REMOVAL};
 use crate::{
     fleet::{
-        names::InstanceKey,
+        names::{InstanceKey, ServiceName},
         waves::{News, PROTECTION_LIMIT, Present},
     },
     time::{Mono, Now},
@@ -118,11 +118,10 @@ impl State {
         Some(member.incarnation)
     }
 
-    /// Keeps a service's protection, and the waves, in step with a member that has changed.
-    pub(super) fn settle_protection(&mut self, key: &InstanceKey) {
-        let Some(group) = self.groups.get_mut(&key.service) else { return };
-        group.settle_protection(&key.id);
-        self.waves.settle(self.tally.counts().protected, &key.service, group.counts().protected);
+    /// Ends the waves of which nobody is protected any more, after a member of this service has changed or gone.
+    pub(super) fn settle_waves(&mut self, service: &ServiceName) {
+        let Some(group) = self.groups.get(service) else { return };
+        self.waves.settle(self.tally.counts().protected, service, group.counts().protected);
     }
 
     /// Waves that have begun or ended since it was last asked.
@@ -303,19 +302,23 @@ mod tests {
     }
 
     #[test]
-    fn the_protection_of_a_service_is_shown_to_end_with_the_last_of_those_who_have_it() {
+    fn the_protection_of_a_service_is_shown_from_the_first_to_the_last_of_those_who_have_it() {
         let all = keys("orders", 4);
         let mut fleet = fleet_of(&all);
         // The last of them a little later than the others.
         live(&mut fleet, 5 * SECOND, &all[3..]);
         live(&mut fleet, 30 * SECOND, &[]);
-        let ends = |fleet: &Fleet, key: &InstanceKey| {
-            fleet.state.groups[&key.service].members[&key.id].protection().map(|protection| protection.until)
+        let of = |fleet: &Fleet, key: &InstanceKey| {
+            fleet.state.groups[&key.service].members[&key.id].protection().copied()
         };
+        let ends = |fleet: &Fleet, key: &InstanceKey| of(fleet, key).map(|protection| protection.until);
+        let began = |fleet: &Fleet, key: &InstanceKey| of(fleet, key).map(|protection| protection.began);
         let shown = |fleet: &Fleet| fleet.state.groups[&all[0].service].snapshot().protection;
         let protection = shown(&fleet).unwrap();
         assert_eq!((protection.instances, Some(protection.ends)), (4, ends(&fleet, &all[3])));
         assert!(ends(&fleet, &all[0]) < ends(&fleet, &all[3]));
+        assert_eq!(Some(protection.began), began(&fleet, &all[0]));
+        assert!(began(&fleet, &all[0]) < began(&fleet, &all[3]));
         beat(&mut fleet, &all[3..]);
         let left = shown(&fleet).unwrap();
         assert_eq!((left.instances, Some(left.ends)), (3, ends(&fleet, &all[0])), "the last was heard");
@@ -324,6 +327,10 @@ mod tests {
         fleet.register(&all[1]);
         fleet.register(&all[2]);
         assert_eq!(shown(&fleet), None);
+        live(&mut fleet, 30 * SECOND, &[]);
+        let next = shown(&fleet).unwrap();
+        assert_eq!(Some(next.began), all[1..].iter().filter_map(|key| began(&fleet, key)).min());
+        assert!(next.began > protection.began, "another wave has a beginning of its own");
     }
 
     #[test]
