@@ -4,6 +4,7 @@
 //! these as it has instances. Messages are taken as they come; heartbeats are acknowledged once for
 //! all that came together. What a session means is the fleet's; here it is only carried.
 
+mod alarm;
 mod ending;
 
 use std::{
@@ -16,10 +17,13 @@ use std::{
 };
 
 use futures_core::Stream;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use self::ending::{Ending, Endings};
+use self::{
+    alarm::Alarm,
+    ending::{Ending, Endings},
+};
 use super::{
     convert::{self, instance},
     enrolment::Enrolment,
@@ -172,7 +176,7 @@ pub struct SessionStream {
     acknowledge: Option<u64>,
     endings: Endings,
     leaving: Option<Leaving>,
-    silence: Pin<Box<Sleep>>,
+    silence: Alarm,
     second_chance: bool,
     turns: u32,
     clock: Clock,
@@ -219,7 +223,7 @@ impl SessionStream {
             acknowledge: None,
             endings: Endings::new(caller.map(|caller| caller.connection.closing)),
             leaving: None,
-            silence: Box::pin(sleep(session.lease.ttl())),
+            silence: Alarm::after(clock, session.lease.ttl()),
             second_chance: true,
             turns: 0,
             clock,
@@ -306,8 +310,7 @@ impl SessionStream {
         if self.leaving.is_some() {
             return None;
         }
-        let registry = &mut self.held.session.closing;
-        let Poll::Ready(ending) = self.endings.poll(registry, cx) else { return None };
+        let Poll::Ready(ending) = self.endings.poll(&mut self.held.session, cx) else { return None };
         self.ended = true;
         Some(Ok(match ending {
             Ending::Registry(why) => closed(&why),
@@ -321,7 +324,7 @@ impl SessionStream {
     /// Whether nothing was heard for a whole lease. After a pause of our own the first look does not
     /// count: what was sent meanwhile may still be on its way to us.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        while self.silence.as_mut().poll(cx).is_ready() {
+        while self.silence.poll(self.clock, cx).is_ready() {
             let lease = &self.held.session.lease;
             let silent = self.clock.mono().since(lease.last_heard());
             let rest = match lease.ttl().checked_sub(silent).filter(|rest| !rest.is_zero()) {
@@ -342,7 +345,7 @@ impl SessionStream {
                     )));
                 }
             };
-            self.silence = Box::pin(sleep(rest));
+            self.silence = Alarm::after(self.clock, rest);
         }
         Poll::Pending
     }

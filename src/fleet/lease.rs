@@ -18,13 +18,24 @@ pub struct Lease {
     last_heard: AtomicU64,
     notice: AtomicBool,
     used: AtomicBool,
+    /// Number of the session that is open, or none.
+    session: AtomicU64,
 }
+
+/// No session has it.
+const NO_SESSION: u64 = u64::MAX;
 
 impl Lease {
     /// A lease that begins now. `notice`: whether the registry wants to know of the next sign of life.
     pub fn new(ttl: Duration, now: Mono, notice: bool) -> Self {
         let last_heard = AtomicU64::new(now.as_millis());
-        Self { ttl, last_heard, notice: AtomicBool::new(notice), used: AtomicBool::new(false) }
+        Self {
+            ttl,
+            last_heard,
+            notice: AtomicBool::new(notice),
+            used: AtomicBool::new(false),
+            session: AtomicU64::new(NO_SESSION),
+        }
     }
 
     /// Takes a sign of life of somebody who has the token. True: the registry wants to know (the instance
@@ -59,6 +70,16 @@ impl Lease {
     /// When it was last heard.
     pub fn last_heard(&self) -> Mono {
         Mono::from_millis(self.last_heard.load(Ordering::SeqCst))
+    }
+
+    /// Says which session is open now, before the one that was open is told that it no longer is.
+    pub(super) fn hold(&self, session: Option<u64>) {
+        self.session.store(session.unwrap_or(NO_SESSION), Ordering::SeqCst);
+    }
+
+    /// Whether this session is open.
+    pub(super) fn is_held_by(&self, session: u64) -> bool {
+        self.session.load(Ordering::SeqCst) == session
     }
 
     /// How long it lives without a message.

@@ -93,7 +93,7 @@ pub(super) struct OpenSession {
 }
 
 impl OpenSession {
-    /// Tells its stream why it ends.
+    /// Tells its stream why it ends, once the lease is no longer held by it.
     pub(super) fn close(self, why: Closing) {
         // A stream that is gone already needs no reason.
         drop(self.close.send(why));

@@ -6,19 +6,27 @@
 //! one connection asks is therefore worked out by one thread at a time; other connections have other threads.
 
 use std::{
-    fmt,
+    collections::VecDeque,
+    fmt, mem,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, task::AtomicWaker};
 use parking_lot::Mutex;
+use slab::Slab;
 use tokio::task::coop::unconstrained;
 use tracing::error;
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Rounds after which other tasks have their turn: a connection reads, its streams answer, it writes.
+const ROUNDS: usize = 4;
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Takes what is to run beside a connection. Cheap to clone.
 ///
@@ -31,7 +39,7 @@ pub struct Beside(Arc<Mutex<Begun>>);
 enum Begun {
     #[default]
     Nothing,
-    Some(Vec<BoxFuture<Turn>>),
+    Some(Vec<BoxFuture>),
     /// The connection has ended: nothing is taken any more.
     Ended,
 }
@@ -40,12 +48,11 @@ impl Beside {
     /// Runs a future until it or the connection has ended. One that panics is logged and ends alone.
     pub fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
         // Outside of the runtime's budget for a task, which a connection with many streams would use up in the midst
-        // of them: how often it is their turn is bounded by how many they are.
+        // of them: how often it is their turn is bounded.
         let future = unconstrained(AssertUnwindSafe(future).catch_unwind()).map(|ended| {
             if ended.is_err() {
                 error!(task = "stream", "task panicked");
             }
-            Turn::Beside
         });
         let begun = &mut *self.0.lock();
         match begun {
@@ -62,34 +69,109 @@ impl fmt::Debug for Beside {
     }
 }
 
-/// Whose last turn it was.
-#[derive(Clone, Copy, Debug)]
-enum Turn {
-    Connection,
-    Beside,
+/// Who is woken, in order, and the task that runs them.
+#[derive(Debug, Default)]
+struct Line {
+    woken: Mutex<VecDeque<usize>>,
+    /// Registered only while nobody has a turn: those who are woken by others of the line need no waking of the task.
+    task: AtomicWaker,
+}
+
+/// Puts one of them in line.
+#[derive(Debug)]
+struct Bell {
+    seat: usize,
+    in_line: AtomicBool,
+    line: Arc<Line>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.in_line.swap(true, Ordering::AcqRel) {
+            self.line.woken.lock().push_back(self.seat);
+            self.line.task.wake();
+        }
+    }
+}
+
+/// One that runs.
+struct Seat {
+    future: BoxFuture,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
 }
 
 /// Runs a connection and all that was handed over beside it. Ends with the connection, and ends what is left.
-#[derive(Debug)]
 pub struct Turns {
-    running: FuturesUnordered<BoxFuture<Turn>>,
+    seats: Slab<Seat>,
+    /// Where the connection sits.
+    connection: usize,
+    line: Arc<Line>,
+    /// Whose turn it is in this round.
+    round: VecDeque<usize>,
     begun: Beside,
 }
 
 impl Turns {
     /// `connection` hands to `beside` what is to run beside it.
     pub fn new(beside: Beside, connection: impl Future<Output = ()> + Send + 'static) -> Self {
-        let running = FuturesUnordered::new();
-        let connection: BoxFuture<Turn> = Box::pin(connection.map(|()| Turn::Connection));
-        running.push(connection);
-        Self { running, begun: beside }
+        let mut turns = Self {
+            seats: Slab::new(),
+            connection: 0,
+            line: Arc::default(),
+            round: VecDeque::new(),
+            begun: beside,
+        };
+        turns.connection = turns.seat(Box::pin(connection));
+        turns
+    }
+
+    /// Gives it a seat and its first place in line.
+    fn seat(&mut self, future: BoxFuture) -> usize {
+        let entry = self.seats.vacant_entry();
+        let seat = entry.key();
+        let bell = Arc::new(Bell { seat, in_line: AtomicBool::new(false), line: Arc::clone(&self.line) });
+        let waker = Waker::from(Arc::clone(&bell));
+        waker.wake_by_ref();
+        entry.insert(Seat { future, bell, waker });
+        seat
+    }
+
+    /// Gives a turn to each who is woken now, in order. Ready when the connection has ended.
+    fn go_round(&mut self) -> Poll<()> {
+        while let Some(at) = self.round.pop_front() {
+            // It may have ended since it was woken.
+            let Some(seat) = self.seats.get_mut(at) else { continue };
+            // Whoever wakes it from here on wants another turn.
+            seat.bell.in_line.store(false, Ordering::Release);
+            if seat.future.as_mut().poll(&mut Context::from_waker(&seat.waker)).is_ready() {
+                let ended = self.seats.remove(at);
+                // Whoever still holds its waker has nobody to wake.
+                ended.bell.in_line.store(true, Ordering::Release);
+                if at == self.connection {
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turns").field("seats", &self.seats.len()).finish_non_exhaustive()
     }
 }
 
 impl Drop for Turns {
     /// What has not had a turn may hold what holds it: the streams know their connection.
     fn drop(&mut self) {
-        let begun = std::mem::replace(&mut *self.begun.0.lock(), Begun::Ended);
+        let begun = mem::replace(&mut *self.begun.0.lock(), Begun::Ended);
         drop(begun);
     }
 }
@@ -98,18 +180,31 @@ impl Future for Turns {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            // Goes round all who are woken, and lets other tasks have their turn when it has been round.
-            match self.running.poll_next_unpin(cx) {
-                Poll::Ready(Some(Turn::Connection) | None) => return Poll::Ready(()),
-                Poll::Ready(Some(Turn::Beside)) => {}
-                Poll::Pending => {
-                    let begun = std::mem::take(&mut *self.begun.0.lock());
-                    let Begun::Some(begun) = begun else { return Poll::Pending };
-                    self.running.extend(begun);
+        let this = &mut *self;
+        // Nobody has to wake a task that runs.
+        drop(this.line.task.take());
+        for _ in 0..ROUNDS {
+            let begun = mem::take(&mut *this.begun.0.lock());
+            if let Begun::Some(begun) = begun {
+                for future in begun {
+                    this.seat(future);
                 }
             }
+            mem::swap(&mut this.round, &mut *this.line.woken.lock());
+            if this.round.is_empty() {
+                this.line.task.register(cx.waker());
+                // Somebody may have been woken before that.
+                if this.line.woken.lock().is_empty() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if this.go_round().is_ready() {
+                return Poll::Ready(());
+            }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

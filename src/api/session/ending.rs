@@ -1,18 +1,14 @@
 //! What ends a session from this side: the registry, or the connection.
 //!
 //! A session looks at this several times for each message, ten thousands of times a second over all
-//! sessions. The registry has a channel for each session, which costs next to nothing to ask; the connection
-//! is asked as [`Goodbye`] does. Not here: what is said then.
+//! sessions: so both are asked only where something may be different. Not here: what is said then.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::{
-    fleet::session::Closing,
+    fleet::session::{Closing, Session},
     guard::goodbye::{ConnectionEnd, Goodbye},
 };
 
@@ -38,15 +34,8 @@ impl Endings {
     }
 
     /// Whether the session ends. Not to be polled again after it said so.
-    pub(super) fn poll(
-        &mut self,
-        registry: &mut oneshot::Receiver<Closing>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Ending> {
-        // A registry that let go of the session without a word ends nothing.
-        if !registry.is_terminated()
-            && let Poll::Ready(Ok(why)) = Pin::new(registry).poll(cx)
-        {
+    pub(super) fn poll(&mut self, session: &mut Session, cx: &mut Context<'_>) -> Poll<Ending> {
+        if let Poll::Ready(why) = session.poll_closing(cx) {
             return Poll::Ready(Ending::Registry(why));
         }
         let Some(connection) = &mut self.connection else { return Poll::Pending };
@@ -69,45 +58,33 @@ mod tests {
     #[tokio::test]
     async fn each_end_is_heard_by_whoever_polled_last() {
         for by_registry in [true, false] {
-            let (registry, mut registry_says) = oneshot::channel();
+            let (mut session, end) = Session::alone();
             let (connection, connection_says) = watch::channel(false);
             let mut endings = Endings::new(Some(connection_says));
             let mut first = task::spawn(());
-            first.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
-            first.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
+            first.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
+            first.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
             // Another task goes on with it: it is the one to be woken.
             let mut second = task::spawn(());
-            second.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
+            second.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
             assert!(!second.is_woken());
             if by_registry {
-                registry.send(Closing::Superseded).unwrap();
+                end(Closing::Superseded);
             } else {
                 connection.send_replace(true);
             }
             assert!(second.is_woken());
-            let ending = second.enter(|cx, _| assert_ready!(endings.poll(&mut registry_says, cx)));
+            let ending = second.enter(|cx, _| assert_ready!(endings.poll(&mut session, cx)));
             assert_eq!(matches!(ending, Ending::Registry(Closing::Superseded)), by_registry, "{ending:?}");
         }
     }
 
     #[tokio::test]
-    async fn an_end_before_the_first_look_is_seen() {
-        let (registry, mut registry_says) = oneshot::channel();
-        registry.send(Closing::StaleIncarnation).unwrap();
-        let mut endings = Endings::new(None);
-        let mut task = task::spawn(());
-        task.enter(|cx, _| {
-            let ending = assert_ready!(endings.poll(&mut registry_says, cx));
-            assert!(matches!(ending, Ending::Registry(Closing::StaleIncarnation)));
-        });
-    }
-
-    #[tokio::test]
-    async fn channels_that_are_gone_end_nothing() {
-        let mut registry_says = oneshot::channel().1;
+    async fn a_connection_that_is_gone_ends_nothing() {
+        let (mut session, _end) = Session::alone();
         let mut endings = Endings::new(Some(watch::channel(false).1));
         let mut task = task::spawn(());
-        task.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
-        task.enter(|cx, _| assert_pending!(endings.poll(&mut registry_says, cx)));
+        task.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
+        task.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
     }
 }

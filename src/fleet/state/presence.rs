@@ -166,6 +166,7 @@ impl State {
         let instance = self.change(now, key, incarnation, |member| {
             member.lease.renew(now.mono);
             was_lost = member.hear(now);
+            member.lease.hold(Some(id));
             if let Some(old) = member.session.replace(OpenSession { id, close }) {
                 old.close(Closing::Superseded);
                 superseded = true;
@@ -182,7 +183,7 @@ impl State {
         let lease =
             self.member(key, incarnation).map(|member| Arc::clone(&member.lease)).ok_or_else(not_found)?;
         let of = Incarnation { registration: Arc::clone(&instance.registration), incarnation };
-        Ok((Session { id, instance: of, lease, closing }, instance))
+        Ok((Session { id, instance: of, lease, closing, woken: None }, instance))
     }
 
     /// The stream of a session has ended. The lease runs on.
@@ -191,6 +192,7 @@ impl State {
         let _ = self.change(now, key, incarnation, |member| {
             closed = member.session.as_ref().is_some_and(|session| session.id == id);
             if closed {
+                member.lease.hold(None);
                 member.session = None;
             }
             (vec![], closed)
