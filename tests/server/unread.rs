@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use h2::{RecvStream, client::SendRequest};
+use h2::{
+    RecvStream,
+    client::{Builder, SendRequest},
+};
 use http::{HeaderMap, Request};
 use seaworthy_client::proto::seaworthy::v1 as pb;
-use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
+use tokio::{task::JoinHandle, time::timeout};
 
-use crate::harness::{PATIENCE, TestServer, register, registration};
+use crate::harness::{PATIENCE, TestServer, http2, reason, register, registration};
 
 /// A peer that lets the server send one byte on each stream, and answers PINGs.
 async fn miser(server: &TestServer) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
-    let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
-    let (send, connection) = h2::client::Builder::new().initial_window_size(1).handshake(tcp).await.unwrap();
-    (send, tokio::spawn(connection))
+    http2(server.addresses.grpc, Builder::new().initial_window_size(1)).await
 }
 
 /// Asks, and answers the stream of the answer.
@@ -72,7 +73,7 @@ async fn what_nobody_reads_is_bounded() {
         let trailers = timeout(PATIENCE, refused.next()).await.expect("in time").unwrap();
         let status = tonic::Status::from_header_map(&trailers).unwrap();
         assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status:?}");
-        assert_eq!(crate::harness::reason(&status), "ANSWERS_UNREAD");
+        assert_eq!(reason(&status), "ANSWERS_UNREAD");
         assert_eq!(trailers["grpc-retry-pushback-ms"], "5000");
     }
     // Others have their answers, and so has this one what is small.
