@@ -24,6 +24,8 @@ async fn ask(send: &SendRequest<Bytes>, path: &str, message: &impl prost::Messag
     let mut send = send.clone().ready().await.unwrap();
     let request = Request::post(format!("http://server{path}"));
     let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    // What it takes packed, the server must not hold unpacked beside it.
+    let request = request.header("grpc-accept-encoding", "gzip,identity");
     let (answer, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
     let encoded = message.encode_to_vec();
     let mut framed = vec![0];
