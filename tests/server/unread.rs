@@ -86,6 +86,36 @@ async fn what_nobody_reads_is_bounded() {
     server.stop().await;
 }
 
+/// Nobody asks a watch that waits to be read whether it has more to say.
+#[tokio::test]
+async fn a_watcher_that_does_not_read_does_not_hold_the_end() {
+    let server = TestServer::start_with(|config| {
+        config.shutdown.finish_requests = PATIENCE;
+        config.shutdown.total = 2 * PATIENCE;
+    })
+    .await;
+    // More than one piece: the second waits for a window.
+    with_large_instances(&server, 16).await;
+    let (watching, watched) = miser(&server).await;
+    let watch = pb::WatchFleetRequest::default();
+    let _watch = ask(&watching, "/seaworthy.v1.FleetService/WatchFleet", &watch).await;
+    // Another reads: it has its last message all the same.
+    let mut reads = server.fleet().await.watch_fleet(watch).await.unwrap().into_inner();
+    let last = tokio::spawn(async move {
+        loop {
+            match reads.message().await {
+                Ok(Some(_)) => {}
+                ended => return ended.map(|_| ()).unwrap_err(),
+            }
+        }
+    });
+    let report = timeout(2 * PATIENCE, server.stop()).await.expect("in time");
+    assert!(report.phases.iter().all(|phase| !phase.timed_out), "{report:?}");
+    assert_eq!((report.connections_cut, report.requests_cut), (1, 1), "{report:?}");
+    assert_eq!(reason(&last.await.unwrap()), "SERVER_DRAINING");
+    drop(timeout(PATIENCE, watched).await.expect("cut"));
+}
+
 #[tokio::test]
 async fn a_connection_ends_whose_answers_are_not_read() {
     let short = Duration::from_millis(500);
@@ -102,7 +132,5 @@ async fn a_connection_ends_whose_answers_are_not_read() {
     let small = pb::HeartbeatRequest::default();
     drop(ask(&watching, "/seaworthy.v1.FleetService/Heartbeat", &small).await);
     assert!(!watched.is_finished(), "a watcher may be slow");
-    // The end would wait for it as long as it may wait for anybody.
-    watched.abort();
     server.stop().await;
 }
