@@ -92,7 +92,8 @@ impl Unpacker {
             match (of_message, self.messages.flag()) {
                 (false, _) if !is_whole => continue,
                 (false, PACKED) if self.messages.length() > self.largest => return Err(self.too_long()),
-                (false, PACKED) => {}
+                // Addresses alone, until it comes.
+                (false, PACKED) => self.packed.reserve_exact(self.messages.length()),
                 (true, PACKED) => self.packed.extend_from_slice(&piece),
                 // What is packed in no way that is known is left to whoever reads it.
                 (false, flag) => {
