@@ -3,8 +3,9 @@
 //!
 //! Every open stream holds a buffer for each direction. With tonic's default of 8 KiB each, ten
 //! thousand sessions that say a few bytes every few seconds would hold 160 MiB. Larger messages let a
-//! buffer grow to what they need, and the next one lets that go: a buffer whose bytes somebody else still
-//! holds is not used again. Here that is who reads, and `guard::answers` where we write.
+//! buffer grow to what they need, and the next one lets that go: a buffer that is full, and whose bytes somebody else
+//! still holds, is not used again. Here that is who reads, of what `guard::questions` hands on piece by piece so that
+//! it fills its buffer; and `guard::answers` where we write.
 //!
 //! What comes is weighed before it is unfolded, and bytes that are no message are an error of the caller.
 
@@ -20,13 +21,11 @@ use tonic::{
 use super::weigh::{self, Unfit};
 use crate::{
     error::{Error, Kind, Reason},
-    guard::status::status,
+    guard::{bounds::SMALL_QUESTION, status::status},
 };
 
 /// What a buffer holds before it grows, in bytes: some heartbeats.
 const BUFFER: usize = 64;
-/// Messages from here on are not small, in bytes: with the next one their buffer is let go.
-const NOT_SMALL: usize = 256;
 /// A message that fills this much of a buffer is sent before the next one is encoded, in bytes.
 const SEND_FROM: usize = 32 * 1024;
 
@@ -158,7 +157,7 @@ impl<U: Message + Name + Default> Decoder for Weighed<U> {
             });
         }
         self.held = Bytes::new();
-        let message = if buffer.remaining() < NOT_SMALL {
+        let message = if buffer.remaining() < SMALL_QUESTION {
             U::decode(buffer)
         } else {
             self.held = buffer.copy_to_bytes(buffer.remaining());

@@ -47,7 +47,8 @@ pub(super) enum Lane {
 impl Lane {
     const ALL: [Lane; 3] = [Lane::Wanted, Lane::Quick, Lane::Slow];
 
-    /// How many of so many places it may have: a quarter is always left to who answers.
+    /// How many of so many places it may have: of three or more at least a quarter is left to who answers, of one or
+    /// two none.
     fn share(self, places: usize) -> usize {
         match self {
             Lane::Wanted => (places / 4).max(1),

@@ -1,4 +1,7 @@
 //! Knows how many requests are being answered, streams included, and until when.
+//!
+//! Unary RPCs and streams are counted apart: a stream whose peer does not read does not hear that it has to end, so that
+//! nobody may wait for the last one.
 
 use std::{
     convert::Infallible,
@@ -17,33 +20,41 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tower::{Layer, Service};
 
+use super::rpc::{OTHER, RpcId, Shape};
+
 /// The requests that are being answered. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Active(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    count: AtomicU64,
+    unary: AtomicU64,
+    streams: AtomicU64,
     idle: Notify,
 }
 
 impl Active {
     /// Counts one until the guard is dropped.
-    pub fn enter(&self) -> ActiveGuard {
-        self.0.count.fetch_add(1, Ordering::Relaxed);
-        ActiveGuard(Arc::clone(&self.0))
+    pub fn enter(&self, shape: Shape) -> ActiveGuard {
+        self.0.count(shape).fetch_add(1, Ordering::Relaxed);
+        ActiveGuard(Arc::clone(&self.0), shape)
     }
 
-    /// How many there are now.
+    /// How many there are now, of both shapes.
     pub fn count(&self) -> u64 {
-        self.0.count.load(Ordering::Acquire)
+        self.0.unary.load(Ordering::Acquire) + self.streams()
     }
 
-    /// Waits until there are none. Cancel safe.
+    /// How many of them are streams.
+    pub fn streams(&self) -> u64 {
+        self.0.streams.load(Ordering::Acquire)
+    }
+
+    /// Waits until no unary RPC is being answered. Cancel safe.
     pub async fn idle(&self) {
         loop {
             let notified = self.0.idle.notified();
-            if self.count() == 0 {
+            if self.0.unary.load(Ordering::Acquire) == 0 {
                 return;
             }
             notified.await;
@@ -51,14 +62,24 @@ impl Active {
     }
 }
 
+impl Inner {
+    fn count(&self, shape: Shape) -> &AtomicU64 {
+        match shape {
+            Shape::Unary => &self.unary,
+            Shape::Stream => &self.streams,
+        }
+    }
+}
+
 /// One request that is being answered.
 #[derive(Debug)]
-pub struct ActiveGuard(Arc<Inner>);
+pub struct ActiveGuard(Arc<Inner>, Shape);
 
 impl Drop for ActiveGuard {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.idle.notify_waiters();
+        let Self(active, shape) = self;
+        if active.count(*shape).fetch_sub(1, Ordering::Release) == 1 && *shape == Shape::Unary {
+            active.idle.notify_waiters();
         }
     }
 }
@@ -102,7 +123,8 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let guard = Some(self.active.enter());
+        let shape = request.extensions().get::<RpcId>().map_or(OTHER.shape, |id| id.rpc().shape);
+        let guard = Some(self.active.enter(shape));
         ActiveFuture { inner: self.inner.call(request), guard }
     }
 }

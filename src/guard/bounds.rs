@@ -33,12 +33,20 @@ pub const COUNTED_ANSWER: usize = 4 * KIB;
 /// What may wait on one stream for a transport that takes nothing, beside the last piece. It bounds what is not counted.
 pub const SEND_BUFFER: usize = 32 * KIB;
 
-/// Shorter messages are neither counted nor refused: those of all streams of a connection are as much as its window lets
-/// it send anyway.
+/// Shorter messages are neither counted nor refused, so that most are spared the work: those of all streams of a
+/// connection are 2 MiB, at the default number of streams, and as many times more as that is raised.
 pub const COUNTED_QUESTION: usize = 16 * KIB;
 
 /// Longest message that may come into the reserve: twice what 1,000 heartbeats take.
 pub const MODEST_QUESTION: usize = 256 * KIB;
+
+/// Shorter messages of a stream share a buffer with their neighbours, in bytes; each longer one has a buffer of its own,
+/// which is let go with the next.
+pub const SMALL_QUESTION: usize = 256;
+
+/// Small messages of a stream that are handed on together, in bytes: twice that, and a message, is what their buffer
+/// grows to, which stays.
+pub const SMALL_QUESTIONS: usize = 1024;
 
 /// Streams of a connection, at the default.
 const STREAMS: usize = 128;
@@ -48,5 +56,6 @@ const _: () = assert!(LARGEST_MESSAGE <= QUESTIONS.peer && QUESTIONS.peer <= QUE
 const _: () = assert!(ANSWERS.connection <= ANSWERS.peer && ANSWERS.peer <= ANSWERS.all / 4);
 // The reserve holds more than one of what it is for.
 const _: () = assert!(COUNTED_QUESTION <= MODEST_QUESTION && 2 * MODEST_QUESTION <= QUESTIONS.reserve);
+const _: () = assert!(STREAMS * COUNTED_QUESTION == 2 * MIB);
 // What is not counted is little beside what is.
 const _: () = assert!(STREAMS * (SEND_BUFFER + COUNTED_ANSWER) < ANSWERS.connection / 3);

@@ -3,8 +3,9 @@
 //! A stream whose handler listens by itself says its own last words: here the handler is always asked
 //! first, and is ended only where it has nothing to say. That goes for the answer that has not begun
 //! (a first message that never came) and for the answer itself; once that is over, whoever still reads
-//! the request reads that it is. A stream that always has more to say is asked now and then. Unary RPCs
-//! finish; their deadline bounds them.
+//! the request reads that it is. A stream that always has more to say is asked now and then; one whose peer
+//! does not read is not asked at all, and `server::shutdown` gives it up. Unary RPCs finish; their deadline
+//! bounds them.
 
 use std::{
     convert::Infallible,

@@ -2,7 +2,8 @@
 //! server holds.
 //!
 //! A message may be as large as `grpc.max_message_bytes`, and a connection may have many streams. So each message is
-//! counted whole from its first byte on, until it has come or nobody reads it any more: what a refused one has touched of
+//! counted whole from its first byte on, until the next has come or nobody reads any more (whoever reads a stream keeps
+//! the last message of it, [`pieces`]): what a refused one has touched of
 //! its buffer an allocator seldom gives back, so that counting what has come would bound less than it says. One that
 //! does not fit is not taken, and its RPC ends with RESOURCE_EXHAUSTED. What is announced and does not come at all is not
 //! counted: for it tonic reserves addresses, and no page of them is touched.
@@ -11,6 +12,7 @@
 //! the first of a stream, have the deadline as well.
 
 mod messages;
+mod pieces;
 
 use std::{
     convert::Infallible,
@@ -22,12 +24,15 @@ use std::{
 
 use bytes::Bytes;
 use http::Request;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tower::{BoxError, Layer, Service};
 
-use self::messages::Messages;
+use self::{
+    messages::Messages,
+    pieces::{Pieces, Unpacker},
+};
 use super::{
     bounds::{COUNTED_QUESTION, MODEST_QUESTION},
     rpc::{RpcId, Shape},
@@ -36,6 +41,9 @@ use super::{
 };
 use crate::error::{Error, Kind, Reason};
 
+/// Where a request says how its messages are packed, if they are.
+const ENCODING: &str = "grpc-encoding";
+const GZIP: &str = "gzip";
 /// When it is worth to call again.
 const COME_BACK: Duration = Duration::from_secs(5);
 
@@ -43,6 +51,16 @@ const COME_BACK: Duration = Duration::from_secs(5);
 fn refusal(message: impl Into<String>) -> Status {
     let refusal = Error::new(Kind::ResourceExhausted, Reason::MessagesUnfinished, message);
     status(&refusal.retry_after(COME_BACK))
+}
+
+/// The same, where it does not fit.
+fn full() -> Status {
+    refusal("too many bytes of messages have begun and not ended; finish them, then call again")
+}
+
+/// Room for a message of this length; None if there is none.
+fn room_for(share: &Share, length: usize) -> Option<Room> {
+    share.take(length, if length <= MODEST_QUESTION { Source::Reserve } else { Source::Shared })
 }
 
 /// Makes [`CountQuestions`]s for one connection.
@@ -88,18 +106,20 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<A>) -> Self::Future {
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
         let stream = request.extensions().get::<RpcId>().is_some_and(|id| id.rpc().shape == Shape::Stream);
         let QuestionsLayer { share, largest, patience } = self.layer.clone();
-        self.inner.call(request.map(|inner| Coming {
-            inner,
-            share,
-            largest,
-            messages: Messages::default(),
-            room: None,
-            patience: stream.then_some(patience),
-            timer: None,
-        }))
+        let pieces = if !stream {
+            Pieces::AsTheyCome
+        } else if request.headers().get(ENCODING).is_some_and(|encoding| encoding == GZIP) {
+            // Nothing that is handed on is packed.
+            request.headers_mut().remove(ENCODING);
+            Pieces::Unpacked(Box::new(Unpacker::new(share.clone(), largest)))
+        } else {
+            Pieces::Apart(Messages::default())
+        };
+        let patience = stream.then_some(patience);
+        self.inner.call(request.map(|inner| Coming::new(inner, share, largest, pieces, patience)))
     }
 }
 
@@ -110,8 +130,13 @@ pub struct Coming<A> {
     share: Share,
     largest: usize,
     messages: Messages,
+    // What has come and was not handed on.
+    come: Bytes,
+    pieces: Pieces,
     // Of the message that has begun.
     room: Option<Room>,
+    // Of the last one that has ended.
+    kept: Option<Room>,
     // How long each may take; None leaves that to the deadline.
     patience: Option<Duration>,
     // Of the message that has begun; made only when it is waited for.
@@ -119,16 +144,30 @@ pub struct Coming<A> {
 }
 
 impl<A> Coming<A> {
+    fn new(inner: A, share: Share, largest: usize, pieces: Pieces, patience: Option<Duration>) -> Self {
+        Self {
+            inner,
+            share,
+            largest,
+            messages: Messages::default(),
+            come: Bytes::new(),
+            pieces,
+            room: None,
+            kept: None,
+            patience,
+            timer: None,
+        }
+    }
+
     /// Counts the message that has begun; false if it does not fit.
     fn count(&mut self, data: &[u8]) -> bool {
         if self.messages.pass(data) {
-            (self.room, self.timer) = (None, None);
+            (self.kept, self.timer) = (self.room.take(), None);
         }
         let Some((come, length)) = self.messages.in_part() else { return true };
         let counts = come > 0 && (COUNTED_QUESTION..=self.largest).contains(&length);
         if counts && self.room.is_none() {
-            let from = if length <= MODEST_QUESTION { Source::Reserve } else { Source::Shared };
-            self.room = self.share.take(length, from);
+            self.room = room_for(&self.share, length);
             return self.room.is_some();
         }
         true
@@ -158,26 +197,28 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Ready(over) => return Poll::Ready(over.map(|over| over.map_err(Into::into))),
-            Poll::Pending => return self.poll_patience(cx).map(|refusal| Some(Err(refusal.into()))),
-        };
-        if let Some(data) = frame.data_ref()
-            && !self.count(data)
-        {
-            let full = "too many bytes of messages have begun and not ended; finish them, then call again";
-            return Poll::Ready(Some(Err(refusal(full).into())));
+        let this = &mut *self;
+        loop {
+            match this.pieces.next(&mut this.come) {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Ok(None) => {}
+                Err(refused) => return Poll::Ready(Some(Err(refused.into()))),
+            }
+            let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(over) => return Poll::Ready(over.map(|over| over.map_err(Into::into))),
+                Poll::Pending => return this.poll_patience(cx).map(|refusal| Some(Err(refusal.into()))),
+            };
+            match frame.into_data() {
+                Ok(data) if this.count(&data) => this.come = data,
+                Ok(_) => return Poll::Ready(Some(Err(full().into()))),
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
         }
-        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        !self.pieces.has_more(&self.come) && self.inner.is_end_stream()
     }
 }
 
@@ -189,15 +230,7 @@ mod tests {
     const LARGEST: usize = QUESTIONS.connection / 4;
 
     fn coming(share: &Share) -> Coming<()> {
-        Coming {
-            inner: (),
-            share: share.clone(),
-            largest: LARGEST,
-            messages: Messages::default(),
-            room: None,
-            patience: None,
-            timer: None,
-        }
+        Coming::new((), share.clone(), LARGEST, Pieces::Apart(Messages::default()), None)
     }
 
     /// A message of this length begins, with as many of its bytes. None if it does not fit.
@@ -208,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_counted_whole_from_its_first_byte_to_its_end() {
+    fn a_message_is_counted_whole_from_its_first_byte_to_the_end_of_the_next() {
         let share = Shares::new(QUESTIONS).connection([10, 0, 0, 1].into());
         let mut full: Vec<_> = (0..4).map(|_| begun(&share, LARGEST, 1).expect("room")).collect();
         assert!(begun(&share, LARGEST, 1).is_none());
@@ -217,6 +250,11 @@ mod tests {
         assert!(full[0].count(&vec![0; LARGEST - 2]), "it goes on");
         assert!(begun(&share, LARGEST, 1).is_none());
         assert!(full[0].count(&[0]), "it ends");
+        assert!(begun(&share, LARGEST, 1).is_none(), "who reads keeps it");
+        let next = [0, 0, 0, 0, 1, 7];
+        assert!(full[0].count(&next[..5]));
+        assert!(begun(&share, LARGEST, 1).is_none());
+        assert!(full[0].count(&next[5..]), "the next ends");
         assert!(begun(&share, LARGEST, 1).is_some());
     }
 

@@ -14,15 +14,31 @@ use crate::error::{Chain, Error, Kind};
 /// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// Wrong fields that are named at once, and the length of each text: clients bound their headers.
-const MAX_VIOLATIONS: usize = 16;
+/// What is said of an error is a header, and clients bound theirs: the narrowest take 8 KiB. There a text is spelled out
+/// with up to three times its bytes, and once more in the details, which are in base64.
 const MAX_TEXT: usize = 512;
+/// Bytes of all texts in the details together.
+const MAX_DETAILS: usize = 3 * 1024;
+/// Wrong fields that are named at once, and as many dynamic parts of the message.
+const MAX_NAMED: usize = 16;
 
-/// The beginning of a text that is too long for a header.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
+/// The beginning of a text that is longer than so many bytes.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(most)])
+}
+
+/// Bytes that may still be said in details.
+struct Left(usize);
+
+impl Left {
+    /// As much of a text as may be said.
+    fn say(&mut self, text: &str) -> String {
+        let said = cut(text, MAX_TEXT.min(self.0));
+        self.0 = self.0.saturating_sub(said.len());
+        said
     }
 }
 
@@ -32,34 +48,37 @@ pub fn status(error: &Error) -> Status {
     if error.kind() == Kind::Internal {
         error!(component = "api", error = %Chain(error), "internal error");
     }
+    let mut left = Left(MAX_DETAILS);
+    let metadata = error.metadata().iter().take(MAX_NAMED);
     let metadata: HashMap<String, String> =
-        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        metadata.map(|(key, value)| ((*key).to_owned(), left.say(value))).collect();
     let mut details = ErrorDetails::with_error_info(error.reason().as_str(), ERROR_DOMAIN, metadata);
-    if !error.violations().is_empty() {
-        let violations = error.violations();
-        details.set_bad_request(
-            violations
-                .iter()
-                .take(MAX_VIOLATIONS)
-                .map(|violation| FieldViolation::new(cut(&violation.field), cut(&violation.description)))
-                .collect::<Vec<_>>(),
-        );
-    }
     match error.kind() {
         Kind::FailedPrecondition => {
-            let violation =
-                PreconditionViolation::new(error.reason().as_str(), subject(error), error.message());
+            let (subject, message) = (left.say(&subject(error)), left.say(error.message()));
+            let violation = PreconditionViolation::new(error.reason().as_str(), subject, message);
             details.set_precondition_failure(vec![violation]);
         }
         Kind::ResourceExhausted => {
-            details.set_quota_failure(vec![QuotaViolation::new(subject(error), error.message())]);
+            let (subject, message) = (left.say(&subject(error)), left.say(error.message()));
+            details.set_quota_failure(vec![QuotaViolation::new(subject, message)]);
         }
         _ => {}
+    }
+    if !error.violations().is_empty() {
+        let mut named = Vec::new();
+        for violation in error.violations().iter().take(MAX_NAMED) {
+            if left.0 == 0 {
+                break;
+            }
+            named.push(FieldViolation::new(left.say(&violation.field), left.say(&violation.description)));
+        }
+        details.set_bad_request(named);
     }
     if let Some(pause) = error.retry_pause() {
         details.set_retry_info(Some(pause));
     }
-    let mut status = Status::with_error_details(code, cut(error.message()), details);
+    let mut status = Status::with_error_details(code, cut(error.message(), MAX_TEXT), details);
     if let (Code::ResourceExhausted, Some(pause)) = (code, error.retry_pause()) {
         push_back(&mut status, pause);
     }
@@ -111,7 +130,7 @@ fn code(kind: Kind) -> Code {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Reason;
+    use crate::error::{FieldViolation as Wrong, Reason};
 
     #[test]
     fn every_status_says_why_and_nothing_internal() {
@@ -136,5 +155,44 @@ mod tests {
         let details = sent.get_error_details();
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_millis(1500)));
         assert!(details.quota_failure().is_some());
+    }
+
+    /// What the narrowest clients take of headers: their names, their values, and 32 bytes for each.
+    const HEADERS: usize = 8 * 1024;
+
+    #[test]
+    fn whatever_an_error_says_fits_a_header() {
+        // In three bytes each, of which every one is spelled out as three.
+        let long = "→".repeat(20_000);
+        let wrong = Wrong { field: long.clone(), description: long.clone() };
+        let kinds = [Kind::FailedPrecondition, Kind::ResourceExhausted, Kind::Aborted, Kind::InvalidArgument];
+        for kind in kinds {
+            let error = Error::new(kind, Reason::DependencyCycle, long.clone());
+            let named = ["service", "instance_id", "circle", "needed", "a", "b", "c", "d", "e"];
+            let error = named.into_iter().fold(error, |error, key| error.with(key, long.clone()));
+            let error = (0..40).fold(error, |error, _| error.at(&wrong.field, &wrong.description));
+            let error = error.retry_after(Duration::from_secs(5));
+            let headers = trailers(&status(&error));
+            let bytes: usize =
+                headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            assert!((HEADERS / 2..HEADERS).contains(&bytes), "{kind:?}: {bytes}");
+            let sent = Status::from_header_map(&headers).expect("a status");
+            assert_eq!(sent.get_error_details().error_info().unwrap().reason, "DEPENDENCY_CYCLE");
+        }
+    }
+
+    #[test]
+    fn what_is_short_is_said_whole() {
+        let wrong = (0..MAX_NAMED + 1).map(|at| Wrong {
+            field: format!("registration.components[{at}].name"),
+            description: "is empty; name the component with a DNS label of up to 63 characters".into(),
+        });
+        let wrong: Vec<_> = wrong.collect();
+        let details = status(&Error::fields(wrong.clone(), 0)).get_error_details();
+        let named = &details.bad_request().unwrap().field_violations;
+        assert_eq!(named.len(), MAX_NAMED);
+        for (named, wrong) in named.iter().zip(&wrong) {
+            assert_eq!((&named.field, &named.description), (&wrong.field, &wrong.description));
+        }
     }
 }

@@ -89,7 +89,10 @@ struct Loaded {
 }
 
 impl Routes {
-    /// Serves what needs no fleet. `largest`: bytes of the largest message that is taken or sent.
+    /// Serves what needs no fleet. `largest`: bytes of the largest message that is taken.
+    ///
+    /// What is asked may be packed, and what is answered is not: tonic holds an answer unpacked beside what it packed
+    /// for as long as that waits to be read, where nobody counts it.
     ///
     /// # Errors
     /// The descriptors that were compiled in are damaged.
@@ -108,8 +111,7 @@ impl Routes {
         Ok(Self {
             standard_health: HealthServer::new(standard_health)
                 .max_decoding_message_size(largest)
-                .accept_compressed(Gzip)
-                .send_compressed(Gzip),
+                .accept_compressed(Gzip),
             reflection: BoxCloneSyncService::new(
                 reflection()
                     .build_v1()
@@ -134,16 +136,13 @@ impl Routes {
         self.loaded.get_or_init(|| Loaded {
             fleet: FleetServiceServer::new(fleet)
                 .max_decoding_message_size(self.largest)
-                .accept_compressed(Gzip)
-                .send_compressed(Gzip),
+                .accept_compressed(Gzip),
             health: HealthServiceServer::new(health)
                 .max_decoding_message_size(self.largest)
-                .accept_compressed(Gzip)
-                .send_compressed(Gzip),
+                .accept_compressed(Gzip),
             system: SystemServiceServer::new(system)
                 .max_decoding_message_size(self.largest)
-                .accept_compressed(Gzip)
-                .send_compressed(Gzip),
+                .accept_compressed(Gzip),
         });
         self.gate.open();
     }

@@ -12,7 +12,9 @@ use tracing::{error, info, warn};
 use super::{listening::Doors, signals::Stop};
 use crate::{
     api::overview::Overview,
-    config, store,
+    config,
+    guard::active::Active,
+    store,
     system::Phase,
     task::{Group, Task, drain},
     telemetry::notify,
@@ -21,8 +23,8 @@ use crate::{
 
 /// The lame-duck time ends early when no connection was open for this long: nobody has to be told.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long connections may take to say goodbye once nobody waits for an answer. A peer that is asleep, or
-/// gone without a word, never does.
+/// How long connections may take to say goodbye once nobody waits for an answer, and for how long no stream may have
+/// ended before the others are given up. A peer that is asleep, gone without a word, or does not read, never does.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// What is left for saving and closing when everything else is skipped.
 const LAST: Duration = Duration::from_secs(1);
@@ -168,7 +170,7 @@ impl Parts {
         let finish = async {
             tokio::select! {
                 () = async { while connections.next().await.is_some() {} } => {}
-                () = async { active.idle().await; sleep(GOODBYE).await } => {}
+                () = goodbyes(active) => {}
             }
         };
         course.phase(Phase::FinishActiveRequests, self.config.finish_requests, finish).await;
@@ -209,6 +211,22 @@ impl Parts {
         };
         log(&report);
         report
+    }
+}
+
+/// Waits until unary RPCs have finished, and then for as long as streams end.
+///
+/// Who reads is told, however many they are. Who does not cannot be: what is on its way to them is in the way of their
+/// last message, and they would be waited for to the end of the phase.
+async fn goodbyes(active: &Active) {
+    active.idle().await;
+    loop {
+        let before = active.streams();
+        sleep(GOODBYE).await;
+        let left = active.streams();
+        if left == 0 || left >= before {
+            return;
+        }
     }
 }
 

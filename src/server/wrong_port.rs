@@ -13,6 +13,8 @@ use super::preface::{self, Begun, Speaks};
 const MOST: usize = 64 * 1024;
 /// First byte of TLS: a handshake record.
 const TLS: u8 = 0x16;
+/// Bytes that are read of it at once.
+const AT_ONCE: usize = 1024;
 /// End of the head of an HTTP/1 request.
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
@@ -60,9 +62,14 @@ pub(super) async fn expect_http1(stream: TcpStream, grpc_port: u16) -> io::Resul
 
 async fn send_to_http(mut begun: Begun, http_port: u16) -> io::Result<()> {
     // Somebody who still sends may not look at the answer.
-    let mut head = Vec::new();
-    let is_whole = |head: &[u8]| head.windows(END_OF_HEAD.len()).any(|part| part == END_OF_HEAD);
-    while head.len() < MOST && !is_whole(&head) && begun.read_buf(&mut head).await? > 0 {}
+    let (mut end, mut read, mut bytes) = (EndOfHead::default(), 0, [0; AT_ONCE]);
+    while read < MOST {
+        let count = begun.read(&mut bytes).await?;
+        if count == 0 || end.comes_in(&bytes[..count]) {
+            break;
+        }
+        read += count;
+    }
     let text = format!("this is the gRPC port, which speaks HTTP/2; HTTP is on port {http_port}\n");
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
@@ -70,6 +77,24 @@ async fn send_to_http(mut begun: Begun, http_port: u16) -> io::Result<()> {
     );
     begun.write_all(answer.as_bytes()).await?;
     let_go(begun).await
+}
+
+/// How much of the end of a head has come last. Each byte is looked at once, however few of them come together.
+#[derive(Debug, Default)]
+struct EndOfHead(usize);
+
+impl EndOfHead {
+    /// Goes on by these bytes; true if the head ends in them.
+    fn comes_in(&mut self, bytes: &[u8]) -> bool {
+        bytes.iter().any(|byte| {
+            self.0 = match *byte {
+                byte if byte == END_OF_HEAD[self.0] => self.0 + 1,
+                // It may begin anew with the byte that did not go on with it.
+                byte => usize::from(byte == END_OF_HEAD[0]),
+            };
+            self.0 == END_OF_HEAD.len()
+        })
+    }
 }
 
 fn send_to_grpc(grpc_port: u16) -> Vec<u8> {
@@ -95,6 +120,29 @@ fn wrong(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_head_is_found_in_whatever_pieces_it_comes() {
+        for (head, ends) in [
+            ("GET / HTTP/1.1\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\nbody", true),
+            ("GET / HTTP/1.1\r\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\n\r\r\n\r\n", true),
+            ("GET / HTTP/1.1\n\n", false),
+            ("GET / HTTP/1.1\r\n\r", false),
+            ("GET / HTTP/1.1\r\nhost: a\r\n", false),
+            ("GET / HTTP/1.1\r\n \r\n", false),
+        ] {
+            assert_eq!(EndOfHead::default().comes_in(head.as_bytes()), ends, "{head:?}");
+            for at in 0..head.len() {
+                let (first, second) = head.as_bytes().split_at(at);
+                let mut end = EndOfHead::default();
+                assert_eq!(end.comes_in(first) || end.comes_in(second), ends, "{head:?} in two at {at}");
+            }
+            let mut end = EndOfHead::default();
+            assert_eq!(head.bytes().any(|byte| end.comes_in(&[byte])), ends, "{head:?}, byte by byte");
+        }
+    }
 
     #[test]
     fn the_longest_port_fits_its_frame() {

@@ -28,4 +28,5 @@ mod http1;
 mod messages;
 mod reflection;
 mod resets;
+mod sessions;
 mod unread;

@@ -7,6 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     bodies::many_signs_of_life_are_heard,
+    hpack,
     raw::{self, Raw, Said, call, frame, message, stream},
     victim::{MIB, Victim, in_time},
 };
@@ -61,6 +62,12 @@ async fn with_an_instance_of_some_size(victim: &Victim) {
     in_time(fleet(victim.grpc, [127, 0, 0, 1]).await.register(request)).await.expect("registered");
 }
 
+/// A call whose answer may be packed: what is under way is what the server holds of it.
+fn takes_gzip(stream: u32, path: &str) -> Vec<u8> {
+    let head = [hpack::call(path), hpack::literal("grpc-accept-encoding", "gzip")].concat();
+    frame(raw::HEADERS, raw::END_HEADERS, stream, &head)
+}
+
 /// A connection with as many calls as may be open, whose answers of tens of KiB it does not read, and its heads and
 /// trailers: of each answer one, and one more where it was refused.
 async fn unread(victim: &Victim, heads: usize) -> Raw {
@@ -70,7 +77,7 @@ async fn unread(victim: &Victim, heads: usize) -> Raw {
     let question = prost::Message::encode_to_vec(&question);
     for n in 0..128 {
         let path = "/seaworthy.v1.FleetService/GetInstance";
-        raw.send(&[call(stream(n), path), message(stream(n), &question)].concat()).await.unwrap();
+        raw.send(&[takes_gzip(stream(n), path), message(stream(n), &question)].concat()).await.unwrap();
     }
     raw.until(&mut said, |said| said.heads == heads).await;
     raw

@@ -6,15 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{
     RecvStream, SendStream,
-    client::{ResponseFuture, SendRequest},
+    client::{Builder, ResponseFuture, SendRequest},
 };
 use prost::Message as _;
 use seaworthy_client::proto::seaworthy::v1::{self as pb, attach_request::Message as Say, open_session::How};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::harness::{PATIENCE, TestServer, reason, registration};
+use crate::harness::{PATIENCE, TestServer, http2, reason, registration};
 
 /// A session, in bytes.
 struct Raw {
@@ -57,9 +57,7 @@ async fn in_time<T>(wait: impl Future<Output = T>) -> T {
 impl Raw {
     /// Sends what is to come first, and takes the head of the answer.
     async fn begin(server: &TestServer, first: Bytes) -> Result<Self, Status> {
-        let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
-        let (send, connection) = h2::client::handshake(tcp).await.unwrap();
-        let connection = tokio::spawn(connection);
+        let (send, connection) = http2(server.addresses.grpc, &Builder::new()).await;
         let (answer, mut send) = attach(send).await;
         send.send_data(first, false).unwrap();
         let answer = in_time(answer).await.unwrap();
@@ -147,10 +145,18 @@ async fn a_client_that_resets_its_stream_is_no_error() {
         }
     };
     assert_eq!(in_time(detached).await.lifecycle(), pb::Lifecycle::Ready, "its lease runs on");
-    let metrics = server.get("/metrics").await.1;
-    let ended =
-        metrics.lines().filter(|line| line.starts_with("rpc_server_calls_total") && line.contains("Attach"));
-    let ended: Vec<_> = ended.collect();
+    // It is counted where it ends, which is a moment after it was let go.
+    let counted = async {
+        loop {
+            let metrics = server.get("/metrics").await.1;
+            let ends = |line: &&str| line.starts_with("rpc_server_calls_total") && line.contains("Attach");
+            let ended: Vec<_> = metrics.lines().filter(ends).map(str::to_owned).collect();
+            if !ended.is_empty() {
+                return ended;
+            }
+        }
+    };
+    let ended = in_time(counted).await;
     assert!(ended.iter().all(|line| line.contains("\"CANCELLED\"") || line.contains("\"OK\"")), "{ended:?}");
     server.stop().await;
 }
@@ -177,9 +183,7 @@ const TOO_MANY: usize = 5;
 #[tokio::test]
 async fn messages_that_do_not_fit_open_no_session_and_are_told_why() {
     let server = TestServer::start().await;
-    let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
-    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
-    let _connection = tokio::spawn(connection);
+    let (send, _connection) = http2(server.addresses.grpc, &Builder::new()).await;
     let mut calls = tokio::task::JoinSet::new();
     let mut held = Vec::new();
     for _ in 0..TOO_MANY {
@@ -196,9 +200,7 @@ async fn messages_that_do_not_fit_open_no_session_and_are_told_why() {
 #[tokio::test]
 async fn messages_that_do_not_fit_end_an_open_session_and_are_told_why() {
     let server = TestServer::start().await;
-    let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
-    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
-    let _connection = tokio::spawn(connection);
+    let (send, _connection) = http2(server.addresses.grpc, &Builder::new()).await;
     let mut sessions = tokio::task::JoinSet::new();
     let mut held = Vec::new();
     for n in 0..TOO_MANY {

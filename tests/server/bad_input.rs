@@ -14,7 +14,7 @@ use seaworthy_client::proto::{
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::harness::{PATIENCE, TestServer, registration};
+use crate::harness::{PATIENCE, TestServer, http2, registration};
 
 /// Every RPC that the descriptors describe, as a path.
 fn described() -> Vec<String> {
@@ -62,9 +62,7 @@ pub(crate) async fn call_at(at: std::net::SocketAddr, path: &str, message: &[u8]
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap());
     frame.put_slice(message);
-    let tcp = tokio::net::TcpStream::connect(at).await.unwrap();
-    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (send, connection) = http2(at, &h2::client::Builder::new()).await;
     let mut send = send.ready().await.unwrap();
     let request = http::Request::post(format!("http://server{path}"))
         .header("content-type", "application/grpc")

@@ -222,6 +222,31 @@ async fn hard_dependencies_form_no_circle() {
     server.stop().await;
 }
 
+/// A refusal is a header, and clients bound theirs: what it names is cut, and it comes.
+#[tokio::test]
+async fn a_circle_of_hundreds_is_refused_in_words_that_fit_a_header() {
+    const SERVICES: usize = 300;
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await;
+    let name = |at: usize| format!("{:a>63}", at % SERVICES);
+    let mut put = async |at: usize| {
+        let needed = pb::Dependency { service: name(at + 1), kind: pb::DependencyKind::Hard.into() };
+        let spec = Some(pb::ServiceSpec { depends_on: vec![needed], ..pb::ServiceSpec::default() });
+        fleet.put_service(pb::PutServiceRequest { name: name(at), spec, if_revision: None }).await
+    };
+    for at in 0..SERVICES - 1 {
+        put(at).await.unwrap();
+    }
+    let refused = put(SERVICES - 1).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "DEPENDENCY_CYCLE"));
+    let shown = format!("{} → {} → {} → … 297 more … → {0}", name(299), name(0), name(1));
+    assert!(refused.message().contains(&shown), "{}", refused.message());
+    assert!(refused.message().ends_with("make one of them soft"), "{}", refused.message());
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["circle"], shown);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_circle_that_versions_declare_is_shown_to_all_in_it_until_an_operator_ends_it() {
     let server = TestServer::start().await;

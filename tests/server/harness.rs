@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use h2::client::SendRequest;
 use seaworthy::{
     config::Config,
     error::Result,
@@ -36,7 +38,10 @@ use seaworthy_client::proto::{
     },
 };
 use tempfile::TempDir;
-use tokio::{net::TcpSocket, task::JoinHandle};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+};
 use tonic::transport::{Channel, Endpoint};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -242,6 +247,16 @@ impl Starting {
     }
 }
 
+/// A connection of HTTP/2 with a task of its own, for what no client library would send.
+pub async fn http2(
+    at: SocketAddr,
+    how: &h2::client::Builder,
+) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+    let tcp = TcpStream::connect(at).await.expect("the port is open");
+    let (send, connection) = how.handshake(tcp).await.expect("HTTP/2");
+    (send, tokio::spawn(connection))
+}
+
 /// A log that nobody reads, whose level can be changed all the same.
 pub fn log() -> LogHandle {
     let (dispatch, handle) =
@@ -254,7 +269,7 @@ pub fn log() -> LogHandle {
 /// A plain GET: the code and the body.
 pub async fn get(at: SocketAddr, path: &str, accept: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(at).await.expect("http port");
+    let mut stream = TcpStream::connect(at).await.expect("http port");
     let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("sent");
     let mut answer = String::new();

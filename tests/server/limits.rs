@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use h2::client::Builder;
 use seaworthy_client::proto::{grpc::health::v1::health_check_response::ServingStatus, seaworthy::v1 as pb};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,7 +10,7 @@ use tokio::{
 };
 use tonic::Code;
 
-use crate::harness::{PATIENCE, TestServer};
+use crate::harness::{PATIENCE, TestServer, http2};
 
 /// Reads until the other end closes; true if it did in time.
 async fn is_closed(stream: &mut TcpStream) -> bool {
@@ -88,9 +89,7 @@ async fn streams_of_one_connection_are_bounded() {
 #[tokio::test]
 async fn headers_over_the_limit_are_refused() {
     let server = TestServer::start().await;
-    let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
-    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (send, connection) = http2(server.addresses.grpc, &Builder::new()).await;
     let mut send = send.ready().await.unwrap();
     let mut request = http::Request::post("http://server/grpc.health.v1.Health/Check");
     for number in 0..40 {
@@ -132,9 +131,7 @@ async fn a_connection_ends_at_its_age_and_its_streams_say_goodbye() {
 async fn a_stream_whose_question_never_comes_is_not_waited_for() {
     let short = Duration::from_millis(300);
     let server = TestServer::start_with(|config| config.grpc.request_timeout = short).await;
-    let tcp = TcpStream::connect(server.addresses.grpc).await.unwrap();
-    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (send, connection) = http2(server.addresses.grpc, &Builder::new()).await;
     for path in ["/seaworthy.v1.FleetService/WatchFleet", "/grpc.health.v1.Health/Watch"] {
         let mut send = send.clone().ready().await.unwrap();
         let request = http::Request::post(format!("http://server{path}"));
@@ -156,15 +153,22 @@ async fn a_question_to_reflection_is_small() {
         v1alpha::{self, server_reflection_client::ServerReflectionClient as AlphaClient},
     };
     let server = TestServer::start().await;
-    let host = "x".repeat(64 * 1024);
-    let asked = tokio_stream::once(v1::ServerReflectionRequest { host: host.clone(), ..Default::default() });
     let mut client = ServerReflectionClient::new(server.channel().await);
-    let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
-    assert!(!matches!(answers.message().await, Ok(Some(_))), "not answered");
-    let asked = tokio_stream::once(v1alpha::ServerReflectionRequest { host, ..Default::default() });
-    let mut client = AlphaClient::new(server.channel().await);
-    let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
-    assert!(!matches!(answers.message().await, Ok(Some(_))), "not answered");
+    let mut alpha = AlphaClient::new(server.channel().await);
+    // The same question, on both sides of what a question may be.
+    for (bytes, is_answered) in [(15 * 1024, true), (17 * 1024, false)] {
+        let (host, all) = ("x".repeat(bytes), String::new());
+        let list = Some(v1::server_reflection_request::MessageRequest::ListServices(all.clone()));
+        let asked = v1::ServerReflectionRequest { host: host.clone(), message_request: list };
+        let answers = client.server_reflection_info(tokio_stream::once(asked)).await;
+        let answer = answers.unwrap().into_inner().message().await;
+        assert_eq!(matches!(answer, Ok(Some(_))), is_answered, "{bytes}");
+        let list = Some(v1alpha::server_reflection_request::MessageRequest::ListServices(all));
+        let asked = v1alpha::ServerReflectionRequest { host, message_request: list };
+        let answers = alpha.server_reflection_info(tokio_stream::once(asked)).await;
+        let answer = answers.unwrap().into_inner().message().await;
+        assert_eq!(matches!(answer, Ok(Some(_))), is_answered, "{bytes}, v1alpha");
+    }
     server.stop().await;
 }
 

@@ -6,12 +6,13 @@ use prost::Message as _;
 use seaworthy_client::proto::{
     grpc::health::v1::health_check_response::ServingStatus,
     seaworthy::v1::{
-        self as pb, attach_request::Message as Say, attach_response::Message as Hear, open_session::How,
+        self as pb, attach_request::Message as Say, attach_response::Message as Hear,
+        fleet_service_client::FleetServiceClient, open_session::How,
     },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status, Streaming, codec::CompressionEncoding::Gzip, transport::Channel};
 
 use crate::harness::{PATIENCE, Registered, TestServer, heartbeat, reason, register, registration};
 
@@ -23,9 +24,16 @@ struct Session {
 
 impl Session {
     async fn open(server: &TestServer, how: How) -> Result<(Self, pb::SessionOpened), Status> {
+        Self::open_by(server.fleet().await, how).await
+    }
+
+    async fn open_by(
+        mut fleet: FleetServiceClient<Channel>,
+        how: How,
+    ) -> Result<(Self, pb::SessionOpened), Status> {
         let (say, said) = mpsc::channel(64);
         say.send(message(Say::Open(pb::OpenSession { how: Some(how) }))).await.unwrap();
-        let hear = server.fleet().await.attach(ReceiverStream::new(said)).await?.into_inner();
+        let hear = fleet.attach(ReceiverStream::new(said)).await?.into_inner();
         let mut session = Self { say, hear };
         match session.next().await? {
             Some(Hear::Opened(opened)) => Ok((session, opened)),
@@ -57,6 +65,23 @@ fn anew(service: &str, id: &str) -> How {
 
 fn resume(who: &Registered) -> How {
     How::Resume(pb::ResumeSession { instance: Some(who.instance.clone()), session_token: who.token.clone() })
+}
+
+/// By a client that packs what it says, and takes what is packed.
+#[tokio::test]
+async fn what_is_packed_is_read_on_streams_too() {
+    let server = TestServer::start().await;
+    let mut fleet = server.fleet().await.send_compressed(Gzip).accept_compressed(Gzip);
+    let (mut session, _) = Session::open_by(fleet.clone(), anew("orders", "i-1")).await.unwrap();
+    for sequence in 1..10 {
+        session.say(Say::Heartbeat(pb::SessionHeartbeat { sequence })).await;
+        let Some(Hear::HeartbeatAck(ack)) = session.next().await.unwrap() else { panic!("acknowledged") };
+        assert_eq!(ack.sequence, sequence);
+    }
+    let watch = pb::WatchFleetRequest { service: "orders".into(), ..pb::WatchFleetRequest::default() };
+    let mut watch = fleet.watch_fleet(watch).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! The schedule, driven by a world of its own time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use proptest::prelude::*;
 
@@ -60,6 +63,15 @@ impl Sim {
         }
         self.most_running = self.most_running.max(self.running.len());
         self.check(most);
+    }
+
+    /// The first check of each of these instances has run so often at least.
+    #[track_caller]
+    fn have_run(&self, numbers: Range<usize>, times: usize) {
+        for number in numbers {
+            let starts = self.starts.get(&self.schedule.instances[&key(number)].jobs[0]);
+            assert!(starts.is_some_and(|it| it.len() >= times), "{number}: {starts:?}");
+        }
     }
 
     fn check(&self, most: usize) {
@@ -175,10 +187,7 @@ fn who_gives_each_check_a_name_of_its_own_holds_nobody_else_up() {
     for _ in 0..600 {
         sim.pass(Duration::from_millis(100), 128, takes);
     }
-    for number in 10..60 {
-        let id = sim.schedule.instances[&key(number)].jobs[0];
-        assert!(sim.starts.get(&id).is_some_and(|it| it.len() >= 5), "{number}: {:?}", sim.starts.get(&id));
-    }
+    sim.have_run(10..60, 5);
 }
 
 #[test]
@@ -230,10 +239,7 @@ fn those_who_answer_leave_turns_to_those_who_do_not() {
     for _ in 0..3_000 {
         sim.pass(Duration::from_millis(100), 8, takes);
     }
-    for number in 400..420 {
-        let id = sim.schedule.instances[&key(number)].jobs[0];
-        assert!(sim.starts.get(&id).is_some_and(|it| it.len() >= 5), "{number}: {:?}", sim.starts.get(&id));
-    }
+    sim.have_run(400..420, 5);
 }
 
 #[test]

@@ -92,9 +92,27 @@ impl State {
     }
 }
 
+/// Bytes of a path that is told whole.
+const WHOLE: usize = 256;
+/// Services of a longer one that are named at its beginning.
+const NAMED: usize = 3;
+
+/// The way from a service back to itself, in words that fit a refusal.
+fn path(circle: &[ServiceName]) -> String {
+    let names: Vec<_> = circle.iter().map(ServiceName::as_str).collect();
+    let whole = names.join(" → ");
+    match names.as_slice() {
+        [first @ .., last] if whole.len() > WHOLE && first.len() > NAMED => {
+            let (named, others) = first.split_at(NAMED);
+            format!("{} → … {} more … → {last}", named.join(" → "), others.len())
+        }
+        _ => whole,
+    }
+}
+
 /// Why a specification may not be put whose hard dependencies would close this circle.
 pub(in crate::fleet) fn closes(circle: &[ServiceName]) -> Error {
-    let path = circle.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(" → ");
+    let path = path(circle);
     let error = Error::new(
         Kind::FailedPrecondition,
         Reason::DependencyCycle,

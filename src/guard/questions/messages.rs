@@ -1,7 +1,9 @@
 //! Where in a row of messages a body is: each has its length before it.
 
+use crate::guard::bounds::{SMALL_QUESTION, SMALL_QUESTIONS};
+
 /// What gRPC puts before each message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// Where in a row of messages a body is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,28 +15,59 @@ pub(super) struct Messages {
     left: usize,
 }
 
+/// How far it went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) bytes: usize,
+    /// A message ended there.
+    pub(super) ended: bool,
+}
+
 impl Messages {
     /// Goes on by these bytes; true if a message ended in them.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> bool {
         let mut ended = false;
         while !bytes.is_empty() {
-            let taken = if self.begun < PREFIX {
-                let taken = bytes.len().min(PREFIX - self.begun);
-                self.prefix[self.begun..self.begun + taken].copy_from_slice(&bytes[..taken]);
-                self.begun += taken;
-                self.left = if self.begun == PREFIX { self.length() } else { 0 };
-                taken
-            } else {
-                let taken = bytes.len().min(self.left);
-                self.left -= taken;
-                taken
-            };
-            bytes = &bytes[taken..];
-            if self.begun == PREFIX && self.left == 0 {
-                (self.begun, ended) = (0, true);
-            }
+            let step = self.step(bytes);
+            bytes = &bytes[step.bytes..];
+            ended |= step.ended;
         }
         ended
+    }
+
+    /// Goes on by those of these bytes that are handed on together, and answers how many they are: small messages, or
+    /// what has come of a longer one. What comes behind its prefix, and behind itself, is apart from it.
+    pub(super) fn pass_together(&mut self, bytes: &[u8]) -> usize {
+        let mut together = 0;
+        while together < bytes.len().min(SMALL_QUESTIONS) {
+            let step = self.step(&bytes[together..]);
+            together += step.bytes;
+            let begins = self.in_part().is_some_and(|(come, _)| come == 0);
+            if (begins || step.ended) && self.length() >= SMALL_QUESTION {
+                break;
+            }
+        }
+        together
+    }
+
+    /// Goes on to the end of these bytes, of a prefix or of a message, whatever comes first.
+    pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
+        let taken = if self.begun < PREFIX {
+            let taken = bytes.len().min(PREFIX - self.begun);
+            self.prefix[self.begun..self.begun + taken].copy_from_slice(&bytes[..taken]);
+            self.begun += taken;
+            self.left = if self.begun == PREFIX { self.length() } else { 0 };
+            taken
+        } else {
+            let taken = bytes.len().min(self.left);
+            self.left -= taken;
+            taken
+        };
+        let ended = self.begun == PREFIX && self.left == 0;
+        if ended {
+            self.begun = 0;
+        }
+        Step { bytes: taken, ended }
     }
 
     /// Whether a message has begun and not ended, if only its prefix.
@@ -48,7 +81,13 @@ impl Messages {
         (self.begun == PREFIX).then(|| (length - self.left, length))
     }
 
-    fn length(&self) -> usize {
+    /// What is said of the last message whose prefix is whole: whether it is packed.
+    pub(super) fn flag(&self) -> u8 {
+        self.prefix[0]
+    }
+
+    /// The same, of its length.
+    pub(super) fn length(&self) -> usize {
         let [_, length @ ..] = self.prefix;
         usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
     }
@@ -83,6 +122,31 @@ mod tests {
             let counted = bytes.iter().filter(|byte| one_by_one.pass(&[**byte])).count();
             assert_eq!(counted, ends, "{bytes:?}, byte by byte");
             assert_eq!((one_by_one.has_begun(), one_by_one.in_part()), (begun, in_part), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_handed_on_together_as_a_table() {
+        let (small, long) = (prefixed(20, 20), prefixed(3000, 3000));
+        for (bytes, pieces) in [
+            (small.repeat(3), vec![75]),
+            (small.repeat(100), vec![1025, 1025, 450]),
+            (long.clone(), vec![5, 3000]),
+            (long[..700].to_vec(), vec![5, 695]),
+            ([small.clone(), long.clone(), small.clone()].concat(), vec![30, 3000, 25]),
+            ([long.clone(), long.clone()].concat(), vec![5, 3000, 5, 3000]),
+            ([prefixed(0, 0), long.clone(), prefixed(0, 0)].concat(), vec![10, 3000, 5]),
+            (prefixed(256, 256), vec![5, 256]),
+            (prefixed(255, 255), vec![260]),
+        ] {
+            let (mut messages, mut rest) = (Messages::default(), bytes.as_slice());
+            let pieces_are: Vec<_> = std::iter::from_fn(|| {
+                let together = messages.pass_together(rest);
+                rest = &rest[together..];
+                (together > 0).then_some(together)
+            })
+            .collect();
+            assert_eq!(pieces_are, pieces);
         }
     }
 }
