@@ -216,7 +216,7 @@ impl Service {
         loop {
             let (gone, ended) = running.beside(follower.follow(&fleet, &mut books.schedule, clock)).await;
             gone.into_iter().for_each(|gone| books.calls.ended(gone, &Told::Gone));
-            ended.into_iter().for_each(|ended| books.ended(ended, running.stood_still()));
+            ended.into_iter().for_each(|(ended, stood_still)| books.ended(ended, stood_still));
             let now = clock.mono();
             if let Some(command) = command.take() {
                 books.calls.take(&mut books.schedule, now, command);
@@ -225,14 +225,13 @@ impl Service {
             let live = options.borrow_and_update().clone();
             while let Some(job) = books.schedule.start(live.max_concurrent) {
                 tally.started(&job, now);
-                let stood_still = running.stood_still();
-                running.push(runner.run(job, Arc::clone(&live.rules), stood_still));
+                running.push(|stood_still| runner.run(job, Arc::clone(&live.rules), stood_still));
             }
             tally.scheduled(books.schedule.counts());
             let next = books.schedule.next().map(|at| clock.instant(at));
             tokio::select! {
                 () = drain.begun() => return,
-                ended = running.next() => books.ended(ended, running.stood_still()),
+                (ended, stood_still) = running.next() => books.ended(ended, stood_still),
                 wanted = commands.recv() => match wanted {
                     // Taken once everything is followed that was known when it came.
                     Some(wanted) => command = Some(wanted),

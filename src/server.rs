@@ -148,6 +148,17 @@ impl Server {
     pub async fn run(self, mut stop: Stop) -> Result<Report> {
         let Self { config, reload, clock, entropy, fatal, engine, fleet, checks, overview, doors } = self;
         let addresses = doors.addresses;
+        // Whatever can be known to fail does so before anybody is let in.
+        let ready = config.ready_file.as_deref().map(|file| ready_file::write(file, &addresses)).transpose();
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                // This is an end as well, and bounded like every other.
+                fatal.raise("ready file");
+                undo(engine).await;
+                return Err(error);
+            }
+        };
         let (fleet_drain, fleet_watch) = drain::channel();
         let (checks_drain, checks_watch) = drain::channel();
 
@@ -164,19 +175,21 @@ impl Server {
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
         doors.let_in(&overview, &entropy, clock);
 
-        let written = config.ready_file.as_ref().map_or(Ok(()), |file| ready_file::write(file, &addresses));
-        if let Err(error) = written {
-            // This is an end as well, and bounded like every other.
-            fatal.raise("ready file");
-            undo(engine).await;
-            return Err(error);
-        }
-        notify::ready();
-        info!(component = "server", operation = "start", grpc = %addresses.grpc, http = %addresses.http, duration = clock.elapsed().as_secs_f64(), "serving");
-
-        let cause = tokio::select! {
-            cause = stop.asked() => (cause, false),
-            name = fatal.raised() => (format!("task {name} ended"), true),
+        let unpublished = ready.and_then(|ready| ready.publish().err());
+        let cause = match &unpublished {
+            // Somebody may have been let in: it ends as any other server.
+            Some(error) => {
+                fatal.raise("ready file");
+                (error.to_string(), true)
+            }
+            None => {
+                notify::ready();
+                info!(component = "server", operation = "start", grpc = %addresses.grpc, http = %addresses.http, duration = clock.elapsed().as_secs_f64(), "serving");
+                tokio::select! {
+                    cause = stop.asked() => (cause, false),
+                    name = fatal.raised() => (format!("task {name} ended"), true),
+                }
+            }
         };
         notify::stopping();
         // Whatever the unit says: systemd must not end it before its own deadlines have.
@@ -195,7 +208,7 @@ impl Server {
         if let Some(file) = &config.ready_file {
             ready_file::remove(file);
         }
-        Ok(report)
+        unpublished.map_or(Ok(report), Err)
     }
 }
 
@@ -293,11 +306,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nowhere").join("ready.json");
         let server = server(dir.path(), |config| config.ready_file = Some(file)).await;
-        let fatal = server.fatal.clone();
+        let (fatal, let_in) = (server.fatal.clone(), server.doors.fleet.subscribe());
         let (_stopper, stop) = Stop::by_hand();
         assert!(server.run(stop).await.is_err());
         // Whoever bounds the exit hears of it.
         let heard = tokio::time::timeout(Duration::from_secs(20), fatal.raised()).await;
         assert_eq!(heard, Ok("ready file"));
+        assert!(let_in.borrow().is_none(), "nobody was let in");
+        assert!(!dir.path().join("data").exists(), "what was made for it is gone");
+    }
+
+    /// Its name is longer than one may be, and that of its part is not.
+    #[tokio::test]
+    async fn a_ready_file_that_does_not_get_its_name_ends_it_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(format!("ready.{}", "x".repeat(300)));
+        let server = server(dir.path(), |config| {
+            config.ready_file = Some(file);
+            config.shutdown.lame_duck = Duration::ZERO;
+        });
+        let server = server.await;
+        let (vitals, fatal) = (server.doors.vitals.clone(), server.fatal.clone());
+        let (_stopper, stop) = Stop::by_hand();
+        let error = server.run(stop).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot write the ready file"), "{error}");
+        assert_eq!(fatal.raised().await, "ready file");
+        // Somebody may have been let in meanwhile.
+        assert_eq!(vitals.phase(), crate::system::Phase::Terminated);
+        assert!(dir.path().join("data").exists());
+        assert!(!dir.path().join("ready.part").exists());
     }
 }

@@ -1,9 +1,10 @@
 //! How the control plane is, gathered from every room: for `SystemService`, the HTTP side and the
 //! metrics page alike.
 
+mod folder;
+
 use std::{
     net::SocketAddr,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -23,6 +24,7 @@ use crate::{
     telemetry::{log::LogHandle, process},
 };
 
+pub use self::folder::Folder;
 use super::watch::Watchers;
 
 /// Whoever can be asked how the control plane is. Cheap to clone.
@@ -42,6 +44,8 @@ pub struct Overview {
     pub guard: Guard,
     /// Watches that are open.
     pub watchers: Watchers,
+    /// Where data is.
+    pub folder: Folder,
     /// The log's level.
     pub log: LogHandle,
     /// Where the HTTP side listens.
@@ -121,8 +125,10 @@ impl Overview {
         Files { open: process::open_files(), most: max_open_files() }
     }
 
-    /// The production-readiness report.
-    pub fn readiness(&self) -> Vec<Check> {
+    /// The production-readiness report. Takes two seconds where the data folder's file system hangs. Cancel
+    /// safe.
+    pub async fn readiness(&self) -> Vec<Check> {
+        let disk = self.folder.disk(&self.config().data_dir).await;
         let (totals, store) = (self.fleet.totals(), self.store.status());
         let config = self.config();
         let beyond = |listen: &SocketAddr| !listen.ip().is_loopback();
@@ -132,8 +138,7 @@ impl Overview {
         let connections = config.grpc.max_connections.get() + pages * config.http.max_connections.get();
         readiness::report(&Facts {
             data_dir: config.data_dir.clone(),
-            disk_free: free_bytes(&config.data_dir),
-            disk_volatile: is_volatile(&config.data_dir),
+            disk,
             store_writable: store.writable,
             store_trouble: store.trouble,
             beyond_loopback: listens.into_iter().flatten().any(beyond),
@@ -145,24 +150,6 @@ impl Overview {
             stopping: self.vitals.phase() > Phase::Running,
         })
     }
-}
-
-fn free_bytes(dir: &Path) -> Option<u64> {
-    let stats = rustix::fs::statvfs(dir).ok()?;
-    Some(stats.f_bavail.saturating_mul(stats.f_frsize))
-}
-
-/// Whether a folder is on a file system that lives in memory.
-#[cfg(target_os = "linux")]
-fn is_volatile(dir: &Path) -> bool {
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::statfs(dir).is_ok_and(|stats| [TMPFS, RAMFS].contains(&stats.f_type))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_volatile(_: &Path) -> bool {
-    false
 }
 
 fn max_open_files() -> Option<u64> {

@@ -54,7 +54,7 @@ impl SystemService for SystemApi {
         request: Request<pb::GetReadinessRequest>,
     ) -> Result<Response<pb::GetReadinessResponse>, Status> {
         let pb::GetReadinessRequest {} = request.into_inner();
-        Ok(Response::new(convert::readiness(self.0.readiness(), self.0.fleet.wall())))
+        Ok(Response::new(convert::readiness(self.0.readiness().await, self.0.fleet.wall())))
     }
 
     async fn get_config(

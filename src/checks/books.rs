@@ -36,7 +36,7 @@ impl Books {
         Self { fleet, clock, tally, schedule, calls, complained: None }
     }
 
-    /// `stood_still`: what the control plane has stood still in all.
+    /// `stood_still`: what the control plane had stood still in all when it ended.
     pub(super) fn ended(&mut self, ended: Ended, stood_still: Duration) {
         let Ended { job, end, stood_still: before } = ended;
         let (found, answer, told) = match end {

@@ -15,10 +15,6 @@ use crate::{
 
 /// Most labels of an instance.
 pub const MAX_LABELS: usize = 32;
-/// Longest key of a label, in bytes.
-pub const MAX_LABEL_KEY: usize = 63;
-/// Longest value of a label, in bytes.
-pub const MAX_LABEL_VALUE: usize = 256;
 /// Most components of an instance.
 pub const MAX_COMPONENTS: usize = 64;
 /// Most dependencies of a service.

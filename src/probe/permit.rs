@@ -8,7 +8,7 @@
 //! `fd00::/8` do not open it. Who registers over loopback may be asked there all the same.
 
 use std::{
-    fmt, io,
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
@@ -41,6 +41,8 @@ const SPECIAL: [(&str, IpNet); 21] = [
     ("an embedded IPv4 address", v6(Ipv6Addr::UNSPECIFIED, 96)),
 ];
 const METADATA: &str = "where a cloud keeps its metadata";
+/// Any port would do.
+const DISCARD: u16 = 9;
 /// The control plane's own machine: who registers from there has that address.
 const LOOPBACK: &str = "loopback";
 
@@ -136,11 +138,25 @@ fn is_own(own: SocketAddr, ip: IpAddr, port: u16) -> bool {
     own.port() == port && (listens == ip || (listens.is_unspecified() && (ip.is_loopback() || is_local(ip))))
 }
 
-/// Whether an address is one of this machine's: only then may a socket be bound to it. Asked only of a
-/// target that has the port of a listener on every address.
+/// Whether an address is one of this machine's. Asked only of a target that has the port of a listener on every
+/// address. Whether a socket may be bound to it says nothing: a machine may allow any (`ip_nonlocal_bind`).
 fn is_local(ip: IpAddr) -> bool {
-    // Whatever else is wrong, such as too many open files, does not make it somebody else's.
-    !UdpSocket::bind((ip, 0)).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    // Where they cannot be read, mostly for too many open files, it is not taken for somebody else's.
+    let interfaces = if_addrs::get_if_addrs();
+    interfaces.is_err()
+        || interfaces.is_ok_and(|interfaces| interfaces.iter().any(|interface| interface.ip() == ip))
+        || is_routed_here(ip)
+}
+
+/// Whether what is sent to an address is sent from it: so with one that leads to this machine and is no
+/// interface's. Nothing is sent.
+fn is_routed_here(ip: IpAddr) -> bool {
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((ip, DISCARD))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == ip)
 }
 
 #[cfg(test)]
@@ -256,8 +272,10 @@ mod tests {
             ("127.0.0.1:50051", "127.0.0.2:50051", false),
             ("0.0.0.0:50051", "127.0.0.2:50051", true),
             ("[::]:50051", "127.0.0.1:50051", true),
-            // A documentation address: no machine has it.
+            // Documentation addresses: no machine has them, whatever it lets bind to.
             ("0.0.0.0:50051", "192.0.2.1:50051", false),
+            ("[::]:50051", "192.0.2.1:50051", false),
+            ("[::]:50051", "[2001:db8::1]:50051", false),
         ] {
             let target: SocketAddr = target.parse().unwrap();
             let found = rules(&["0.0.0.0/0", "127.0.0.1/32"], &[own]).permit(target, Some(target.ip()));

@@ -19,8 +19,13 @@ use super::{
 };
 use crate::{
     api::{
-        self, enrolment::Enrolment, http::front::Front, overview::Overview, parse::registration::Defaults,
-        standard_health::StandardHealth, watch::Watchers,
+        self,
+        enrolment::Enrolment,
+        http::front::Front,
+        overview::{Folder, Overview},
+        parse::registration::Defaults,
+        standard_health::StandardHealth,
+        watch::Watchers,
     },
     checks,
     config::Config,
@@ -163,6 +168,7 @@ impl Listening {
             store,
             guard: doors.guard.clone(),
             watchers,
+            folder: Folder::new(),
             log,
             http: doors.addresses.http,
         };

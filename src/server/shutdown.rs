@@ -97,9 +97,10 @@ impl Course {
     ) -> Option<T> {
         let began = self.clock.elapsed();
         let left = self.total.saturating_sub(began - self.began);
+        // The connections that are open have to be taken over, to be cut: nothing skips that.
+        let takes_over = phase == Phase::StopAcceptingRequests;
         let bound = match self.aborted {
-            // The connections that are open have to be taken over, to be cut.
-            true if phase == Phase::StopAcceptingRequests => LAST,
+            _ if takes_over => longest.min(LAST),
             true if phase < Phase::SaveState => Duration::ZERO,
             true => longest.min(LAST),
             // The last phases get their moment even when the others took all of the time.
@@ -109,7 +110,7 @@ impl Course {
         let outcome = tokio::select! {
             biased;
             done = work => Some(Some(done)),
-            cause = self.stop.times(self.impatient), if !self.aborted && phase < Phase::SaveState => {
+            cause = self.stop.times(self.impatient), if !self.aborted && !takes_over && phase < Phase::SaveState => {
                 warn!(component = "server", operation = "shutdown", cause, "asked again: stopping now");
                 self.aborted = true;
                 None
@@ -248,4 +249,39 @@ fn log(report: &Report) {
         duration = report.total.as_secs_f64(),
         "stopped"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_taken_over_to_be_cut_however_little_time_is_left() {
+        const LONG: Duration = Duration::from_secs(60);
+        for (asked, total) in [(1, LONG), (2, LONG), (1, Duration::ZERO), (2, Duration::ZERO)] {
+            let (stopper, stop) = Stop::by_hand();
+            (0..asked).for_each(|_| stopper.ask("test"));
+            let mut course = Course {
+                clock: Clock::start(),
+                began: Duration::ZERO,
+                total,
+                stop,
+                impatient: 2,
+                aborted: false,
+                phases: Vec::new(),
+            };
+            // Who accepts them may be pausing.
+            let given_up = async {
+                sleep(Duration::from_millis(100)).await;
+                "connections"
+            };
+            let taken = course.phase(Phase::StopAcceptingRequests, LAST, given_up).await;
+            assert_eq!(taken, Some("connections"), "asked {asked} times, {total:?} in all");
+            let unfinished = std::future::pending::<()>();
+            course.phase(Phase::FinishActiveRequests, LONG, unfinished).await;
+            // Whoever is impatient is heard right after.
+            assert_eq!(course.aborted, asked == 2);
+            assert!(course.clock.elapsed() <= LONG + LAST, "{:?}", course.phases);
+        }
+    }
 }

@@ -41,15 +41,22 @@ pub struct Check {
     pub hint: String,
 }
 
+/// What is known of the file system that the data folder is on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Disk {
+    /// Bytes that are free; None if that cannot be read.
+    pub free: Option<u64>,
+    /// Whether it is in memory, and gone after a reboot; None if that cannot be read.
+    pub volatile: Option<bool>,
+}
+
 /// What is judged.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Where data is.
     pub data_dir: PathBuf,
-    /// Bytes that are free there; None if that cannot be read.
-    pub disk_free: Option<u64>,
-    /// Whether the data folder is in memory, and gone after a reboot.
-    pub disk_volatile: bool,
+    /// The file system there; None if it did not answer.
+    pub disk: Option<Disk>,
     /// Whether the store takes writes.
     pub store_writable: bool,
     /// Why it takes none, where its medium is the reason.
@@ -75,6 +82,8 @@ const MIB: u64 = 1024 * 1024;
 const DISK_FAIL: u64 = 256 * MIB;
 /// Less free space than this will be a problem soon.
 const DISK_WARN: u64 = 2048 * MIB;
+/// What to do about a file system that says nothing.
+const HANGS: &str = "look at what the data folder is on: a disk that is broken, or a network that is gone";
 /// A fleet is nearly full from this share of its bound, in percent.
 const NEARLY_FULL: u64 = 80;
 /// Files that the process needs besides connections.
@@ -135,9 +144,10 @@ fn writable(facts: &Facts) -> Check {
 fn space(facts: &Facts) -> Check {
     let dir = facts.data_dir.display();
     let hint = "free space, or move the data folder with --data-dir while the control plane is stopped";
-    let judged = match facts.disk_free {
-        None => (Outcome::Warn, format!("cannot tell how much space is free in {dir}"), hint),
-        Some(free) => {
+    let judged = match facts.disk.map(|disk| disk.free) {
+        None => (Outcome::Fail, format!("the file system of {dir} does not answer"), HANGS),
+        Some(None) => (Outcome::Warn, format!("cannot tell how much space is free in {dir}"), hint),
+        Some(Some(free)) => {
             let outcome = match free {
                 0..DISK_FAIL => Outcome::Fail,
                 DISK_FAIL..DISK_WARN => Outcome::Warn,
@@ -151,14 +161,19 @@ fn space(facts: &Facts) -> Check {
 
 fn volatile(facts: &Facts) -> Check {
     let dir = facts.data_dir.display();
-    let judged = if facts.disk_volatile {
-        (
+    let judged = match facts.disk.map(|disk| disk.volatile) {
+        None => (Outcome::Warn, format!("the file system of {dir} does not answer"), HANGS),
+        Some(None) => (
+            Outcome::Warn,
+            format!("cannot tell what {dir} is on"),
+            "see that the folder is on a disk: what is in memory is gone after a reboot",
+        ),
+        Some(Some(true)) => (
             Outcome::Warn,
             format!("{dir} is in memory"),
             "put the data folder on a disk: a reboot forgets the fleet",
-        )
-    } else {
-        (Outcome::Pass, format!("{dir} is on a disk"), "")
+        ),
+        Some(Some(false)) => (Outcome::Pass, format!("{dir} is on a disk"), ""),
     };
     check("store.durable", "data survives a reboot", judged)
 }
@@ -228,8 +243,7 @@ mod tests {
     fn good() -> Facts {
         Facts {
             data_dir: "data".into(),
-            disk_free: Some(100 * DISK_WARN),
-            disk_volatile: false,
+            disk: disk(Some(100 * DISK_WARN), Some(false)),
             store_writable: true,
             store_trouble: None,
             beyond_loopback: false,
@@ -242,6 +256,11 @@ mod tests {
         }
     }
 
+    #[allow(clippy::unnecessary_wraps)] // as facts have it
+    fn disk(free: Option<u64>, volatile: Option<bool>) -> Option<Disk> {
+        Some(Disk { free, volatile })
+    }
+
     fn outcome(facts: &Facts, id: &str) -> Outcome {
         report(facts).into_iter().find(|check| check.id == id).unwrap().outcome
     }
@@ -251,10 +270,13 @@ mod tests {
         for (id, facts, expected) in [
             ("server.running", Facts { stopping: true, ..good() }, Outcome::Fail),
             ("store.writable", Facts { store_writable: false, ..good() }, Outcome::Fail),
-            ("store.space", Facts { disk_free: Some(MIB), ..good() }, Outcome::Fail),
-            ("store.space", Facts { disk_free: Some(DISK_FAIL), ..good() }, Outcome::Warn),
-            ("store.space", Facts { disk_free: None, ..good() }, Outcome::Warn),
-            ("store.durable", Facts { disk_volatile: true, ..good() }, Outcome::Warn),
+            ("store.space", Facts { disk: disk(Some(MIB), Some(false)), ..good() }, Outcome::Fail),
+            ("store.space", Facts { disk: disk(Some(DISK_FAIL), Some(false)), ..good() }, Outcome::Warn),
+            ("store.space", Facts { disk: disk(None, Some(false)), ..good() }, Outcome::Warn),
+            ("store.space", Facts { disk: None, ..good() }, Outcome::Fail),
+            ("store.durable", Facts { disk: disk(Some(DISK_WARN), Some(true)), ..good() }, Outcome::Warn),
+            ("store.durable", Facts { disk: disk(Some(DISK_WARN), None), ..good() }, Outcome::Warn),
+            ("store.durable", Facts { disk: None, ..good() }, Outcome::Warn),
             ("transport.private", Facts { beyond_loopback: true, ..good() }, Outcome::Fail),
             ("identity.authenticated", Facts { beyond_loopback: true, ..good() }, Outcome::Fail),
             ("fleet.capacity", Facts { instances: 800, ..good() }, Outcome::Warn),
@@ -276,8 +298,7 @@ mod tests {
     #[test]
     fn every_check_that_does_not_pass_says_what_to_do() {
         let bad = Facts {
-            disk_free: Some(0),
-            disk_volatile: true,
+            disk: disk(Some(0), Some(true)),
             store_writable: false,
             beyond_loopback: true,
             instances: 1000,

@@ -97,13 +97,13 @@ impl Builder {
         self
     }
 
-    /// Version of the software, up to 128 bytes.
+    /// Version of the software, up to 128 characters.
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
         self
     }
 
-    /// Failure domain it runs in, up to 63 bytes: `eu-west-1a`.
+    /// Failure domain it runs in, up to 63 characters: `eu-west-1a`.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = zone.into();
         self

@@ -60,7 +60,7 @@ impl Component {
         }
     }
 
-    /// What kind of thing it is, free text of up to 63 bytes: `sqlite`, `redis`, `disk`.
+    /// What kind of thing it is, free text of up to 63 characters: `sqlite`, `redis`, `disk`.
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
         self

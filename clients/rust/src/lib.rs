@@ -91,6 +91,7 @@ mod health_router;
 #[cfg(feature = "server")]
 mod health_service;
 mod lifecycle;
+mod port;
 pub mod proto;
 mod report;
 mod rt;

@@ -129,7 +129,7 @@ impl Session {
         };
         match end.why {
             Why::Removed | Why::Superseded | Why::Gone => Some(LeaveOutcome::NotRegistered),
-            Why::Broken | Why::Unreachable | Why::Held | Why::Refused => None,
+            Why::Broken | Why::Busy | Why::Unreachable | Why::Held | Why::Refused => None,
         }
     }
 

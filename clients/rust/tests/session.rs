@@ -42,6 +42,13 @@ fn request_id(open: &OpenSession) -> &str {
     }
 }
 
+fn token(open: &OpenSession) -> &str {
+    match &open.how {
+        Some(How::Register(register)) => &register.session_token,
+        other => panic!("a registration was expected, not {other:?}"),
+    }
+}
+
 fn resumes(open: &OpenSession) -> Option<(u64, &str)> {
     match &open.how {
         Some(How::Resume(resume)) => {
@@ -186,8 +193,57 @@ async fn a_registration_that_is_gone_is_made_anew() {
         session.refuse(refusal(code, reason)).await;
         let (_session, second) = peer.registered(2, "sws_2").await;
         assert_ne!(request_id(&first), request_id(&second), "{reason}");
+        // It proves that the id is ours, should it live after all.
+        assert_eq!((token(&first), token(&second)), ("", "sws_1"), "{reason}");
         wait_for(&agent, |status| *status == Status::Attached { incarnation: 2 }).await;
     }
+}
+
+/// What becomes of a proxy's 401, 403 and 404, and of its other refusals.
+#[tokio::test]
+async fn a_refusal_that_is_not_the_control_planes_costs_no_registration() {
+    let mut peer = Peer::start().await;
+    let agent = builder(peer.url()).attach().expect("attach");
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    for code in [
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+        Code::Unimplemented,
+        Code::NotFound,
+        Code::FailedPrecondition,
+        Code::AlreadyExists,
+        Code::InvalidArgument,
+    ] {
+        session.refuse(tonic::Status::new(code, "RBAC: access denied")).await;
+        session = peer.session().await;
+        assert_eq!(resumes(&session.open().await), Some((1, "sws_1")), "{code:?}");
+    }
+    session.refuse(tonic::Status::permission_denied("RBAC: access denied")).await;
+    let waiting = wait_for(&agent, |status| match status {
+        Status::Waiting { last_error, .. } => last_error.contains("RBAC"),
+        _ => false,
+    });
+    let Status::Waiting { last_error, .. } = waiting.await else { panic!("just seen") };
+    assert_eq!(
+        last_error,
+        "PermissionDenied, without a reason of the control plane's (a proxy before it?): RBAC: access denied"
+    );
+    let leaving = tokio::spawn(agent.leave("deploy"));
+    assert_eq!(peer.deregistered().await.session_token, "sws_1");
+    assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered);
+}
+
+#[tokio::test]
+async fn who_was_refused_with_a_registration_takes_it_back_when_it_leaves() {
+    let mut peer = Peer::start().await;
+    let agent = builder(peer.url()).attach().expect("attach");
+    let (session, _) = peer.registered(3, "sws_3").await;
+    session.refuse(refusal(Code::PermissionDenied, "OF_A_NEWER_RELEASE")).await;
+    wait_for(&agent, |status| matches!(status, Status::Waiting { .. })).await;
+    let leaving = tokio::spawn(agent.leave("deploy"));
+    let asked = timeout(PATIENCE, peer.deregistered()).await.expect("it is asked");
+    assert_eq!((asked.instance.expect("who leaves").incarnation, &*asked.session_token), (3, "sws_3"));
+    assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered);
 }
 
 #[tokio::test]
@@ -373,6 +429,20 @@ async fn a_registration_whose_answer_was_lost_is_not_said_to_be_none() {
     session.close(CloseReason::Draining, Some(Duration::from_secs(60))).await;
     wait_for(&agent, |status| matches!(status, Status::Waiting { .. })).await;
     assert_eq!(agent.leave("deploy").await, LeaveOutcome::Unconfirmed);
+    // Neither do these say that nothing was done.
+    for lost in [
+        refusal(Code::Unavailable, "SERVER_DRAINING"),
+        refusal(Code::Unavailable, "STORE_UNAVAILABLE"),
+        refusal(Code::DeadlineExceeded, "REQUEST_TIMEOUT"),
+        tonic::Status::unavailable("upstream connect error"),
+    ] {
+        let agent = builder(peer.url()).attach().expect("attach");
+        let mut session = peer.session().await;
+        session.open().await;
+        session.refuse(lost.clone()).await;
+        wait_for(&agent, |status| matches!(status, Status::Waiting { .. })).await;
+        assert_eq!(agent.leave("deploy").await, LeaveOutcome::Unconfirmed, "{lost:?}");
+    }
 
     let agent = builder(peer.url()).attach().expect("attach");
     let mut session = peer.session().await;
@@ -384,13 +454,26 @@ async fn a_registration_whose_answer_was_lost_is_not_said_to_be_none() {
 
 #[tokio::test]
 async fn a_registration_that_was_refused_is_none() {
-    let mut peer = Peer::start().await;
-    let agent = builder(peer.url()).attach().expect("attach");
-    let mut session = peer.session().await;
-    session.open().await;
-    session.refuse(refusal(Code::InvalidArgument, "INVALID_FIELD")).await;
-    wait_for(&agent, |status| matches!(status, Status::Waiting { .. })).await;
-    assert_eq!(agent.leave("deploy").await, LeaveOutcome::NotRegistered);
+    let not_written = ErrorDetails::with_error_info(
+        "STORE_UNAVAILABLE",
+        "seaworthy.dev",
+        HashMap::from([("outcome".to_owned(), "not_written".to_owned())]),
+    );
+    for refused in [
+        refusal(Code::InvalidArgument, "INVALID_FIELD"),
+        refusal(Code::ResourceExhausted, "FLEET_FULL"),
+        refusal(Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        refusal(Code::Unavailable, "LOADING"),
+        tonic::Status::with_error_details(Code::Unavailable, "the disk is full", not_written),
+    ] {
+        let mut peer = Peer::start().await;
+        let agent = builder(peer.url()).attach().expect("attach");
+        let mut session = peer.session().await;
+        session.open().await;
+        session.refuse(refused.clone()).await;
+        wait_for(&agent, |status| matches!(status, Status::Waiting { .. })).await;
+        assert_eq!(agent.leave("deploy").await, LeaveOutcome::NotRegistered, "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ pub async fn status(State(overview): State<Overview>) -> Json<Value> {
 
 /// The report: 200 unless a check FAILs.
 pub async fn readiness(State(overview): State<Overview>) -> Answer {
-    let checks = overview.readiness();
+    let checks = overview.readiness().await;
     let worst = readiness::worst(&checks);
     let checks: Vec<Value> = checks
         .iter()

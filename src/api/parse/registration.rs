@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
+use seaworthy_client::rules::registration::{self as rules, MAX_LABEL_KEY, MAX_VERSION, MAX_WORD};
+
 use super::{Fields, active_check::active_check, bounded_duration, spec::spec, within};
 use crate::{
     api::proto::v1 as pb,
@@ -9,11 +11,11 @@ use crate::{
     fleet::{
         self, Claim,
         lifecycle::Lifecycle,
-        names::{ComponentName, InstanceId, InstanceKey, Invalid, ServiceName},
+        names::{ComponentName, InstanceId, InstanceKey, ServiceName},
         pairs::Pairs,
         registration::{
-            Capability, Component, HEARTBEATS_PER_LEASE, MAX_COMPONENTS, MAX_LABEL_KEY, MAX_LABEL_VALUE,
-            MAX_LABELS, MAX_LEASE_TTL, MIN_LEASE_TTL, Registration, component_cycle,
+            Capability, Component, HEARTBEATS_PER_LEASE, MAX_COMPONENTS, MAX_LABELS, MAX_LEASE_TTL,
+            MIN_LEASE_TTL, Registration, component_cycle,
         },
     },
     health::component::Thresholds,
@@ -21,12 +23,6 @@ use crate::{
     probe::permit::Rules,
 };
 
-/// Longest version.
-const MAX_VERSION: usize = 128;
-/// Longest zone, and kind of a component.
-const MAX_WORD: usize = 63;
-/// Longest address.
-const MAX_ADDRESS: usize = 256;
 /// Most capabilities that one component says: there are four, and more may come.
 const MAX_CAPABILITIES: usize = 16;
 /// Longest request id.
@@ -133,7 +129,7 @@ fn registration(
     let components = components(fields, &within(path, "components"), &given, wire_components);
     let version = text(fields, &within(path, "version"), version, MAX_VERSION);
     let zone = text(fields, &within(path, "zone"), zone, MAX_WORD);
-    let address = fields.take(within(path, "address"), checked_address(address)).unwrap_or_default();
+    fields.take(within(path, "address"), rules::address(&address));
     let (Some(service), Some(id)) = (service, id) else { return Ok(None) };
     let key = InstanceKey { service, id };
     Ok(Some(Registration {
@@ -151,29 +147,8 @@ fn registration(
 
 /// Free text: bounded, and without control characters.
 fn text(fields: &mut Fields, field: &str, text: String, longest: usize) -> String {
-    if text.chars().count() > longest {
-        fields.wrong(field, format!("is longer than {longest} characters"));
-    }
-    if text.chars().any(char::is_control) {
-        fields.wrong(field, "has control characters");
-    }
+    fields.take(field, rules::text(&text, longest));
     text
-}
-
-/// `host:port`, or nothing.
-fn checked_address(address: String) -> Result<String, Invalid> {
-    if address.is_empty() {
-        return Ok(address);
-    }
-    let port =
-        address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
-    let clean = address.len() <= MAX_ADDRESS && !address.chars().any(|c| c.is_control() || c.is_whitespace());
-    match port {
-        Some(Ok(port)) if port > 0 && clean => Ok(address),
-        _ => {
-            Err(Invalid(format!("is not host:port of up to {MAX_ADDRESS} characters, such as 10.0.0.7:8080")))
-        }
-    }
 }
 
 fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> Pairs {
@@ -183,17 +158,11 @@ fn labels(fields: &mut Fields, path: &str, wire: HashMap<String, String>) -> Pai
     }
     for (key, value) in &wire {
         let entry = || format!("{path}[{:?}]", key.chars().take(MAX_LABEL_KEY).collect::<String>());
-        if key.is_empty() || key.len() > MAX_LABEL_KEY || key.chars().any(char::is_control) {
-            fields.wrong(
-                entry(),
-                format!("a key has 1 to {MAX_LABEL_KEY} characters, none of them control characters"),
-            );
+        if let Err(wrong) = rules::label_key(key) {
+            fields.wrong(entry(), wrong);
         }
-        if value.len() > MAX_LABEL_VALUE || value.chars().any(char::is_control) {
-            fields.wrong(
-                entry(),
-                format!("a value has up to {MAX_LABEL_VALUE} characters, none of them control characters"),
-            );
+        if let Err(wrong) = rules::label_value(value) {
+            fields.wrong(entry(), wrong);
         }
     }
     wire.into_iter().collect()

@@ -17,7 +17,7 @@ use crate::{
     rt::{self, backoff::Backoff},
     session::{
         self, Session,
-        plan::{End, Next, Opening, Plan},
+        plan::{End, Next, Opening, Plan, Registered},
     },
 };
 
@@ -165,9 +165,10 @@ impl Keeper {
         self.begin_leaving();
         let outcome = match plan.opening() {
             Opening::Register { .. } if plan.is_open_ended() => LeaveOutcome::Unconfirmed,
-            Opening::Register { .. } => LeaveOutcome::NotRegistered,
-            Opening::Resume { incarnation, token } => {
-                let deregistered = timeout_at(by, self.deregister(*incarnation, token, &message)).await;
+            Opening::Register { last: None, .. } => LeaveOutcome::NotRegistered,
+            // Whether the last one lives on is the control plane's to say.
+            Opening::Register { last: Some(registered), .. } | Opening::Resume(registered) => {
+                let deregistered = timeout_at(by, self.deregister(registered, &message)).await;
                 deregistered.unwrap_or(LeaveOutcome::Unconfirmed)
             }
         };
@@ -175,12 +176,10 @@ impl Keeper {
     }
 
     /// Asks until there is an answer. Bounded by the caller.
-    async fn deregister(&self, incarnation: u64, token: &str, message: &str) -> LeaveOutcome {
+    async fn deregister(&self, registered: &Registered, message: &str) -> LeaveOutcome {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let asked =
-                session::deregister(&self.endpoint, &self.registration, incarnation, token, message).await;
-            match asked {
+            match session::deregister(&self.endpoint, &self.registration, registered, message).await {
                 Some(outcome) => return outcome,
                 None => sleep(backoff.next(rt::random())).await,
             }

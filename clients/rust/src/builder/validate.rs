@@ -7,9 +7,12 @@ use tonic::transport::Endpoint;
 
 use super::{AttachError, Builder, Problem, names};
 use crate::{
-    Component, ServiceSpec,
+    Component, ServiceSpec, port,
     proto::seaworthy::v1::{Budget, Objectives, Quantity, budget::Limit, quantity::Value},
-    rules,
+    rules::{
+        self,
+        registration::{self, MAX_VERSION, MAX_WORD},
+    },
 };
 
 const MAX_LABELS: usize = 32;
@@ -33,9 +36,9 @@ impl Problems {
         }
     }
 
-    fn at_most(&mut self, field: &str, text: &str, bytes: usize) {
-        if text.len() > bytes {
-            self.add(field, format!("has {} bytes; at most {bytes} are possible", text.len()));
+    fn judge(&mut self, field: &str, judged: Result<(), String>) {
+        if let Err(problem) = judged {
+            self.add(field, problem);
         }
     }
 
@@ -62,7 +65,9 @@ pub(super) fn checked(builder: &Builder) -> Result<Endpoint, AttachError> {
 fn endpoint(problems: &mut Problems, address: &str) -> Option<Endpoint> {
     let shaped = Endpoint::from_shared(address.to_owned()).ok().filter(|endpoint| {
         let uri = endpoint.uri();
-        uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty())
+        uri.scheme_str() == Some("http")
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.authority().is_some_and(|authority| port::of(authority).is_some())
     });
     if shaped.is_none() {
         problems.add("control_plane", format!("is `{address}`; it must be like http://host:port"));
@@ -76,14 +81,13 @@ fn instance(problems: &mut Problems, builder: &Builder) {
         let shape = "must be 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit";
         problems.unless(names::is_instance_id(id), "instance_id", shape);
     }
-    problems.at_most("version", &builder.version, 128);
-    problems.at_most("zone", &builder.zone, 63);
-    problems.at_most("address", &builder.address, 256);
+    problems.judge("version", registration::text(&builder.version, MAX_VERSION));
+    problems.judge("zone", registration::text(&builder.zone, MAX_WORD));
+    problems.judge("address", registration::address(&builder.address));
     problems.unless(builder.labels.len() <= MAX_LABELS, "labels", "are more than 32");
     for (key, value) in &builder.labels {
-        problems.unless(!key.is_empty(), "labels", "have an empty key");
-        problems.at_most("labels", key, 63);
-        problems.at_most(&format!("labels[{key}]"), value, 256);
+        problems.judge("labels", registration::label_key(key));
+        problems.judge(&format!("labels[{}]", key.escape_debug()), registration::label_value(value));
     }
     if let Some(ttl) = builder.lease_ttl {
         problems.between("lease_ttl", ttl, Duration::from_secs(2), Duration::from_secs(600));
@@ -125,8 +129,11 @@ fn components(problems: &mut Problems, components: &[Component]) {
         let at = |field: &str| format!("components[{position}].{field}");
         problems.unless(names::is_label(&component.name), &at("name"), NOT_A_LABEL);
         problems.unless(seen.insert(&component.name), &at("name"), "is used twice");
-        problems.at_most(&at("kind"), &component.kind, 63);
+        problems.judge(&at("kind"), registration::text(&component.kind, MAX_WORD));
+        let mut named = BTreeSet::new();
         for needed in &component.depends_on {
+            let once = named.insert(needed);
+            problems.unless(once, &at("depends_on"), &format!("names `{needed}` twice"));
             let known = components.iter().any(|one| one.name == *needed);
             problems.unless(known, &at("depends_on"), &format!("names `{needed}`, which is no component"));
         }
@@ -216,11 +223,23 @@ mod tests {
             (Agent::builder("127.0.0.1:50051", "orders"), &["control_plane"]),
             (Agent::builder("https://127.0.0.1:50051", "orders"), &["control_plane"]),
             (Agent::builder("", "orders"), &["control_plane"]),
+            (Agent::builder("http://127.0.0.1:99999", "orders"), &["control_plane"]),
+            (Agent::builder("http://127.0.0.1:0", "orders"), &["control_plane"]),
             (Agent::builder("http://127.0.0.1:50051", "Orders"), &["service"]),
             (builder().instance_id(""), &["instance_id"]),
             (builder().version("v".repeat(129)), &["version"]),
             (builder().zone("z".repeat(64)), &["zone"]),
-            (builder().address("a".repeat(257)), &["address"]),
+            (builder().address(format!("{}:80", "a".repeat(254))), &["address"]),
+            (builder().address("10.0.0.7"), &["address"]),
+            (builder().address("10.0.0.7:0"), &["address"]),
+            (builder().address("10.0.0.7:99999"), &["address"]),
+            (builder().address(":8080"), &["address"]),
+            (builder().address("a b:8080"), &["address"]),
+            (builder().version("1.0\n"), &["version"]),
+            (builder().zone("eu\t1"), &["zone"]),
+            (builder().label("te\0am", "x"), &["labels"]),
+            (builder().label("team", "a\nb"), &["labels[team]"]),
+            (builder().label("t".repeat(64), "x"), &["labels"]),
             (builder().label("", "x"), &["labels"]),
             (builder().label("team", "x".repeat(257)), &["labels[team]"]),
             ((0..33).fold(builder(), |all, n| all.label(format!("k{n}"), "")), &["labels"]),
@@ -233,6 +252,12 @@ mod tests {
             (component(one()).component(one()), &["components[1].name"]),
             (component(one().depends_on("two")), &["components[0].depends_on"]),
             (component(one().depends_on("one")), &["components"]),
+            (
+                component(one()).component(Component::new("two").depends_on("one").depends_on("one")),
+                &["components[1].depends_on"],
+            ),
+            (component(one().kind("k".repeat(64))), &["components[0].kind"]),
+            (component(one().kind("sql\u{9b}ite")), &["components[0].kind"]),
             (component(one().interval(Duration::from_millis(999))), &["components[0].interval"]),
             (component(one().timeout(Duration::ZERO)), &["components[0].timeout"]),
             (component(one().fail_threshold(0)), &["components[0].fail_threshold"]),

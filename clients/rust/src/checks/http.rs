@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{Check, Report};
+use crate::{Check, Report, port};
 
 /// Longest status line that is read, in bytes.
 const MAX_STATUS_LINE: usize = 1024;
@@ -44,9 +44,10 @@ impl Target {
         let named = uri.scheme_str() == Some("http") && !authority.host().is_empty();
         // A user and password would only be left in logs.
         let plain = !authority.as_str().contains('@');
+        let port = port::of(authority)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         (named && plain).then(|| Self {
-            address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+            address: format!("{}:{}", authority.host(), port),
             authority: authority.to_string(),
             path,
         })
@@ -123,6 +124,14 @@ mod tests {
             ("http://127.0.0.1:8080/health", Some("127.0.0.1:8080")),
             ("http://payments", Some("payments:80")),
             ("http://[::1]:9000/", Some("[::1]:9000")),
+            ("http://[::1]/", Some("[::1]:80")),
+            ("http://db:65535/", Some("db:65535")),
+            ("http://db:99999/", None),
+            ("http://db:65536", None),
+            ("http://[::1]:65536/", None),
+            ("http://db:0/", None),
+            ("http://db:+80/", None),
+            ("http://db:/", None),
             ("https://payments/", None),
             ("payments:80/health", None),
             ("http://user:secret@payments/", None),

@@ -1,10 +1,11 @@
 //! Reads why the control plane refused or ended something, from a gRPC status or a `closing` message.
-//! The stable reason counts before the code, for several reasons share a code.
+//! The stable reason counts before the code, for several reasons share a code. A status without one is not
+//! the control plane's, but that of a proxy before it, mostly: it says nothing of a registration.
 
 use std::{error::Error as _, time::Duration};
 
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorInfo, StatusExt as _};
 
 use super::plan::{End, Why};
 use crate::{
@@ -14,24 +15,33 @@ use crate::{
 
 /// Domain of the reasons that are understood here.
 const DOMAIN: &str = "seaworthy.dev";
+/// What the control plane adds where nothing came of it: key and value.
+const NOTHING_DONE: (&str, &str) = ("outcome", "not_written");
 
 /// What a refusal means for the next try.
 pub(super) fn of_status(status: &Status) -> End {
     let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
-    let why = match (info.as_ref().map(|info| info.reason.as_str()), status.code()) {
-        (Some("STALE_INCARNATION"), _) => Why::Superseded,
-        (Some("INSTANCE_NOT_FOUND" | "INSTANCE_REMOVED" | "SESSION_TOKEN_INVALID"), _) => Why::Gone,
-        (Some("INSTANCE_ALIVE"), _) => Why::Held,
-        (Some("REGISTRATION_IN_PROGRESS"), _) => Why::Broken,
-        (_, Code::NotFound | Code::Unauthenticated | Code::FailedPrecondition) => Why::Gone,
-        (_, Code::AlreadyExists) => Why::Held,
-        (_, Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented) => Why::Refused,
-        // The others say that the control plane, or the way to it, has a problem now.
-        _ => Why::Broken,
-    };
+    let why = info.as_ref().map_or(Why::Broken, |info| why(info, status.code()));
     let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let reason = info.map(|info| info.reason).unwrap_or_default();
     End { why, message: words(status, &reason), retry_after }
+}
+
+fn why(info: &ErrorInfo, code: Code) -> Why {
+    let (key, value) = NOTHING_DONE;
+    match (info.reason.as_str(), code) {
+        ("STALE_INCARNATION", _) => Why::Superseded,
+        ("INSTANCE_NOT_FOUND" | "INSTANCE_REMOVED" | "SESSION_TOKEN_INVALID", _) => Why::Gone,
+        ("INSTANCE_ALIVE", _) => Why::Held,
+        ("REGISTRATION_IN_PROGRESS", _) => Why::Broken,
+        ("FLEET_FULL" | "LOADING" | "MESSAGE_TOO_LARGE", _) => Why::Busy,
+        _ if info.metadata.get(key).is_some_and(|outcome| outcome == value) => Why::Busy,
+        (_, Code::NotFound | Code::Unauthenticated | Code::FailedPrecondition) => Why::Gone,
+        (_, Code::AlreadyExists) => Why::Held,
+        (_, Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented) => Why::Refused,
+        // The others say that the control plane has a problem now; what was asked may have been done.
+        _ => Why::Broken,
+    }
 }
 
 /// For people: why the connection broke, or what the control plane said and the reason that can be looked
@@ -39,7 +49,10 @@ pub(super) fn of_status(status: &Status) -> End {
 fn words(status: &Status, reason: &str) -> String {
     match (status.source(), reason) {
         (Some(cause), _) => format!("the connection broke: {}", rt::innermost(cause)),
-        (None, "") => format!("the control plane answered {:?}: {}", status.code(), status.message()),
+        (None, "") => {
+            let (code, message) = (status.code(), status.message());
+            format!("{code:?}, without a reason of the control plane's (a proxy before it?): {message}")
+        }
         (None, reason) => format!("the control plane answered: {} [{reason}]", status.message()),
     }
 }
@@ -75,18 +88,31 @@ mod tests {
         for (code, reason, why) in [
             (Code::FailedPrecondition, "STALE_INCARNATION", Why::Superseded),
             (Code::FailedPrecondition, "INSTANCE_REMOVED", Why::Gone),
-            (Code::FailedPrecondition, "", Why::Gone),
+            (Code::FailedPrecondition, "OF_A_NEWER_RELEASE", Why::Gone),
             (Code::NotFound, "INSTANCE_NOT_FOUND", Why::Gone),
-            (Code::NotFound, "", Why::Gone),
+            (Code::NotFound, "OF_A_NEWER_RELEASE", Why::Gone),
             (Code::Unauthenticated, "SESSION_TOKEN_INVALID", Why::Gone),
             (Code::AlreadyExists, "INSTANCE_ALIVE", Why::Held),
             (Code::AlreadyExists, "REGISTRATION_IN_PROGRESS", Why::Broken),
-            (Code::AlreadyExists, "", Why::Held),
+            (Code::AlreadyExists, "OF_A_NEWER_RELEASE", Why::Held),
             (Code::InvalidArgument, "INVALID_FIELD", Why::Refused),
-            (Code::Unimplemented, "", Why::Refused),
+            (Code::PermissionDenied, "OF_A_NEWER_RELEASE", Why::Refused),
+            // A change that was under way may still be made, or have been.
             (Code::Unavailable, "SERVER_DRAINING", Why::Broken),
-            (Code::ResourceExhausted, "FLEET_FULL", Why::Broken),
+            (Code::Unavailable, "STORE_UNAVAILABLE", Why::Broken),
+            (Code::DeadlineExceeded, "REQUEST_TIMEOUT", Why::Broken),
             (Code::DeadlineExceeded, "SESSION_SILENT", Why::Broken),
+            (Code::Unavailable, "LOADING", Why::Busy),
+            (Code::ResourceExhausted, "FLEET_FULL", Why::Busy),
+            (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", Why::Busy),
+            // What a proxy makes of its own refusals, and tonic of HTTP's.
+            (Code::Unauthenticated, "", Why::Broken),
+            (Code::PermissionDenied, "", Why::Broken),
+            (Code::Unimplemented, "", Why::Broken),
+            (Code::NotFound, "", Why::Broken),
+            (Code::FailedPrecondition, "", Why::Broken),
+            (Code::AlreadyExists, "", Why::Broken),
+            (Code::InvalidArgument, "", Why::Broken),
             (Code::Unknown, "", Why::Broken),
         ] {
             let mut details = ErrorDetails::new();
@@ -102,10 +128,20 @@ mod tests {
     #[test]
     fn reasons_of_other_domains_and_damaged_details_are_not_believed() {
         let foreign = ErrorDetails::with_error_info("STALE_INCARNATION", "elsewhere.example", HashMap::new());
-        let end = of_status(&Status::with_error_details(Code::Unavailable, "words", foreign));
+        let end = of_status(&Status::with_error_details(Code::NotFound, "words", foreign));
         assert_eq!(end.why, Why::Broken);
         let damaged = Status::with_details(Code::NotFound, "words", vec![0xff; 40].into());
-        assert_eq!(of_status(&damaged).why, Why::Gone);
+        assert_eq!(of_status(&damaged).why, Why::Broken);
+    }
+
+    #[test]
+    fn what_was_not_written_leaves_nothing_open() {
+        for (outcome, why) in [("not_written", Why::Busy), ("unknown", Why::Broken)] {
+            let said = HashMap::from([("outcome".to_owned(), outcome.to_owned())]);
+            let details = ErrorDetails::with_error_info("STORE_UNAVAILABLE", DOMAIN, said);
+            let end = of_status(&Status::with_error_details(Code::Unavailable, "words", details));
+            assert_eq!(end.why, why, "{outcome}");
+        }
     }
 
     #[test]
@@ -117,7 +153,10 @@ mod tests {
             "the control plane answered: orders/i-1 is held [INSTANCE_ALIVE]"
         );
         let unnamed = Status::unavailable("busy");
-        assert_eq!(of_status(&unnamed).message, "the control plane answered Unavailable: busy");
+        assert_eq!(
+            of_status(&unnamed).message,
+            "Unavailable, without a reason of the control plane's (a proxy before it?): busy"
+        );
         let cause = std::io::Error::other(std::io::Error::other("broken pipe"));
         assert_eq!(
             of_status(&Status::from_error(Box::new(cause))).message,

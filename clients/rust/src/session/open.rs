@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{
     QUEUE, Session, ending,
-    plan::{End, Opening, Why},
+    plan::{End, Opening, Registered, Why},
     say,
     timing::Timing,
 };
@@ -83,7 +83,7 @@ async fn attach(
         }
     }
     let (incarnation, token) = match opening {
-        Opening::Resume { incarnation, .. } => (*incarnation, None),
+        Opening::Resume(registered) => (registered.incarnation, None),
         Opening::Register { .. } if session_token.is_empty() => {
             return Err(End::broken("the control plane opened a session without a token"));
         }
@@ -117,14 +117,13 @@ fn unchecked<'a>(wanted: &'a Registration, taken: &Registration) -> Vec<&'a str>
 pub(crate) async fn deregister(
     endpoint: &Endpoint,
     registration: &Registration,
-    incarnation: u64,
-    token: &str,
+    registered: &Registered,
     message: &str,
 ) -> Option<LeaveOutcome> {
     let mut client = connect(endpoint).await.ok()?;
     let request = DeregisterRequest {
-        instance: Some(instance_ref(registration, incarnation)),
-        session_token: token.to_owned(),
+        instance: Some(instance_ref(registration, registered.incarnation)),
+        session_token: registered.token.clone(),
         message: cut_message(message),
     };
     match client.deregister(request).await {
@@ -132,7 +131,7 @@ pub(crate) async fn deregister(
         Err(status) => match ending::of_status(&status).why {
             Why::Gone | Why::Removed | Why::Superseded => Some(LeaveOutcome::NotRegistered),
             Why::Held | Why::Refused => Some(LeaveOutcome::Unconfirmed),
-            Why::Broken | Why::Unreachable => None,
+            Why::Broken | Why::Busy | Why::Unreachable => None,
         },
     }
 }
@@ -153,15 +152,15 @@ async fn connect(endpoint: &Endpoint) -> Result<FleetServiceClient<Channel>, End
 
 fn how(registration: &Registration, opening: &Opening, lifecycle: Lifecycle) -> How {
     match opening {
-        Opening::Register { request_id } => How::Register(RegisterRequest {
+        Opening::Register { request_id, last } => How::Register(RegisterRequest {
             registration: Some(Registration {
                 lifecycle: first_lifecycle(lifecycle).into(),
                 ..registration.clone()
             }),
-            session_token: String::new(),
+            session_token: last.as_ref().map(|last| last.token.clone()).unwrap_or_default(),
             request_id: request_id.clone(),
         }),
-        Opening::Resume { incarnation, token } => How::Resume(ResumeSession {
+        Opening::Resume(Registered { incarnation, token }) => How::Resume(ResumeSession {
             instance: Some(instance_ref(registration, *incarnation)),
             session_token: token.clone(),
         }),

@@ -18,13 +18,21 @@ const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(300);
 /// What is added at random to a pause that was asked for, so that a fleet does not return in step.
 const ASKED_JITTER: f64 = 0.2;
 
+/// A registration, and what proves that it is ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Registered {
+    pub(crate) incarnation: u64,
+    pub(crate) token: String,
+}
+
 /// How to open a session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Opening {
-    /// Register. The request id makes a repeat after a lost answer safe.
-    Register { request_id: String },
+    /// Register. The request id makes a repeat after a lost answer safe. The last registration, where it may
+    /// live after all, lets the next take over its id at once.
+    Register { request_id: String, last: Option<Registered> },
     /// Go on with what was registered.
-    Resume { incarnation: u64, token: String },
+    Resume(Registered),
 }
 
 /// Why a session, or a try to open one, ended, as far as it decides what to do.
@@ -33,11 +41,13 @@ pub(crate) enum Why {
     /// The connection or the control plane went away; a registration may well live on, be it one whose
     /// answer was lost.
     Broken,
+    /// The control plane cannot do it now, and has done nothing.
+    Busy,
     /// There was no connection: nothing was asked.
     Unreachable,
     /// Another process took over the instance id.
     Superseded,
-    /// The registration does not exist any more: register again.
+    /// The registration does not exist any more, says the control plane: register again.
     Gone,
     /// An operator removed the instance: register again, without hurry.
     Removed,
@@ -86,7 +96,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new() -> Self {
         Self {
-            opening: register(),
+            opening: register(None),
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             superseded: false,
             open_ended: false,
@@ -113,7 +123,7 @@ impl Plan {
     /// Notes that a session is open. The token is given where it registered anew.
     pub(crate) fn opened(&mut self, incarnation: u64, token: Option<&str>) {
         if let Some(token) = token {
-            self.opening = Opening::Resume { incarnation, token: token.to_owned() };
+            self.opening = Opening::Resume(Registered { incarnation, token: token.to_owned() });
         }
         self.superseded = false;
         self.open_ended = false;
@@ -130,17 +140,17 @@ impl Plan {
         self.open_ended |= matches!((&self.opening, end.why), (Opening::Register { .. }, Why::Broken));
         let backoff = self.backoff.next(random);
         let pause = match end.why {
-            Why::Broken | Why::Unreachable => backoff,
+            Why::Broken | Why::Busy | Why::Unreachable => backoff,
             Why::Gone => {
-                self.opening = register();
+                self.opening = register(self.last_registered());
                 backoff
             }
             Why::Removed => {
-                self.opening = register();
+                self.opening = register(None);
                 SLOW_PAUSE
             }
             Why::Superseded => {
-                self.opening = register();
+                self.opening = register(None);
                 self.superseded = true;
                 SLOW_PAUSE
             }
@@ -148,7 +158,7 @@ impl Plan {
             Why::Held => backoff,
             Why::Refused => {
                 // Whether the token or the registration was wrong: a new registration is the cure.
-                self.opening = register();
+                self.opening = register(self.last_registered());
                 SLOW_PAUSE
             }
         };
@@ -169,12 +179,19 @@ impl Plan {
         self.last = this;
         Next { pause, is_news }
     }
+
+    fn last_registered(&self) -> Option<Registered> {
+        match &self.opening {
+            Opening::Register { last, .. } => last.clone(),
+            Opening::Resume(registered) => Some(registered.clone()),
+        }
+    }
 }
 
-fn register() -> Opening {
+fn register(last: Option<Registered>) -> Opening {
     // Without randomness there is no secret; a registration without one is still right, only a lost
     // answer costs the wait for its lease.
-    Opening::Register { request_id: rt::random_hex::<16>().unwrap_or_default() }
+    Opening::Register { request_id: rt::random_hex::<16>().unwrap_or_default(), last }
 }
 
 #[cfg(test)]
@@ -193,17 +210,23 @@ mod tests {
 
     #[test]
     fn what_follows_from_an_end_of_a_session_as_a_table() {
-        for (why, resumes, slow, superseded) in [
-            (Why::Broken, true, false, false),
-            (Why::Unreachable, true, false, false),
-            (Why::Gone, false, false, false),
-            (Why::Removed, false, true, false),
-            (Why::Superseded, false, true, true),
-            (Why::Refused, false, true, false),
+        for (why, resumes, proves, slow, superseded) in [
+            (Why::Broken, true, true, false, false),
+            (Why::Busy, true, true, false, false),
+            (Why::Unreachable, true, true, false, false),
+            (Why::Gone, false, true, false, false),
+            (Why::Removed, false, false, true, false),
+            (Why::Superseded, false, false, true, true),
+            (Why::Refused, false, true, true, false),
         ] {
             let mut plan = attached();
             let next = plan.after(&end(why), Duration::ZERO, 1.0);
-            assert_eq!(matches!(plan.opening(), Opening::Resume { .. }), resumes, "{why:?}");
+            assert_eq!(matches!(plan.opening(), Opening::Resume(_)), resumes, "{why:?}");
+            let last = proves.then(|| Registered { incarnation: 7, token: "token".to_owned() });
+            assert_eq!(plan.last_registered(), last, "{why:?}");
+            // However often it is asked again.
+            plan.after(&end(Why::Refused), Duration::ZERO, 1.0);
+            assert_eq!(plan.last_registered(), last, "{why:?}");
             assert_eq!(next.pause, if slow { SLOW_PAUSE } else { FIRST_PAUSE }, "{why:?}");
             assert_eq!(plan.is_superseded(), superseded, "{why:?}");
         }
@@ -226,6 +249,7 @@ mod tests {
     fn a_registration_stays_open_ended_until_a_session_opens_as_a_table() {
         for (why, open_ended) in [
             (Why::Broken, true),
+            (Why::Busy, false),
             (Why::Unreachable, false),
             (Why::Gone, false),
             (Why::Removed, false),
@@ -250,7 +274,10 @@ mod tests {
         let mut plan = attached();
         plan.after(&end(Why::Broken), Duration::ZERO, 0.5);
         plan.opened(7, None);
-        assert_eq!(*plan.opening(), Opening::Resume { incarnation: 7, token: "token".to_owned() });
+        assert_eq!(
+            *plan.opening(),
+            Opening::Resume(Registered { incarnation: 7, token: "token".to_owned() })
+        );
     }
 
     #[test]
