@@ -5,6 +5,7 @@
 
 pub mod drain;
 pub mod turns;
+pub mod woken;
 
 use std::{
     fmt,

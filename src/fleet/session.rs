@@ -3,12 +3,13 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-use tokio::{sync::oneshot, task::coop};
+use tokio::sync::oneshot;
 
 use super::{lease::Lease, registration::Registration, snapshot::Tombstone};
+use crate::task::woken::Woken;
 
 /// Why the registry ends a session.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct Session {
     pub lease: Arc<Lease>,
     pub(super) closing: oneshot::Receiver<Closing>,
     /// Who is woken when the registry ends it.
-    pub(super) woken: Option<Waker>,
+    pub(super) woken: Woken,
 }
 
 impl Session {
@@ -50,13 +51,11 @@ impl Session {
     /// A stream asks this with every message: so the channel is asked only if nobody would be woken by it, or the
     /// lease, which every message touches anyway, says that it is no longer held by this session.
     pub fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Closing> {
-        let is_woken = self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker()));
-        if (is_woken && self.lease.is_held_by(self.id)) || self.closing.is_terminated() {
+        if (self.woken.is(cx) && self.lease.is_held_by(self.id)) || self.closing.is_terminated() {
             return Poll::Pending;
         }
         let closing = Pin::new(&mut self.closing).poll(cx);
-        // Out of budget it is pending without having looked, and nobody would be woken.
-        self.woken = coop::has_budget_remaining().then(|| cx.waker().clone());
+        self.woken.was_polled_by(cx);
         match closing {
             Poll::Ready(Ok(why)) => Poll::Ready(why),
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,

@@ -7,10 +7,12 @@ use std::{
     fmt,
     future::{pending, poll_fn},
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
-use tokio::{sync::watch::Receiver, task::coop};
+use tokio::sync::watch::Receiver;
+
+use crate::task::woken::Woken;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +28,7 @@ pub struct Goodbye {
     waiting: Pin<Box<dyn Future<Output = ConnectionEnd> + Send>>,
     closing: Option<Receiver<bool>>,
     /// Who is woken by a change.
-    woken: Option<Waker>,
+    woken: Woken,
 }
 
 impl Goodbye {
@@ -40,7 +42,7 @@ impl Goodbye {
                 Err(_) => ConnectionEnd::Gone,
             }
         });
-        Self { waiting, closing, woken: None }
+        Self { waiting, closing, woken: Woken::default() }
     }
 
     /// Waits for the end. Cancel safe; not to be called again after it was heard.
@@ -50,12 +52,11 @@ impl Goodbye {
 
     /// Whether the connection is to end. Not to be polled again after it said so.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
-        if self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) && !self.has_changed() {
+        if self.woken.is(cx) && !self.has_changed() {
             return Poll::Pending;
         }
         let ending = self.waiting.as_mut().poll(cx);
-        // Out of budget it is pending without having looked, and nobody would be woken.
-        self.woken = coop::has_budget_remaining().then(|| cx.waker().clone());
+        self.woken.was_polled_by(cx);
         ending
     }
 

@@ -58,6 +58,11 @@ fn full() -> Status {
     refusal("too many bytes of messages have begun and not ended; finish them, then call again")
 }
 
+/// What callers are told whose stream ends in the midst of a message.
+fn cut_off() -> Status {
+    status(&Error::field("message", "could not be read: the stream ends in the midst of it"))
+}
+
 /// Room for a message of this length; None if there is none.
 fn room_for(share: &Share, length: usize) -> Option<Room> {
     share.take(length, if length <= MODEST_QUESTION { Source::Reserve } else { Source::Shared })
@@ -198,6 +203,11 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if this.pieces.has_worked_long() {
+            // Others have their turn between one that takes long and the next.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             match this.pieces.next(&mut this.come) {
                 Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
@@ -206,6 +216,10 @@ where
             }
             let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
+                // What was not handed on whoever reads cannot miss.
+                Poll::Ready(None) if this.pieces.unpacks() && this.messages.has_begun() => {
+                    return Poll::Ready(Some(Err(cut_off().into())));
+                }
                 Poll::Ready(over) => return Poll::Ready(over.map(|over| over.map_err(Into::into))),
                 Poll::Pending => return this.poll_patience(cx).map(|refusal| Some(Err(refusal.into()))),
             };
@@ -224,7 +238,11 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::VecDeque;
+
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::{pieces::tests::packed, *};
     use crate::guard::{bounds::QUESTIONS, shares::Shares};
 
     const LARGEST: usize = QUESTIONS.connection / 4;
@@ -273,5 +291,62 @@ mod tests {
         let _full: Vec<_> = (0..4).map(|_| begun(&share, LARGEST, 1).expect("room")).collect();
         let beats: Vec<_> = (0..100).map_while(|_| begun(&share, MODEST_QUESTION, 1)).collect();
         assert_eq!(beats.len(), QUESTIONS.reserve / MODEST_QUESTION);
+    }
+
+    /// What comes, piece by piece.
+    struct Come(VecDeque<Vec<u8>>);
+
+    impl Body for Come {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece.into()))))
+        }
+    }
+
+    fn unpacked(come: &[&[u8]]) -> task::Spawn<Coming<Come>> {
+        let share = Shares::new(QUESTIONS).connection([10, 0, 0, 1].into());
+        let pieces = Pieces::Unpacked(Box::new(Unpacker::new(share.clone(), LARGEST)));
+        let come = Come(come.iter().map(|piece| piece.to_vec()).collect());
+        task::spawn(Coming::new(come, share, LARGEST, pieces, None))
+    }
+
+    fn next(coming: &mut task::Spawn<Coming<Come>>) -> Poll<Option<Result<usize, BoxError>>> {
+        coming
+            .enter(|cx, coming| coming.poll_frame(cx))
+            .map(|frame| frame.map(|frame| frame.map(|frame| frame.into_data().map_or(0, |data| data.len()))))
+    }
+
+    #[test]
+    fn a_packed_message_that_is_cut_off_is_no_end() {
+        let whole = packed(&[7; 100]);
+        for cut in 1..whole.len() {
+            let mut coming = unpacked(&[&whole, &whole[..cut]]);
+            assert!(assert_ready!(next(&mut coming)).is_some_and(|first| first.is_ok()));
+            let wrong = assert_ready!(next(&mut coming)).expect("no end").unwrap_err();
+            let wrong = wrong.downcast_ref::<Status>().expect("a status");
+            assert_eq!(wrong.code(), tonic::Code::InvalidArgument, "{wrong}");
+        }
+        let mut coming = unpacked(&[&whole]);
+        assert!(assert_ready!(next(&mut coming)).is_some_and(|first| first.is_ok()));
+        assert!(assert_ready!(next(&mut coming)).is_none());
+    }
+
+    #[test]
+    fn others_have_their_turn_between_long_messages() {
+        let long = packed(&[7; COUNTED_QUESTION]);
+        let mut coming = unpacked(&[&long.repeat(2)]);
+        for _ in 0..2 {
+            for length in [5, COUNTED_QUESTION] {
+                assert_eq!(assert_ready!(next(&mut coming)).expect("a piece").unwrap(), length);
+            }
+            assert_pending!(next(&mut coming));
+            assert!(coming.is_woken());
+        }
+        assert!(assert_ready!(next(&mut coming)).is_none());
     }
 }

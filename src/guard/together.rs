@@ -195,14 +195,14 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready_eq, task};
 
     use super::*;
-    use crate::task::turns::Turns;
+    use crate::{task::turns::Turns, time::Clock};
 
     #[test]
     fn one_listens_for_all_who_wait_for_the_same_and_goes_with_the_last() {
         let (source, changed) = watch::channel(7);
         let beside = Beside::default();
         let together = Together::new(beside.clone());
-        let mut turns = task::spawn(Turns::new(beside, pending()));
+        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
         let mut hear = |about| {
             let hearing = together.hear(about, || changed.clone());
             assert_pending!(turns.poll());
@@ -240,7 +240,7 @@ mod tests {
     fn what_is_heard_closes_with_its_source_and_may_begin_again() {
         let beside = Beside::default();
         let together = Together::new(beside.clone());
-        let mut turns = task::spawn(Turns::new(beside, pending()));
+        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
         let (source, changed) = watch::channel(1);
         let mut hearing = together.hear("orders", || changed);
         let mut waiting = task::spawn(hearing.changed());
@@ -258,7 +258,7 @@ mod tests {
         let (source, changed) = watch::channel(1);
         let beside = Beside::default();
         let together = Together::new(beside.clone());
-        let mut turns = task::spawn(Turns::new(beside, pending()));
+        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
         let mut one = together.hear("orders", || changed.clone());
         let mut other = together.hear("orders", || changed);
         assert_pending!(turns.poll());

@@ -264,8 +264,9 @@ pub(super) fn serve(
         let (settings, router) = (settings.clone(), Router(Arc::clone(&routes)));
         let (guard, vitals, close) = (guard.clone(), vitals.clone(), close.clone());
         let beside = Beside::default();
+        let clock = settings.clock;
         let serving = connection(settings, router, guard, vitals, close, accepted, beside.clone());
-        Box::pin(Turns::new(beside, serving))
+        Box::pin(Turns::new(clock, beside, serving))
     }
 }
 

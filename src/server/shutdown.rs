@@ -87,8 +87,8 @@ struct Course {
 }
 
 impl Course {
-    /// Waits for `work`, until the phase's deadline, the end of all time, or a second request to stop.
-    /// None: it was not done.
+    /// Waits for `work`, until the phase's deadline, the end of all time, or a second request to stop; neither of the
+    /// last two cuts short the takeover of connections, which is bounded by itself. None: it was not done.
     async fn phase<T>(
         &mut self,
         phase: Phase,
@@ -225,7 +225,8 @@ async fn goodbyes(active: &Active) {
         let before = active.streams();
         sleep(GOODBYE).await;
         let left = active.streams();
-        if left == 0 || left >= before {
+        // None left and none before: the last one has had its time too.
+        if left >= before {
             return;
         }
     }
@@ -254,6 +255,7 @@ fn log(report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::rpc::Shape;
 
     #[tokio::test(start_paused = true)]
     async fn connections_are_taken_over_to_be_cut_however_little_time_is_left() {
@@ -282,6 +284,23 @@ mod tests {
             // Whoever is impatient is heard right after.
             assert_eq!(course.aborted, asked == 2);
             assert!(course.clock.elapsed() <= LONG + LAST, "{:?}", course.phases);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_stream_to_end_has_as_long_for_its_goodbye_as_others() {
+        for (ends_after, over_after) in [(GOODBYE - QUIET, 2 * GOODBYE), (GOODBYE + QUIET, GOODBYE)] {
+            let (active, clock) = (Active::default(), Clock::start());
+            let last = active.enter(Shape::Stream);
+            let ends = async {
+                sleep(ends_after).await;
+                drop(last);
+            };
+            let over = async {
+                goodbyes(&active).await;
+                clock.elapsed()
+            };
+            assert_eq!(tokio::join!(over, ends).0, over_after, "it ends after {ends_after:?}");
         }
     }
 }

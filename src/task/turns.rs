@@ -15,6 +15,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use futures_util::{FutureExt as _, task::AtomicWaker};
@@ -23,8 +24,14 @@ use slab::Slab;
 use tokio::task::coop::unconstrained;
 use tracing::error;
 
+use crate::time::Clock;
+
 /// Rounds after which other tasks have their turn: a connection reads, its streams answer, it writes.
 const ROUNDS: usize = 4;
+/// Time after which other tasks have their turn, in the midst of a round too.
+const SLICE: Duration = Duration::from_millis(1);
+/// Turns until somebody looks at the time.
+const LOOK_EVERY: usize = 4;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -48,7 +55,7 @@ impl Beside {
     /// Runs a future until it or the connection has ended. One that panics is logged and ends alone.
     pub fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
         // Outside of the runtime's budget for a task, which a connection with many streams would use up in the midst
-        // of them: how often it is their turn is bounded.
+        // of them: the time that they take together is bounded.
         let future = unconstrained(AssertUnwindSafe(future).catch_unwind()).map(|ended| {
             if ended.is_err() {
                 error!(task = "stream", "task panicked");
@@ -73,7 +80,7 @@ impl fmt::Debug for Beside {
 #[derive(Debug, Default)]
 struct Line {
     woken: Mutex<VecDeque<usize>>,
-    /// Registered only while nobody has a turn: those who are woken by others of the line need no waking of the task.
+    /// Taken while they have their turns: those who are woken by others of the line need no waking of the task.
     task: AtomicWaker,
 }
 
@@ -115,17 +122,29 @@ pub struct Turns {
     /// Whose turn it is in this round.
     round: VecDeque<usize>,
     begun: Beside,
+    clock: Clock,
+}
+
+/// How a round ended.
+enum Round {
+    /// All had their turn.
+    Over,
+    /// It took too long, and goes on later.
+    Left,
+    /// The connection has ended.
+    ConnectionEnded,
 }
 
 impl Turns {
     /// `connection` hands to `beside` what is to run beside it.
-    pub fn new(beside: Beside, connection: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub fn new(clock: Clock, beside: Beside, connection: impl Future<Output = ()> + Send + 'static) -> Self {
         let mut turns = Self {
             seats: Slab::new(),
             connection: 0,
             line: Arc::default(),
             round: VecDeque::new(),
             begun: beside,
+            clock,
         };
         turns.connection = turns.seat(Box::pin(connection));
         turns
@@ -142,23 +161,29 @@ impl Turns {
         seat
     }
 
-    /// Gives a turn to each who is woken now, in order. Ready when the connection has ended.
-    fn go_round(&mut self) -> Poll<()> {
+    /// Gives a turn to each who is woken now, in order, for as long as there is time.
+    fn go_round(&mut self, began: Duration) -> Round {
+        let mut turns = 0;
         while let Some(at) = self.round.pop_front() {
             // It may have ended since it was woken.
             let Some(seat) = self.seats.get_mut(at) else { continue };
-            // Whoever wakes it from here on wants another turn.
-            seat.bell.in_line.store(false, Ordering::Release);
+            // Whoever wakes it from here on wants another turn. No mere store: in this turn it has to see what those wrote
+            // who found it in line.
+            seat.bell.in_line.swap(false, Ordering::AcqRel);
             if seat.future.as_mut().poll(&mut Context::from_waker(&seat.waker)).is_ready() {
                 let ended = self.seats.remove(at);
                 // Whoever still holds its waker has nobody to wake.
                 ended.bell.in_line.store(true, Ordering::Release);
                 if at == self.connection {
-                    return Poll::Ready(());
+                    return Round::ConnectionEnded;
                 }
             }
+            turns += 1;
+            if turns % LOOK_EVERY == 0 && self.clock.elapsed() - began >= SLICE {
+                return Round::Left;
+            }
         }
-        Poll::Pending
+        Round::Over
     }
 }
 
@@ -183,6 +208,7 @@ impl Future for Turns {
         let this = &mut *self;
         // Nobody has to wake a task that runs.
         drop(this.line.task.take());
+        let began = this.clock.elapsed();
         for _ in 0..ROUNDS {
             let begun = mem::take(&mut *this.begun.0.lock());
             if let Begun::Some(begun) = begun {
@@ -190,17 +216,22 @@ impl Future for Turns {
                     this.seat(future);
                 }
             }
-            mem::swap(&mut this.round, &mut *this.line.woken.lock());
+            if this.round.is_empty() {
+                mem::swap(&mut this.round, &mut *this.line.woken.lock());
+            }
             if this.round.is_empty() {
                 this.line.task.register(cx.waker());
                 // Somebody may have been woken before that.
                 if this.line.woken.lock().is_empty() {
                     return Poll::Pending;
                 }
+                drop(this.line.task.take());
                 continue;
             }
-            if this.go_round().is_ready() {
-                return Poll::Ready(());
+            match this.go_round(began) {
+                Round::Over => {}
+                Round::Left => break,
+                Round::ConnectionEnded => return Poll::Ready(()),
             }
         }
         cx.waker().wake_by_ref();
@@ -212,13 +243,17 @@ impl Future for Turns {
 mod tests {
     use std::{
         future::{pending, poll_fn},
-        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        sync::{
+            OnceLock,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
     };
 
     use tokio::sync::{Notify, oneshot, watch};
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
+    use crate::task::OnEnd;
 
     #[test]
     fn a_connection_has_its_turn_after_all_streams_that_are_woken() {
@@ -249,7 +284,7 @@ mod tests {
                 }
             }
         };
-        let mut turns = task::spawn(Turns::new(beside, connection));
+        let mut turns = task::spawn(Turns::new(Clock::start(), beside, connection));
         assert_pending!(turns.poll());
         for _ in 0..3 {
             change.send_modify(|number| *number += 1);
@@ -270,7 +305,7 @@ mod tests {
             let _other = other;
             pending::<()>().await;
         });
-        let mut turns = task::spawn(Turns::new(beside, ends.map(drop)));
+        let mut turns = task::spawn(Turns::new(Clock::start(), beside, ends.map(drop)));
         assert_pending!(turns.poll());
         assert_pending!(turns.poll());
         assert!(alive.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
@@ -297,7 +332,7 @@ mod tests {
                 });
             }
         };
-        let mut turns = task::spawn(Turns::new(beside.clone(), connection));
+        let mut turns = task::spawn(Turns::new(Clock::start(), beside.clone(), connection));
         assert_ready!(turns.poll());
         drop(turns);
         let late = Arc::clone(&held);
@@ -318,10 +353,70 @@ mod tests {
             cx.waker().wake_by_ref();
             Poll::Pending
         }));
-        let mut turns = task::spawn(Turns::new(beside, pending()));
+        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
         for _ in 0..10 {
             assert_pending!(turns.poll());
         }
         assert!(reached.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_round_that_takes_long_lets_others_have_their_turn_and_goes_on() {
+        let beside = Beside::default();
+        let (clock, ran) = (Clock::start(), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..100 {
+            let ran = Arc::clone(&ran);
+            beside.run(async move {
+                let until = clock.elapsed() + SLICE;
+                while clock.elapsed() < until {}
+                ran.fetch_add(1, Relaxed);
+            });
+        }
+        let mut turns = task::spawn(Turns::new(clock, beside, pending()));
+        let mut polls = 0;
+        while turns.is_woken() || polls == 0 {
+            let before = ran.load(Relaxed);
+            assert_pending!(turns.poll());
+            polls += 1;
+            assert!(ran.load(Relaxed) - before <= LOOK_EVERY);
+        }
+        assert_eq!(ran.load(Relaxed), 100);
+    }
+
+    #[test]
+    fn nobody_is_forgotten_who_is_woken_by_another_thread() {
+        const WORDS: usize = 100_000;
+        // What was said last, what was heard last, and whom to wake.
+        let said = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0), OnceLock::<Waker>::new()));
+        let beside = Beside::default();
+        let (end, ends) = oneshot::channel::<()>();
+        let heard = Arc::clone(&said);
+        let mut end = Some(end);
+        beside.run(poll_fn(move |cx| {
+            heard.2.get_or_init(|| cx.waker().clone());
+            let word = heard.0.load(Relaxed);
+            heard.1.store(word, Relaxed);
+            if word < WORDS {
+                return Poll::Pending;
+            }
+            drop(end.take());
+            Poll::Ready(())
+        }));
+        let speaker = crate::task::thread("speaker", OnEnd::Fine, move || {
+            let waker = said.2.wait();
+            for word in 1..=WORDS {
+                said.0.store(word, Relaxed);
+                waker.wake_by_ref();
+                // The last one for a while, said while it may be in line for the one before, has to be heard by itself.
+                while word % 2 == 0 && said.1.load(Relaxed) < word {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        let turns = Turns::new(Clock::start(), beside, ends.map(drop));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let all = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), turns).await });
+        assert!(all.is_ok(), "a word was not heard");
+        speaker.unwrap().join().unwrap();
     }
 }

@@ -3,41 +3,39 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    task::coop,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 
-use crate::time::{Clock, Mono};
+use crate::{
+    task::woken::Woken,
+    time::{Clock, Mono},
+};
 
 /// Runs out once.
 pub(super) struct Alarm {
     due: Mono,
     timer: Pin<Box<Sleep>>,
     /// Who is woken when it runs out.
-    woken: Option<Waker>,
+    woken: Woken,
 }
 
 impl Alarm {
     /// Runs out when this has passed.
     pub(super) fn after(clock: Clock, time: Duration) -> Self {
         // In whole milliseconds, rounded down: never after the timer.
-        Self { due: clock.mono() + time, timer: Box::pin(sleep(time)), woken: None }
+        Self { due: clock.mono() + time, timer: Box::pin(sleep(time)), woken: Woken::default() }
     }
 
     /// Whether it has run out.
     pub(super) fn poll(&mut self, clock: Clock, cx: &mut Context<'_>) -> Poll<()> {
-        let is_woken = self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker()));
-        if is_woken && clock.mono() < self.due {
+        if self.woken.is(cx) && clock.mono() < self.due {
             return Poll::Pending;
         }
         let over = self.timer.as_mut().poll(cx);
-        // Out of budget it is pending without having looked, and nobody would be woken.
-        self.woken = coop::has_budget_remaining().then(|| cx.waker().clone());
+        self.woken.was_polled_by(cx);
         over
     }
 }

@@ -53,6 +53,17 @@ impl Pieces {
         Ok(Some(piece).filter(|piece| !piece.is_empty()))
     }
 
+    /// Whether messages are unpacked here.
+    pub(super) fn unpacks(&self) -> bool {
+        matches!(self, Self::Unpacked(_))
+    }
+
+    /// Whether a long message was unpacked since this was asked last, and has been handed on.
+    pub(super) fn has_worked_long(&mut self) -> bool {
+        let Self::Unpacked(unpacker) = self else { return false };
+        unpacker.message.is_none() && mem::take(&mut unpacker.worked_long)
+    }
+
     /// Whether there is a next piece, or may be, if nothing more comes.
     pub(super) fn has_more(&self, come: &Bytes) -> bool {
         !come.is_empty() || matches!(self, Self::Unpacked(unpacker) if unpacker.message.is_some())
@@ -71,13 +82,14 @@ pub(super) struct Unpacker {
     message: Option<Bytes>,
     /// Of what was unpacked last: whoever reads holds it until the next.
     room: Option<Room>,
+    worked_long: bool,
 }
 
 impl Unpacker {
     /// Unpacks to so many bytes at the most, for which there is room in this share.
     pub(super) fn new(share: Share, largest: usize) -> Self {
         let messages = Messages::default();
-        Self { share, largest, messages, packed: Vec::new(), message: None, room: None }
+        Self { share, largest, messages, packed: Vec::new(), message: None, room: None, worked_long: false }
     }
 
     fn next(&mut self, come: &mut Bytes) -> Result<Option<Bytes>, Status> {
@@ -132,6 +144,7 @@ impl Unpacker {
         framed[1..PREFIX].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         self.room = None;
         if length >= COUNTED_QUESTION {
+            self.worked_long = true;
             self.room = Some(room_for(&self.share, length).ok_or_else(full)?);
         }
         let mut framed = Bytes::from(framed);
@@ -150,7 +163,7 @@ impl Unpacker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write as _;
 
     use flate2::{Compression, write::GzEncoder};
@@ -165,7 +178,7 @@ mod tests {
         [&[flag], u32::try_from(message.len()).unwrap().to_be_bytes().as_slice(), message].concat()
     }
 
-    fn packed(message: &[u8]) -> Vec<u8> {
+    pub(in crate::guard::questions) fn packed(message: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(message).unwrap();
         framed(PACKED, &encoder.finish().unwrap())
