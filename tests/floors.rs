@@ -27,6 +27,8 @@ const OUTBOUND: &[&str] = &["store/etcd", "telemetry", "probe"];
 const NEIGHBOURS: &[(&str, &str)] = &[
     // Errors are logged by tasks; ids fail with errors. `error` itself imports nothing.
     ("id", "error"),
+    // Those who take turns have a slice of time each.
+    ("task", "time"),
     // The log reads its level with the configuration's own parser, so that both refuse the same.
     ("telemetry", "config"),
     // Checks are of what is registered, and their results belong to it; the fleet knows no checker.

@@ -9,7 +9,7 @@ use super::{
     proto::{server::system_service_server::SystemService, v1 as pb},
     status::answer,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The adapter.
 #[derive(Clone, Debug)]
@@ -32,8 +32,7 @@ impl SystemApi {
 
     fn set_level(&self, wire: pb::SetLogLevelRequest) -> Result<pb::SetLogLevelResponse> {
         let pb::SetLogLevelRequest { log_level } = wire;
-        let previous =
-            self.0.log.set_level(&log_level).map_err(|error| Error::field("log_level", error.message()))?;
+        let previous = self.0.log.set_level(&log_level)?;
         info!(component = "system", operation = "log level", previous, log_level, "log level changed");
         Ok(pb::SetLogLevelResponse { previous_log_level: previous })
     }

@@ -80,8 +80,8 @@ fn decided_by_life(instance: &Instance, now: SystemTime) -> Option<(String, Stri
     match instance.lifecycle {
         Lifecycle::Lost => {
             let heard = match instance.last_heard {
-                Some(heard) => format!("it was last heard at {}", at(heard, now)),
-                None => "it was not heard since the control plane started".to_owned(),
+                Some(heard) => format!("{} was last heard at {}", key.id, at(heard, now)),
+                None => format!("{} was not heard since the control plane started", key.id),
             };
             Some((
                 format!("{}; {heard}", instance.health.cause),

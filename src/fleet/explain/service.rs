@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     fleet::{
+        lifecycle::Lifecycle,
         names::{InstanceId, InstanceKey},
         snapshot::{Instance, Service},
     },
@@ -115,6 +116,7 @@ fn shortage(service: &Service) -> Vec<Cause> {
     let mut found = Vec::new();
     if counts.total < needed {
         let text = match counts.total {
+            0 if service.required_available == 0 => "nobody is registered".to_owned(),
             0 => format!("nobody is registered, {needed} needed"),
             total => format!("only {} registered, {needed} needed", counted(total.into(), "instance")),
         };
@@ -189,7 +191,10 @@ fn told(service: &Service, share: &Share, leader: Option<&Instance>, now: System
         let names = names(shown, share.count as usize - share.first.len());
         head.text = format!("{} instances ({names}): {}", share.count, head.text);
         if let Some(cause) = chain.iter_mut().rfind(|cause| cause.step.is_some()) {
-            let alike = format!("; {} in all say the same", share.count);
+            let alike = match share.lifecycle {
+                Lifecycle::Lost => format!("; {} in all are lost", share.count),
+                _ => format!("; {} in all say the same", share.count),
+            };
             cause.step.as_mut().into_iter().for_each(|step| step.push_str(&alike));
         }
     }

@@ -162,7 +162,7 @@ fn the_life_of_an_instance_comes_before_its_components() {
                 fleet.pass(Duration::from_secs(20));
                 while fleet.state.tick(fleet.now, 8).more {}
             }) as &dyn Fn(&mut Fleet),
-            "! i-1*: lost: not heard within its lease of 15s; it was last heard at 22:13:20Z\n  \
+            "! i-1*: lost: not heard within its lease of 15s; i-1 was last heard at 22:13:20Z\n  \
                . i-1/disk: when it was last heard: no space left; 3 bad reports in a row\n",
         ),
         (

@@ -187,7 +187,7 @@ impl Told {
             Told::Buried { tombstone, answer } => {
                 let Tombstone { key: instance, incarnation, removal, message, removed: _ } = &*tombstone;
                 let why = removal.as_str();
-                info!(component = "fleet", operation = "remove", %instance, incarnation, why, message, "removed");
+                info!(component = "fleet", operation = "remove", %instance, incarnation, why, said = message, "removed");
                 reply(answer, Ok(tombstone));
             }
             Told::NotAdmitted { error, answer } => reply(answer, Err(error)),

@@ -93,6 +93,15 @@ fn recover(folder: &Arc<dyn Folder>, file: Arc<dyn Medium>, mark: Option<Mark>) 
         let how = format!("is damaged or cut short at byte {end} of at least {promised}");
         return Err(damaged(log::FILE, how));
     }
+    if mark.is_none() && end > HEADER as u64 {
+        let file = mark::FILE;
+        warn!(
+            component = "store",
+            file,
+            at = end,
+            "is missing: whether the end of the log is as well cannot be told"
+        );
+    }
     let mut log = Log::of(folder, file, generation, end, len, sequence);
     let mut trouble = None;
     if tail == Tail::Torn {
