@@ -168,7 +168,7 @@ impl Listening {
             store,
             guard: doors.guard.clone(),
             watchers,
-            folder: Folder::new(),
+            folder: Folder::new(clock),
             log,
             http: doors.addresses.http,
         };
