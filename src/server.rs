@@ -144,32 +144,25 @@ impl Server {
     /// total, whatever the other ends do.
     ///
     /// # Errors
-    /// The ready file cannot be written.
+    /// The ready file cannot be written, or the operating system does not let us hear of SIGHUP.
     pub async fn run(self, mut stop: Stop) -> Result<Report> {
         let Self { config, reload, clock, entropy, fatal, engine, fleet, checks, overview, doors } = self;
         let addresses = doors.addresses;
         // Whatever can be known to fail does so before anybody is let in.
-        let ready = config.ready_file.as_deref().map(|file| ready_file::write(file, &addresses)).transpose();
-        let ready = match ready {
-            Ok(ready) => ready,
-            Err(error) => {
-                // This is an end as well, and bounded like every other.
-                fatal.raise("ready file");
-                undo(engine).await;
-                return Err(error);
-            }
+        let reloading = reload.map(|source| {
+            let (live, fleet, log) = (doors.live.clone(), overview.fleet.clone(), overview.log.clone());
+            Reload { source, live, fleet, checks: overview.checks.clone(), log }.run()
+        });
+        let ready = config.ready_file.as_deref().map(|file| ready_file::write(file, &addresses));
+        let (reloading, ready) = match (reloading.transpose(), ready.transpose()) {
+            (Ok(reloading), Ok(ready)) => (reloading, ready),
+            (Err(error), _) => return Err(unstarted("reload", error, &fatal, engine).await),
+            (_, Err(error)) => return Err(unstarted("ready file", error, &fatal, engine).await),
         };
         let (fleet_drain, fleet_watch) = drain::channel();
         let (checks_drain, checks_watch) = drain::channel();
 
-        let _reloading = match reload {
-            None => None,
-            Some(source) => {
-                let (live, fleet, log) = (doors.live.clone(), overview.fleet.clone(), overview.log.clone());
-                let reload = Reload { source, live, fleet, checks: overview.checks.clone(), log };
-                Some(task::spawn("reload", OnEnd::Fine, reload.run()?))
-            }
-        };
+        let _reloading = reloading.map(|reloading| task::spawn("reload", OnEnd::Fine, reloading));
         let critical = || OnEnd::Fatal(fatal.clone());
         let _checks = task::spawn("checks", critical(), checks.run(checks_watch));
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
@@ -210,6 +203,18 @@ impl Server {
         }
         unpublished.map_or(Ok(report), Err)
     }
+}
+
+/// Undoes a start for want of something. This is an end as well, and bounded like every other.
+async fn unstarted(
+    what: &'static str,
+    error: Error,
+    fatal: &Fatal,
+    engine: store::embedded::Engine,
+) -> Error {
+    fatal.raise(what);
+    undo(engine).await;
+    error
 }
 
 /// Closes the store of a start that failed, which leaves no folder behind that it made.
@@ -272,6 +277,11 @@ const EXIT_MARGIN: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        path::PathBuf,
+        task::{Context, Wake},
+    };
+
     use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
     use super::*;
@@ -316,24 +326,39 @@ mod tests {
         assert!(!dir.path().join("data").exists(), "what was made for it is gone");
     }
 
-    /// Its name is longer than one may be, and that of its part is not.
+    /// Makes a folder where it is told to.
+    struct InTheWay(PathBuf);
+
+    impl Wake for InTheWay {
+        fn wake(self: Arc<Self>) {
+            std::fs::create_dir(&self.0).unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn a_ready_file_that_does_not_get_its_name_ends_it_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join(format!("ready.{}", "x".repeat(300)));
+        let file = dir.path().join("ready.json");
         let server = server(dir.path(), |config| {
-            config.ready_file = Some(file);
+            config.ready_file = Some(file.clone());
             config.shutdown.lame_duck = Duration::ZERO;
         });
         let server = server.await;
         let (vitals, fatal) = (server.doors.vitals.clone(), server.fatal.clone());
+        // Once everybody is let in, and so between the writing of the file and its name.
+        let mut let_in = server.doors.fleet.subscribe();
+        let mut let_in = Box::pin(async move { let_in.changed().await.is_ok() });
+        let waker = Arc::new(InTheWay(file.clone())).into();
+        assert!(let_in.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let (_stopper, stop) = Stop::by_hand();
         let error = server.run(stop).await.unwrap_err();
+        assert!(file.is_dir(), "it came in the way");
         assert!(error.to_string().starts_with("cannot write the ready file"), "{error}");
         assert_eq!(fatal.raised().await, "ready file");
         // Somebody may have been let in meanwhile.
         assert_eq!(vitals.phase(), crate::system::Phase::Terminated);
         assert!(dir.path().join("data").exists());
-        assert!(!dir.path().join("ready.part").exists());
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 2, "the data, and what came in the way");
     }
 }

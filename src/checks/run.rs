@@ -164,6 +164,7 @@ mod tests {
     use super::*;
     use crate::{
         checks::{schedule::Schedule, testing::instance},
+        probe::machine::Machine,
         time::Mono,
     };
 
@@ -182,7 +183,7 @@ mod tests {
 
     fn rules(networks: &[&str]) -> Rules {
         let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-        Rules { peers: true, networks, own: Vec::new() }
+        Rules { peers: true, networks, own: Vec::new(), machine: Machine::new(Clock::start()) }
     }
 
     async fn ended(host: &str, peer: &str, networks: &[&str]) -> End {

@@ -5,9 +5,12 @@
 
 use std::{future::Future, time::Duration};
 
-use seaworthy_client::proto::seaworthy::v1::{
-    fleet_service_client::FleetServiceClient, health_service_client::HealthServiceClient,
-    system_service_client::SystemServiceClient,
+use seaworthy_client::{
+    proto::seaworthy::v1::{
+        fleet_service_client::FleetServiceClient, health_service_client::HealthServiceClient,
+        system_service_client::SystemServiceClient,
+    },
+    rules::port,
 };
 use tokio::time::timeout;
 use tonic::{
@@ -19,9 +22,6 @@ use super::failure::{Failure, innermost};
 
 /// Pages hold up to 1,000 instances with all their components.
 const LARGEST_ANSWER: usize = 64 << 20;
-
-/// Where no port is named.
-const HTTP_PORT: u16 = 80;
 
 /// A watch notices a silent peer after this and [`ANSWER_TO_PING`].
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -38,7 +38,8 @@ pub(crate) struct Remote {
 impl Remote {
     /// Connects.
     pub(crate) async fn connect(server: &str, wait: Duration) -> Result<Self, Failure> {
-        let endpoint = endpoint(server)?
+        let (endpoint, _) = endpoint(server)?;
+        let endpoint = endpoint
             .user_agent(concat!("seaworthy-cli/", env!("CARGO_PKG_VERSION")))
             .map_err(|cause| Failure::Internal(format!("cannot name this program: {cause}")))?
             .http2_keep_alive_interval(PING_INTERVAL)
@@ -94,8 +95,8 @@ impl Remote {
     }
 }
 
-/// Parses `http://host:port`, and takes `host:port` for it.
-fn endpoint(server: &str) -> Result<Endpoint, Failure> {
+/// Parses `http://host:port`, and takes `host:port` for it. Answers the port too: 80 where none is named.
+fn endpoint(server: &str) -> Result<(Endpoint, u16), Failure> {
     let wrong = || {
         Failure::Usage(format!(
             "--server {server}: write http://HOST:PORT, for example http://127.0.0.1:50051"
@@ -112,8 +113,10 @@ fn endpoint(server: &str) -> Result<Endpoint, Failure> {
         Some(_) => return Err(wrong()),
     };
     let endpoint = Endpoint::from_shared(url).map_err(|_| wrong())?;
-    match (endpoint.uri().host(), endpoint.uri().path()) {
-        (Some(host), "/") if !host.is_empty() => Ok(endpoint),
+    let uri = endpoint.uri();
+    let port = uri.authority().and_then(|authority| port::of(authority.as_str()));
+    match (uri.host(), port, uri.path()) {
+        (Some(host), Some(port), "/") if !host.is_empty() => Ok((endpoint, port)),
         _ => Err(wrong()),
     }
 }
@@ -123,10 +126,10 @@ fn endpoint(server: &str) -> Result<Endpoint, Failure> {
 /// # Errors
 /// It is no address of a server.
 pub(crate) fn place(server: &str) -> Result<(String, u16), Failure> {
-    let endpoint = endpoint(server)?;
+    let (endpoint, port) = endpoint(server)?;
     let host = endpoint.uri().host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok((host, endpoint.uri().port_u16().unwrap_or(HTTP_PORT)))
+    Ok((host, port))
 }
 
 #[cfg(test)]
@@ -149,9 +152,22 @@ mod tests {
     #[test]
     fn servers_are_urls_or_host_and_port() {
         for good in ["http://127.0.0.1:50051", "127.0.0.1:50051", "localhost:1", "http://[::1]:50051/"] {
-            assert_eq!(endpoint(good).unwrap().uri().scheme_str(), Some("http"), "{good}");
+            assert_eq!(endpoint(good).unwrap().0.uri().scheme_str(), Some("http"), "{good}");
         }
-        for bad in ["", "http://", "ftp://h:1", "https://h:1", "http://h:1/path", "a b:1"] {
+        for bad in [
+            "",
+            "http://",
+            "ftp://h:1",
+            "https://h:1",
+            "http://h:1/path",
+            "a b:1",
+            // Otherwise port 80 would be asked.
+            "http://127.0.0.1:99999",
+            "h:0",
+            "h:+80",
+            "h:",
+            "::1",
+        ] {
             assert!(matches!(endpoint(bad), Err(Failure::Usage(_))), "{bad:?}");
         }
     }

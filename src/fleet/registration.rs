@@ -13,8 +13,6 @@ use crate::{
     probe::{Ask, Host},
 };
 
-/// Most labels of an instance.
-pub const MAX_LABELS: usize = 32;
 /// Most components of an instance.
 pub const MAX_COMPONENTS: usize = 64;
 /// Most dependencies of a service.

@@ -1,4 +1,5 @@
-//! Whom a check may ask: pure. A registration must not be able to make the control plane look around in
+//! Whom a check may ask: rules alone, but that `machine` is asked which addresses are this machine's. A
+//! registration must not be able to make the control plane look around in
 //! networks that only it can reach.
 //!
 //! The address that a registration came from may be asked, for it has spoken itself. Anything else has to be
@@ -9,10 +10,12 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::machine::Machine;
 
 /// Ranges that hold no ordinary address, and what they are.
 const SPECIAL: [(&str, IpNet); 21] = [
@@ -41,8 +44,6 @@ const SPECIAL: [(&str, IpNet); 21] = [
     ("an embedded IPv4 address", v6(Ipv6Addr::UNSPECIFIED, 96)),
 ];
 const METADATA: &str = "where a cloud keeps its metadata";
-/// Any port would do.
-const DISCARD: u16 = 9;
 /// The control plane's own machine: who registers from there has that address.
 const LOOPBACK: &str = "loopback";
 
@@ -64,6 +65,8 @@ pub struct Rules {
     pub networks: Vec<IpNet>,
     /// Where the control plane itself listens.
     pub own: Vec<SocketAddr>,
+    /// The machine that it runs on.
+    pub machine: Machine,
 }
 
 /// Why somebody may not be asked.
@@ -112,7 +115,7 @@ impl Rules {
     /// Why not.
     pub fn permit(&self, target: SocketAddr, peer: Option<IpAddr>) -> Result<(), Refused> {
         let ip = target.ip().to_canonical();
-        if self.own.iter().any(|own| is_own(*own, ip, target.port())) {
+        if self.own.iter().any(|own| self.reaches(*own, ip, target.port())) {
             return Err(Refused::Own(SocketAddr::new(ip, target.port())));
         }
         let is_peer = self.peers && peer.map(|peer| peer.to_canonical()) == Some(ip);
@@ -130,44 +133,27 @@ impl Rules {
         }
         Err(Refused::Outside(ip, self.peers))
     }
-}
 
-/// Whether a connection to this address would reach a listener.
-fn is_own(own: SocketAddr, ip: IpAddr, port: u16) -> bool {
-    let listens = own.ip().to_canonical();
-    own.port() == port && (listens == ip || (listens.is_unspecified() && (ip.is_loopback() || is_local(ip))))
-}
-
-/// Whether an address is one of this machine's. Asked only of a target that has the port of a listener on every
-/// address. Whether a socket may be bound to it says nothing: a machine may allow any (`ip_nonlocal_bind`).
-fn is_local(ip: IpAddr) -> bool {
-    // Where they cannot be read, mostly for too many open files, it is not taken for somebody else's.
-    let interfaces = if_addrs::get_if_addrs();
-    interfaces.is_err()
-        || interfaces.is_ok_and(|interfaces| interfaces.iter().any(|interface| interface.ip() == ip))
-        || is_routed_here(ip)
-}
-
-/// Whether what is sent to an address is sent from it: so with one that leads to this machine and is no
-/// interface's. Nothing is sent.
-fn is_routed_here(ip: IpAddr) -> bool {
-    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((ip, DISCARD))?;
-        socket.local_addr()
-    });
-    from.is_ok_and(|from| from.ip() == ip)
+    /// Whether a connection to this address would reach a listener. The machine is asked only where one listens
+    /// on every address, and only about its port.
+    fn reaches(&self, own: SocketAddr, ip: IpAddr, port: u16) -> bool {
+        let listens = own.ip().to_canonical();
+        let on_any = || listens.is_unspecified() && (ip.is_loopback() || self.machine.may_have(ip));
+        own.port() == port && (listens == ip || on_any())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Clock;
 
     fn rules(networks: &[&str], own: &[&str]) -> Rules {
         Rules {
             peers: true,
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             own: own.iter().map(|own| own.parse().unwrap()).collect(),
+            machine: Machine::new(Clock::start()),
         }
     }
 

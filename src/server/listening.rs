@@ -40,7 +40,7 @@ use crate::{
         shares::Shares,
     },
     id::Entropy,
-    probe::permit::Rules,
+    probe::{machine::Machine, permit::Rules},
     store,
     system::{Listener, Vitals},
     task::{self, Fatal, Group, OnEnd, Task, drain},
@@ -159,7 +159,8 @@ impl Listening {
                 return Ok(None);
             }
         };
-        let (checks, checker) = checks::open(checks_options(&config, doors.addresses), fleet.clone(), clock);
+        let (checks, checker) =
+            checks::open(checks_options(&config, doors.addresses, clock), fleet.clone(), clock);
         let overview = Overview {
             checks,
             live: doors.live.subscribe(),
@@ -168,7 +169,7 @@ impl Listening {
             store,
             guard: doors.guard.clone(),
             watchers,
-            folder: Folder::new(),
+            folder: Folder::new(clock),
             log,
             http: doors.addresses.http,
         };
@@ -310,13 +311,15 @@ fn fleet_options(config: &Config) -> fleet::Options {
     }
 }
 
-fn checks_options(config: &Config, Addresses { grpc, http, metrics }: Addresses) -> checks::Options {
+fn checks_options(config: &Config, addresses: Addresses, clock: Clock) -> checks::Options {
+    let Addresses { grpc, http, metrics } = addresses;
     let mut options = checks::Options {
         max_concurrent: config.checks.max_concurrent.get(),
         rules: Arc::new(Rules {
             peers: config.checks.ask_peers,
             networks: Vec::new(),
             own: [Some(grpc), Some(http), metrics].into_iter().flatten().collect(),
+            machine: Machine::new(clock),
         }),
         request_timeout: config.grpc.request_timeout,
     };

@@ -92,7 +92,8 @@ impl Reload {
 pub(super) fn configure_checks(options: &mut checks::Options, config: &Config) {
     let (peers, networks) = (config.checks.ask_peers, config.checks.allowed_networks.clone());
     options.max_concurrent = config.checks.max_concurrent.get();
-    options.rules = Arc::new(Rules { peers, networks, own: options.rules.own.clone() });
+    let (own, machine) = (options.rules.own.clone(), options.rules.machine.clone());
+    options.rules = Arc::new(Rules { peers, networks, own, machine });
 }
 
 #[cfg(test)]
@@ -100,11 +101,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::{probe::machine::Machine, time::Clock};
 
     #[test]
     fn what_checks_may_ask_changes_and_the_own_ports_stay_closed() {
         let own = "127.0.0.1:50051".parse().unwrap();
-        let rules = Rules { peers: true, networks: Vec::new(), own: vec![own] };
+        let machine = Machine::new(Clock::start());
+        let rules = Rules { peers: true, networks: Vec::new(), own: vec![own], machine };
         let request_timeout = Duration::from_secs(30);
         let mut options = checks::Options { max_concurrent: 128, rules: Arc::new(rules), request_timeout };
         let mut config = Config::default();

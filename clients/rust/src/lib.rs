@@ -91,7 +91,6 @@ mod health_router;
 #[cfg(feature = "server")]
 mod health_service;
 mod lifecycle;
-mod port;
 pub mod proto;
 mod report;
 mod rt;

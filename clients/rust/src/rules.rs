@@ -1,6 +1,6 @@
 //! The rules of both ends: how reports become the state of a component, how components add up to the
 //! health of their instance, what may follow what in the life of it, what may be promised, what may be said at
-//! a registration, and what an active check may be.
+//! a registration, what an active check may be, and what a port is.
 //!
 //! Pure: no clock, no network, no wire types. They exist once: this library judges the process by them for
 //! the platform that probes it, and the control plane judges the fleet by them for the people who ask it,
@@ -10,6 +10,7 @@
 pub mod checks;
 mod lifecycle;
 mod objectives;
+pub mod port;
 pub mod registration;
 mod rollup;
 mod streaks;

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
-use seaworthy_client::rules::registration::{self as rules, MAX_LABEL_KEY, MAX_VERSION, MAX_WORD};
+use seaworthy_client::rules::registration::{
+    self as rules, MAX_LABEL_KEY, MAX_LABELS, MAX_VERSION, MAX_WORD,
+};
 
 use super::{Fields, active_check::active_check, bounded_duration, spec::spec, within};
 use crate::{
@@ -14,8 +16,8 @@ use crate::{
         names::{ComponentName, InstanceId, InstanceKey, ServiceName},
         pairs::Pairs,
         registration::{
-            Capability, Component, HEARTBEATS_PER_LEASE, MAX_COMPONENTS, MAX_LABELS, MAX_LEASE_TTL,
-            MIN_LEASE_TTL, Registration, component_cycle,
+            Capability, Component, HEARTBEATS_PER_LEASE, MAX_COMPONENTS, MAX_LEASE_TTL, MIN_LEASE_TTL,
+            Registration, component_cycle,
         },
     },
     health::component::Thresholds,

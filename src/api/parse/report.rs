@@ -101,10 +101,7 @@ fn checked_details(fields: &mut Fields, path: &str, wire: HashMap<String, String
         key.is_empty() || key.len() > MAX_DETAIL_KEY || value.len() > MAX_DETAIL_VALUE
     };
     if wire.iter().any(|entry| too_long(&entry)) {
-        fields.wrong(
-            path,
-            format!("keys have 1 to {MAX_DETAIL_KEY} characters, values up to {MAX_DETAIL_VALUE}"),
-        );
+        fields.wrong(path, format!("keys have 1 to {MAX_DETAIL_KEY} bytes, values up to {MAX_DETAIL_VALUE}"));
     }
     wire.into_iter().map(|(key, value)| (printable(&key), printable(&value))).collect()
 }

@@ -3,7 +3,10 @@
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 
-use seaworthy_client::proto::seaworthy::v1::{GetStatusRequest, GetStatusResponse};
+use seaworthy_client::{
+    proto::seaworthy::v1::{GetStatusRequest, GetStatusResponse},
+    rules::port,
+};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
@@ -165,7 +168,7 @@ async fn unanswered(failure: &Failure, host: &str, port: u16, wait: Duration) ->
     match failure {
         Failure::WrongPort { says, .. } if !says.is_empty() => {
             // It tells its own other port: `…; gRPC is on port 50051`.
-            let grpc = says.rsplit(' ').next().and_then(|port| port.parse::<u16>().ok());
+            let grpc = says.rsplit(' ').next().and_then(port::number);
             let remedy = grpc.map_or_else(other, |grpc| format!("--server http://{}", at(host, grpc)));
             return fail("this is its HTTP port, not the gRPC one".to_owned(), remedy);
         }

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use seaworthy_client::proto::grpc::health::v1::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+use http::Uri;
+use seaworthy_client::{
+    proto::grpc::health::v1::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    },
+    rules::port,
 };
 use tokio::time::timeout;
 use tonic::{
@@ -47,7 +51,7 @@ impl Question {
         }
         let endpoint = Endpoint::from_shared(format!("http://{}", flags.addr))
             .ok()
-            .filter(|endpoint| endpoint.uri().port().is_some() && endpoint.uri().path() == "/")
+            .filter(|endpoint| is_host_and_port(endpoint.uri()))
             .ok_or_else(|| format!("-addr {:?}: write host:port, for example localhost:50051", flags.addr))?
             .user_agent(flags.user_agent.clone())
             .map_err(|_| format!("-user-agent {:?} cannot be sent as a header", flags.user_agent))?
@@ -177,6 +181,12 @@ fn header(text: &str) -> Result<(MetadataKey<Ascii>, MetadataValue<Ascii>), Stri
     Ok((name, value))
 }
 
+/// Whether it names a host and a port, and nothing else.
+fn is_host_and_port(uri: &Uri) -> bool {
+    let port = uri.authority().and_then(|authority| port::of(authority.as_str()));
+    uri.port().is_some() && port.is_some() && uri.path() == "/"
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -191,10 +201,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_refused_before_connecting() {
-        let table: [(&[&str], &str); 5] = [
+        let table: [(&[&str], &str); 8] = [
             (&[], "-addr not specified"),
             (&["-addr=localhost"], "write host:port"),
             (&["-addr=h:1/path"], "write host:port"),
+            (&["-addr=h:99999"], "write host:port"),
+            (&["-addr=h:+80"], "write host:port"),
+            (&["-addr=h:0"], "write host:port"),
             (&["-addr=h:1", "-tls"], "TLS is not supported yet"),
             (&["-addr=h:1", "-rpc-header=nocolon"], "write 'name: value'"),
         ];

@@ -8,13 +8,15 @@ use prost::Message as _;
 use seaworthy::{
     api::{parse::registration, proto::v1 as pb},
     id::Entropy,
-    probe::permit::Rules,
+    probe::{machine::Machine, permit::Rules},
+    time::Clock,
 };
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(wire) = pb::RegisterRequest::decode(bytes) else { return };
     let defaults = registration::Defaults { lease_ttl: Duration::from_secs(15), entropy: Entropy::seeded(1) };
-    let rules = Rules { peers: true, networks: Vec::new(), own: Vec::new() };
+    let machine = Machine::new(Clock::start());
+    let rules = Rules { peers: true, networks: Vec::new(), own: Vec::new(), machine };
     let origin = registration::Origin { peer: Some([10, 0, 0, 7].into()), rules: Arc::new(rules) };
     match registration::request(&defaults, &origin, "register", wire) {
         Ok((registration, _)) => {

@@ -15,7 +15,8 @@ use seaworthy::{
     },
     fleet::registration::Registration,
     id::Entropy,
-    probe::permit::Rules,
+    probe::{machine::Machine, permit::Rules},
+    time::Clock,
 };
 
 /// An instance with the components `a`, `b` and `c`.
@@ -29,7 +30,8 @@ static DECLARED: LazyLock<Registration> = LazyLock::new(|| {
     };
     let request = pb::RegisterRequest { registration: Some(wire), ..pb::RegisterRequest::default() };
     let defaults = registration::Defaults { lease_ttl: Duration::from_secs(15), entropy: Entropy::seeded(1) };
-    let rules = Rules { peers: true, networks: Vec::new(), own: Vec::new() };
+    let machine = Machine::new(Clock::start());
+    let rules = Rules { peers: true, networks: Vec::new(), own: Vec::new(), machine };
     let origin = registration::Origin { peer: Some([10, 0, 0, 7].into()), rules: Arc::new(rules) };
     registration::request(&defaults, &origin, "", request).expect("nothing is wrong with it").0
 });

@@ -7,15 +7,14 @@ use tonic::transport::Endpoint;
 
 use super::{AttachError, Builder, Problem, names};
 use crate::{
-    Component, ServiceSpec, port,
+    Component, ServiceSpec,
     proto::seaworthy::v1::{Budget, Objectives, Quantity, budget::Limit, quantity::Value},
     rules::{
-        self,
-        registration::{self, MAX_VERSION, MAX_WORD},
+        self, port,
+        registration::{self, MAX_LABELS, MAX_VERSION, MAX_WORD},
     },
 };
 
-const MAX_LABELS: usize = 32;
 const MAX_COMPONENTS: usize = 64;
 const MAX_DEPENDENCIES: usize = 64;
 const MAX_THRESHOLD: u32 = 100;
@@ -67,7 +66,7 @@ fn endpoint(problems: &mut Problems, address: &str) -> Option<Endpoint> {
         let uri = endpoint.uri();
         uri.scheme_str() == Some("http")
             && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.authority().is_some_and(|authority| port::of(authority).is_some())
+            && uri.authority().is_some_and(|authority| port::of(authority.as_str()).is_some())
     });
     if shaped.is_none() {
         problems.add("control_plane", format!("is `{address}`; it must be like http://host:port"));
@@ -84,7 +83,8 @@ fn instance(problems: &mut Problems, builder: &Builder) {
     problems.judge("version", registration::text(&builder.version, MAX_VERSION));
     problems.judge("zone", registration::text(&builder.zone, MAX_WORD));
     problems.judge("address", registration::address(&builder.address));
-    problems.unless(builder.labels.len() <= MAX_LABELS, "labels", "are more than 32");
+    let few = format!("are more than {MAX_LABELS}");
+    problems.unless(builder.labels.len() <= MAX_LABELS, "labels", &few);
     for (key, value) in &builder.labels {
         problems.judge("labels", registration::label_key(key));
         problems.judge(&format!("labels[{}]", key.escape_debug()), registration::label_value(value));
@@ -233,6 +233,8 @@ mod tests {
             (builder().address("10.0.0.7"), &["address"]),
             (builder().address("10.0.0.7:0"), &["address"]),
             (builder().address("10.0.0.7:99999"), &["address"]),
+            (builder().address("10.0.0.7:+80"), &["address"]),
+            (builder().address("::1"), &["address"]),
             (builder().address(":8080"), &["address"]),
             (builder().address("a b:8080"), &["address"]),
             (builder().version("1.0\n"), &["version"]),

@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{Check, Report, port};
+use crate::{Check, Report, rules::port};
 
 /// Longest status line that is read, in bytes.
 const MAX_STATUS_LINE: usize = 1024;
@@ -44,7 +44,7 @@ impl Target {
         let named = uri.scheme_str() == Some("http") && !authority.host().is_empty();
         // A user and password would only be left in logs.
         let plain = !authority.as_str().contains('@');
-        let port = port::of(authority)?;
+        let port = port::of(authority.as_str())?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         (named && plain).then(|| Self {
             address: format!("{}:{}", authority.host(), port),

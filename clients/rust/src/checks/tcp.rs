@@ -2,13 +2,14 @@
 
 use tokio::net::TcpStream;
 
-use crate::{Check, Report};
+use crate::{Check, Report, rules::port};
 
-/// Checks that a TCP connection to `address` (`host:port`) can be opened; it is closed at once.
+/// Checks that a TCP connection to `address` (`host:port`, an IPv6 address in brackets) can be opened; it is
+/// closed at once.
 /// Unhealthy where it cannot. How long to wait is the component's timeout.
 pub fn tcp(address: impl Into<String>) -> Check {
     let address = address.into();
-    if !is_host_port(&address) {
+    if port::host_and_port(&address).is_none() {
         return Check::invalid(format!("is for `{address}`; it must be like host:port"));
     }
     Check::new(move || connect(address.clone()))
@@ -20,12 +21,6 @@ async fn connect(address: String) -> Report {
         Ok(_) => Report::healthy(),
         Err(error) => Report::unhealthy(format!("cannot connect to {address}: {error}")),
     }
-}
-
-fn is_host_port(address: &str) -> bool {
-    address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 #[cfg(test)]
@@ -57,6 +52,9 @@ mod tests {
             (":80", false),
             ("payments:0", false),
             ("payments:99999", false),
+            ("payments:+80", false),
+            ("::1", false),
+            ("::1:80", false),
         ] {
             assert_eq!(tcp(address).problem().is_none(), right, "{address}");
         }

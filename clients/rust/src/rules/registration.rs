@@ -1,6 +1,10 @@
 //! What an instance may say of itself when it registers: words, an address, labels. Each rule answers what is
 //! wrong, to be put behind the name of the field. Names of services, instances and components are not judged here.
 
+use super::port;
+
+/// Most labels of an instance.
+pub const MAX_LABELS: usize = 32;
 /// Longest version, in characters.
 pub const MAX_VERSION: usize = 128;
 /// Longest zone, and longest kind of a component, in characters.
@@ -34,12 +38,12 @@ pub fn address(address: &str) -> Result<(), String> {
     if address.is_empty() {
         return Ok(());
     }
-    let port =
-        address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     let clean = address.len() <= MAX_ADDRESS && !address.chars().any(|c| c.is_control() || c.is_whitespace());
-    match port {
-        Some(Ok(port)) if port > 0 && clean => Ok(()),
-        _ => Err(format!("is not host:port of up to {MAX_ADDRESS} characters, such as 10.0.0.7:8080")),
+    match port::host_and_port(address) {
+        Some(_) if clean => Ok(()),
+        _ => Err(format!(
+            "is not host:port of up to {MAX_ADDRESS} bytes, such as 10.0.0.7:8080 or [2001:db8::7]:8080"
+        )),
     }
 }
 
@@ -89,10 +93,15 @@ mod tests {
             (false, address("db:0")),
             (false, address("db:65536")),
             (false, address("db:")),
+            (false, address("db:+80")),
+            (false, address("::1")),
+            (false, address("::1:80")),
             (false, address("d b:80")),
             (false, address("db\u{0}:80")),
             (true, address(&format!("{}:80", long(253)))),
             (false, address(&format!("{}:80", long(254)))),
+            // Bytes are counted, not characters.
+            (false, address(&format!("{}:80", "\u{e9}".repeat(127)))),
             (true, label_key(&long(63))),
             (false, label_key(&long(64))),
             (false, label_key("")),
