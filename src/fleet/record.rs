@@ -551,6 +551,22 @@ mod tests {
     use crate::id::Entropy;
 
     #[test]
+    fn a_share_is_read_as_it_was_written() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..10_000 {
+            let share = random.f64() * 100.0;
+            let spec = Spec {
+                objectives: Objectives { availability_percent: Some(share), ..Objectives::default() },
+                ..Spec::default()
+            };
+            let value = encode_operator_spec(&spec, SystemTime::UNIX_EPOCH).unwrap();
+            let key = service_key(&ServiceName::parse("orders").unwrap());
+            let (_, read) = decode_operator_spec(&Entry { key, value, revision: 1 }).unwrap();
+            assert_eq!(*read.spec, spec, "{share}");
+        }
+    }
+
+    #[test]
     fn a_registration_is_read_as_it_was_written() {
         let name = |text: &str| ServiceName::parse(text).unwrap();
         let component = |text: &str, depends_on: &[usize]| Component {
