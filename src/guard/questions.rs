@@ -3,7 +3,7 @@
 //!
 //! A message may be as large as `grpc.max_message_bytes`, and a connection may have many streams. So each message is
 //! counted whole from its first byte on, until the next has come or nobody reads any more (whoever reads a stream keeps
-//! the last message of it, [`pieces`]): what a refused one has touched of
+//! the last message of it, `pieces`): what a refused one has touched of
 //! its buffer an allocator seldom gives back, so that counting what has come would bound less than it says. One that
 //! does not fit is not taken, and its RPC ends with RESOURCE_EXHAUSTED. What is announced and does not come at all is not
 //! counted: for it tonic reserves addresses, and no page of them is touched.
