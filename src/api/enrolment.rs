@@ -37,13 +37,12 @@ impl Enrolment {
         &self,
         path: &str,
         wire: pb::RegisterRequest,
-        caller: Option<&Caller>,
+        caller: &Caller,
     ) -> Result<pb::RegisterResponse> {
-        let peer = caller.map(|caller| caller.connection.peer.ip());
-        let origin = Origin { peer, rules: self.checks.rules() };
+        let peer = caller.connection.peer;
+        let origin = Origin { peer: Some(peer.ip()), rules: self.checks.rules() };
         let (registration, claim) = parse::registration::request(&self.defaults, &origin, path, wire)?;
-        let peer = caller.map(|caller| caller.connection.peer.to_string()).unwrap_or_default();
-        let (registered, token) = self.fleet.register(registration, claim, &peer).await?;
+        let (registered, token) = self.fleet.register(registration, claim, &peer.to_string()).await?;
         Ok(pb::RegisterResponse {
             instance: Some(instance::instance(&registered)),
             session_token: token.reveal().to_owned(),

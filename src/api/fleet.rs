@@ -6,6 +6,7 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    caller::caller,
     codec::Encoded,
     convert::{instance, service},
     enrolment::Enrolment,
@@ -25,7 +26,7 @@ use crate::{
         scan::{Filter, Place},
         snapshot::Instance,
     },
-    guard::caller::Caller,
+    guard::status::status,
     id::{SessionToken, TokenHash},
     time::Clock,
 };
@@ -75,15 +76,29 @@ impl FleetApi {
         Ok(pb::HeartbeatResponse { results: results.collect() })
     }
 
+    async fn register_one(&self, request: Request<pb::RegisterRequest>) -> Result<pb::RegisterResponse> {
+        let (_, extensions, wire) = request.into_parts();
+        self.enrolment.register("", wire, caller(&extensions)?).await
+    }
+
+    fn watch(
+        &self,
+        request: Request<pb::WatchFleetRequest>,
+    ) -> Result<impl Stream<Item = Result<Encoded, Status>> + Send + use<>> {
+        let (_, extensions, wire) = request.into_parts();
+        let connection = &caller(&extensions)?.connection;
+        watch::fleet(self.fleet.clone(), self.watchers.enter(), connection, wire)
+    }
+
     async fn deregister_one(
         &self,
         request: Request<pb::DeregisterRequest>,
     ) -> Result<pb::DeregisterResponse> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        let pb::DeregisterRequest { instance: named, session_token, message } = request.into_inner();
+        let (_, extensions, wire) = request.into_parts();
+        let pb::DeregisterRequest { instance: named, session_token, message } = wire;
         let mut fields = Fields::default();
         let named = parse::incarnation(&mut fields, "instance", named);
-        let token = parse::session_token(&mut fields, "session_token", &session_token, caller.as_ref());
+        let token = parse::session_token(&mut fields, "session_token", &session_token, caller(&extensions)?);
         let message = parse::message(&mut fields, "message", &message);
         let ((key, incarnation), token) = fields.finish(named.zip(token))?;
         let tombstone = self.fleet.deregister(key, incarnation, token, message).await?;
@@ -272,8 +287,7 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        answer(self.enrolment.register("", request.into_inner(), caller.as_ref()).await)
+        answer(self.register_one(request).await)
     }
 
     async fn heartbeat(
@@ -294,9 +308,9 @@ impl FleetService for FleetApi {
         &self,
         request: Request<Streaming<pb::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        let opened =
-            session::open(&self.enrolment, request.into_inner(), caller, self.clock, self.open_timeout).await;
+        let (_, extensions, inbound) = request.into_parts();
+        let caller = caller(&extensions).map_err(|error| status(&error))?;
+        let opened = session::open(&self.enrolment, inbound, caller, self.clock, self.open_timeout).await;
         opened.map(|stream| Response::new(Box::pin(stream) as Self::AttachStream))
     }
 
@@ -325,10 +339,7 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::WatchFleetRequest>,
     ) -> Result<Response<Self::WatchFleetStream>, Status> {
-        let connection = answer(watch::connection(&request))?.into_inner();
-        let watching = self.watchers.enter();
-        let stream = watch::fleet(self.fleet.clone(), watching, connection, request.into_inner());
-        answer(stream.map(|stream| Box::pin(stream) as Self::WatchFleetStream))
+        answer(self.watch(request).map(|stream| Box::pin(stream) as Self::WatchFleetStream))
     }
 
     async fn put_service(

@@ -6,6 +6,7 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
+    caller::caller,
     codec::Encoded,
     convert::{explain, instance},
     page,
@@ -19,7 +20,6 @@ use crate::{
     checks,
     error::Result,
     fleet::{Handle, names::ComponentName, refusal::Refusal},
-    guard::caller::Caller,
 };
 
 /// The adapter.
@@ -37,17 +37,27 @@ impl HealthApi {
     }
 
     fn report(&self, request: Request<pb::ReportHealthRequest>) -> Result<pb::ReportHealthResponse> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        let pb::ReportHealthRequest { instance: named, session_token, reports, lifecycle } =
-            request.into_inner();
+        let (_, extensions, wire) = request.into_parts();
+        let pb::ReportHealthRequest { instance: named, session_token, reports, lifecycle } = wire;
         let mut fields = Fields::default();
         let named = parse::incarnation(&mut fields, "instance", named);
-        let token = parse::session_token(&mut fields, "session_token", &session_token, caller.as_ref());
+        let token = parse::session_token(&mut fields, "session_token", &session_token, caller(&extensions)?);
         let lifecycle = parse::report::lifecycle(&mut fields, "lifecycle", lifecycle);
         let ((key, incarnation), token) = fields.finish(named.zip(token))?;
         let parse = |registration: &_| parse::report::reports("", registration, reports);
         let after = self.fleet.report(&key, incarnation, &token, parse, lifecycle)?;
         Ok(pb::ReportHealthResponse { instance: Some(instance::instance(&after)) })
+    }
+
+    fn watch(
+        &self,
+        request: Request<pb::WatchHealthRequest>,
+    ) -> Result<impl Stream<Item = Result<Encoded, Status>> + Send + use<>> {
+        let (_, extensions, wire) = request.into_parts();
+        let pb::WatchHealthRequest { service, instance_id, component } = wire;
+        let target = Target::parse(&service, &instance_id, &component)?;
+        let connection = &caller(&extensions)?.connection;
+        Ok(watch::target_health(self.fleet.clone(), self.watchers.enter(), connection, target))
     }
 
     fn get(&self, wire: pb::GetHealthRequest) -> Result<pb::GetHealthResponse> {
@@ -138,13 +148,7 @@ impl HealthService for HealthApi {
         &self,
         request: Request<pb::WatchHealthRequest>,
     ) -> Result<Response<Self::WatchHealthStream>, Status> {
-        let connection = answer(watch::connection(&request))?.into_inner();
-        let pb::WatchHealthRequest { service, instance_id, component } = request.into_inner();
-        let target = Target::parse(&service, &instance_id, &component);
-        let stream = target.map(|target| {
-            watch::target_health(self.fleet.clone(), self.watchers.enter(), connection, target)
-        });
-        answer(stream.map(|stream| Box::pin(stream) as Self::WatchHealthStream))
+        answer(self.watch(request).map(|stream| Box::pin(stream) as Self::WatchHealthStream))
     }
 
     async fn list_transitions(

@@ -141,18 +141,13 @@ pub fn incarnation(
 ///
 /// # Errors
 /// There is neither.
-pub fn session_token(
-    fields: &mut Fields,
-    field: &str,
-    text: &str,
-    caller: Option<&Caller>,
-) -> Option<TokenHash> {
+pub fn session_token(fields: &mut Fields, field: &str, text: &str, caller: &Caller) -> Option<TokenHash> {
     if !text.is_empty() {
         return Some(SessionToken::from_wire(text).hash());
     }
-    match caller.map(|caller| &caller.principal) {
-        Some(Principal::Session(hash)) => Some(*hash),
-        Some(Principal::Anonymous) | None => {
+    match &caller.principal {
+        Principal::Session(hash) => Some(*hash),
+        Principal::Anonymous => {
             fields.wrong(field, "is missing; use the token that the registration returned");
             None
         }

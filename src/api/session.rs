@@ -38,7 +38,11 @@ use crate::{
         session::{Closing, Opening, Session},
         snapshot::{Instance, Tombstone},
     },
-    guard::{caller::Caller, goodbye::Goodbye, status::status},
+    guard::{
+        caller::{Caller, Connection},
+        goodbye::Goodbye,
+        status::status,
+    },
     time::Clock,
 };
 
@@ -56,21 +60,21 @@ const COME_BACK: Duration = Duration::from_secs(1);
 pub async fn open(
     enrolment: &Enrolment,
     mut inbound: Streaming<pb::AttachRequest>,
-    caller: Option<Caller>,
+    caller: &Caller,
     clock: Clock,
     patience: Duration,
 ) -> Result<SessionStream, Status> {
-    let first = first(&mut inbound, caller.as_ref(), patience).await?;
+    let first = first(&mut inbound, &caller.connection, patience).await?;
     begin(enrolment, first, inbound, caller, clock).await.map_err(|error| status(&error))
 }
 
 /// The first message, or nothing where the stream ends instead.
 async fn first(
     inbound: &mut Streaming<pb::AttachRequest>,
-    caller: Option<&Caller>,
+    connection: &Connection,
     patience: Duration,
 ) -> Result<Option<pb::AttachRequest>, Status> {
-    let mut closing = Goodbye::of(caller.map(|caller| caller.connection.closing.clone()));
+    let mut closing = Goodbye::of(connection.closing.clone());
     let first = tokio::select! {
         biased;
         first = timeout(patience, inbound.message()) => first,
@@ -101,7 +105,7 @@ async fn begin(
     enrolment: &Enrolment,
     first: Option<pb::AttachRequest>,
     inbound: Streaming<pb::AttachRequest>,
-    caller: Option<Caller>,
+    caller: &Caller,
     clock: Clock,
 ) -> Result<SessionStream> {
     let how = match first {
@@ -115,20 +119,21 @@ async fn begin(
     };
     let ((session, instance), session_token) = match how {
         pb::open_session::How::Register(wire) => {
-            let registered = enrolment.register("open.register", wire, caller.as_ref()).await?;
-            (take_up_registered(enrolment, &registered)?, registered.session_token)
+            let registered = enrolment.register("open.register", wire, caller).await?;
+            (take_up_registered(enrolment, &registered, caller)?, registered.session_token)
         }
         pb::open_session::How::Resume(wire) => {
-            (resume(enrolment, wire, caller.as_ref(), Opening::Resumed)?, String::new())
+            (resume(enrolment, wire, caller, Opening::Resumed)?, String::new())
         }
     };
     let opened = opened(enrolment.fleet(), &instance, session_token);
-    Ok(SessionStream::new(enrolment.fleet().clone(), session, opened, inbound, caller, clock))
+    Ok(SessionStream::new(enrolment.fleet().clone(), session, opened, inbound, &caller.connection, clock))
 }
 
 fn take_up_registered(
     enrolment: &Enrolment,
     registered: &pb::RegisterResponse,
+    caller: &Caller,
 ) -> Result<(Session, Arc<Instance>)> {
     let wire = registered.instance.as_ref().and_then(|registered| {
         let pb::Registration { service, instance_id, .. } = registered.registration.as_ref()?;
@@ -136,13 +141,13 @@ fn take_up_registered(
         Some(pb::InstanceRef { service, instance_id, incarnation: registered.incarnation })
     });
     let session_token = registered.session_token.clone();
-    resume(enrolment, pb::ResumeSession { instance: wire, session_token }, None, Opening::Registered)
+    resume(enrolment, pb::ResumeSession { instance: wire, session_token }, caller, Opening::Registered)
 }
 
 fn resume(
     enrolment: &Enrolment,
     wire: pb::ResumeSession,
-    caller: Option<&Caller>,
+    caller: &Caller,
     opening: Opening,
 ) -> Result<(Session, Arc<Instance>)> {
     let pb::ResumeSession { instance: named, session_token } = wire;
@@ -213,7 +218,7 @@ impl SessionStream {
         session: Session,
         opened: pb::SessionOpened,
         inbound: Streaming<pb::AttachRequest>,
-        caller: Option<Caller>,
+        connection: &Connection,
         clock: Clock,
     ) -> Self {
         let ready = VecDeque::from([response(pb::attach_response::Message::Opened(opened))]);
@@ -221,7 +226,7 @@ impl SessionStream {
             inbound,
             ready,
             acknowledge: None,
-            endings: Endings::new(caller.map(|caller| caller.connection.closing)),
+            endings: Endings::new(connection.closing.clone()),
             leaving: None,
             silence: Alarm::after(clock, session.lease.ttl()),
             second_chance: true,

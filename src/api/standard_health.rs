@@ -11,6 +11,7 @@ use tokio::sync::watch::Receiver;
 use tonic::{Request, Response, Status};
 
 use super::{
+    caller::caller,
     names::{HealthName, Probe, Target},
     proto::{
         grpc::health::v1::{
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{Handle, loading::Progress, query::Standing},
-    guard::{caller::Connection, goodbye::Goodbye, together::Hearing},
+    guard::{caller::Connection, goodbye::Goodbye, status::status, together::Hearing},
     health::State,
     system::{Phase, Vitals},
 };
@@ -157,13 +158,14 @@ impl Health for StandardHealth {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let connection = answer(watch::connection(&request))?.into_inner();
-        let name = answer(parse(&request.get_ref().service))?.into_inner();
+        let name = parse(&request.get_ref().service).map_err(|error| status(&error))?;
+        let caller = caller(request.extensions()).map_err(|error| status(&error))?;
+        let connection = caller.connection.clone();
         let watch = NameWatch {
             fleet: self.fleet.clone(),
             changed: None,
             phase: self.vitals.watch_phase(),
-            closing: Goodbye::of(Some(connection.closing.clone())),
+            closing: Goodbye::of(connection.closing.clone()),
             connection,
             said: None,
             health: self.clone(),

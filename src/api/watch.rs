@@ -12,7 +12,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use futures_core::Stream;
 use futures_util::stream::unfold;
 use tokio::{task::yield_now, time::timeout};
-use tonic::{Request, Status};
+use tonic::Status;
 
 use self::shared::View;
 pub use self::shared::{Watchers, Watching};
@@ -33,12 +33,7 @@ use crate::{
         reading::{Part, Reading},
         snapshot::{Instance, Revision, Service},
     },
-    guard::{
-        caller::{Caller, Connection},
-        goodbye::Goodbye,
-        status::status,
-        together::Hearing,
-    },
+    guard::{caller::Connection, goodbye::Goodbye, status::status, together::Hearing},
 };
 
 /// Changes that are read at once.
@@ -61,16 +56,6 @@ pub(super) fn leaving() -> Status {
     )
 }
 
-/// The connection that a stream is opened on.
-///
-/// # Errors
-/// It did not come through the guard.
-pub(super) fn connection<T>(request: &Request<T>) -> Result<Connection> {
-    let caller = request.extensions().get::<Caller>();
-    let connection = caller.map(|caller| caller.connection.clone());
-    connection.ok_or_else(|| Error::internal("a request that did not come through the guard"))
-}
-
 /// Wakes at every change of the fleet or of one service. The watches of a connection are woken by one that hears it
 /// for all.
 pub(super) fn heard(connection: &Connection, fleet: &Handle, service: Option<&ServiceName>) -> Hearing {
@@ -88,16 +73,16 @@ pub(super) fn heard(connection: &Connection, fleet: &Handle, service: Option<&Se
 pub fn fleet(
     fleet: Handle,
     watching: Watching,
-    connection: Connection,
+    connection: &Connection,
     wire: pb::WatchFleetRequest,
 ) -> Result<impl Stream<Item = Result<Encoded, Status>> + Send + use<>> {
     let pb::WatchFleetRequest { service, resume_after } = wire;
     let mut fields = Fields::default();
     let only = (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
     fields.check()?;
-    let changed = heard(&connection, &fleet, only.as_ref());
+    let changed = heard(connection, &fleet, only.as_ref());
     let mut watch = FleetWatch {
-        closing: Goodbye::of(Some(connection.closing)),
+        closing: Goodbye::of(connection.closing.clone()),
         ready: VecDeque::new(),
         idle: 0,
         stage: Stage::Following(0),
@@ -315,12 +300,12 @@ fn convert(change: &Change) -> pb::FleetChange {
 pub fn target_health(
     fleet: Handle,
     watching: Watching,
-    connection: Connection,
+    connection: &Connection,
     target: Target,
 ) -> impl Stream<Item = Result<Encoded, Status>> + Send + use<> {
     let watch = HealthWatch {
-        changed: heard(&connection, &fleet, Some(target.service())),
-        closing: Goodbye::of(Some(connection.closing)),
+        changed: heard(connection, &fleet, Some(target.service())),
+        closing: Goodbye::of(connection.closing.clone()),
         told: None,
         view: watching.view(target),
         fleet,

@@ -83,10 +83,7 @@ where
             .then(|| {
                 let (answering, answered) = oneshot::channel();
                 (
-                    Held {
-                        closing: Goodbye::of(Some(self.connection.closing.clone())),
-                        _answering: answering,
-                    },
+                    Held { closing: Goodbye::of(self.connection.closing.clone()), _answering: answering },
                     answered,
                 )
             })
@@ -247,7 +244,7 @@ mod tests {
     fn a_stream_that_is_never_pending_ends_with_its_connection() {
         let (close, closing) = watch::channel(false);
         let (answering, _answered) = oneshot::channel();
-        let held = Some(Held { closing: Goodbye::of(Some(closing)), _answering: answering });
+        let held = Some(Held { closing: Goodbye::of(closing), _answering: answering });
         let mut endless = Ended { inner: Endless, held, over: false, in_a_row: 0 };
         let mut next = || {
             let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    future::{pending, poll_fn},
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -26,18 +26,17 @@ pub enum ConnectionEnd {
 /// Waits for the end of a connection.
 pub struct Goodbye {
     waiting: Pin<Box<dyn Future<Output = ConnectionEnd> + Send>>,
-    closing: Option<Receiver<bool>>,
+    closing: Receiver<bool>,
     /// Who is woken by a change.
     woken: Woken,
 }
 
 impl Goodbye {
-    /// Listens to a connection; without one it never ends.
-    pub fn of(closing: Option<Receiver<bool>>) -> Self {
-        let waits = closing.clone();
+    /// Listens to a connection.
+    pub fn of(closing: Receiver<bool>) -> Self {
+        let mut waits = closing.clone();
         let waiting = Box::pin(async move {
-            let Some(mut closing) = waits else { return pending().await };
-            match closing.wait_for(|closing| *closing).await {
+            match waits.wait_for(|closing| *closing).await {
                 Ok(_) => ConnectionEnd::Asked,
                 Err(_) => ConnectionEnd::Gone,
             }
@@ -62,7 +61,7 @@ impl Goodbye {
 
     fn has_changed(&self) -> bool {
         // A channel without a sender has to be looked at as well.
-        self.closing.as_ref().is_some_and(|closing| closing.has_changed().unwrap_or(true))
+        self.closing.has_changed().unwrap_or(true)
     }
 }
 
@@ -82,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_heard_by_whoever_polled_last() {
         let (close, closing) = watch::channel(false);
-        let mut goodbye = Goodbye::of(Some(closing));
+        let mut goodbye = Goodbye::of(closing);
         let mut first = task::spawn(());
         first.enter(|cx, _| assert_pending!(goodbye.poll(cx)));
         first.enter(|cx, _| assert_pending!(goodbye.poll(cx)));
@@ -96,10 +95,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_is_gone_has_ended() {
-        let mut goodbye = Goodbye::of(Some(watch::channel(false).1));
+        let mut goodbye = Goodbye::of(watch::channel(false).1);
         let end = task::spawn(()).enter(|cx, _| assert_ready!(goodbye.poll(cx)));
         assert_eq!(end, ConnectionEnd::Gone);
-        let mut none = Goodbye::of(None);
-        task::spawn(()).enter(|cx, _| assert_pending!(none.poll(cx)));
     }
 }

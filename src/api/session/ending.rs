@@ -23,14 +23,14 @@ pub(super) enum Ending {
 
 /// Waits for the end of a session.
 pub(super) struct Endings {
-    /// None: there is no connection to wait for, or it is gone without a word, which ends nothing by itself.
+    /// None: it is gone without a word, which ends nothing by itself.
     connection: Option<Goodbye>,
 }
 
 impl Endings {
-    /// Listens to the connection, where there is one.
-    pub(super) fn new(connection: Option<watch::Receiver<bool>>) -> Self {
-        Self { connection: connection.map(|closing| Goodbye::of(Some(closing))) }
+    /// Listens to the connection.
+    pub(super) fn new(closing: watch::Receiver<bool>) -> Self {
+        Self { connection: Some(Goodbye::of(closing)) }
     }
 
     /// Whether the session ends. Not to be polled again after it said so.
@@ -60,7 +60,7 @@ mod tests {
         for by_registry in [true, false] {
             let (mut session, end) = Session::alone();
             let (connection, connection_says) = watch::channel(false);
-            let mut endings = Endings::new(Some(connection_says));
+            let mut endings = Endings::new(connection_says);
             let mut first = task::spawn(());
             first.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
             first.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
@@ -82,7 +82,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_is_gone_ends_nothing() {
         let (mut session, _end) = Session::alone();
-        let mut endings = Endings::new(Some(watch::channel(false).1));
+        let mut endings = Endings::new(watch::channel(false).1);
         let mut task = task::spawn(());
         task.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
         task.enter(|cx, _| assert_pending!(endings.poll(&mut session, cx)));
