@@ -18,7 +18,7 @@ pub struct Lease {
     last_heard: AtomicU64,
     notice: AtomicBool,
     used: AtomicBool,
-    /// Number of the session that is open, or none.
+    /// Number of the session that has it, or none.
     session: AtomicU64,
 }
 
@@ -72,12 +72,18 @@ impl Lease {
         Mono::from_millis(self.last_heard.load(Ordering::SeqCst))
     }
 
-    /// Says which session is open now, before the one that was open is told that it no longer is.
-    pub(super) fn hold(&self, session: Option<u64>) {
-        self.session.store(session.unwrap_or(NO_SESSION), Ordering::SeqCst);
+    /// Gives it to a session, from whichever has it.
+    pub(super) fn hold(&self, session: u64) {
+        self.session.store(session, Ordering::SeqCst);
     }
 
-    /// Whether this session is open.
+    /// Takes it from a session, if that still has it.
+    pub(super) fn let_go(&self, session: u64) {
+        // Another one has it: just as well.
+        let _ = self.session.compare_exchange(session, NO_SESSION, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Whether this session has it: it was not ended by the registry.
     pub(super) fn is_held_by(&self, session: u64) -> bool {
         self.session.load(Ordering::SeqCst) == session
     }

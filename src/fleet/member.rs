@@ -88,13 +88,25 @@ pub(super) struct Protection {
 /// The session that an instance has open.
 #[derive(Debug)]
 pub(super) struct OpenSession {
-    pub(super) id: u64,
-    pub(super) close: oneshot::Sender<Closing>,
+    id: u64,
+    lease: Arc<Lease>,
+    close: oneshot::Sender<Closing>,
 }
 
 impl OpenSession {
-    /// Tells its stream why it ends, once the lease is no longer held by it.
+    /// Opens one, which has the lease from now on.
+    pub(super) fn open(id: u64, lease: Arc<Lease>, close: oneshot::Sender<Closing>) -> Self {
+        lease.hold(id);
+        Self { id, lease, close }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Tells its stream why it ends. The lease says first that it does: a stream that is woken looks there.
     pub(super) fn close(self, why: Closing) {
+        self.lease.let_go(self.id);
         // A stream that is gone already needs no reason.
         drop(self.close.send(why));
     }

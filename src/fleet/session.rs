@@ -72,12 +72,8 @@ impl Session {
             fleet.state.open_session(fleet.now, &key, incarnation).expect("it is registered");
         let (close, closing) = oneshot::channel();
         session.closing = closing;
-        let lease = Arc::clone(&session.lease);
-        let end = move |why| {
-            lease.hold(None);
-            drop(close.send(why));
-        };
-        (session, end)
+        let open = super::member::OpenSession::open(session.id, Arc::clone(&session.lease), close);
+        (session, move |why| open.close(why))
     }
 }
 

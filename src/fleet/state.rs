@@ -278,7 +278,6 @@ impl State {
         if let Some(old) = &mut before {
             forget_due(&mut self.agenda, old);
             if let Some(session) = old.session.take() {
-                old.lease.hold(None);
                 session.close(Closing::StaleIncarnation);
                 self.sessions -= 1;
             }
@@ -309,7 +308,6 @@ impl State {
         self.settle_waves(&key.service);
         self.instances -= 1;
         if let Some(session) = member.session.take() {
-            member.lease.hold(None);
             session.close(Closing::Removed(Arc::clone(&grave.tombstone)));
             self.sessions -= 1;
         }

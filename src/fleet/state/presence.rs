@@ -167,8 +167,8 @@ impl State {
         let instance = self.change(now, key, incarnation, |member| {
             member.lease.renew(now.mono);
             was_lost = member.hear(now);
-            member.lease.hold(Some(id));
-            if let Some(old) = member.session.replace(OpenSession { id, close }) {
+            let open = OpenSession::open(id, Arc::clone(&member.lease), close);
+            if let Some(old) = member.session.replace(open) {
                 old.close(Closing::Superseded);
                 superseded = true;
             }
@@ -191,9 +191,8 @@ impl State {
     pub(in crate::fleet) fn close_session(&mut self, now: Now, key: &InstanceKey, incarnation: u64, id: u64) {
         let mut closed = false;
         let _ = self.change(now, key, incarnation, |member| {
-            closed = member.session.as_ref().is_some_and(|session| session.id == id);
+            closed = member.session.as_ref().is_some_and(|session| session.id() == id);
             if closed {
-                member.lease.hold(None);
                 member.session = None;
             }
             (vec![], closed)
