@@ -16,7 +16,7 @@ pub mod record;
 pub mod rpc;
 pub mod shares;
 pub mod status;
-pub mod together;
+pub mod subscriptions;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,8 +1,9 @@
 //! One check over the network: gRPC health, HTTP or TCP, of an address that is settled, with a time limit.
 //!
 //! A port to the outside: it knows neither instances nor schedules. Whom may be asked is `permit`, which asks
-//! `machine` for the addresses of this machine; names become addresses in `resolve`, once, so that what was permitted is what is connected to. How the
-//! questions are asked is the client library's: it asks the same ones from within a service.
+//! `machine` for the addresses of this machine; names become addresses in `resolve`, once, so that what was permitted
+//! is what is connected to. How the questions are asked is the client library's: it asks the same ones from within a
+//! service.
 
 pub mod machine;
 pub mod permit;

@@ -4,8 +4,8 @@
 //! end means that the server cannot go on says so by [`OnEnd::Fatal`]; a panic is always logged.
 
 pub mod drain;
-pub mod turns;
-pub mod woken;
+pub mod last_waker;
+pub mod local;
 
 use std::{
     fmt,

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{Handle, loading::Progress, query::Standing},
-    guard::{caller::Connection, goodbye::Goodbye, status::status, together::Hearing},
+    guard::{caller::Connection, goodbye::Goodbye, status::status, subscriptions::Subscription},
     health::State,
     system::{Phase, Vitals},
 };
@@ -187,7 +187,7 @@ struct NameWatch {
     health: StandardHealth,
     name: HealthName,
     fleet: Receiver<Option<Handle>>,
-    changed: Option<Hearing>,
+    changed: Option<Subscription>,
     phase: Receiver<Phase>,
     closing: Goodbye,
     said: Option<ServingStatus>,
@@ -202,7 +202,7 @@ impl NameWatch {
             if self.changed.is_none()
                 && let (Some(service), Some(fleet)) = (self.name.service(), self.fleet.borrow().as_ref())
             {
-                self.changed = Some(watch::heard(&self.connection, fleet, Some(service)));
+                self.changed = Some(watch::subscribe(&self.connection, fleet, Some(service)));
             }
             if let Some(changed) = &mut self.changed {
                 changed.newest();
@@ -226,7 +226,7 @@ impl NameWatch {
 }
 
 /// Whether there was a change; false when the fleet is gone. Never ready for the control plane.
-async fn next_change(changed: &mut Option<Hearing>) -> bool {
+async fn next_change(changed: &mut Option<Subscription>) -> bool {
     match changed {
         Some(changed) => changed.changed().await.is_ok(),
         None => std::future::pending().await,

@@ -33,7 +33,7 @@ use crate::{
         reading::{Part, Reading},
         snapshot::{Instance, Revision, Service},
     },
-    guard::{caller::Connection, goodbye::Goodbye, status::status, together::Hearing},
+    guard::{caller::Connection, goodbye::Goodbye, status::status, subscriptions::Subscription},
 };
 
 /// Changes that are read at once.
@@ -58,9 +58,13 @@ pub(super) fn leaving() -> Status {
 
 /// Wakes at every change of the fleet or of one service. The watches of a connection are woken by one that hears it
 /// for all.
-pub(super) fn heard(connection: &Connection, fleet: &Handle, service: Option<&ServiceName>) -> Hearing {
+pub(super) fn subscribe(
+    connection: &Connection,
+    fleet: &Handle,
+    service: Option<&ServiceName>,
+) -> Subscription {
     // No service has an empty name.
-    connection.together.hear(service.map_or("", ServiceName::as_str), || match service {
+    connection.subscriptions.subscribe(service.map_or("", ServiceName::as_str), || match service {
         Some(name) => fleet.service_changed(name),
         None => fleet.changed(),
     })
@@ -80,7 +84,7 @@ pub fn fleet(
     let mut fields = Fields::default();
     let only = (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
     fields.check()?;
-    let changed = heard(connection, &fleet, only.as_ref());
+    let changed = subscribe(connection, &fleet, only.as_ref());
     let mut watch = FleetWatch {
         closing: Goodbye::of(connection.closing.clone()),
         ready: VecDeque::new(),
@@ -129,7 +133,7 @@ struct FleetWatch {
     fleet: Handle,
     only: Option<ServiceName>,
     stage: Stage,
-    changed: Hearing,
+    changed: Subscription,
     closing: Goodbye,
     ready: VecDeque<Ready>,
     /// How often it has moved on since the last message.
@@ -304,7 +308,7 @@ pub fn target_health(
     target: Target,
 ) -> impl Stream<Item = Result<Encoded, Status>> + Send + use<> {
     let watch = HealthWatch {
-        changed: heard(connection, &fleet, Some(target.service())),
+        changed: subscribe(connection, &fleet, Some(target.service())),
         closing: Goodbye::of(connection.closing.clone()),
         told: None,
         view: watching.view(target),
@@ -322,7 +326,7 @@ pub fn target_health(
 struct HealthWatch {
     fleet: Handle,
     view: Arc<View>,
-    changed: Hearing,
+    changed: Subscription,
     closing: Goodbye,
     /// The number of the news that was told last.
     told: Option<u64>,

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{lease::Lease, registration::Registration, snapshot::Tombstone};
-use crate::task::woken::Woken;
+use crate::task::last_waker::LastWaker;
 
 /// Why the registry ends a session.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Session {
     pub lease: Arc<Lease>,
     pub(super) closing: oneshot::Receiver<Closing>,
     /// Who is woken when the registry ends it.
-    pub(super) woken: Woken,
+    pub(super) last_waker: LastWaker,
 }
 
 impl Session {
@@ -51,11 +51,11 @@ impl Session {
     /// A stream asks this with every message: so the channel is asked only if nobody would be woken by it, or the
     /// lease, which every message touches anyway, says that it is no longer held by this session.
     pub fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Closing> {
-        if (self.woken.is(cx) && self.lease.is_held_by(self.id)) || self.closing.is_terminated() {
+        if (self.last_waker.is(cx) && self.lease.is_held_by(self.id)) || self.closing.is_terminated() {
             return Poll::Pending;
         }
         let closing = Pin::new(&mut self.closing).poll(cx);
-        self.woken.was_polled_by(cx);
+        self.last_waker.was_polled_by(cx);
         match closing {
             Poll::Ready(Ok(why)) => Poll::Ready(why),
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,

@@ -12,7 +12,7 @@ use http::Request;
 use tokio::sync::watch;
 use tower::{Layer, Service};
 
-use super::together::Together;
+use super::subscriptions::Subscriptions;
 use crate::id::{SessionToken, TokenHash};
 
 /// Metadata that carries a session token for RPCs whose message carries none.
@@ -26,7 +26,7 @@ pub struct Connection {
     /// Becomes true when the connection is to end: streams on it say goodbye and end themselves.
     pub closing: watch::Receiver<bool>,
     /// Waits for what several of its streams wait for.
-    pub together: Together,
+    pub subscriptions: Subscriptions,
 }
 
 /// Who somebody has proved to be.

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::watch::Receiver;
 
-use crate::task::woken::Woken;
+use crate::task::last_waker::LastWaker;
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,7 +28,7 @@ pub struct Goodbye {
     waiting: Pin<Box<dyn Future<Output = ConnectionEnd> + Send>>,
     closing: Receiver<bool>,
     /// Who is woken by a change.
-    woken: Woken,
+    last_waker: LastWaker,
 }
 
 impl Goodbye {
@@ -41,7 +41,7 @@ impl Goodbye {
                 Err(_) => ConnectionEnd::Gone,
             }
         });
-        Self { waiting, closing, woken: Woken::default() }
+        Self { waiting, closing, last_waker: LastWaker::default() }
     }
 
     /// Waits for the end. Cancel safe; not to be called again after it was heard.
@@ -51,11 +51,11 @@ impl Goodbye {
 
     /// Whether the connection is to end. Not to be polled again after it said so.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
-        if self.woken.is(cx) && !self.has_changed() {
+        if self.last_waker.is(cx) && !self.has_changed() {
             return Poll::Pending;
         }
         let ending = self.waiting.as_mut().poll(cx);
-        self.woken.was_polled_by(cx);
+        self.last_waker.was_polled_by(cx);
         ending
     }
 

@@ -44,11 +44,11 @@ use crate::{
     error::{Error, Result},
     guard::{
         Guard, answers::Answers, bounds::SEND_BUFFER, caller::Connection, closing::Ending, drain::Gate,
-        questions::Coming, together::Together,
+        questions::Coming, subscriptions::Subscriptions,
     },
     id::Entropy,
     system::{Ended, Vitals},
-    task::turns::{Beside, Turns},
+    task::local::{LocalTasks, Spawner},
     time::Clock,
 };
 
@@ -91,7 +91,7 @@ struct Loaded {
 impl Routes {
     /// Serves what needs no fleet. `largest`: bytes of the largest message that is taken.
     ///
-    /// What is asked may be packed, and what is answered is not: tonic holds an answer unpacked beside what it packed
+    /// What is asked may be packed, and what is answered is not: tonic holds an answer unpacked spawner what it packed
     /// for as long as that waits to be read, where nobody counts it.
     ///
     /// # Errors
@@ -222,9 +222,9 @@ impl Settings {
     }
 
     /// Every limit, set: what tonic and hyper leave open is set here.
-    fn http2(&self, beside: Beside) -> http2::Builder<Beside> {
+    fn http2(&self, spawner: Spawner) -> http2::Builder<Spawner> {
         let limits = &self.limits;
-        let mut http2 = http2::Builder::new(beside);
+        let mut http2 = http2::Builder::new(spawner);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams_per_connection.get())
@@ -246,9 +246,9 @@ impl Settings {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Beside {
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
     fn execute(&self, stream: F) {
-        self.run(stream);
+        self.spawn(stream);
     }
 }
 
@@ -263,10 +263,10 @@ pub(super) fn serve(
     move |accepted| {
         let (settings, router) = (settings.clone(), Router(Arc::clone(&routes)));
         let (guard, vitals, close) = (guard.clone(), vitals.clone(), close.clone());
-        let beside = Beside::default();
+        let spawner = Spawner::default();
         let clock = settings.clock;
-        let serving = connection(settings, router, guard, vitals, close, accepted, beside.clone());
-        Box::pin(Turns::new(clock, beside, serving))
+        let serving = connection(settings, router, guard, vitals, close, accepted, spawner.clone());
+        Box::pin(LocalTasks::new(clock, spawner, serving))
     }
 }
 
@@ -277,7 +277,7 @@ async fn connection(
     vitals: Vitals,
     mut close: watch::Receiver<bool>,
     accepted: Accepted,
-    beside: Beside,
+    spawner: Spawner,
 ) {
     let Accepted { stream, peer, counted } = accepted;
     let first = wrong_port::expect_http2(stream, settings.http_port);
@@ -296,12 +296,12 @@ async fn connection(
     let (closing, is_closing) = watch::channel(false);
     let answers = Answers::new(guard.answers.connection(peer.ip()));
     let questions = guard.questions.connection(peer.ip());
-    let from = Connection { peer, closing: is_closing, together: Together::new(beside.clone()) };
+    let from = Connection { peer, closing: is_closing, subscriptions: Subscriptions::new(spawner.clone()) };
     let layers = guard.layers(from, answers.clone(), questions);
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
     let paced = TokioIo::new(Paced::new(stream, settings.write_patience()));
-    let mut serving = std::pin::pin!(settings.http2(beside.clone()).serve_connection(paced, service));
+    let mut serving = std::pin::pin!(settings.http2(spawner.clone()).serve_connection(paced, service));
     let since = settings.clock.elapsed();
     let asked_to_close = tokio::select! {
         ended = serving.as_mut() => {

@@ -10,7 +10,7 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 use crate::{
-    task::woken::Woken,
+    task::last_waker::LastWaker,
     time::{Clock, Mono},
 };
 
@@ -19,23 +19,23 @@ pub(super) struct Alarm {
     due: Mono,
     timer: Pin<Box<Sleep>>,
     /// Who is woken when it runs out.
-    woken: Woken,
+    last_waker: LastWaker,
 }
 
 impl Alarm {
     /// Runs out when this has passed.
     pub(super) fn after(clock: Clock, time: Duration) -> Self {
         // In whole milliseconds, rounded down: never after the timer.
-        Self { due: clock.mono() + time, timer: Box::pin(sleep(time)), woken: Woken::default() }
+        Self { due: clock.mono() + time, timer: Box::pin(sleep(time)), last_waker: LastWaker::default() }
     }
 
     /// Whether it has run out.
     pub(super) fn poll(&mut self, clock: Clock, cx: &mut Context<'_>) -> Poll<()> {
-        if self.woken.is(cx) && clock.mono() < self.due {
+        if self.last_waker.is(cx) && clock.mono() < self.due {
             return Poll::Pending;
         }
         let over = self.timer.as_mut().poll(cx);
-        self.woken.was_polled_by(cx);
+        self.last_waker.was_polled_by(cx);
         over
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         session::{Closing, Incarnation, Session},
         snapshot::Instance,
     },
-    task::woken::Woken,
+    task::last_waker::LastWaker,
     time::Now,
 };
 
@@ -184,7 +184,7 @@ impl State {
         let lease =
             self.member(key, incarnation).map(|member| Arc::clone(&member.lease)).ok_or_else(not_found)?;
         let of = Incarnation { registration: Arc::clone(&instance.registration), incarnation };
-        Ok((Session { id, instance: of, lease, closing, woken: Woken::default() }, instance))
+        Ok((Session { id, instance: of, lease, closing, last_waker: LastWaker::default() }, instance))
     }
 
     /// The stream of a session has ended. The lease runs on.

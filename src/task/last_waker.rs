@@ -6,12 +6,12 @@ use tokio::task::coop;
 
 /// Who polled something last, and is woken by it.
 #[derive(Debug, Default)]
-pub struct Woken(Option<Waker>);
+pub struct LastWaker(Option<Waker>);
 
-impl Woken {
+impl LastWaker {
     /// Whether it is whoever asks.
     pub fn is(&self, cx: &Context<'_>) -> bool {
-        self.0.as_ref().is_some_and(|woken| woken.will_wake(cx.waker()))
+        self.0.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
     }
 
     /// To be called when it was polled. Out of the runtime's budget for a task nothing was looked at: it was pending all
@@ -35,30 +35,31 @@ mod tests {
 
     #[test]
     fn it_is_whoever_polled_last() {
-        let (mut woken, mut first, mut second) = (Woken::default(), task::spawn(()), task::spawn(()));
+        let (mut last_waker, mut first, mut second) =
+            (LastWaker::default(), task::spawn(()), task::spawn(()));
         first.enter(|cx, _| {
-            assert!(!woken.is(cx));
-            woken.was_polled_by(cx);
-            assert!(woken.is(cx));
+            assert!(!last_waker.is(cx));
+            last_waker.was_polled_by(cx);
+            assert!(last_waker.is(cx));
         });
         second.enter(|cx, _| {
-            assert!(!woken.is(cx));
-            woken.was_polled_by(cx);
+            assert!(!last_waker.is(cx));
+            last_waker.was_polled_by(cx);
         });
-        first.enter(|cx, _| assert!(!woken.is(cx)));
+        first.enter(|cx, _| assert!(!last_waker.is(cx)));
     }
 
     #[tokio::test]
     async fn out_of_budget_it_is_nobody() {
         poll_fn(|cx| {
-            let mut woken = Woken::default();
-            woken.was_polled_by(cx);
-            assert!(woken.is(cx));
+            let mut last_waker = LastWaker::default();
+            last_waker.was_polled_by(cx);
+            assert!(last_waker.is(cx));
             while coop::has_budget_remaining() {
                 assert!(pin!(tokio::task::consume_budget()).poll(cx).is_ready());
             }
-            woken.was_polled_by(cx);
-            assert!(!woken.is(cx));
+            last_waker.was_polled_by(cx);
+            assert!(!last_waker.is(cx));
             Poll::Ready(())
         })
         .await;

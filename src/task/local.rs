@@ -39,21 +39,19 @@ type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// For those who run there themselves: what others hand over waits until somebody there is woken.
 #[derive(Clone, Default)]
-pub struct Beside(Arc<Mutex<Begun>>);
+pub struct Spawner(Arc<Mutex<Spawned>>);
 
 /// What was handed over and has not had a turn.
 #[derive(Default)]
-enum Begun {
-    #[default]
-    Nothing,
-    Some(Vec<BoxFuture>),
+struct Spawned {
+    futures: Vec<BoxFuture>,
     /// The connection has ended: nothing is taken any more.
-    Ended,
+    ended: bool,
 }
 
-impl Beside {
+impl Spawner {
     /// Runs a future until it or the connection has ended. One that panics is logged and ends alone.
-    pub fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         // Outside of the runtime's budget for a task, which a connection with many streams would use up in the midst
         // of them: the time that they take together is bounded.
         let future = unconstrained(AssertUnwindSafe(future).catch_unwind()).map(|ended| {
@@ -61,67 +59,67 @@ impl Beside {
                 error!(task = "stream", "task panicked");
             }
         });
-        let begun = &mut *self.0.lock();
-        match begun {
-            Begun::Nothing => *begun = Begun::Some(vec![Box::pin(future)]),
-            Begun::Some(futures) => futures.push(Box::pin(future)),
-            Begun::Ended => {}
+        let mut spawned = self.0.lock();
+        if !spawned.ended {
+            spawned.futures.push(Box::pin(future));
         }
     }
 }
 
-impl fmt::Debug for Beside {
+impl fmt::Debug for Spawner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Beside").finish_non_exhaustive()
+        f.debug_struct("Spawner").finish_non_exhaustive()
     }
 }
 
 /// Who is woken, in order, and the task that runs them.
 #[derive(Debug, Default)]
-struct Line {
+struct ReadyQueue {
     woken: Mutex<VecDeque<usize>>,
-    /// Taken while they have their turns: those who are woken by others of the line need no waking of the task.
+    /// Taken while they have their turns: those who are woken by one another need no waking of the task.
     task: AtomicWaker,
 }
 
-/// Puts one of them in line.
+/// Puts one of them into the queue.
 #[derive(Debug)]
-struct Bell {
-    seat: usize,
-    in_line: AtomicBool,
-    line: Arc<Line>,
+struct TaskWaker {
+    slot: usize,
+    queued: AtomicBool,
+    queue: Arc<ReadyQueue>,
 }
 
-impl Wake for Bell {
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.in_line.swap(true, Ordering::AcqRel) {
-            self.line.woken.lock().push_back(self.seat);
-            self.line.task.wake();
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.queue.woken.lock().push_back(self.slot);
+            self.queue.task.wake();
         }
     }
 }
 
 /// One that runs.
-struct Seat {
+struct Slot {
     future: BoxFuture,
-    bell: Arc<Bell>,
-    /// Rings the bell.
+    wakes: Arc<TaskWaker>,
+    /// The same, as futures know it.
     waker: Waker,
 }
 
-/// Runs a connection and all that was handed over beside it. Ends with the connection, and ends what is left.
-pub struct Turns {
-    seats: Slab<Seat>,
-    /// Where the connection sits.
+/// Runs a connection and all that was spawned beside it. Ends with the connection, and ends what is left.
+pub struct LocalTasks {
+    slots: Slab<Slot>,
+    /// That of the connection.
     connection: usize,
-    line: Arc<Line>,
+    queue: Arc<ReadyQueue>,
     /// Whose turn it is in this round.
     round: VecDeque<usize>,
-    begun: Beside,
+    spawner: Spawner,
+    /// What is taken from it, with room for the next.
+    spawned: Vec<BoxFuture>,
     clock: Clock,
 }
 
@@ -135,30 +133,45 @@ enum Round {
     ConnectionEnded,
 }
 
-impl Turns {
-    /// `connection` hands to `beside` what is to run beside it.
-    pub fn new(clock: Clock, beside: Beside, connection: impl Future<Output = ()> + Send + 'static) -> Self {
-        let mut turns = Self {
-            seats: Slab::new(),
+impl LocalTasks {
+    /// `connection` hands to `spawner` what is to run beside it.
+    pub fn new(
+        clock: Clock,
+        spawner: Spawner,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let mut tasks = Self {
+            slots: Slab::new(),
             connection: 0,
-            line: Arc::default(),
+            queue: Arc::default(),
             round: VecDeque::new(),
-            begun: beside,
+            spawner,
+            spawned: Vec::new(),
             clock,
         };
-        turns.connection = turns.seat(Box::pin(connection));
-        turns
+        tasks.connection = tasks.seat(Box::pin(connection));
+        tasks
     }
 
-    /// Gives it a seat and its first place in line.
+    /// Gives it a slot, and its first place in the queue.
     fn seat(&mut self, future: BoxFuture) -> usize {
-        let entry = self.seats.vacant_entry();
-        let seat = entry.key();
-        let bell = Arc::new(Bell { seat, in_line: AtomicBool::new(false), line: Arc::clone(&self.line) });
-        let waker = Waker::from(Arc::clone(&bell));
+        let entry = self.slots.vacant_entry();
+        let slot = entry.key();
+        let wakes =
+            Arc::new(TaskWaker { slot, queued: AtomicBool::new(false), queue: Arc::clone(&self.queue) });
+        let waker = Waker::from(Arc::clone(&wakes));
         waker.wake_by_ref();
-        entry.insert(Seat { future, bell, waker });
-        seat
+        entry.insert(Slot { future, wakes, waker });
+        slot
+    }
+
+    fn seat_spawned(&mut self) {
+        mem::swap(&mut self.spawned, &mut self.spawner.0.lock().futures);
+        let mut spawned = mem::take(&mut self.spawned);
+        spawned.drain(..).for_each(|future| {
+            self.seat(future);
+        });
+        self.spawned = spawned;
     }
 
     /// Gives a turn to each who is woken now, in order, for as long as there is time.
@@ -166,14 +179,14 @@ impl Turns {
         let mut turns = 0;
         while let Some(at) = self.round.pop_front() {
             // It may have ended since it was woken.
-            let Some(seat) = self.seats.get_mut(at) else { continue };
+            let Some(slot) = self.slots.get_mut(at) else { continue };
             // Whoever wakes it from here on wants another turn. No mere store: in this turn it has to see what those wrote
-            // who found it in line.
-            seat.bell.in_line.swap(false, Ordering::AcqRel);
-            if seat.future.as_mut().poll(&mut Context::from_waker(&seat.waker)).is_ready() {
-                let ended = self.seats.remove(at);
+            // who found it in the queue.
+            slot.wakes.queued.swap(false, Ordering::AcqRel);
+            if slot.future.as_mut().poll(&mut Context::from_waker(&slot.waker)).is_ready() {
+                let ended = self.slots.remove(at);
                 // Whoever still holds its waker has nobody to wake.
-                ended.bell.in_line.store(true, Ordering::Release);
+                ended.wakes.queued.store(true, Ordering::Release);
                 if at == self.connection {
                     return Round::ConnectionEnded;
                 }
@@ -187,45 +200,44 @@ impl Turns {
     }
 }
 
-impl fmt::Debug for Turns {
+impl fmt::Debug for LocalTasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turns").field("seats", &self.seats.len()).finish_non_exhaustive()
+        f.debug_struct("LocalTasks").field("slots", &self.slots.len()).finish_non_exhaustive()
     }
 }
 
-impl Drop for Turns {
+impl Drop for LocalTasks {
     /// What has not had a turn may hold what holds it: the streams know their connection.
     fn drop(&mut self) {
-        let begun = mem::replace(&mut *self.begun.0.lock(), Begun::Ended);
-        drop(begun);
+        let futures = {
+            let mut spawned = self.spawner.0.lock();
+            spawned.ended = true;
+            mem::take(&mut spawned.futures)
+        };
+        drop(futures);
     }
 }
 
-impl Future for Turns {
+impl Future for LocalTasks {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         // Nobody has to wake a task that runs.
-        drop(this.line.task.take());
+        drop(this.queue.task.take());
         let began = this.clock.elapsed();
         for _ in 0..ROUNDS {
-            let begun = mem::take(&mut *this.begun.0.lock());
-            if let Begun::Some(begun) = begun {
-                for future in begun {
-                    this.seat(future);
-                }
+            this.seat_spawned();
+            if this.round.is_empty() {
+                mem::swap(&mut this.round, &mut *this.queue.woken.lock());
             }
             if this.round.is_empty() {
-                mem::swap(&mut this.round, &mut *this.line.woken.lock());
-            }
-            if this.round.is_empty() {
-                this.line.task.register(cx.waker());
+                this.queue.task.register(cx.waker());
                 // Somebody may have been woken before that.
-                if this.line.woken.lock().is_empty() {
+                if this.queue.woken.lock().is_empty() {
                     return Poll::Pending;
                 }
-                drop(this.line.task.take());
+                drop(this.queue.task.take());
                 continue;
             }
             match this.go_round(began) {
@@ -257,16 +269,16 @@ mod tests {
 
     #[test]
     fn a_connection_has_its_turn_after_all_streams_that_are_woken() {
-        let beside = Beside::default();
+        let spawner = Spawner::default();
         let (change, changed) = watch::channel(0);
         let said = Arc::new((AtomicUsize::new(0), Notify::new()));
         let written = Arc::new(Mutex::new(Vec::new()));
         let connection = {
-            let (beside, said, written) = (beside.clone(), Arc::clone(&said), Arc::clone(&written));
+            let (spawner, said, written) = (spawner.clone(), Arc::clone(&said), Arc::clone(&written));
             async move {
                 for _ in 0..100 {
                     let (mut changed, said) = (changed.clone(), Arc::clone(&said));
-                    beside.run(async move {
+                    spawner.spawn(async move {
                         while changed.changed().await.is_ok() {
                             said.0.fetch_add(1, Relaxed);
                             said.1.notify_one();
@@ -284,12 +296,12 @@ mod tests {
                 }
             }
         };
-        let mut turns = task::spawn(Turns::new(Clock::start(), beside, connection));
-        assert_pending!(turns.poll());
+        let mut tasks = task::spawn(LocalTasks::new(Clock::start(), spawner, connection));
+        assert_pending!(tasks.poll());
         for _ in 0..3 {
             change.send_modify(|number| *number += 1);
-            while turns.is_woken() {
-                assert_pending!(turns.poll());
+            while tasks.is_woken() {
+                assert_pending!(tasks.poll());
             }
         }
         assert_eq!(*written.lock(), [100, 100, 100]);
@@ -297,21 +309,21 @@ mod tests {
 
     #[test]
     fn a_stream_that_panics_ends_alone() {
-        let beside = Beside::default();
+        let spawner = Spawner::default();
         let (end, ends) = oneshot::channel::<()>();
         let (other, mut alive) = oneshot::channel::<()>();
-        beside.run(async { panic!("a stream") });
-        beside.run(async move {
+        spawner.spawn(async { panic!("a stream") });
+        spawner.spawn(async move {
             let _other = other;
             pending::<()>().await;
         });
-        let mut turns = task::spawn(Turns::new(Clock::start(), beside, ends.map(drop)));
-        assert_pending!(turns.poll());
-        assert_pending!(turns.poll());
+        let mut tasks = task::spawn(LocalTasks::new(Clock::start(), spawner, ends.map(drop)));
+        assert_pending!(tasks.poll());
+        assert_pending!(tasks.poll());
         assert!(alive.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Empty));
         end.send(()).unwrap();
-        assert_ready!(turns.poll());
-        drop(turns);
+        assert_ready!(tasks.poll());
+        drop(tasks);
         assert!(
             alive.try_recv().is_err_and(|why| why == oneshot::error::TryRecvError::Closed),
             "ends with it"
@@ -320,63 +332,63 @@ mod tests {
 
     #[test]
     fn what_never_had_a_turn_goes_with_the_connection() {
-        let beside = Beside::default();
+        let spawner = Spawner::default();
         let held = Arc::new(());
         let connection = {
-            let (beside, held) = (beside.clone(), Arc::clone(&held));
+            let (spawner, held) = (spawner.clone(), Arc::clone(&held));
             async move {
-                let within = beside.clone();
-                beside.run(async move {
+                let within = spawner.clone();
+                spawner.spawn(async move {
                     let _held = (held, within);
                     pending::<()>().await;
                 });
             }
         };
-        let mut turns = task::spawn(Turns::new(Clock::start(), beside.clone(), connection));
-        assert_ready!(turns.poll());
-        drop(turns);
+        let mut tasks = task::spawn(LocalTasks::new(Clock::start(), spawner.clone(), connection));
+        assert_ready!(tasks.poll());
+        drop(tasks);
         let late = Arc::clone(&held);
-        beside.run(async move { drop(late) });
+        spawner.spawn(async move { drop(late) });
         assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]
     fn streams_may_begin_others_and_nobody_keeps_the_thread() {
-        let beside = Beside::default();
+        let spawner = Spawner::default();
         let (deep, mut reached) = oneshot::channel();
-        let within = beside.clone();
-        beside.run(async move {
+        let within = spawner.clone();
+        spawner.spawn(async move {
             let further = within.clone();
-            within.run(async move { further.run(async move { deep.send(()).unwrap() }) });
+            within.spawn(async move { further.spawn(async move { deep.send(()).unwrap() }) });
         });
-        beside.run(poll_fn(|cx| {
+        spawner.spawn(poll_fn(|cx| {
             cx.waker().wake_by_ref();
             Poll::Pending
         }));
-        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
+        let mut tasks = task::spawn(LocalTasks::new(Clock::start(), spawner, pending()));
         for _ in 0..10 {
-            assert_pending!(turns.poll());
+            assert_pending!(tasks.poll());
         }
         assert!(reached.try_recv().is_ok());
     }
 
     #[test]
     fn a_round_that_takes_long_lets_others_have_their_turn_and_goes_on() {
-        let beside = Beside::default();
+        let spawner = Spawner::default();
         let (clock, ran) = (Clock::start(), Arc::new(AtomicUsize::new(0)));
         for _ in 0..100 {
             let ran = Arc::clone(&ran);
-            beside.run(async move {
+            spawner.spawn(async move {
                 let until = clock.elapsed() + SLICE;
                 while clock.elapsed() < until {}
                 ran.fetch_add(1, Relaxed);
             });
         }
-        let mut turns = task::spawn(Turns::new(clock, beside, pending()));
+        let mut tasks = task::spawn(LocalTasks::new(clock, spawner, pending()));
         let mut polls = 0;
-        while turns.is_woken() || polls == 0 {
+        while tasks.is_woken() || polls == 0 {
             let before = ran.load(Relaxed);
-            assert_pending!(turns.poll());
+            assert_pending!(tasks.poll());
             polls += 1;
             assert!(ran.load(Relaxed) - before <= LOOK_EVERY);
         }
@@ -388,11 +400,11 @@ mod tests {
         const WORDS: usize = 100_000;
         // What was said last, what was heard last, and whom to wake.
         let said = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0), OnceLock::<Waker>::new()));
-        let beside = Beside::default();
+        let spawner = Spawner::default();
         let (end, ends) = oneshot::channel::<()>();
         let heard = Arc::clone(&said);
         let mut end = Some(end);
-        beside.run(poll_fn(move |cx| {
+        spawner.spawn(poll_fn(move |cx| {
             heard.2.get_or_init(|| cx.waker().clone());
             let word = heard.0.load(Relaxed);
             heard.1.store(word, Relaxed);
@@ -407,15 +419,15 @@ mod tests {
             for word in 1..=WORDS {
                 said.0.store(word, Relaxed);
                 waker.wake_by_ref();
-                // The last one for a while, said while it may be in line for the one before, has to be heard by itself.
+                // The last one for a while, said while it may be in queue for the one before, has to be heard by itself.
                 while word % 2 == 0 && said.1.load(Relaxed) < word {
                     std::hint::spin_loop();
                 }
             }
         });
-        let turns = Turns::new(Clock::start(), beside, ends.map(drop));
+        let tasks = LocalTasks::new(Clock::start(), spawner, ends.map(drop));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let all = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), turns).await });
+        let all = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), tasks).await });
         assert!(all.is_ok(), "a word was not heard");
         speaker.unwrap().join().unwrap();
     }

@@ -16,77 +16,77 @@ use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::watch::Receiver;
 
-use crate::task::turns::Beside;
+use crate::task::local::Spawner;
 
 /// Listens for the streams of one connection. Cheap to clone.
 #[derive(Clone)]
-pub struct Together(Arc<Inner>);
+pub struct Subscriptions(Arc<Inner>);
 
 struct Inner {
-    beside: Beside,
-    /// What is listened to, by what it is about.
-    heard: Mutex<HashMap<String, Weak<Mutex<Heard>>>>,
+    spawner: Spawner,
+    /// What is listened to, by name.
+    topics: Mutex<HashMap<String, Weak<Mutex<Topic>>>>,
 }
 
-impl Together {
+impl Subscriptions {
     /// Listens beside the streams that run there.
-    pub fn new(beside: Beside) -> Self {
-        Self(Arc::new(Inner { beside, heard: Mutex::default() }))
+    pub fn new(spawner: Spawner) -> Self {
+        Self(Arc::new(Inner { spawner, topics: Mutex::default() }))
     }
 
     /// What `source` says, which only rises, by way of one listener for all who ask for the same. It may say so a
     /// moment later than the source, and closes with it. For streams of this connection only.
-    pub fn hear(&self, about: &str, source: impl FnOnce() -> Receiver<u64>) -> Hearing {
-        let mut all = self.0.heard.lock();
-        if let Some(heard) = all.get(about).and_then(Weak::upgrade) {
-            return Hearing::of(heard);
+    pub fn subscribe(&self, about: &str, source: impl FnOnce() -> Receiver<u64>) -> Subscription {
+        let mut topics = self.0.topics.lock();
+        if let Some(topic) = topics.get(about).and_then(Weak::upgrade) {
+            return Subscription::of(topic);
         }
         let mut source = source();
         let newest = *source.borrow_and_update();
-        let heard = Arc::new(Mutex::new(Heard { newest, open: true, waiting: Slab::new(), deserted: None }));
-        all.insert(about.to_owned(), Arc::downgrade(&heard));
-        let hearing = Hearing::of(Arc::clone(&heard));
+        let topic = Arc::new(Mutex::new(Topic { newest, open: true, waiting: Slab::new(), deserted: None }));
+        topics.insert(about.to_owned(), Arc::downgrade(&topic));
+        let subscription = Subscription::of(Arc::clone(&topic));
         // What runs beside a connection must not hold what holds it.
         let (inner, about) = (Arc::downgrade(&self.0), about.to_owned());
-        self.0.beside.run(async move {
+        self.0.spawner.spawn(async move {
             loop {
                 tokio::select! {
                     biased;
                     changed = source.changed() => {
                         let open = changed.is_ok();
-                        tell(&heard, *source.borrow_and_update(), open);
+                        tell(&topic, *source.borrow_and_update(), open);
                         if !open {
                             break;
                         }
                     }
-                    () = deserted(&heard) => {
+                    () = deserted(&topic) => {
                         let Some(inner) = inner.upgrade() else { return };
-                        let mut all = inner.heard.lock();
+                        let mut topics = inner.topics.lock();
                         // Somebody may have come in the meantime.
-                        if heard.lock().waiting.is_empty() {
-                            all.remove(&about);
+                        if topic.lock().waiting.is_empty() {
+                            topics.remove(&about);
                             return;
                         }
                     }
                 }
             }
             if let Some(inner) = inner.upgrade() {
-                inner.heard.lock().remove(&about);
+                inner.topics.lock().remove(&about);
             }
         });
-        hearing
+        subscription
     }
 }
 
-impl fmt::Debug for Together {
+impl fmt::Debug for Subscriptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Together").field("heard", &self.0.heard.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Subscriptions").field("topics", &self.0.topics.lock().len()).finish_non_exhaustive()
     }
 }
 
-/// What was heard of one thing.
+/// What was said of one thing, and to whom it is told.
 #[derive(Debug)]
-struct Heard {
+struct Topic {
     newest: u64,
     open: bool,
     /// Everybody who listens, and whom to wake of those who wait.
@@ -95,33 +95,33 @@ struct Heard {
     deserted: Option<Waker>,
 }
 
-fn tell(heard: &Mutex<Heard>, newest: u64, open: bool) {
+fn tell(topic: &Mutex<Topic>, newest: u64, open: bool) {
     let woken: Vec<Waker> = {
-        let mut heard = heard.lock();
-        (heard.newest, heard.open) = (newest, open);
-        heard.waiting.iter_mut().filter_map(|(_, waiting)| waiting.take()).collect()
+        let mut topic = topic.lock();
+        (topic.newest, topic.open) = (newest, open);
+        topic.waiting.iter_mut().filter_map(|(_, waiting)| waiting.take()).collect()
     };
     woken.into_iter().for_each(Waker::wake);
 }
 
 /// Waits until nobody listens.
-async fn deserted(heard: &Mutex<Heard>) {
+async fn deserted(topic: &Mutex<Topic>) {
     poll_fn(|cx| {
-        let mut heard = heard.lock();
-        if heard.waiting.is_empty() {
+        let mut topic = topic.lock();
+        if topic.waiting.is_empty() {
             return Poll::Ready(());
         }
-        heard.deserted = Some(cx.waker().clone());
+        topic.deserted = Some(cx.waker().clone());
         Poll::Pending
     })
     .await;
 }
 
-/// One stream's ear.
+/// That of one stream.
 #[derive(Debug)]
-pub struct Hearing {
-    heard: Arc<Mutex<Heard>>,
-    seat: usize,
+pub struct Subscription {
+    topic: Arc<Mutex<Topic>>,
+    slot: usize,
     seen: u64,
 }
 
@@ -129,18 +129,18 @@ pub struct Hearing {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Closed;
 
-impl Hearing {
-    fn of(heard: Arc<Mutex<Heard>>) -> Self {
-        let (seat, seen) = {
-            let mut heard = heard.lock();
-            (heard.waiting.insert(None), heard.newest)
+impl Subscription {
+    fn of(topic: Arc<Mutex<Topic>>) -> Self {
+        let (slot, seen) = {
+            let mut topic = topic.lock();
+            (topic.waiting.insert(None), topic.newest)
         };
-        Self { heard, seat, seen }
+        Self { topic, slot, seen }
     }
 
     /// What was said last, which is then no news.
     pub fn newest(&mut self) -> u64 {
-        self.seen = self.heard.lock().newest;
+        self.seen = self.topic.lock().newest;
         self.seen
     }
 
@@ -159,14 +159,14 @@ impl Hearing {
     }
 
     fn poll_changed(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let mut heard = self.heard.lock();
-        if heard.newest != self.seen {
+        let mut topic = self.topic.lock();
+        if topic.newest != self.seen {
             return Poll::Ready(Ok(()));
         }
-        if !heard.open {
+        if !topic.open {
             return Poll::Ready(Err(Closed));
         }
-        let waiting = &mut heard.waiting[self.seat];
+        let waiting = &mut topic.waiting[self.slot];
         if waiting.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             *waiting = Some(cx.waker().clone());
         }
@@ -174,12 +174,12 @@ impl Hearing {
     }
 }
 
-impl Drop for Hearing {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut heard = self.heard.lock();
-        let waker = heard.waiting.remove(self.seat);
-        let deserted = heard.waiting.is_empty().then(|| heard.deserted.take()).flatten();
-        drop(heard);
+        let mut topic = self.topic.lock();
+        let waker = topic.waiting.remove(self.slot);
+        let deserted = topic.waiting.is_empty().then(|| topic.deserted.take()).flatten();
+        drop(topic);
         drop(waker);
         if let Some(listener) = deserted {
             listener.wake();
@@ -195,23 +195,23 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready_eq, task};
 
     use super::*;
-    use crate::{task::turns::Turns, time::Clock};
+    use crate::{task::local::LocalTasks, time::Clock};
 
     #[test]
     fn one_listens_for_all_who_wait_for_the_same_and_goes_with_the_last() {
         let (source, changed) = watch::channel(7);
-        let beside = Beside::default();
-        let together = Together::new(beside.clone());
-        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
-        let mut hear = |about| {
-            let hearing = together.hear(about, || changed.clone());
-            assert_pending!(turns.poll());
-            (hearing, source.receiver_count())
+        let spawner = Spawner::default();
+        let subscriptions = Subscriptions::new(spawner.clone());
+        let mut tasks = task::spawn(LocalTasks::new(Clock::start(), spawner, pending()));
+        let mut subscribe = |about| {
+            let subscription = subscriptions.subscribe(about, || changed.clone());
+            assert_pending!(tasks.poll());
+            (subscription, source.receiver_count())
         };
-        let (mut one, _) = hear("orders");
-        let (mut other, listeners) = hear("orders");
+        let (mut one, _) = subscribe("orders");
+        let (mut other, listeners) = subscribe("orders");
         assert_eq!(listeners, 2, "the first, and ours");
-        let (third, listeners) = hear("payments");
+        let (third, listeners) = subscribe("payments");
         assert_eq!(listeners, 3);
         assert_eq!((one.news(), one.newest()), (None, 7));
 
@@ -220,48 +220,48 @@ mod tests {
         assert_pending!(second.poll());
         source.send_replace(8);
         assert!(!first.is_woken(), "the connection tells its own");
-        assert!(turns.is_woken());
-        assert_pending!(turns.poll());
+        assert!(tasks.is_woken());
+        assert_pending!(tasks.poll());
         assert!(first.is_woken() && second.is_woken());
         assert_ready_eq!(first.poll(), Ok(()));
         drop((first, second));
         assert_eq!((one.news(), one.news(), other.news()), (Some(8), None, Some(8)));
 
         drop(one);
-        assert_pending!(turns.poll());
+        assert_pending!(tasks.poll());
         assert_eq!(source.receiver_count(), 3, "somebody still listens");
         drop((other, third));
-        assert!(turns.is_woken());
-        assert_pending!(turns.poll());
-        assert_eq!((source.receiver_count(), together.0.heard.lock().len()), (1, 0));
+        assert!(tasks.is_woken());
+        assert_pending!(tasks.poll());
+        assert_eq!((source.receiver_count(), subscriptions.0.topics.lock().len()), (1, 0));
     }
 
     #[test]
     fn what_is_heard_closes_with_its_source_and_may_begin_again() {
-        let beside = Beside::default();
-        let together = Together::new(beside.clone());
-        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
+        let spawner = Spawner::default();
+        let subscriptions = Subscriptions::new(spawner.clone());
+        let mut tasks = task::spawn(LocalTasks::new(Clock::start(), spawner, pending()));
         let (source, changed) = watch::channel(1);
-        let mut hearing = together.hear("orders", || changed);
-        let mut waiting = task::spawn(hearing.changed());
+        let mut subscription = subscriptions.subscribe("orders", || changed);
+        let mut waiting = task::spawn(subscription.changed());
         assert_pending!(waiting.poll());
         drop(source);
-        assert_pending!(turns.poll());
+        assert_pending!(tasks.poll());
         assert!(waiting.is_woken());
         assert_ready_eq!(waiting.poll(), Err(Closed));
         let (_source, changed) = watch::channel(2);
-        assert_eq!(together.hear("orders", || changed).newest(), 2);
+        assert_eq!(subscriptions.subscribe("orders", || changed).newest(), 2);
     }
 
     #[test]
     fn whoever_polls_anew_is_woken_and_who_went_is_not() {
         let (source, changed) = watch::channel(1);
-        let beside = Beside::default();
-        let together = Together::new(beside.clone());
-        let mut turns = task::spawn(Turns::new(Clock::start(), beside, pending()));
-        let mut one = together.hear("orders", || changed.clone());
-        let mut other = together.hear("orders", || changed);
-        assert_pending!(turns.poll());
+        let spawner = Spawner::default();
+        let subscriptions = Subscriptions::new(spawner.clone());
+        let mut tasks = task::spawn(LocalTasks::new(Clock::start(), spawner, pending()));
+        let mut one = subscriptions.subscribe("orders", || changed.clone());
+        let mut other = subscriptions.subscribe("orders", || changed);
+        assert_pending!(tasks.poll());
         let mut gone = task::spawn(());
         {
             let mut waiting = Box::pin(one.changed());
@@ -269,7 +269,7 @@ mod tests {
             let mut moved = task::spawn(waiting);
             assert_pending!(moved.poll());
             source.send_replace(2);
-            assert_pending!(turns.poll());
+            assert_pending!(tasks.poll());
             assert!(moved.is_woken() && !gone.is_woken());
         }
         let mut waiting = task::spawn(other.changed());
