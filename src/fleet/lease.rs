@@ -77,10 +77,9 @@ impl Lease {
         self.session.store(session, Ordering::SeqCst);
     }
 
-    /// Takes it from a session, if that still has it.
-    pub(super) fn let_go(&self, session: u64) {
-        // Another one has it: just as well.
-        let _ = self.session.compare_exchange(session, NO_SESSION, Ordering::SeqCst, Ordering::SeqCst);
+    /// Takes it from a session, if that still has it; true if so. Where another one has it, just as well.
+    pub(super) fn let_go(&self, session: u64) -> bool {
+        self.session.compare_exchange(session, NO_SESSION, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Whether this session has it: it was not ended by the registry.
