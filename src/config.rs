@@ -6,6 +6,7 @@
 //! reported at once, with the place where it was written and what would be right, before anything is
 //! opened or bound. Nothing here watches files or signals: whoever wants a reload calls [`reload`].
 
+mod access;
 mod check;
 mod draft;
 mod file;
@@ -33,7 +34,10 @@ pub use self::{
     quantity::{parse_duration, parse_size, show_duration, show_size},
     reference::reference,
     reload::{Reloaded, reload},
-    settings::{Checks, Config, Fleet, Grpc, Http, LARGEST_MESSAGE, Shutdown},
+    settings::{
+        AccessLog, Audit, Auth, Checks, ClientAuth, Config, Fleet, Grpc, Http, LARGEST_MESSAGE, OpenPages,
+        Shutdown, Tls,
+    },
     sources::{CONFIG_VARIABLE, Environment, Flags},
 };
 

@@ -16,6 +16,7 @@ pub mod config;
 pub mod probe;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 
 // Floor 2: pure rules and engines.
 pub mod health;
@@ -23,6 +24,7 @@ pub mod health;
 // Floor 3: the domain.
 pub mod checks;
 pub mod fleet;
+pub mod identity;
 pub mod system;
 
 // Floor 4: what speaks gRPC and HTTP.

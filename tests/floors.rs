@@ -11,9 +11,9 @@ use std::{
 /// Rooms by floor, from the ground up. A new room is a new entry.
 const FLOORS: &[&[&str]] = &[
     &["error", "peer", "task", "text", "time", "id"],
-    &["store", "config", "telemetry", "probe"],
+    &["store", "config", "telemetry", "probe", "tls"],
     &["health", "operation", "vault"],
-    &["fleet", "checks", "system", "backup", "restore", "shutdown", "metrics", "policy"],
+    &["fleet", "checks", "system", "identity", "audit", "backup", "restore", "shutdown", "metrics", "policy"],
     &["guard", "api", "dashboard"],
     &["server"],
     &["cli"],
@@ -33,6 +33,10 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("telemetry", "config"),
     // Checks are of what is registered, and their results belong to it; the fleet knows no checker.
     ("checks", "fleet"),
+    // What somebody may do is said of services and instances; the fleet knows nobody who calls.
+    ("identity", "fleet"),
+    // Entries name who did it.
+    ("audit", "identity"),
     // Adapters read who calls from what the guard attached; the guard knows no adapter.
     ("api", "guard"),
 ];

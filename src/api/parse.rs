@@ -18,11 +18,7 @@ use crate::{
         lifecycle::Lifecycle,
         names::{InstanceId, InstanceKey, Invalid, ServiceName},
     },
-    guard::{
-        ERROR_DOMAIN,
-        caller::{Caller, Principal},
-        status::status,
-    },
+    guard::{ERROR_DOMAIN, caller::Caller, status::status},
     health::State,
     id::{SessionToken, TokenHash},
     text::printable,
@@ -145,13 +141,10 @@ pub fn session_token(fields: &mut Fields, field: &str, text: &str, caller: &Call
     if !text.is_empty() {
         return Some(SessionToken::from_wire(text).hash());
     }
-    match &caller.principal {
-        Principal::Session(hash) => Some(*hash),
-        Principal::Anonymous => {
-            fields.wrong(field, "is missing; use the token that the registration returned");
-            None
-        }
+    if caller.session.is_none() {
+        fields.wrong(field, "is missing; use the token that the registration returned");
     }
+    caller.session
 }
 
 /// Words for people: bounded, without control characters.

@@ -70,4 +70,39 @@ impl SystemService for SystemApi {
     ) -> Result<Response<pb::SetLogLevelResponse>, Status> {
         answer(self.set_level(request.into_inner()))
     }
+
+    async fn get_identity(
+        &self,
+        _: Request<pb::GetIdentityRequest>,
+    ) -> Result<Response<pb::GetIdentityResponse>, Status> {
+        Err(Status::unimplemented("FOUNDATION"))
+    }
+
+    async fn create_token(
+        &self,
+        _: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenResponse>, Status> {
+        Err(Status::unimplemented("FOUNDATION"))
+    }
+
+    async fn list_tokens(
+        &self,
+        _: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensResponse>, Status> {
+        Err(Status::unimplemented("FOUNDATION"))
+    }
+
+    async fn revoke_token(
+        &self,
+        _: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
+        Err(Status::unimplemented("FOUNDATION"))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        _: Request<pb::ListAuditEntriesRequest>,
+    ) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
+        Err(Status::unimplemented("FOUNDATION"))
+    }
 }

@@ -38,6 +38,21 @@ pub(crate) struct Flags {
     /// Allow listening beyond loopback without TLS and authentication [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     insecure: Option<bool>,
+    /// Address where the control plane's own health alone is told, without encryption [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    probe_listen: Option<String>,
+    /// Certificate of the server, in PEM; with it gRPC and HTTP are encrypted [default: none]
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM [default: none]
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Authorities whose certificates prove who a client is, in PEM [default: none]
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Ask callers to prove who they are, by a client certificate or a token [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    auth: Option<bool>,
 }
 
 impl From<Flags> for config::Flags {
@@ -52,6 +67,11 @@ impl From<Flags> for config::Flags {
             log_level,
             log_format,
             insecure,
+            probe_listen,
+            tls_cert,
+            tls_key,
+            tls_client_ca,
+            auth,
         } = flags;
         Self {
             config,
@@ -63,6 +83,11 @@ impl From<Flags> for config::Flags {
             log_level,
             log_format,
             insecure,
+            probe_listen,
+            tls_cert,
+            tls_key,
+            tls_client_ca,
+            auth,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The table of all keys: a setting is a field of [`Config`](super::Config) and one row here.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
+    access::{
+        client_auth, open_pages, origins, share, show_client_auth, show_open_pages, show_share, trust_domain,
+    },
     key::{Key, PLAIN},
     log::parse_filter,
     quantity::{show_duration, show_size},
@@ -54,6 +57,14 @@ pub const KEYS: &[Key] = &[
         doc: "Format of log lines: json, human, or auto for human on a terminal and json elsewhere.",
         set: |c, v| put(&mut c.log_format, v.parse()),
         show: |c| c.log_format.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "probe_listen",
+        flag: Some("probe-listen"),
+        doc: "Address where the control plane's own health, and nothing else, is told without encryption, by gRPC and by HTTP; empty for none.",
+        set: |c, v| put(&mut c.probe_listen, optional(v, address)),
+        show: |c| c.probe_listen.map_or_else(String::new, |address| address.to_string()),
         ..PLAIN
     },
     Key {
@@ -204,6 +215,127 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "http.cors_origins",
+        doc: "Origins whose pages may read the HTTP side from a browser, like https://status.example.org; empty for none.",
+        set: |c, v| put(&mut c.http.cors_origins, origins(v)),
+        show: |c| c.http.cors_origins.join(", "),
+        ..PLAIN
+    },
+    Key {
+        name: "tls.cert_file",
+        flag: Some("tls-cert"),
+        doc: "Certificate of the server and those that it is issued by, in PEM, for the gRPC and the HTTP side; empty for no encryption. Read again when it changes.",
+        set: |c, v| put(&mut c.tls.cert_file, optional(v, path)),
+        show: |c| shown_path(c.tls.cert_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "tls.key_file",
+        flag: Some("tls-key"),
+        doc: "Private key of the certificate, in PEM. Read again when it changes.",
+        set: |c, v| put(&mut c.tls.key_file, optional(v, path)),
+        show: |c| shown_path(c.tls.key_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "tls.client_ca_file",
+        flag: Some("tls-client-ca"),
+        doc: "Authorities, in PEM, whose certificates prove who a client is; empty: none does. Read again when it changes.",
+        set: |c, v| put(&mut c.tls.client_ca_file, optional(v, path)),
+        show: |c| shown_path(c.tls.client_ca_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "tls.crl_file",
+        doc: "Revocation lists of those authorities, in PEM. Read again when it changes.",
+        set: |c, v| put(&mut c.tls.crl_file, optional(v, path)),
+        show: |c| shown_path(c.tls.crl_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "tls.client_auth",
+        doc: "Whether a client of the gRPC side must show a certificate: optional (who shows none brings a token) or required.",
+        set: |c, v| put(&mut c.tls.client_auth, client_auth(v)),
+        show: |c| show_client_auth(c.tls.client_auth).to_owned(),
+        ..PLAIN
+    },
+    Key {
+        name: "auth.required",
+        flag: Some("auth"),
+        doc: "Whether callers have to prove who they are, by a client certificate or a token; without it everybody may do everything.",
+        set: |c, v| put(&mut c.auth.required, truth(v)),
+        show: |c| c.auth.required.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "auth.trust_domain",
+        doc: "Trust domain whose SPIFFE ids /service/NAME and /role/ROLE/NAME mean what they say; empty: only the rules say what an id means.",
+        set: |c, v| put(&mut c.auth.trust_domain, trust_domain(v)),
+        show: |c| c.auth.trust_domain.clone(),
+        ..PLAIN
+    },
+    Key {
+        name: "auth.rules_file",
+        doc: "File in TOML that grants roles to certificates and narrows roles to services, zones or labels; empty for none. Read again when it changes.",
+        set: |c, v| put(&mut c.auth.rules_file, optional(v, path)),
+        show: |c| shown_path(c.auth.rules_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "auth.bootstrap_file",
+        doc: "File that the first start with auth.required writes an admin's token to, readable by its owner only; empty: bootstrap-token in the data folder.",
+        set: |c, v| put(&mut c.auth.bootstrap_file, optional(v, path)),
+        show: |c| shown_path(c.auth.bootstrap_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "auth.open_pages",
+        live: true,
+        doc: "Pages of the HTTP side that need no proof although auth.required is true: metrics, status, discovery; empty for none. Health always needs none.",
+        set: |c, v| put(&mut c.auth.open_pages, open_pages(v)),
+        show: |c| show_open_pages(c.auth.open_pages),
+        ..PLAIN
+    },
+    Key {
+        name: "audit.file",
+        doc: "File that every entry of the audit is written to as well, a line of JSON each; empty for none.",
+        set: |c, v| put(&mut c.audit.file, optional(v, path)),
+        show: |c| shown_path(c.audit.file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "audit.retention",
+        live: true,
+        doc: "How long the store keeps an entry of the audit.",
+        set: |c, v| put(&mut c.audit.retention, duration(v, HOUR, 3650 * DAY)),
+        show: |c| show_duration(c.audit.retention),
+        ..PLAIN
+    },
+    Key {
+        name: "audit.max_entries",
+        live: true,
+        doc: "Entries of the audit that the store keeps; more push the oldest out.",
+        set: |c, v| put(&mut c.audit.max_entries, count(v, 10_000_000)),
+        show: |c| c.audit.max_entries.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "audit.enrolments",
+        live: true,
+        doc: "Whether instances that register and deregister are in the audit; they are many, and the registry remembers who came from where.",
+        set: |c, v| put(&mut c.audit.enrolments, truth(v)),
+        show: |c| c.audit.enrolments.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "access_log.sample",
+        live: true,
+        doc: "Share of requests that are logged with who, what, outcome and duration: 0 none, 0.01 one in a hundred, 1 all.",
+        set: |c, v| put(&mut c.access_log.sample, share(v)),
+        show: |c| show_share(c.access_log.sample),
+        ..PLAIN
+    },
+    Key {
         name: "fleet.lease_ttl",
         doc: "How long an instance that asks for no TTL of its own may be silent before it counts as lost.",
         set: |c, v| put(&mut c.fleet.lease_ttl, duration(v, 2 * SECOND, 10 * MINUTE)),
@@ -307,6 +439,10 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
 ];
+
+fn shown_path(path: Option<&PathBuf>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
+}
 
 fn shown_bytes(bytes: usize) -> String {
     show_size(bytes as u64)

@@ -27,6 +27,16 @@ pub struct Config {
     pub log_level: String,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// Where plain health is told, on a port of its own; `None` for nowhere.
+    pub probe_listen: Option<SocketAddr>,
+    /// How connections are encrypted.
+    pub tls: Tls,
+    /// Who may call.
+    pub auth: Auth,
+    /// What is written down of who did what.
+    pub audit: Audit,
+    /// What is logged of each request.
+    pub access_log: AccessLog,
     /// The gRPC side.
     pub grpc: Grpc,
     /// The HTTP side.
@@ -74,6 +84,68 @@ pub struct Http {
     pub idle_timeout: Duration,
     pub write_timeout: Duration,
     pub request_timeout: Duration,
+    pub cors_origins: Vec<String>,
+}
+
+/// How connections are encrypted, and by what others prove who they are.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Tls {
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub client_ca_file: Option<PathBuf>,
+    pub crl_file: Option<PathBuf>,
+    pub client_auth: ClientAuth,
+}
+
+/// Whether a client has to show a certificate on the gRPC side.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ClientAuth {
+    /// It may; who shows none proves who they are by a token.
+    #[default]
+    Optional,
+    /// It must, or the handshake fails.
+    Required,
+}
+
+/// Who may call, and how that is proved.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Auth {
+    pub required: bool,
+    pub trust_domain: String,
+    pub rules_file: Option<PathBuf>,
+    pub bootstrap_file: Option<PathBuf>,
+    pub open_pages: OpenPages,
+}
+
+/// Pages of the HTTP side that need no proof, beside those of health.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct OpenPages {
+    /// `/metrics`.
+    pub metrics: bool,
+    /// `/status` and `/production-readiness`.
+    pub status: bool,
+    /// `/sd/prometheus`.
+    pub discovery: bool,
+}
+
+/// What is written down of who did what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Audit {
+    pub file: Option<PathBuf>,
+    pub retention: Duration,
+    pub max_entries: NonZeroUsize,
+    pub enrolments: bool,
+}
+
+/// What is logged of each request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct AccessLog {
+    /// Thousandths of all requests.
+    pub sample: u32,
 }
 
 /// Settings of the registry of instances.
@@ -116,6 +188,11 @@ impl Default for Config {
             insecure: false,
             log_level: "info".to_owned(),
             log_format: LogFormat::Auto,
+            probe_listen: None,
+            tls: Tls::default(),
+            auth: Auth::default(),
+            audit: Audit::default(),
+            access_log: AccessLog { sample: 0 },
             grpc: Grpc::default(),
             http: Http::default(),
             fleet: Fleet::default(),
@@ -156,7 +233,26 @@ impl Default for Http {
             idle_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            cors_origins: Vec::new(),
         }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            required: false,
+            trust_domain: "seaworthy.local".to_owned(),
+            rules_file: None,
+            bootstrap_file: None,
+            open_pages: OpenPages::default(),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { file: None, retention: minutes(90 * 24 * 60), max_entries: count(100_000), enrolments: false }
     }
 }
 

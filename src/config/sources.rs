@@ -17,8 +17,20 @@ pub const CONFIG_VARIABLE: &str = "SEAWORTHY_CONFIG";
 
 /// Variables that begin like ours and that others read: the command line, and the tests of other
 /// programs, which hand them on to the server that they start.
-const OTHER_VARIABLES: [&str; 5] =
-    [CONFIG_VARIABLE, "SEAWORTHY_BIN", "SEAWORTHY_OUTPUT", "SEAWORTHY_SERVER", "SEAWORTHY_TIMEOUT"];
+const OTHER_VARIABLES: [&str; 12] = [
+    CONFIG_VARIABLE,
+    "SEAWORTHY_BIN",
+    "SEAWORTHY_CA_CERT",
+    "SEAWORTHY_CLIENT_CERT",
+    "SEAWORTHY_CLIENT_KEY",
+    "SEAWORTHY_CONTEXT",
+    "SEAWORTHY_CONTEXTS_FILE",
+    "SEAWORTHY_OUTPUT",
+    "SEAWORTHY_SERVER",
+    "SEAWORTHY_TIMEOUT",
+    "SEAWORTHY_TOKEN",
+    "SEAWORTHY_TOKEN_FILE",
+];
 
 /// The environment variables whose names begin with `SEAWORTHY_`.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +99,11 @@ pub struct Flags {
     pub log_level: Option<String>,
     pub log_format: Option<String>,
     pub insecure: Option<bool>,
+    pub probe_listen: Option<String>,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_client_ca: Option<PathBuf>,
+    pub auth: Option<bool>,
 }
 
 impl Flags {
@@ -101,6 +118,11 @@ impl Flags {
             "log-level" => self.log_level.clone().map(Into::into),
             "log-format" => self.log_format.clone().map(Into::into),
             "insecure" => self.insecure.map(|truth| truth.to_string().into()),
+            "probe-listen" => self.probe_listen.clone().map(Into::into),
+            "tls-cert" => self.tls_cert.clone().map(Into::into),
+            "tls-key" => self.tls_key.clone().map(Into::into),
+            "tls-client-ca" => self.tls_client_ca.clone().map(Into::into),
+            "auth" => self.auth.map(|truth| truth.to_string().into()),
             _ => None,
         }
     }

@@ -31,13 +31,20 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 /// A value for a key that is right and not the default.
 fn another(key: &Key) -> String {
     match key.name {
-        "data_dir" | "ready_file" => "/somewhere/else".to_owned(),
-        "insecure" => "true".to_owned(),
+        "data_dir" => "/somewhere/else".to_owned(),
+        "insecure" | "auth.required" | "audit.enrolments" => "true".to_owned(),
+        "tls.client_auth" => "required".to_owned(),
+        "auth.trust_domain" => "example.org".to_owned(),
+        "auth.open_pages" => "metrics, discovery".to_owned(),
+        "http.cors_origins" => "https://status.example.org".to_owned(),
+        "access_log.sample" => "0.125".to_owned(),
+        name if name.ends_with("_file") => "/somewhere/else".to_owned(),
         "checks.ask_peers" => "false".to_owned(),
         "log_level" => "warn,seaworthy=debug".to_owned(),
         "log_format" => "json".to_owned(),
-        "grpc.listen" | "http.listen" | "http.metrics_listen" => "127.0.0.2:7".to_owned(),
+        "grpc.listen" | "http.listen" | "http.metrics_listen" | "probe_listen" => "127.0.0.2:7".to_owned(),
         "checks.allowed_networks" => "10.0.0.0/8, fd00::/8".to_owned(),
+        "audit.retention" => "7h".to_owned(),
         name if name.ends_with("_bytes") => "1MiB".to_owned(),
         name if name.contains(".max_") && !name.contains("age") || name.ends_with("history") => {
             "7".to_owned()
@@ -119,6 +126,11 @@ fn every_flag_sets_its_key() {
         log_level: Some("debug".into()),
         log_format: Some("human".into()),
         insecure: Some(true),
+        probe_listen: Some("127.0.0.2:4".into()),
+        tls_cert: Some("/server.pem".into()),
+        tls_key: Some("/server.key".into()),
+        tls_client_ca: Some("/ca.pem".into()),
+        auth: Some(true),
     };
     let config = load(&flags, &Environment::default()).unwrap();
     for key in KEYS {

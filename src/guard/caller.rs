@@ -1,10 +1,10 @@
 //! Who calls: attached to every request, for whoever has to decide or to write it down.
 //!
-//! Now a caller is a peer address and, where it sends one, a session token. Certificates and bearer
-//! tokens become further kinds of [`Principal`].
+//! A caller is a peer address, an [`Identity`] and, where it sends one, a session token.
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,7 +13,11 @@ use tokio::sync::watch;
 use tower::{Layer, Service};
 
 use super::subscriptions::Subscriptions;
-use crate::id::{SessionToken, TokenHash};
+use crate::{
+    id::{SessionToken, TokenHash},
+    identity::Identity,
+    tls::peer::PeerCertificate,
+};
 
 /// Metadata that carries a session token for RPCs whose message carries none.
 pub const SESSION_TOKEN_HEADER: &str = "seaworthy-session-token";
@@ -23,19 +27,12 @@ pub const SESSION_TOKEN_HEADER: &str = "seaworthy-session-token";
 pub struct Connection {
     /// The other end.
     pub peer: SocketAddr,
+    /// The certificate that it has shown, verified. None: it has shown none, or nothing is encrypted.
+    pub certificate: Option<Arc<PeerCertificate>>,
     /// Becomes true when the connection is to end: streams on it say goodbye and end themselves.
     pub closing: watch::Receiver<bool>,
     /// Waits for what several of its streams wait for.
     pub subscriptions: Subscriptions,
-}
-
-/// Who somebody has proved to be.
-#[derive(Clone, Debug)]
-pub enum Principal {
-    /// Nobody in particular: whoever can reach the port.
-    Anonymous,
-    /// The holder of a session token, yet to be compared with an incarnation.
-    Session(TokenHash),
 }
 
 /// Who calls, and over what.
@@ -44,7 +41,9 @@ pub struct Caller {
     /// The connection it calls on.
     pub connection: Connection,
     /// Who it has proved to be.
-    pub principal: Principal,
+    pub identity: Arc<Identity>,
+    /// The session token that it sent in the metadata, yet to be compared with an incarnation.
+    pub session: Option<TokenHash>,
 }
 
 /// Makes [`IdentifyCaller`]s for one connection.
@@ -87,9 +86,9 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> S::Future {
         let token = request.headers().get(SESSION_TOKEN_HEADER).and_then(|value| value.to_str().ok());
-        let principal = token
-            .map_or(Principal::Anonymous, |token| Principal::Session(SessionToken::from_wire(token).hash()));
-        request.extensions_mut().insert(Caller { connection: self.connection.clone(), principal });
+        let session = token.map(|token| SessionToken::from_wire(token).hash());
+        let identity = Arc::new(Identity::local());
+        request.extensions_mut().insert(Caller { connection: self.connection.clone(), identity, session });
         self.inner.call(request)
     }
 }

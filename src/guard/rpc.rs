@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use crate::identity::Permission;
+
 /// How messages flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shape {
@@ -52,6 +54,17 @@ pub enum AtTheEnd {
     SaysGoodbye,
 }
 
+/// Whether an RPC is in the audit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Audited {
+    /// It changes nothing that an operator answers for, and reads no secret.
+    Never,
+    /// Before it is done, and before its outcome is told.
+    Always,
+    /// The same, where the configuration wants enrolments in the audit.
+    AsEnrolment,
+}
+
 /// One RPC and what applies to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rpc {
@@ -67,14 +80,19 @@ pub struct Rpc {
     pub full: WhileFull,
     /// What becomes of it when its connection has to end.
     pub at_the_end: AtTheEnd,
+    /// What its caller must be allowed to do.
+    pub needs: Permission,
+    /// Whether it is in the audit.
+    pub audited: Audited,
 }
 
-const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining) -> Rpc {
+const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining, needs: Permission) -> Rpc {
     let at_the_end = match shape {
         Unary => AtTheEnd::Finishes,
         Stream => AtTheEnd::IsEnded,
     };
-    Rpc { path, shape, draining, loading: WhileLoading::Refused, full: WhileFull::Refused, at_the_end }
+    let (loading, full, audited) = (WhileLoading::Refused, WhileFull::Refused, Audited::Never);
+    Rpc { path, shape, draining, loading, full, at_the_end, needs, audited }
 }
 
 impl Rpc {
@@ -88,48 +106,64 @@ impl Rpc {
         Self { full: WhileFull::Answered, ..self }
     }
 
+    /// The same, in the audit.
+    const fn audited(self) -> Self {
+        Self { audited: Audited::Always, ..self }
+    }
+
+    /// The same, in the audit where enrolments are wanted there.
+    const fn enrols(self) -> Self {
+        Self { audited: Audited::AsEnrolment, ..self }
+    }
+
     /// The same, of which the handler says goodbye.
     const fn says_goodbye(self) -> Self {
         Self { at_the_end: AtTheEnd::SaysGoodbye, ..self }
     }
 }
 
+use Permission::{Administer, Enrol, Known, Open, Operate, View};
 use Shape::{Stream, Unary};
 use WhileDraining::{Answered, Refused};
 
 /// Every RPC that is served.
 pub const RPCS: &[Rpc] = &[
-    rpc("/grpc.health.v1.Health/Check", Unary, Answered).early().vital(),
-    rpc("/grpc.health.v1.Health/List", Unary, Answered).early().vital(),
-    rpc("/grpc.health.v1.Health/Watch", Stream, Answered).early().vital(),
-    rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused).early(),
-    rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused).early(),
-    rpc("/seaworthy.v1.FleetService/Register", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered).vital(),
-    rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered).vital(),
-    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered).vital().says_goodbye(),
-    rpc("/seaworthy.v1.FleetService/GetInstance", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/ListInstances", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/RemoveInstance", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/WatchFleet", Stream, Refused),
-    rpc("/seaworthy.v1.FleetService/PutService", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/GetService", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/ListServices", Unary, Refused),
-    rpc("/seaworthy.v1.FleetService/DeleteService", Unary, Refused),
-    rpc("/seaworthy.v1.HealthService/ReportHealth", Unary, Answered).vital(),
-    rpc("/seaworthy.v1.HealthService/GetHealth", Unary, Refused),
-    rpc("/seaworthy.v1.HealthService/WatchHealth", Stream, Refused),
-    rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused),
-    rpc("/seaworthy.v1.HealthService/CheckNow", Unary, Refused),
-    rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused),
-    rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered),
-    rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered),
-    rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused),
-    rpc("/seaworthy.v1.SystemService/SetLogLevel", Unary, Answered),
+    rpc("/grpc.health.v1.Health/Check", Unary, Answered, Open).early().vital(),
+    rpc("/grpc.health.v1.Health/List", Unary, Answered, Open).early().vital(),
+    rpc("/grpc.health.v1.Health/Watch", Stream, Answered, Open).early().vital(),
+    rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused, Known).early(),
+    rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused, Known).early(),
+    rpc("/seaworthy.v1.FleetService/Register", Unary, Refused, Enrol).enrols(),
+    rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered, Enrol).vital(),
+    rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered, Enrol).enrols().vital(),
+    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered, Enrol).enrols().vital().says_goodbye(),
+    rpc("/seaworthy.v1.FleetService/GetInstance", Unary, Refused, View),
+    rpc("/seaworthy.v1.FleetService/ListInstances", Unary, Refused, View),
+    rpc("/seaworthy.v1.FleetService/RemoveInstance", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.FleetService/WatchFleet", Stream, Refused, View),
+    rpc("/seaworthy.v1.FleetService/PutService", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.FleetService/GetService", Unary, Refused, View),
+    rpc("/seaworthy.v1.FleetService/ListServices", Unary, Refused, View),
+    rpc("/seaworthy.v1.FleetService/DeleteService", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.HealthService/ReportHealth", Unary, Answered, Enrol).vital(),
+    rpc("/seaworthy.v1.HealthService/GetHealth", Unary, Refused, View),
+    rpc("/seaworthy.v1.HealthService/WatchHealth", Stream, Refused, View),
+    rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused, View),
+    rpc("/seaworthy.v1.HealthService/CheckNow", Unary, Refused, Operate),
+    rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused, View),
+    rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, View),
+    rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered, View),
+    rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused, Operate),
+    rpc("/seaworthy.v1.SystemService/SetLogLevel", Unary, Answered, Operate).audited(),
+    rpc("/seaworthy.v1.SystemService/GetIdentity", Unary, Answered, Known),
+    rpc("/seaworthy.v1.SystemService/CreateToken", Unary, Refused, Administer).audited(),
+    rpc("/seaworthy.v1.SystemService/ListTokens", Unary, Refused, Administer),
+    rpc("/seaworthy.v1.SystemService/RevokeToken", Unary, Refused, Administer).audited(),
+    rpc("/seaworthy.v1.SystemService/ListAuditEntries", Unary, Refused, Administer),
 ];
 
 /// What applies to a path that is not served: it is refused by the router, and counted together.
-pub const OTHER: Rpc = rpc("_OTHER", Unary, Refused);
+pub const OTHER: Rpc = rpc("_OTHER", Unary, Refused, Known);
 
 /// Position of an RPC in the table; the one past the end stands for every unknown path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -296,7 +296,12 @@ async fn connection(
     let (closing, is_closing) = watch::channel(false);
     let answers = Answers::new(guard.answers.connection(peer.ip()));
     let questions = guard.questions.connection(peer.ip());
-    let from = Connection { peer, closing: is_closing, subscriptions: Subscriptions::new(spawner.clone()) };
+    let from = Connection {
+        peer,
+        certificate: None,
+        closing: is_closing,
+        subscriptions: Subscriptions::new(spawner.clone()),
+    };
     let layers = guard.layers(from, answers.clone(), questions);
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.

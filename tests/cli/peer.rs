@@ -358,4 +358,27 @@ impl SystemService for Script {
     async fn set_log_level(&self, _: Request<SetLogLevelRequest>) -> Answer<SetLogLevelResponse> {
         unscripted()
     }
+
+    async fn get_identity(&self, _: Request<GetIdentityRequest>) -> Answer<GetIdentityResponse> {
+        unscripted()
+    }
+
+    async fn create_token(&self, _: Request<CreateTokenRequest>) -> Answer<CreateTokenResponse> {
+        unscripted()
+    }
+
+    async fn list_tokens(&self, _: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
+        unscripted()
+    }
+
+    async fn revoke_token(&self, _: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
+        unscripted()
+    }
+
+    async fn list_audit_entries(
+        &self,
+        _: Request<ListAuditEntriesRequest>,
+    ) -> Answer<ListAuditEntriesResponse> {
+        unscripted()
+    }
 }
