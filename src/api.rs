@@ -16,11 +16,13 @@ pub mod names;
 pub mod overview;
 pub mod page;
 pub mod parse;
+pub mod reach;
 pub mod session;
 pub mod standard_health;
 pub mod status;
 pub mod system;
 pub mod target;
+pub mod tokens;
 pub mod watch;
 pub mod weigh;
 

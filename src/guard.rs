@@ -7,10 +7,13 @@ pub mod active;
 pub mod answers;
 pub mod bounds;
 pub mod caller;
+pub mod check;
 pub mod closing;
 pub mod deadline;
 pub mod drain;
 pub mod goodbye;
+pub mod permission;
+pub mod proofs;
 pub mod questions;
 pub mod record;
 pub mod rpc;
@@ -28,15 +31,18 @@ use tower::{
 use self::{
     active::{Active, ActiveLayer},
     answers::{Answers, AnswersLayer},
-    caller::{CallerLayer, Connection},
+    caller::{Connection, Identify},
+    check::CheckLayer,
     closing::ClosingLayer,
     deadline::DeadlineLayer,
-    drain::{DrainLayer, Gate},
+    drain::Gate,
+    permission::Permit,
+    proofs::Proofs,
     questions::QuestionsLayer,
     record::{RecordLayer, Recorder},
     shares::{Share, Shares},
 };
-use crate::time::Clock;
+use crate::{identity::authenticator::Authenticator, time::Clock};
 
 /// Domain of every `google.rpc.ErrorInfo` that we send.
 pub const ERROR_DOMAIN: &str = "seaworthy.dev";
@@ -46,6 +52,8 @@ pub const ERROR_DOMAIN: &str = "seaworthy.dev";
 pub struct Guard {
     /// Counts and times every RPC.
     pub recorder: Arc<Recorder>,
+    /// Tells who calls.
+    pub authenticator: Authenticator,
     /// Refuses new work while the server drains.
     pub gate: Gate,
     /// Knows how many requests are being answered.
@@ -71,7 +79,13 @@ type Layers = Stack<
             QuestionsLayer,
             Stack<
                 AnswersLayer,
-                Stack<ActiveLayer, Stack<DrainLayer, Stack<CallerLayer, Stack<RecordLayer, Identity>>>>,
+                Stack<
+                    ActiveLayer,
+                    Stack<
+                        CheckLayer<Gate>,
+                        Stack<CheckLayer<Permit>, Stack<CheckLayer<Identify>, Stack<RecordLayer, Identity>>>,
+                    >,
+                >,
             >,
         >,
     >,
@@ -83,17 +97,19 @@ impl Guard {
     pub fn layers(
         &self,
         connection: Connection,
+        proofs: Arc<Proofs>,
         answers: Answers,
         questions: Share,
     ) -> ServiceBuilder<Layers> {
         ServiceBuilder::new()
             // Outermost, so that refusals of every layer below are counted and logged too.
             .layer(RecordLayer::new(Arc::clone(&self.recorder), self.clock))
-            // Who calls comes before every decision about the call. Certificates and bearer tokens
-            // join here; permission follows as a layer of its own, right after this one.
-            .layer(CallerLayer::new(connection.clone()))
+            // Who calls comes before every decision about the call.
+            .layer(CheckLayer::new(Identify::new(connection.clone(), proofs)))
+            // Whether it may, before anything is told or spent: also whether the server drains.
+            .layer(CheckLayer::new(Permit::new(self.authenticator.clone(), self.gate.clone())))
             // A draining server refuses before it spends anything on the call.
-            .layer(DrainLayer::new(self.gate.clone()))
+            .layer(CheckLayer::new(self.gate.clone()))
             // From here on shutdown waits for the call.
             .layer(ActiveLayer::new(self.active.clone()))
             // Around everything that makes bytes, so that none are under way uncounted.

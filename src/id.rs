@@ -57,6 +57,14 @@ impl Entropy {
         Ok(SessionToken(format!("sws_{}", base32(&self.bytes::<32>()?))))
     }
 
+    /// A new bearer token: a prefix that secret scanners find, and 256 random bits.
+    ///
+    /// # Errors
+    /// The operating system's generator failed.
+    pub fn bearer_token(&self) -> Result<BearerToken> {
+        Ok(BearerToken(format!("{BEARER_PREFIX}{}", base32(&self.bytes::<32>()?))))
+    }
+
     /// A new name with 80 random bits: `prefix-` and 16 characters.
     ///
     /// # Errors
@@ -102,8 +110,41 @@ impl fmt::Debug for SessionToken {
     }
 }
 
+/// How every bearer token begins.
+const BEARER_PREFIX: &str = "swt_";
+/// Length of a bearer token: its prefix, and 256 bits of which each character has five.
+const BEARER_LENGTH: usize = BEARER_PREFIX.len() + 52;
+
+/// Proves who somebody is. Never logged and never stored: [`TokenHash`] is.
+#[derive(Clone, Eq, PartialEq)]
+pub struct BearerToken(String);
+
+impl BearerToken {
+    /// The hash of a token as a caller sent it. None: it has not the form of one.
+    pub fn hash_of(text: &str) -> Option<TokenHash> {
+        let formed = text.len() == BEARER_LENGTH && text.starts_with(BEARER_PREFIX);
+        formed.then(|| TokenHash::of(text))
+    }
+
+    /// What is stored and compared.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(&self.0)
+    }
+
+    /// The token itself, to be shown to its owner once.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BearerToken(…)")
+    }
+}
+
 /// BLAKE3 of a secret. Compared in constant time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TokenHash(blake3::Hash);
 
 impl TokenHash {
@@ -157,6 +198,17 @@ mod tests {
         let token = Entropy::system().session_token().unwrap();
         assert_eq!(token.reveal().len(), "sws_".len() + 52);
         assert!(!format!("{token:?}").contains(&token.reveal()[4..]));
+    }
+
+    #[test]
+    fn only_what_has_the_form_of_a_bearer_token_is_hashed() {
+        let token = Entropy::system().bearer_token().unwrap();
+        assert_eq!(BearerToken::hash_of(token.reveal()), Some(token.hash()));
+        assert!(!format!("{token:?}").contains(&token.reveal()[4..]));
+        let long = format!("{}0", token.reveal());
+        for other in ["", "swt_", &token.reveal()[..40], &long, &token.reveal().replace("swt_", "sws_")] {
+            assert_eq!(BearerToken::hash_of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::{
     error::{Error, Result},
     fleet,
     id::Entropy,
-    store,
+    identity, store,
     task::{self, Fatal, OnEnd, drain},
     telemetry::{log::LogHandle, notify},
     time::Clock,
@@ -55,6 +55,27 @@ pub struct Addresses {
     pub metrics: Option<SocketAddr>,
 }
 
+/// What holds over time of who may do what.
+#[derive(Debug)]
+struct Identity {
+    tokens: identity::tokens::Service,
+    /// None: there is no rule file.
+    rules: Option<identity::watched::Service>,
+}
+
+impl Identity {
+    /// Runs until the drain begins; then finishes what was queued.
+    async fn run(self, drain: drain::Watch) {
+        let Self { tokens, rules } = self;
+        let rules = async {
+            if let Some(rules) = rules {
+                rules.run(drain.clone()).await;
+            }
+        };
+        tokio::join!(tokens.run(drain.clone()), rules);
+    }
+}
+
 /// A server that listens and whose fleet is loaded.
 pub struct Server {
     config: Arc<Config>,
@@ -64,6 +85,7 @@ pub struct Server {
     fatal: Fatal,
     engine: store::embedded::Engine,
     fleet: fleet::Service,
+    identity: Identity,
     checks: checks::Service,
     overview: Overview,
     doors: Doors,
@@ -146,7 +168,8 @@ impl Server {
     /// # Errors
     /// The ready file cannot be written, or the operating system does not let us hear of SIGHUP.
     pub async fn run(self, mut stop: Stop) -> Result<Report> {
-        let Self { config, reload, clock, entropy, fatal, engine, fleet, checks, overview, doors } = self;
+        let Self { config, reload, clock, entropy, fatal, engine, fleet, identity, checks, overview, doors } =
+            self;
         let addresses = doors.addresses;
         // Whatever can be known to fail does so before anybody is let in.
         let reloading = reload.map(|source| {
@@ -165,6 +188,7 @@ impl Server {
         let _reloading = reloading.map(|reloading| task::spawn("reload", OnEnd::Fine, reloading));
         let critical = || OnEnd::Fatal(fatal.clone());
         let _checks = task::spawn("checks", critical(), checks.run(checks_watch));
+        let identity = task::spawn("identity", critical(), identity.run(fleet_watch.clone()));
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
         doors.let_in(&overview, &entropy, clock);
 
@@ -195,6 +219,7 @@ impl Server {
             checks_drain,
             fleet_drain,
             fleet,
+            identity,
             engine,
         };
         let report = parts.stop(cause, stop).await;

@@ -7,6 +7,7 @@ use super::{
         registration::{Defaults, Origin},
     },
     proto::v1 as pb,
+    reach,
 };
 use crate::{checks, error::Result, fleet::Handle, guard::caller::Caller};
 
@@ -42,6 +43,7 @@ impl Enrolment {
         let peer = caller.connection.peer;
         let origin = Origin { peer: Some(peer.ip()), rules: self.checks.rules() };
         let (registration, claim) = parse::registration::request(&self.defaults, &origin, path, wire)?;
+        reach::acts_for(&caller.identity, registration.key.service.as_str())?;
         let (registered, token) = self.fleet.register(registration, claim, &peer.to_string()).await?;
         Ok(pb::RegisterResponse {
             instance: Some(instance::instance(&registered)),

@@ -13,7 +13,7 @@ use super::{
     page::{self, Room},
     parse::{self, Fields},
     proto::{server::fleet_service_server::FleetService, v1 as pb},
-    session,
+    reach, session,
     status::answer,
     watch::{self, Watchers},
 };
@@ -28,6 +28,7 @@ use crate::{
     },
     guard::status::status,
     id::{SessionToken, TokenHash},
+    identity::Identity,
     time::Clock,
 };
 
@@ -54,8 +55,9 @@ impl FleetApi {
         Self { fleet, enrolment, watchers, clock, open_timeout }
     }
 
-    fn heartbeat_all(&self, wire: pb::HeartbeatRequest) -> Result<pb::HeartbeatResponse> {
-        let pb::HeartbeatRequest { heartbeats } = wire;
+    fn heartbeat_all(&self, request: Request<pb::HeartbeatRequest>) -> Result<pb::HeartbeatResponse> {
+        let (_, extensions, pb::HeartbeatRequest { heartbeats }) = request.into_parts();
+        let identity = &caller(&extensions)?.identity;
         if heartbeats.is_empty() || heartbeats.len() > MAX_HEARTBEATS {
             let found = heartbeats.len();
             return Err(Error::field(
@@ -67,12 +69,17 @@ impl FleetApi {
             heartbeats.iter().map(|beat| SessionToken::from_wire(&*beat.session_token).hash()).collect();
         let mut results = Vec::with_capacity(heartbeats.len());
         let beats = heartbeats.iter().zip(&hashes).map(|(beat, hash)| match &beat.instance {
-            Some(named) => (named.service.as_str(), named.instance_id.as_str(), named.incarnation, hash),
-            None => ("", "", 0, hash),
+            // Whoever does not act for the service has no token there that could count.
+            Some(named) if identity.grant.acts_for(&named.service) => {
+                (named.service.as_str(), named.instance_id.as_str(), named.incarnation, hash)
+            }
+            Some(_) | None => ("", "", 0, hash),
         });
         self.fleet.heartbeats(beats, |outcome| results.push(outcome));
-        let results =
-            results.into_iter().zip(&heartbeats).map(|(outcome, beat)| heartbeat_result(outcome, beat));
+        let results = results
+            .into_iter()
+            .zip(&heartbeats)
+            .map(|(outcome, beat)| heartbeat_result(outcome, beat, identity));
         Ok(pb::HeartbeatResponse { results: results.collect() })
     }
 
@@ -86,8 +93,7 @@ impl FleetApi {
         request: Request<pb::WatchFleetRequest>,
     ) -> Result<impl Stream<Item = Result<Encoded, Status>> + Send + use<>> {
         let (_, extensions, wire) = request.into_parts();
-        let connection = &caller(&extensions)?.connection;
-        watch::fleet(self.fleet.clone(), self.watchers.enter(), connection, wire)
+        watch::fleet(self.fleet.clone(), self.watchers.enter(), caller(&extensions)?, wire)
     }
 
     async fn deregister_one(
@@ -101,18 +107,31 @@ impl FleetApi {
         let token = parse::session_token(&mut fields, "session_token", &session_token, caller(&extensions)?);
         let message = parse::message(&mut fields, "message", &message);
         let ((key, incarnation), token) = fields.finish(named.zip(token))?;
+        reach::acts_for(&caller(&extensions)?.identity, key.service.as_str())?;
         let tombstone = self.fleet.deregister(key, incarnation, token, message).await?;
         Ok(pb::DeregisterResponse { tombstone: Some(instance::tombstone(&tombstone)) })
     }
 
-    async fn remove_one(&self, wire: pb::RemoveInstanceRequest) -> Result<pb::RemoveInstanceResponse> {
+    async fn remove_one(
+        &self,
+        request: Request<pb::RemoveInstanceRequest>,
+    ) -> Result<pb::RemoveInstanceResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::RemoveInstanceRequest { service, instance_id, incarnation, message, allow_missing } = wire;
         let mut fields = Fields::default();
         let key = parse::instance_key(&mut fields, "", &service, &instance_id);
         let message = parse::message(&mut fields, "message", &message);
         let key = fields.finish(key)?;
         let incarnation = (incarnation != 0).then_some(incarnation);
-        match self.fleet.remove(key, incarnation, message).await {
+        let removed = match reach::instance(&caller(&extensions)?.identity, &self.fleet, &key) {
+            // What is removed already is the fleet's to say.
+            Ok(_) => self.fleet.remove(key, incarnation, message).await,
+            Err(error) if error.reason() == Reason::InstanceRemoved => {
+                self.fleet.remove(key, incarnation, message).await
+            }
+            Err(error) => Err(error),
+        };
+        match removed {
             Ok(tombstone) => {
                 Ok(pb::RemoveInstanceResponse { tombstone: Some(instance::tombstone(&tombstone)) })
             }
@@ -123,7 +142,9 @@ impl FleetApi {
         }
     }
 
-    async fn list(&self, wire: pb::ListInstancesRequest) -> Result<pb::ListInstancesResponse> {
+    async fn list(&self, request: Request<pb::ListInstancesRequest>) -> Result<pb::ListInstancesResponse> {
+        let (_, extensions, wire) = request.into_parts();
+        let identity = &caller(&extensions)?.identity;
         let pb::ListInstancesRequest {
             service,
             lifecycle,
@@ -149,9 +170,16 @@ impl FleetApi {
             parse::instance_key(&mut fields, "page_token", service, id)
         });
         fields.check()?;
+        if let Some(service) = &filter.service {
+            reach::sees_service(identity, service)?;
+        }
+        let scope = reach::seen(identity)?;
         let mut room = Room::new(size);
         let (mut instances, mut last) = (Vec::new(), None);
         let take = |found: Instance| {
+            if !scope.sees_instance(&found.registration) {
+                return true;
+            }
             if room.is_full() {
                 return false;
             }
@@ -166,6 +194,10 @@ impl FleetApi {
         if show_removed && page_token.is_empty() {
             let mut room = Room::new(usize::MAX);
             for tombstone in self.fleet.tombstones(filter.service.as_ref()).await {
+                // Where it was is not known any more.
+                if !scope.has_all_of(tombstone.key.service.as_str()) {
+                    continue;
+                }
                 let wire = instance::tombstone(&tombstone);
                 room.take(&wire);
                 removed.push(wire);
@@ -178,15 +210,18 @@ impl FleetApi {
         Ok(pb::ListInstancesResponse { instances, next_page_token, removed })
     }
 
-    fn get(&self, wire: pb::GetInstanceRequest) -> Result<pb::GetInstanceResponse> {
+    fn get(&self, request: Request<pb::GetInstanceRequest>) -> Result<pb::GetInstanceResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::GetInstanceRequest { service, instance_id } = wire;
         let mut fields = Fields::default();
         let key = parse::instance_key(&mut fields, "", &service, &instance_id);
         let key: InstanceKey = fields.finish(key)?;
-        Ok(pb::GetInstanceResponse { instance: Some(instance::instance(&*self.fleet.instance(&key)?)) })
+        let found = reach::instance(&caller(&extensions)?.identity, &self.fleet, &key)?;
+        Ok(pb::GetInstanceResponse { instance: Some(instance::instance(&found)) })
     }
 
-    async fn put(&self, wire: pb::PutServiceRequest) -> Result<pb::PutServiceResponse> {
+    async fn put(&self, request: Request<pb::PutServiceRequest>) -> Result<pb::PutServiceResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::PutServiceRequest { name, spec, if_revision } = wire;
         let mut fields = Fields::default();
         let name = parse::service_name(&mut fields, "name", &name);
@@ -199,32 +234,42 @@ impl FleetApi {
             }
         };
         let (name, spec) = fields.finish(name.zip(spec))?;
+        reach::changes_service(&caller(&extensions)?.identity, &name)?;
         let put = self.fleet.put_service(name, spec, if_revision).await;
         let put = put.map_err(|error| at_dependency(error, &depends_on))?;
         Ok(pb::PutServiceResponse { service: Some(service::service(&put)) })
     }
 
-    fn get_one_service(&self, wire: pb::GetServiceRequest) -> Result<pb::GetServiceResponse> {
+    fn get_one_service(&self, request: Request<pb::GetServiceRequest>) -> Result<pb::GetServiceResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::GetServiceRequest { name } = wire;
         let mut fields = Fields::default();
         let name = parse::service_name(&mut fields, "name", &name);
-        let found = self.fleet.service(&fields.finish(name)?)?;
+        let name = fields.finish(name)?;
+        reach::sees_service(&caller(&extensions)?.identity, &name)?;
+        let found = self.fleet.service(&name)?;
         Ok(pb::GetServiceResponse { service: Some(service::service(&found)) })
     }
 
-    fn list_all_services(&self, wire: pb::ListServicesRequest) -> Result<pb::ListServicesResponse> {
+    async fn list_all_services(
+        &self,
+        request: Request<pb::ListServicesRequest>,
+    ) -> Result<pb::ListServicesResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::ListServicesRequest { page_size, page_token } = wire;
         let mut fields = Fields::default();
         let size = page::size(&mut fields, page_size);
         let after = page::after(&mut fields, &page_token);
         fields.check()?;
-        let (found, more) = self.fleet.services(after.as_deref(), size);
+        let scope = reach::seen(&caller(&extensions)?.identity)?;
+        let (found, more) = reach::services_in(&self.fleet, scope, after, size).await;
         let (services, cut) = page::fill(size, found.iter().map(service::service));
         let last = services.last().filter(|_| more || cut).map(|last| page::token(&last.name));
         Ok(pb::ListServicesResponse { services, next_page_token: last.unwrap_or_default() })
     }
 
-    async fn delete(&self, wire: pb::DeleteServiceRequest) -> Result<pb::DeleteServiceResponse> {
+    async fn delete(&self, request: Request<pb::DeleteServiceRequest>) -> Result<pb::DeleteServiceResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::DeleteServiceRequest { name, confirm_name, if_revision, allow_missing } = wire;
         let mut fields = Fields::default();
         if confirm_name != name {
@@ -232,6 +277,7 @@ impl FleetApi {
         }
         let name = parse::service_name(&mut fields, "name", &name);
         let name = fields.finish(name)?;
+        reach::changes_service(&caller(&extensions)?.identity, &name)?;
         match self.fleet.delete_service(name.clone(), if_revision).await? {
             Deleted::Gone(left) => {
                 Ok(pb::DeleteServiceResponse { service: left.as_deref().map(service::service) })
@@ -255,7 +301,11 @@ fn at_dependency(error: Error, depends_on: &[pb::Dependency]) -> Error {
     }
 }
 
-fn heartbeat_result(outcome: Result<(), Refusal>, beat: &pb::InstanceHeartbeat) -> pb::HeartbeatResult {
+fn heartbeat_result(
+    outcome: Result<(), Refusal>,
+    beat: &pb::InstanceHeartbeat,
+    identity: &Identity,
+) -> pb::HeartbeatResult {
     let Err(refusal) = outcome else {
         return pb::HeartbeatResult { outcome: pb::HeartbeatOutcome::Renewed.into(), message: String::new() };
     };
@@ -269,6 +319,10 @@ fn heartbeat_result(outcome: Result<(), Refusal>, beat: &pb::InstanceHeartbeat) 
     }
     let (service, id) =
         beat.instance.as_ref().map_or(("", ""), |named| (named.service.as_str(), named.instance_id.as_str()));
+    if let Err(denied) = reach::acts_for(identity, service) {
+        let outcome = pb::HeartbeatOutcome::Unauthenticated.into();
+        return pb::HeartbeatResult { outcome, message: denied.message().to_owned() };
+    }
     let outcome = match &refusal {
         Refusal::NotFound => pb::HeartbeatOutcome::NotFound,
         Refusal::Removed(_) => pb::HeartbeatOutcome::Removed,
@@ -294,7 +348,7 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::HeartbeatRequest>,
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
-        answer(self.heartbeat_all(request.into_inner()))
+        answer(self.heartbeat_all(request))
     }
 
     async fn deregister(
@@ -318,21 +372,21 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::GetInstanceRequest>,
     ) -> Result<Response<pb::GetInstanceResponse>, Status> {
-        answer(self.get(request.into_inner()))
+        answer(self.get(request))
     }
 
     async fn list_instances(
         &self,
         request: Request<pb::ListInstancesRequest>,
     ) -> Result<Response<pb::ListInstancesResponse>, Status> {
-        answer(self.list(request.into_inner()).await)
+        answer(self.list(request).await)
     }
 
     async fn remove_instance(
         &self,
         request: Request<pb::RemoveInstanceRequest>,
     ) -> Result<Response<pb::RemoveInstanceResponse>, Status> {
-        answer(self.remove_one(request.into_inner()).await)
+        answer(self.remove_one(request).await)
     }
 
     async fn watch_fleet(
@@ -346,27 +400,27 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::PutServiceRequest>,
     ) -> Result<Response<pb::PutServiceResponse>, Status> {
-        answer(self.put(request.into_inner()).await)
+        answer(self.put(request).await)
     }
 
     async fn get_service(
         &self,
         request: Request<pb::GetServiceRequest>,
     ) -> Result<Response<pb::GetServiceResponse>, Status> {
-        answer(self.get_one_service(request.into_inner()))
+        answer(self.get_one_service(request))
     }
 
     async fn list_services(
         &self,
         request: Request<pb::ListServicesRequest>,
     ) -> Result<Response<pb::ListServicesResponse>, Status> {
-        answer(self.list_all_services(request.into_inner()))
+        answer(self.list_all_services(request).await)
     }
 
     async fn delete_service(
         &self,
         request: Request<pb::DeleteServiceRequest>,
     ) -> Result<Response<pb::DeleteServiceResponse>, Status> {
-        answer(self.delete(request.into_inner()).await)
+        answer(self.delete(request).await)
     }
 }

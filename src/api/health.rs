@@ -12,6 +12,7 @@ use super::{
     page,
     parse::{self, Fields},
     proto::{server::health_service_server::HealthService, v1 as pb},
+    reach,
     status::answer,
     target::{Target, of},
     watch::{self, Watchers},
@@ -20,6 +21,8 @@ use crate::{
     checks,
     error::Result,
     fleet::{Handle, names::ComponentName, refusal::Refusal},
+    guard::caller::Caller,
+    identity::Identity,
 };
 
 /// The adapter.
@@ -44,6 +47,7 @@ impl HealthApi {
         let token = parse::session_token(&mut fields, "session_token", &session_token, caller(&extensions)?);
         let lifecycle = parse::report::lifecycle(&mut fields, "lifecycle", lifecycle);
         let ((key, incarnation), token) = fields.finish(named.zip(token))?;
+        reach::acts_for(&caller(&extensions)?.identity, key.service.as_str())?;
         let parse = |registration: &_| parse::report::reports("", registration, reports);
         let after = self.fleet.report(&key, incarnation, &token, parse, lifecycle)?;
         Ok(pb::ReportHealthResponse { instance: Some(instance::instance(&after)) })
@@ -56,17 +60,37 @@ impl HealthApi {
         let (_, extensions, wire) = request.into_parts();
         let pb::WatchHealthRequest { service, instance_id, component } = wire;
         let target = Target::parse(&service, &instance_id, &component)?;
-        let connection = &caller(&extensions)?.connection;
+        let Caller { connection, identity, .. } = caller(&extensions)?;
+        // What an instance is that comes later under that name is not known now.
+        match &target {
+            Target::Service(name) => reach::sees_service(identity, name)?,
+            Target::Instance(key) | Target::Component(key, _) => {
+                reach::follows_service(identity, &key.service)?;
+            }
+        }
         Ok(watch::target_health(self.fleet.clone(), self.watchers.enter(), connection, target))
     }
 
-    fn get(&self, wire: pb::GetHealthRequest) -> Result<pb::GetHealthResponse> {
+    fn get(&self, request: Request<pb::GetHealthRequest>) -> Result<pb::GetHealthResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::GetHealthRequest { service, instance_id, component } = wire;
         let target = Target::parse(&service, &instance_id, &component)?;
+        self.sees(&caller(&extensions)?.identity, &target)?;
         Ok(pb::GetHealthResponse { health: Some(of(&self.fleet, &target)?) })
     }
 
-    async fn check_now(&self, wire: pb::CheckNowRequest) -> Result<pb::CheckNowResponse> {
+    /// Whether somebody sees what is asked for.
+    fn sees(&self, identity: &Identity, target: &Target) -> Result<()> {
+        match target {
+            Target::Service(name) => reach::sees_service(identity, name),
+            Target::Instance(key) | Target::Component(key, _) => {
+                reach::instance(identity, &self.fleet, key).map(|_| ())
+            }
+        }
+    }
+
+    async fn check_now(&self, request: Request<pb::CheckNowRequest>) -> Result<pb::CheckNowResponse> {
+        let (_, extensions, wire) = request.into_parts();
         let pb::CheckNowRequest { service, instance_id, component } = wire;
         let mut fields = Fields::default();
         let key = parse::instance_key(&mut fields, "", &service, &instance_id);
@@ -74,7 +98,7 @@ impl HealthApi {
             .then(|| fields.take("component", ComponentName::parse(&component)))
             .flatten();
         let key = fields.finish(key)?;
-        let before = self.fleet.instance(&key)?;
+        let before = reach::instance(&caller(&extensions)?.identity, &self.fleet, &key)?;
         let name = part.as_ref().map(ComponentName::as_str);
         let checked = self.checks.run_now(&before, name).await?;
         let after = self.fleet.instance(&key)?;
@@ -89,22 +113,32 @@ impl HealthApi {
         Ok(pb::CheckNowResponse { components: components.collect() })
     }
 
-    async fn explain(&self, wire: pb::ExplainRequest) -> Result<pb::ExplainResponse> {
+    async fn explain_it(&self, request: Request<pb::ExplainRequest>) -> Result<pb::ExplainResponse> {
+        let (_, extensions, wire) = request.into_parts();
+        let identity = &caller(&extensions)?.identity;
         let pb::ExplainRequest { service, instance_id, component } = wire;
         let named = [&service, &instance_id, &component].iter().any(|name| !name.is_empty());
         let found = if named {
-            match Target::parse(&service, &instance_id, &component)? {
+            let target = Target::parse(&service, &instance_id, &component)?;
+            self.sees(identity, &target)?;
+            match target {
                 Target::Service(name) => self.fleet.explain_service(&name).await?,
                 Target::Instance(key) => self.fleet.explain_instance(&key).await?,
                 Target::Component(key, name) => self.fleet.explain_component(&key, name.as_str()).await?,
             }
         } else {
+            reach::sees_all(identity)?;
             self.fleet.explain_fleet().await
         };
         Ok(explain::explanation(found))
     }
 
-    async fn list(&self, wire: pb::ListTransitionsRequest) -> Result<pb::ListTransitionsResponse> {
+    async fn list(
+        &self,
+        request: Request<pb::ListTransitionsRequest>,
+    ) -> Result<pb::ListTransitionsResponse> {
+        let (_, extensions, wire) = request.into_parts();
+        let identity = &caller(&extensions)?.identity;
         let mut fields = Fields::default();
         let wanted = parse::past::past(&mut fields, &wire);
         let size = page::size(&mut fields, wire.page_size);
@@ -118,6 +152,11 @@ impl HealthApi {
             None => None,
         };
         fields.check()?;
+        // What is past has lost its zone and its labels, and a page of nothing but gaps helps nobody.
+        match &wanted.service {
+            Some(service) => reach::follows_service(identity, service)?,
+            None => reach::sees_all(identity)?,
+        }
         let (found, next) = self.fleet.transitions(&wanted, before, size).await;
         let (transitions, cut) = page::fill(size, found.iter().map(|found| instance::transition(found)));
         let next = if cut { transitions.last().map(|last| last.sequence) } else { next };
@@ -141,7 +180,7 @@ impl HealthService for HealthApi {
         &self,
         request: Request<pb::GetHealthRequest>,
     ) -> Result<Response<pb::GetHealthResponse>, Status> {
-        answer(self.get(request.into_inner()))
+        answer(self.get(request))
     }
 
     async fn watch_health(
@@ -155,20 +194,20 @@ impl HealthService for HealthApi {
         &self,
         request: Request<pb::ListTransitionsRequest>,
     ) -> Result<Response<pb::ListTransitionsResponse>, Status> {
-        answer(self.list(request.into_inner()).await)
+        answer(self.list(request).await)
     }
 
     async fn explain(
         &self,
         request: Request<pb::ExplainRequest>,
     ) -> Result<Response<pb::ExplainResponse>, Status> {
-        answer(HealthApi::explain(self, request.into_inner()).await)
+        answer(self.explain_it(request).await)
     }
 
     async fn check_now(
         &self,
         request: Request<pb::CheckNowRequest>,
     ) -> Result<Response<pb::CheckNowResponse>, Status> {
-        answer(self.check_now(request.into_inner()).await)
+        answer(self.check_now(request).await)
     }
 }

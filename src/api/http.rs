@@ -1,6 +1,8 @@
 //! The HTTP side: probes, status, service discovery and metrics, for platforms, scrapers and people
 //! with a browser. JSON says why; the code says whether.
 
+pub mod access;
+pub mod cors;
 pub mod discovery;
 pub mod fleet;
 pub mod front;
@@ -11,7 +13,7 @@ use axum::{
     Json, Router,
     extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -40,6 +42,9 @@ pub fn router(overview: Overview) -> Router {
         .route("/sd/prometheus", get(discovery::prometheus))
         .route("/metrics", get(metrics::page))
         .fallback(nothing_here)
+        .layer(from_fn_with_state(overview.clone(), access::authorize))
+        // Outside of it: who asks beforehand brings no proof.
+        .layer(from_fn_with_state(overview.clone(), cors::allow))
         .layer(from_fn(harden))
         .with_state(overview)
 }
@@ -49,6 +54,9 @@ pub fn metrics_router(overview: Overview) -> Router {
     Router::new()
         .route("/metrics", get(metrics::page))
         .fallback(nothing_here)
+        .layer(from_fn_with_state(overview.clone(), access::authorize))
+        // Outside of it: who asks beforehand brings no proof.
+        .layer(from_fn_with_state(overview.clone(), cors::allow))
         .layer(from_fn(harden))
         .with_state(overview)
 }
@@ -110,6 +118,10 @@ impl IntoResponse for Refused {
             }
         });
         let mut response = (code, Json(error)).into_response();
+        if code == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer realm=\"seaworthy\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
         if let Some(pause) = self.0.retry_pause() {
             // Whole seconds, and not before.
             let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);

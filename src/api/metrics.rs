@@ -34,6 +34,7 @@ pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Respons
     families.extend(fleet(&overview));
     families.extend(checks(&overview));
     families.extend(store(&overview));
+    families.extend(identity(&overview));
     families.extend(Process::new().figures());
     ([(header::CONTENT_TYPE, format.content_type())], render(&families, format)).into_response()
 }
@@ -75,6 +76,28 @@ fn rpcs(overview: &Overview) -> Vec<Family> {
             "rpc_server_active_calls",
             "RPCs that are being answered.",
             running.collect::<Vec<_>>(),
+        ),
+    ]
+}
+
+fn identity(overview: &Overview) -> Vec<Family> {
+    let authenticator = &overview.guard.authenticator;
+    let failures = authenticator
+        .failures()
+        .map(|(why, count)| (Labels::none().with("why", why.as_str()), number(count)));
+    let tokens = authenticator.tokens().map_or(0, |tokens| tokens.count() as u64);
+    let trouble = overview.rules.as_ref().is_some_and(|rules| rules.trouble().is_some());
+    vec![
+        Family::counter(
+            "seaworthy_authentication_failures",
+            "Proofs of who calls that did not count, by why.",
+            failures.collect::<Vec<_>>(),
+        ),
+        Family::gauge("seaworthy_tokens", "Bearer tokens that count.", one(tokens)),
+        Family::gauge(
+            "seaworthy_rules_failed",
+            "1 while the rule file cannot be used as it is, and the last good rules stay in force.",
+            one(u64::from(trouble)),
         ),
     ]
 }

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     fleet::{Handle, Totals, snapshot::Revision},
     guard::Guard,
+    identity::watched,
     store::{self, Store},
     system::{
         Connections, Phase, Vitals,
@@ -48,6 +49,8 @@ pub struct Overview {
     pub folder: Folder,
     /// The log's level.
     pub log: LogHandle,
+    /// How the rule file is. None: there is none.
+    pub rules: Option<watched::Handle>,
     /// Where the HTTP side listens.
     pub http: SocketAddr,
 }
@@ -142,6 +145,7 @@ impl Overview {
             store_writable: store.writable,
             store_trouble: store.trouble,
             beyond_loopback: listens.into_iter().flatten().any(beyond),
+            rules_trouble: self.rules.as_ref().and_then(watched::Handle::trouble),
             instances: totals.instances,
             max_instances: config.fleet.max_instances.get() as u64,
             lost: totals.lost,

@@ -29,6 +29,7 @@ use super::{
     enrolment::Enrolment,
     parse::{self, Fields},
     proto::v1 as pb,
+    reach,
 };
 use crate::{
     error::{Error, Kind, Reason, Result},
@@ -155,6 +156,7 @@ fn resume(
     let named = parse::incarnation(&mut fields, "open.resume.instance", named);
     let token = parse::session_token(&mut fields, "open.resume.session_token", &session_token, caller);
     let ((key, incarnation), token) = fields.finish(named.zip(token))?;
+    reach::acts_for(&caller.identity, key.service.as_str())?;
     enrolment.fleet().open_session(&key, incarnation, &token, opening)
 }
 

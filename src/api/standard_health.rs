@@ -20,6 +20,8 @@ use super::{
         },
         health::health_server::Health,
     },
+    reach,
+    reach::services_in,
     status::answer,
     watch::{self, Watchers, Watching},
 };
@@ -28,6 +30,7 @@ use crate::{
     fleet::{Handle, loading::Progress, query::Standing},
     guard::{caller::Connection, goodbye::Goodbye, status::status, subscriptions::Subscription},
     health::State,
+    identity::Identity,
     system::{Phase, Vitals},
 };
 
@@ -79,11 +82,15 @@ impl StandardHealth {
         }
     }
 
-    fn list_all(&self) -> Result<HealthListResponse> {
+    async fn list_all(&self, identity: &Identity) -> Result<HealthListResponse> {
         let own = HealthName { target: Target::ControlPlane, probe: Probe::Health };
         let mut statuses = HashMap::from([(String::new(), self.status_of(&own)?)]);
         let fleet = self.fleet.borrow().clone().ok_or_else(|| self.progress.refusal())?;
-        let (services, more) = fleet.services(None, LISTED);
+        // Whoever sees nothing of the fleet hears of the control plane alone.
+        let (services, more) = match reach::scope(identity) {
+            Some(scope) => services_in(&fleet, scope, None, LISTED).await,
+            None => (Vec::new(), false),
+        };
         for service in services {
             let name = service.name.to_string();
             let target = Target::Service(service.name);
@@ -150,8 +157,12 @@ impl Health for StandardHealth {
         answer(self.check_one(&request.get_ref().service))
     }
 
-    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
-        answer(self.list_all())
+    async fn list(
+        &self,
+        request: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        let caller = caller(request.extensions()).map_err(|error| status(&error))?;
+        answer(self.list_all(&caller.identity).await)
     }
 
     async fn watch(

@@ -4,21 +4,27 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
+    caller::caller,
     convert::system as convert,
     overview::Overview,
     proto::{server::system_service_server::SystemService, v1 as pb},
     status::answer,
+    tokens::TokensApi,
 };
 use crate::error::Result;
 
 /// The adapter.
 #[derive(Clone, Debug)]
-pub struct SystemApi(Overview);
+pub struct SystemApi {
+    overview: Overview,
+    tokens: TokensApi,
+}
 
 impl SystemApi {
-    /// Tells how this control plane is.
+    /// Tells how this control plane is, and who may do what.
     pub fn new(overview: Overview) -> Self {
-        Self(overview)
+        let tokens = TokensApi::new(overview.guard.authenticator.clone());
+        Self { overview, tokens }
     }
 
     fn config(&self) -> pb::GetConfigResponse {
@@ -27,12 +33,12 @@ impl SystemApi {
             value: entry.value,
             origin: entry.origin.to_string(),
         };
-        pb::GetConfigResponse { entries: self.0.config().entries().into_iter().map(entry).collect() }
+        pb::GetConfigResponse { entries: self.overview.config().entries().into_iter().map(entry).collect() }
     }
 
     fn set_level(&self, wire: pb::SetLogLevelRequest) -> Result<pb::SetLogLevelResponse> {
         let pb::SetLogLevelRequest { log_level } = wire;
-        let previous = self.0.log.set_level(&log_level)?;
+        let previous = self.overview.log.set_level(&log_level)?;
         info!(component = "system", operation = "log level", previous, log_level, "log level changed");
         Ok(pb::SetLogLevelResponse { previous_log_level: previous })
     }
@@ -45,7 +51,7 @@ impl SystemService for SystemApi {
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         let pb::GetStatusRequest {} = request.into_inner();
-        Ok(Response::new(convert::status(self.0.status(), self.0.files())))
+        Ok(Response::new(convert::status(self.overview.status(), self.overview.files())))
     }
 
     async fn get_readiness(
@@ -53,7 +59,7 @@ impl SystemService for SystemApi {
         request: Request<pb::GetReadinessRequest>,
     ) -> Result<Response<pb::GetReadinessResponse>, Status> {
         let pb::GetReadinessRequest {} = request.into_inner();
-        Ok(Response::new(convert::readiness(self.0.readiness().await, self.0.fleet.wall())))
+        Ok(Response::new(convert::readiness(self.overview.readiness().await, self.overview.fleet.wall())))
     }
 
     async fn get_config(
@@ -73,30 +79,33 @@ impl SystemService for SystemApi {
 
     async fn get_identity(
         &self,
-        _: Request<pb::GetIdentityRequest>,
+        request: Request<pb::GetIdentityRequest>,
     ) -> Result<Response<pb::GetIdentityResponse>, Status> {
-        Err(Status::unimplemented("FOUNDATION"))
+        let (_, extensions, pb::GetIdentityRequest {}) = request.into_parts();
+        answer(caller(&extensions).map(|caller| TokensApi::identity(&caller.identity)))
     }
 
     async fn create_token(
         &self,
-        _: Request<pb::CreateTokenRequest>,
+        request: Request<pb::CreateTokenRequest>,
     ) -> Result<Response<pb::CreateTokenResponse>, Status> {
-        Err(Status::unimplemented("FOUNDATION"))
+        let (_, extensions, wire) = request.into_parts();
+        let made = async { self.tokens.create(&caller(&extensions)?.identity, wire).await };
+        answer(made.await)
     }
 
     async fn list_tokens(
         &self,
-        _: Request<pb::ListTokensRequest>,
+        request: Request<pb::ListTokensRequest>,
     ) -> Result<Response<pb::ListTokensResponse>, Status> {
-        Err(Status::unimplemented("FOUNDATION"))
+        answer(self.tokens.list(request.into_inner()))
     }
 
     async fn revoke_token(
         &self,
-        _: Request<pb::RevokeTokenRequest>,
+        request: Request<pb::RevokeTokenRequest>,
     ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
-        Err(Status::unimplemented("FOUNDATION"))
+        answer(self.tokens.revoke(request.into_inner()).await)
     }
 
     async fn list_audit_entries(

@@ -22,6 +22,7 @@ use super::{
     page::Room,
     parse::{self, Fields},
     proto::v1 as pb,
+    reach,
     target::Target,
 };
 use crate::{
@@ -33,7 +34,13 @@ use crate::{
         reading::{Part, Reading},
         snapshot::{Instance, Revision, Service},
     },
-    guard::{caller::Connection, goodbye::Goodbye, status::status, subscriptions::Subscription},
+    guard::{
+        caller::{Caller, Connection},
+        goodbye::Goodbye,
+        status::status,
+        subscriptions::Subscription,
+    },
+    identity::Scope,
 };
 
 /// Changes that are read at once.
@@ -77,13 +84,15 @@ pub(super) fn subscribe(
 pub fn fleet(
     fleet: Handle,
     watching: Watching,
-    connection: &Connection,
+    caller: &Caller,
     wire: pb::WatchFleetRequest,
 ) -> Result<impl Stream<Item = Result<Encoded, Status>> + Send + use<>> {
     let pb::WatchFleetRequest { service, resume_after } = wire;
     let mut fields = Fields::default();
     let only = (!service.is_empty()).then(|| parse::service_name(&mut fields, "service", &service)).flatten();
     fields.check()?;
+    let Caller { connection, identity, .. } = caller;
+    let scope = reach::follows(identity, only.as_ref())?;
     let changed = subscribe(connection, &fleet, only.as_ref());
     let mut watch = FleetWatch {
         closing: Goodbye::of(connection.closing.clone()),
@@ -92,6 +101,7 @@ pub fn fleet(
         stage: Stage::Following(0),
         changed,
         only,
+        scope,
         fleet,
         watching,
     };
@@ -132,6 +142,8 @@ enum Ready {
 struct FleetWatch {
     fleet: Handle,
     only: Option<ServiceName>,
+    /// Of all services, those that its caller sees. None: all.
+    scope: Option<Scope>,
     stage: Stage,
     changed: Subscription,
     closing: Goodbye,
@@ -186,7 +198,8 @@ impl FleetWatch {
                 Ok((looked, changes)) => {
                     let more = looked != *cursor;
                     *cursor = looked;
-                    let changes = changes.into_iter();
+                    let scope = self.scope.as_ref();
+                    let changes = changes.into_iter().filter(|(_, change)| is_seen(scope, change.service()));
                     self.ready.extend(changes.map(|(at, change)| Ready::Change(change, Some(at))));
                     Ok(more)
                 }
@@ -201,9 +214,14 @@ impl FleetWatch {
 
     fn ready_part(&mut self, part: Part) -> bool {
         let Part { changes, services, instances, complete } = part;
-        self.ready.extend(changes.into_iter().map(|change| Ready::Change(change, None)));
-        self.ready.extend(services.into_iter().map(Ready::Service));
-        self.ready.extend(instances.into_iter().map(Ready::Instance));
+        let scope = self.scope.as_ref();
+        let changes = changes.into_iter().filter(|change| is_seen(scope, change.service()));
+        let services = services.into_iter().filter(|service| is_seen(scope, &service.name));
+        let instances =
+            instances.into_iter().filter(|instance| is_seen(scope, &instance.registration.key.service));
+        self.ready.extend(changes.map(|change| Ready::Change(change, None)));
+        self.ready.extend(services.map(Ready::Service));
+        self.ready.extend(instances.map(Ready::Instance));
         if let Some(revision) = complete {
             self.ready.push_back(Ready::Complete(revision));
             self.stage = Stage::Following(revision);
@@ -287,6 +305,11 @@ impl FleetWatch {
     fn place(&self, revision: Revision) -> pb::WatchCursor {
         pb::WatchCursor { boot_epoch: self.fleet.boot_epoch().to_owned(), revision }
     }
+}
+
+/// Whether a watch of this scope is told of a service.
+fn is_seen(scope: Option<&Scope>, service: &ServiceName) -> bool {
+    scope.is_none_or(|scope| scope.sees_service(service.as_str()))
 }
 
 fn convert(change: &Change) -> pb::FleetChange {

@@ -2,24 +2,18 @@
 //! answered even then.
 
 use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http::Request;
 use tonic::Status;
-use tower::{Layer, Service};
 
 use super::{
+    check::Check,
     rpc::{Rpc, RpcId, WhileDraining, WhileLoading},
     status::status,
 };
@@ -60,6 +54,11 @@ impl Gate {
         self.position.store(SHUT, Ordering::Release);
     }
 
+    /// Whether the fleet is being loaded, and with it all that says who may do what. Then what to say.
+    pub fn is_loading(&self) -> Option<Error> {
+        (self.position.load(Ordering::Acquire) == LOADING).then(|| self.progress.refusal())
+    }
+
     /// What is said to this RPC instead of an answer, if it is refused.
     fn refuses(&self, rpc: Option<&Rpc>) -> Option<Status> {
         match self.position.load(Ordering::Acquire) {
@@ -76,125 +75,14 @@ impl Gate {
     }
 }
 
-/// Makes [`DrainCheck`]s.
-#[derive(Clone, Debug)]
-pub struct DrainLayer(Gate);
-
-impl DrainLayer {
-    /// Refuses while this gate is not open.
-    pub fn new(gate: Gate) -> Self {
-        Self(gate)
-    }
-}
-
-impl<S> Layer<S> for DrainLayer {
-    type Service = DrainCheck<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        DrainCheck { inner, gate: self.0.clone() }
-    }
-}
-
-/// Refuses new RPCs while the gate is not open.
-#[derive(Clone, Debug)]
-pub struct DrainCheck<S> {
-    inner: S,
-    gate: Gate,
-}
-
-impl<S, A, B> Service<Request<A>> for DrainCheck<S>
-where
-    S: Service<Request<A>, Response = Response<B>, Error = Infallible, Future: Unpin>,
-{
-    type Response = Response<OrRefused<B>>;
-    type Error = Infallible;
-    type Future = DrainFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<A>) -> Self::Future {
+impl Check for Gate {
+    fn check<A>(&self, request: &mut Request<A>) -> Result<(), Box<Status>> {
         let rpc = request.extensions().get::<RpcId>();
-        match self.gate.refuses(rpc.map(|id| id.rpc())) {
-            Some(refusal) => DrainFuture::Refused(Some(Box::new(refusal))),
-            None => DrainFuture::Passed(self.inner.call(request)),
-        }
-    }
-}
-
-/// The answer, or the refusal.
-#[derive(Debug)]
-pub enum DrainFuture<F> {
-    /// It was let through.
-    Passed(F),
-    /// The fleet is being loaded, or the server drains. None: it has been said.
-    Refused(Option<Box<Status>>),
-}
-
-impl<F, B> Future for DrainFuture<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
-{
-    type Output = Result<Response<OrRefused<B>>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            DrainFuture::Passed(inner) => {
-                let Ok(response) = ready!(Pin::new(inner).poll(cx));
-                Poll::Ready(Ok(response.map(OrRefused::Passed)))
-            }
-            DrainFuture::Refused(refusal) => {
-                let refusal = refusal.take().map_or_else(|| goodbye(REFUSAL), |refusal| *refusal);
-                Poll::Ready(Ok(refusal.into_http()))
-            }
-        }
+        self.refuses(rpc.map(|id| id.rpc())).map_or(Ok(()), |refusal| Err(Box::new(refusal)))
     }
 }
 
 /// What callers are told who have to go: where to is up to them.
 pub(super) fn goodbye(message: &str) -> Status {
     status(&Error::new(Kind::Unavailable, Reason::ServerDraining, message).retry_after(COME_BACK))
-}
-
-/// A body that was let through, or the empty one of a refusal.
-#[derive(Debug, Default)]
-pub enum OrRefused<B> {
-    /// The handler's.
-    Passed(B),
-    /// Nothing: a refusal is all in its headers.
-    #[default]
-    Refused,
-}
-
-impl<B> Body for OrRefused<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match &mut *self {
-            OrRefused::Passed(inner) => Pin::new(inner).poll_frame(cx),
-            OrRefused::Refused => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            OrRefused::Passed(inner) => inner.is_end_stream(),
-            OrRefused::Refused => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            OrRefused::Passed(inner) => inner.size_hint(),
-            OrRefused::Refused => SizeHint::with_exact(0),
-        }
-    }
 }

@@ -122,7 +122,7 @@ impl Rpc {
     }
 }
 
-use Permission::{Administer, Enrol, Known, Open, Operate, View};
+use Permission::{Administer, Enrol, Known, Open, Operate, Run, View};
 use Shape::{Stream, Unary};
 use WhileDraining::{Answered, Refused};
 
@@ -153,8 +153,8 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused, View),
     rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, View),
     rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered, View),
-    rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused, Operate),
-    rpc("/seaworthy.v1.SystemService/SetLogLevel", Unary, Answered, Operate).audited(),
+    rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused, Run),
+    rpc("/seaworthy.v1.SystemService/SetLogLevel", Unary, Answered, Run).audited(),
     rpc("/seaworthy.v1.SystemService/GetIdentity", Unary, Answered, Known),
     rpc("/seaworthy.v1.SystemService/CreateToken", Unary, Refused, Administer).audited(),
     rpc("/seaworthy.v1.SystemService/ListTokens", Unary, Refused, Administer),

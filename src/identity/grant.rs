@@ -52,8 +52,10 @@ pub enum Permission {
     Enrol,
     /// To read.
     View,
-    /// To change the fleet, or how the control plane runs.
+    /// To change the fleet.
     Operate,
+    /// To see and change how the control plane itself runs; like what follows, for whoever is not narrowed.
+    Run,
     /// To say who may do what, and to see who did.
     Administer,
 }
@@ -79,11 +81,17 @@ impl Grant {
             (Grant::Nothing, _) => false,
             (Grant::Role(..) | Grant::Service(_), Permission::Known) => true,
             (Grant::Service(_), Permission::Enrol) => true,
-            (Grant::Service(_), Permission::View | Permission::Operate | Permission::Administer) => false,
+            (
+                Grant::Service(_),
+                Permission::View | Permission::Operate | Permission::Run | Permission::Administer,
+            ) => false,
             (Grant::Role(..), Permission::Enrol) => false,
             (Grant::Role(..), Permission::View) => true,
             (Grant::Role(role, _), Permission::Operate) => *role >= Role::Operator,
-            (Grant::Role(role, _), Permission::Administer) => *role >= Role::Admin,
+            (Grant::Role(role, scope), Permission::Run) => *role >= Role::Operator && scope.is_everything(),
+            (Grant::Role(role, scope), Permission::Administer) => {
+                *role >= Role::Admin && scope.is_everything()
+            }
         }
     }
 
@@ -96,11 +104,12 @@ impl Grant {
         }
     }
 
-    /// To what it is narrowed. None: to nothing that could be seen, or not at all.
-    pub fn scope(&self) -> Option<&Scope> {
+    /// What it sees of the fleet. None: nothing.
+    pub fn sees(&self) -> Option<&Scope> {
         match self {
-            Grant::Role(_, scope) => Some(scope).filter(|scope| !scope.is_everything()),
-            Grant::Everything | Grant::Nothing | Grant::Service(_) => None,
+            Grant::Role(_, scope) => Some(scope),
+            Grant::Everything => Some(Scope::everything()),
+            Grant::Nothing | Grant::Service(_) => None,
         }
     }
 }
@@ -108,21 +117,27 @@ impl Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::scope::{Narrowing, Pattern};
 
     #[test]
     fn grants_against_permissions_as_a_table() {
-        use Permission::{Administer, Enrol, Known, Open, Operate, View};
+        use Permission::{Administer, Enrol, Known, Open, Operate, Run, View};
         let role = |role| Grant::Role(role, Scope::default());
+        let narrowing = Narrowing { services: vec![Pattern::parse("orders")], ..Narrowing::default() };
+        let narrowed = |role| Grant::Role(role, Scope::default().narrowed(narrowing.clone()));
         let orders = Grant::Service(ServiceName::parse("orders").unwrap());
         for (grant, allowed) in [
             (Grant::Nothing, vec![Open]),
-            (Grant::Everything, vec![Open, Known, Enrol, View, Operate, Administer]),
+            (Grant::Everything, vec![Open, Known, Enrol, View, Operate, Run, Administer]),
             (role(Role::Viewer), vec![Open, Known, View]),
-            (role(Role::Operator), vec![Open, Known, View, Operate]),
-            (role(Role::Admin), vec![Open, Known, View, Operate, Administer]),
+            (role(Role::Operator), vec![Open, Known, View, Operate, Run]),
+            (role(Role::Admin), vec![Open, Known, View, Operate, Run, Administer]),
+            (narrowed(Role::Operator), vec![Open, Known, View, Operate]),
+            // Whoever could make tokens without bounds would have none.
+            (narrowed(Role::Admin), vec![Open, Known, View, Operate]),
             (orders.clone(), vec![Open, Known, Enrol]),
         ] {
-            for needed in [Open, Known, Enrol, View, Operate, Administer] {
+            for needed in [Open, Known, Enrol, View, Operate, Run, Administer] {
                 assert_eq!(grant.allows(needed), allowed.contains(&needed), "{grant:?} {needed:?}");
             }
         }

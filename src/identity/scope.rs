@@ -75,6 +75,12 @@ impl Narrowing {
 }
 
 impl Scope {
+    /// The scope that leaves nothing out.
+    pub fn everything() -> &'static Scope {
+        static EVERYTHING: Scope = Scope { narrowings: Vec::new() };
+        &EVERYTHING
+    }
+
     /// Narrowed further: what is in it is in both.
     #[must_use]
     pub fn narrowed(mut self, by: Narrowing) -> Self {
@@ -87,6 +93,11 @@ impl Scope {
         self.narrowings.is_empty()
     }
 
+    /// Whether each service is in it as a whole or not at all.
+    pub fn is_of_whole_services(&self) -> bool {
+        self.narrowings.iter().all(Narrowing::is_of_whole_services)
+    }
+
     /// Whether a service of this name may be seen.
     pub fn sees_service(&self, name: &str) -> bool {
         self.narrowings.iter().all(|narrowing| narrowing.names(name))
@@ -94,7 +105,7 @@ impl Scope {
 
     /// Whether all of a service is in it, so that it may be changed as a whole.
     pub fn has_all_of(&self, service: &str) -> bool {
-        self.sees_service(service) && self.narrowings.iter().all(Narrowing::is_of_whole_services)
+        self.sees_service(service) && self.is_of_whole_services()
     }
 
     /// Whether an instance is in it.
@@ -105,5 +116,58 @@ impl Scope {
     /// What it is narrowed by.
     pub fn narrowings(&self) -> &[Narrowing] {
         &self.narrowings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fleet::{
+        lifecycle::Lifecycle,
+        names::{InstanceId, InstanceKey, ServiceName},
+    };
+
+    fn instance() -> Registration {
+        let service = ServiceName::parse("orders").unwrap();
+        Registration {
+            key: InstanceKey { service, id: InstanceId::parse("i-1").unwrap() },
+            version: String::new(),
+            zone: "eu-west-1a".into(),
+            address: String::new(),
+            labels: [("team".to_owned(), "shop".to_owned())].into_iter().collect(),
+            components: [].into(),
+            declared_spec: None,
+            lease_ttl: Duration::from_secs(15),
+            lifecycle: Lifecycle::Ready,
+        }
+    }
+
+    fn narrowing(services: &[&str], zones: &[&str], labels: &[(&str, &str)]) -> Narrowing {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::parse(text)).collect();
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Narrowing { services: patterns(services), zones: patterns(zones), labels: labels.collect() }
+    }
+
+    #[test]
+    fn scopes_as_a_table() {
+        for (narrowings, sees_service, has_all, sees_instance) in [
+            (vec![], true, true, true),
+            (vec![narrowing(&["orders"], &[], &[])], true, true, true),
+            (vec![narrowing(&["ord*"], &[], &[])], true, true, true),
+            (vec![narrowing(&["payments", "payments-*"], &[], &[])], false, false, false),
+            (vec![narrowing(&[], &["eu-*"], &[])], true, false, true),
+            (vec![narrowing(&[], &["us-*"], &[])], true, false, false),
+            (vec![narrowing(&[], &[], &[("team", "shop")])], true, false, true),
+            (vec![narrowing(&[], &[], &[("team", "shop"), ("tier", "1")])], true, false, false),
+            (vec![narrowing(&["orders"], &[], &[]), narrowing(&["payments"], &[], &[])], false, false, false),
+            (vec![narrowing(&["orders"], &[], &[]), narrowing(&[], &["eu-*"], &[])], true, false, true),
+        ] {
+            let scope = narrowings.into_iter().fold(Scope::default(), Scope::narrowed);
+            assert_eq!(scope.sees_service("orders"), sees_service, "{scope:?}");
+            assert_eq!(scope.has_all_of("orders"), has_all, "{scope:?}");
+            assert_eq!(scope.sees_instance(&instance()), sees_instance, "{scope:?}");
+        }
     }
 }

@@ -44,14 +44,17 @@ use crate::{
     error::{Error, Result},
     guard::{
         Guard, answers::Answers, bounds::SEND_BUFFER, caller::Connection, closing::Ending, drain::Gate,
-        questions::Coming, subscriptions::Subscriptions,
+        proofs::Proofs, questions::Coming, subscriptions::Subscriptions,
     },
     id::Entropy,
+    peer::Peer,
     system::{Ended, Vitals},
     task::local::{LocalTasks, Spawner},
     time::Clock,
 };
 
+/// How long a connection may take to end on which somebody's proof does not count any more.
+const LOST_GRACE: Duration = Duration::from_millis(500);
 /// Window of one stream: control messages are small, and many streams share a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Window of a connection.
@@ -296,19 +299,17 @@ async fn connection(
     let (closing, is_closing) = watch::channel(false);
     let answers = Answers::new(guard.answers.connection(peer.ip()));
     let questions = guard.questions.connection(peer.ip());
-    let from = Connection {
-        peer,
-        certificate: None,
-        closing: is_closing,
-        subscriptions: Subscriptions::new(spawner.clone()),
-    };
-    let layers = guard.layers(from, answers.clone(), questions);
+    let certificate = None;
+    let proofs = Arc::new(Proofs::new(guard.authenticator.clone(), Peer::of(peer.ip()), certificate.clone()));
+    let subscriptions = Subscriptions::new(spawner.clone());
+    let from = Connection { peer, certificate, closing: is_closing, subscriptions };
+    let layers = guard.layers(from, Arc::clone(&proofs), answers.clone(), questions);
     let service = Guarded(layers.service(router));
     // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
     let paced = TokioIo::new(Paced::new(stream, settings.write_patience()));
     let mut serving = std::pin::pin!(settings.http2(spawner.clone()).serve_connection(paced, service));
     let since = settings.clock.elapsed();
-    let asked_to_close = tokio::select! {
+    let end = tokio::select! {
         ended = serving.as_mut() => {
             vitals.connection_ended(why(&ended));
             debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
@@ -320,21 +321,39 @@ async fn connection(
             warn!(component = "server", %peer, "connection ended: an answer was not read in time");
             return;
         }
-        () = sleep(age::jittered(settings.limits.max_connection_age, &settings.entropy)) => false,
+        () = sleep(age::jittered(settings.limits.max_connection_age, &settings.entropy)) => End::Aged,
+        () = proofs.lost() => End::Lost,
         // An error means that the server is gone.
-        _ = close.wait_for(|close| *close) => true,
+        _ = close.wait_for(|close| *close) => End::Stopping,
     };
     vitals.connection_ended(Ended::Asked);
     // Streams end themselves with a last message; no new ones are taken; then the connection ends.
     closing.send_replace(true);
     serving.as_mut().graceful_shutdown();
-    if asked_to_close {
+    let grace = match end {
         // The server's own deadline bounds this: it stops what is left.
-        drop(serving.await);
-    } else if timeout(settings.limits.max_connection_age_grace, serving).await.is_err() {
-        debug!(component = "server", %peer, "connection cut at the end of its grace");
+        End::Stopping => {
+            drop(serving.await);
+            return;
+        }
+        End::Aged => settings.limits.max_connection_age_grace,
+        End::Lost => LOST_GRACE,
+    };
+    if timeout(grace, serving).await.is_err() {
+        debug!(component = "server", %peer, ?end, "connection cut at the end of its grace");
     }
     drop(counted);
+}
+
+/// Why a connection is asked to end.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The server stops.
+    Stopping,
+    /// It is old.
+    Aged,
+    /// What proved who calls on it does not count any more.
+    Lost,
 }
 
 /// Why a connection ended, as far as what it answered tells.

@@ -11,7 +11,7 @@ use tower::Service as _;
 use tracing::debug;
 
 use super::{accept::Accepted, age, paced::Paced, wrong_port};
-use crate::{config, id::Entropy, task::drain};
+use crate::{api::http::access, config, id::Entropy, task::drain};
 
 /// Bytes of a request's head; the rest of a request is not read at all.
 const HEAD: usize = 16 * 1024;
@@ -73,13 +73,15 @@ async fn connection(
     accepted: Accepted,
 ) -> Ended {
     let Settings { http1, idle, request: patience, write, age, grpc_port, entropy } = settings;
-    let Accepted { stream, peer: _, counted: _ } = accepted;
+    let Accepted { stream, peer, counted: _ } = accepted;
+    let from = access::Connection { peer, certificate: None };
     let begun = tokio::select! {
         begun = timeout(idle, wrong_port::expect_http1(stream, grpc_port)) => begun??,
         () = drain.begun() => return Ok(()),
     };
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let mut router = router.clone();
+        request.extensions_mut().insert(from.clone());
         async move {
             let late = || (StatusCode::GATEWAY_TIMEOUT, "no answer in time\n").into_response();
             let answered = timeout(patience, router.call(request)).await;

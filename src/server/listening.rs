@@ -4,13 +4,13 @@
 //! else is refused with how far the loading is. Nothing of a fleet is shown before all of it is there: that
 //! is for [`Server::run`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 use tracing::info;
 
 use super::{
-    Addresses, Server,
+    Addresses, Identity, Server,
     accept::{Accept, Caps},
     ended_early, grpc, http, listen, nobody_asked,
     reload::configure_checks,
@@ -40,13 +40,21 @@ use crate::{
         shares::Shares,
     },
     id::Entropy,
+    identity::{
+        authenticator::{Authenticator, Options},
+        tokens::{self, OnRevoked},
+        watched,
+    },
     probe::{machine::Machine, permit::Rules},
-    store,
+    store::{self, Store},
     system::{Listener, Vitals},
     task::{self, Fatal, Group, OnEnd, Task, drain},
     telemetry::{log::LogHandle, notify},
     time::Clock,
 };
+
+/// Where the first admin's token is written, in the data folder.
+const BOOTSTRAP_FILE: &str = "bootstrap-token";
 
 /// A server that listens, and does not know its fleet yet. Dropping it ends it.
 pub struct Listening {
@@ -159,6 +167,15 @@ impl Listening {
                 return Ok(None);
             }
         };
+        let authenticator = doors.guard.authenticator.clone();
+        let (identity, rules) =
+            match open_identity(&config, clock, &entropy, store.clone(), &authenticator).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    undo(engine).await;
+                    return Err(error);
+                }
+            };
         let (checks, checker) =
             checks::open(checks_options(&config, doors.addresses, clock), fleet.clone(), clock);
         let overview = Overview {
@@ -170,6 +187,7 @@ impl Listening {
             guard: doors.guard.clone(),
             watchers,
             folder: Folder::new(clock),
+            rules,
             log,
             http: doors.addresses.http,
         };
@@ -181,6 +199,7 @@ impl Listening {
             fatal,
             engine,
             fleet: service,
+            identity,
             checks: checker,
             overview,
             doors,
@@ -208,8 +227,14 @@ impl Doors {
         };
         let live = watch::Sender::new(Arc::clone(config));
         let vitals = Vitals::start(clock);
+        let (fleet, known) = watch::channel(None);
+        let options =
+            Options { required: config.auth.required, trust_domain: config.auth.trust_domain.clone() };
+        let rules = config.auth.rules_file.as_deref().map(watched::read).transpose()?.unwrap_or_default();
+        let authenticator = Authenticator::new(options, rules, clock);
         let guard = Guard {
             recorder: Arc::new(Recorder::new()),
+            authenticator,
             gate: Gate::loading(progress.clone()),
             active: Active::default(),
             answers: Shares::new(ANSWERS),
@@ -218,7 +243,6 @@ impl Doors {
             request_timeout: config.grpc.request_timeout,
             clock,
         };
-        let (fleet, known) = watch::channel(None);
         let health = StandardHealth::new(known, progress.clone(), vitals.clone(), watchers.clone());
         let routes = grpc::Routes::new(config.grpc.max_message_bytes, health, guard.gate.clone())?;
         let routes = Arc::new(routes);
@@ -297,6 +321,28 @@ impl Doors {
         self.metrics.open(api::http::metrics_router(overview.clone()));
         self.fleet.send_replace(Some(fleet));
     }
+}
+
+/// Reads who may do what, and lets it count.
+async fn open_identity(
+    config: &Config,
+    clock: Clock,
+    entropy: &Entropy,
+    store: Store,
+    authenticator: &Authenticator,
+) -> Result<(Identity, Option<watched::Handle>)> {
+    let auth = &config.auth;
+    let changed = authenticator.clone();
+    let file = || auth.bootstrap_file.clone().unwrap_or_else(|| config.data_dir.join(BOOTSTRAP_FILE));
+    let options = tokens::Options {
+        bootstrap: auth.required.then(file),
+        on_revoked: OnRevoked::new(move || changed.changed()),
+    };
+    let (handle, tokens) = tokens::open(options, clock, entropy.clone(), store).await?;
+    authenticator.open(handle);
+    let watched = |file: &PathBuf| watched::Service::new(file.clone(), authenticator.clone());
+    let (known, rules) = auth.rules_file.as_ref().map(watched).unzip();
+    Ok((Identity { tokens, rules }, known))
 }
 
 fn fleet_options(config: &Config) -> fleet::Options {

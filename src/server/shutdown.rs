@@ -39,6 +39,7 @@ pub(super) struct Parts {
     pub(super) checks_drain: drain::Signal,
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
+    pub(super) identity: Task<()>,
     pub(super) engine: store::embedded::Engine,
 }
 
@@ -183,7 +184,12 @@ impl Parts {
 
         enter(&self.overview, Phase::SaveState);
         self.fleet_drain.begin();
-        let saved = course.phase(Phase::SaveState, self.config.save_state, &mut self.fleet).await;
+        let (fleet, identity) = (&mut self.fleet, &mut self.identity);
+        let save = async {
+            let (saved, tokens) = tokio::join!(fleet, identity);
+            tokens.and(saved)
+        };
+        let saved = course.phase(Phase::SaveState, self.config.save_state, save).await;
 
         enter(&self.overview, Phase::CleanupResources);
         doors.http_drain.begin();

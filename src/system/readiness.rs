@@ -63,6 +63,8 @@ pub struct Facts {
     pub store_trouble: Option<Trouble>,
     /// Whether any port is open beyond this machine.
     pub beyond_loopback: bool,
+    /// What is wrong with the rule file; None: nothing, or there is none.
+    pub rules_trouble: Option<String>,
     /// Instances that are registered.
     pub instances: u64,
     /// The most that are allowed.
@@ -98,6 +100,7 @@ pub fn report(facts: &Facts) -> Vec<Check> {
         volatile(facts),
         transport(facts),
         identity(facts),
+        rules(facts),
         capacity(facts),
         lost(facts),
         files(facts),
@@ -201,6 +204,18 @@ fn identity(facts: &Facts) -> Check {
     check("identity.authenticated", "callers prove who they are", judged)
 }
 
+fn rules(facts: &Facts) -> Check {
+    let judged = match &facts.rules_trouble {
+        None => (Outcome::Pass, "the rules in force are those of the file".to_owned(), ""),
+        Some(trouble) => (
+            Outcome::Fail,
+            format!("{trouble}; the last good rules stay in force"),
+            "correct the file; it is read again by itself",
+        ),
+    };
+    check("auth.rules", "rules can be used", judged)
+}
+
 fn capacity(facts: &Facts) -> Check {
     let Facts { instances, max_instances, .. } = facts;
     let full = instances * 100 >= max_instances * NEARLY_FULL;
@@ -247,6 +262,7 @@ mod tests {
             store_writable: true,
             store_trouble: None,
             beyond_loopback: false,
+            rules_trouble: None,
             instances: 10,
             max_instances: 1000,
             lost: 0,
@@ -269,6 +285,7 @@ mod tests {
     fn each_check_can_fail() {
         for (id, facts, expected) in [
             ("server.running", Facts { stopping: true, ..good() }, Outcome::Fail),
+            ("auth.rules", Facts { rules_trouble: Some("bad".to_owned()), ..good() }, Outcome::Fail),
             ("store.writable", Facts { store_writable: false, ..good() }, Outcome::Fail),
             ("store.space", Facts { disk: disk(Some(MIB), Some(false)), ..good() }, Outcome::Fail),
             ("store.space", Facts { disk: disk(Some(DISK_FAIL), Some(false)), ..good() }, Outcome::Warn),

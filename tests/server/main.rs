@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod credentials;
 mod harness;
 
 mod active_checks;
@@ -13,9 +14,11 @@ mod explain;
 mod fleet;
 mod health;
 mod http;
+mod identity;
 mod limits;
 mod loading;
 mod past;
+mod permissions;
 mod protection;
 mod proxy;
 mod restart;

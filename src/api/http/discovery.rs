@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, convert::Infallible};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Query, State},
     http::{HeaderValue, header},
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream::unfold};
 use serde::{Deserialize, Serialize};
 
-use super::Refused;
+use super::{Refused, access::Seen};
 use crate::{
     api::overview::Overview,
     error::Error,
@@ -28,6 +29,7 @@ use crate::{
         scan::{Filter, Place},
         snapshot::Instance,
     },
+    identity::Scope,
 };
 
 /// Instances that are read and written at a time.
@@ -54,6 +56,7 @@ pub struct TargetGroup {
 /// The name of the service is malformed.
 pub async fn prometheus(
     State(overview): State<Overview>,
+    Extension(Seen(seen)): Extension<Seen>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Refused> {
     let service = wanted
@@ -61,7 +64,8 @@ pub async fn prometheus(
         .map(|name| ServiceName::parse(&name).map_err(|invalid| Error::field("service", invalid.0)))
         .transpose()?;
     let filter = Filter { service, ..Filter::default() };
-    let body = Body::from_stream(pieces(overview.fleet, filter));
+    let scope = seen.ok_or_else(|| Error::internal("whoever sees nothing came to the discovery"))?;
+    let body = Body::from_stream(pieces(overview.fleet, filter, scope));
     let json = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, json)], body).into_response())
 }
@@ -74,17 +78,21 @@ enum At {
 }
 
 /// A JSON array of all groups, cut anywhere.
-fn pieces(fleet: Handle, filter: Filter) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn pieces(fleet: Handle, filter: Filter, scope: Scope) -> impl Stream<Item = Result<Bytes, Infallible>> {
     unfold((At::Start, true), move |(at, mut first)| {
-        let piece = match &at {
+        let mut piece = match &at {
             At::Start => Some(fleet.piece(&filter, None, PIECE)),
             At::After(place) => Some(fleet.piece(&filter, Some(place), PIECE)),
             At::End => None,
         };
+        if let Some(piece) = &mut piece {
+            piece.instances.retain(|instance| scope.sees_instance(&instance.registration));
+        }
         async move {
             let piece = piece?;
+            let seen = piece.instances;
             let mut text = String::from(if matches!(at, At::Start) { "[" } else { "" });
-            for instance in piece.instances.iter().filter(|instance| is_listed(instance)) {
+            for instance in seen.iter().filter(|instance| is_listed(instance)) {
                 // Strings alone: they cannot fail to be written.
                 let Ok(group) = serde_json::to_string(&group(instance)) else { continue };
                 if !first {

@@ -1,8 +1,9 @@
 //! The first page: what there is, as links.
 
-use axum::{extract::State, response::Html};
+use axum::{Extension, extract::State, response::Html};
 
-use crate::api::overview::Overview;
+use super::access::Seen;
+use crate::api::{overview::Overview, reach};
 
 /// Paths that are linked, and what they tell.
 const LINKS: &[(&str, &str)] = &[
@@ -17,12 +18,15 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Links to everything, and to the health of each service.
-pub async fn page(State(overview): State<Overview>) -> Html<String> {
+pub async fn page(State(overview): State<Overview>, Extension(Seen(seen)): Extension<Seen>) -> Html<String> {
     let links: String = LINKS
         .iter()
         .map(|(path, words)| format!("<li><a href=\"{path}\">{path}</a> {words}</li>\n"))
         .collect();
-    let (services, more) = overview.fleet.services(None, 100);
+    let (services, more) = match &seen {
+        Some(scope) => reach::services_in(&overview.fleet, scope, None, 100).await,
+        None => (Vec::new(), false),
+    };
     // Names are DNS labels and states are fixed words: nothing here needs escaping.
     let mut rows: String = services
         .iter()
@@ -32,7 +36,9 @@ pub async fn page(State(overview): State<Overview>) -> Html<String> {
             format!("<li><a href=\"/health/services/{name}\">{name}</a> {state}, {available} of {total} available</li>\n")
         })
         .collect();
-    if rows.is_empty() {
+    if seen.is_none() {
+        rows.push_str("<li>are listed for those who prove who they are</li>\n");
+    } else if rows.is_empty() {
         rows.push_str("<li>none are registered yet</li>\n");
     }
     if more {

@@ -1,0 +1,289 @@
+//! Every RPC and every page, as everybody who could ask: no cell of the table unlisted.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+use seaworthy::{api::proto::DESCRIPTORS, guard::rpc::RPCS, identity::Permission};
+use seaworthy_client::proto::{
+    grpc::health::v1::{HealthCheckRequest, HealthListRequest},
+    seaworthy::v1 as pb,
+};
+
+use crate::{
+    credentials::{Guarded, Outcome, get_with, outcome},
+    harness::registration,
+};
+
+/// Who asks, in the order of the columns.
+const CALLERS: [&str; 7] = ["nobody", "viewer", "operator", "narrowed", "admin", "own", "other"];
+
+/// What becomes of each: `+` it may, `u` it has to prove who it is, `-` it may not. The service that is asked about is
+/// `orders`: `own` is bound to it, `other` to another one, and `narrowed` is an operator of another one alone.
+const TABLE: &[(&str, &str)] = &[
+    ("/grpc.health.v1.Health/Check", "+++++++"),
+    ("/grpc.health.v1.Health/List", "+++++++"),
+    ("/grpc.health.v1.Health/Watch", "+++++++"),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "u++++++"),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "u++++++"),
+    ("/seaworthy.v1.FleetService/Register", "u----+-"),
+    // Each heartbeat has an outcome of its own; the call itself passes.
+    ("/seaworthy.v1.FleetService/Heartbeat", "u----++"),
+    ("/seaworthy.v1.FleetService/Deregister", "u----+-"),
+    ("/seaworthy.v1.FleetService/Attach", "u----+-"),
+    ("/seaworthy.v1.FleetService/GetInstance", "u++-+--"),
+    ("/seaworthy.v1.FleetService/ListInstances", "u++-+--"),
+    ("/seaworthy.v1.FleetService/RemoveInstance", "u-+-+--"),
+    ("/seaworthy.v1.FleetService/WatchFleet", "u++-+--"),
+    ("/seaworthy.v1.FleetService/PutService", "u-+-+--"),
+    ("/seaworthy.v1.FleetService/GetService", "u++-+--"),
+    ("/seaworthy.v1.FleetService/ListServices", "u++++--"),
+    ("/seaworthy.v1.FleetService/DeleteService", "u-+-+--"),
+    ("/seaworthy.v1.HealthService/ReportHealth", "u----+-"),
+    ("/seaworthy.v1.HealthService/GetHealth", "u++-+--"),
+    ("/seaworthy.v1.HealthService/WatchHealth", "u++-+--"),
+    ("/seaworthy.v1.HealthService/ListTransitions", "u++-+--"),
+    ("/seaworthy.v1.HealthService/CheckNow", "u-+-+--"),
+    ("/seaworthy.v1.HealthService/Explain", "u++-+--"),
+    ("/seaworthy.v1.SystemService/GetStatus", "u++++--"),
+    ("/seaworthy.v1.SystemService/GetReadiness", "u++++--"),
+    ("/seaworthy.v1.SystemService/GetConfig", "u-+-+--"),
+    ("/seaworthy.v1.SystemService/SetLogLevel", "u-+-+--"),
+    ("/seaworthy.v1.SystemService/GetIdentity", "u++++++"),
+    ("/seaworthy.v1.SystemService/CreateToken", "u---+--"),
+    ("/seaworthy.v1.SystemService/ListTokens", "u---+--"),
+    ("/seaworthy.v1.SystemService/RevokeToken", "u---+--"),
+    ("/seaworthy.v1.SystemService/ListAuditEntries", "u---+--"),
+    ("/seaworthy.v1.SystemService/NoSuchMethod", "u++++++"),
+];
+
+/// The same for the pages of the HTTP side.
+const PAGES: &[(&str, &str)] = &[
+    ("/", "+++++++"),
+    ("/health", "+++++++"),
+    ("/health/details", "+++++++"),
+    ("/health/live", "+++++++"),
+    ("/health/ready", "+++++++"),
+    ("/ready", "+++++++"),
+    ("/health/services/orders", "+++++++"),
+    ("/health/services/orders/i-1", "+++++++"),
+    ("/health/services/orders/i-1/database", "+++++++"),
+    ("/status", "u++++--"),
+    ("/production-readiness", "u++++--"),
+    ("/metrics", "u++-+--"),
+    ("/sd/prometheus", "u++++--"),
+    ("/nowhere", "u++++++"),
+];
+
+/// A message about `orders` that the RPC takes.
+fn message(path: &str, n: usize) -> Vec<u8> {
+    let (service, instance_id) = ("orders".to_owned(), "i-1".to_owned());
+    let instance =
+        Some(pb::InstanceRef { service: service.clone(), instance_id: instance_id.clone(), incarnation: 1 });
+    let session_token = "sws_none".to_owned();
+    let register = pb::RegisterRequest {
+        registration: Some(registration("orders", &format!("new-{n}"))),
+        ..pb::RegisterRequest::default()
+    };
+    match path.rsplit_once('/').unwrap().1 {
+        "Check" | "Watch" => HealthCheckRequest { service }.encode_to_vec(),
+        "List" => HealthListRequest {}.encode_to_vec(),
+        "Register" => register.encode_to_vec(),
+        "Heartbeat" => {
+            let beat = pb::InstanceHeartbeat { instance, session_token };
+            pb::HeartbeatRequest { heartbeats: vec![beat] }.encode_to_vec()
+        }
+        "Deregister" => pb::DeregisterRequest { instance, session_token, ..pb::DeregisterRequest::default() }
+            .encode_to_vec(),
+        "Attach" => {
+            let how = Some(pb::open_session::How::Register(register));
+            let message = Some(pb::attach_request::Message::Open(pb::OpenSession { how }));
+            pb::AttachRequest { message }.encode_to_vec()
+        }
+        "GetInstance" => pb::GetInstanceRequest { service, instance_id }.encode_to_vec(),
+        "ListInstances" => {
+            pb::ListInstancesRequest { service, ..pb::ListInstancesRequest::default() }.encode_to_vec()
+        }
+        "RemoveInstance" => pb::RemoveInstanceRequest {
+            service,
+            instance_id: "nobody".to_owned(),
+            ..pb::RemoveInstanceRequest::default()
+        }
+        .encode_to_vec(),
+        "WatchFleet" => pb::WatchFleetRequest { service, resume_after: None }.encode_to_vec(),
+        "PutService" => {
+            pb::PutServiceRequest { name: service, spec: Some(pb::ServiceSpec::default()), if_revision: None }
+                .encode_to_vec()
+        }
+        "GetService" => pb::GetServiceRequest { name: service }.encode_to_vec(),
+        "DeleteService" => pb::DeleteServiceRequest {
+            name: service.clone(),
+            confirm_name: service,
+            allow_missing: true,
+            ..pb::DeleteServiceRequest::default()
+        }
+        .encode_to_vec(),
+        "ReportHealth" => {
+            pb::ReportHealthRequest { instance, session_token, ..pb::ReportHealthRequest::default() }
+                .encode_to_vec()
+        }
+        "GetHealth" => {
+            pb::GetHealthRequest { service, instance_id, component: String::new() }.encode_to_vec()
+        }
+        "WatchHealth" => {
+            pb::WatchHealthRequest { service, instance_id, component: String::new() }.encode_to_vec()
+        }
+        "ListTransitions" => {
+            pb::ListTransitionsRequest { service, ..pb::ListTransitionsRequest::default() }.encode_to_vec()
+        }
+        "CheckNow" => pb::CheckNowRequest { service, instance_id, component: String::new() }.encode_to_vec(),
+        "Explain" => pb::ExplainRequest { service, instance_id, component: String::new() }.encode_to_vec(),
+        "SetLogLevel" => pb::SetLogLevelRequest { log_level: "info".to_owned() }.encode_to_vec(),
+        "CreateToken" => pb::CreateTokenRequest {
+            name: format!("made-{n}"),
+            role: pb::Role::Viewer.into(),
+            ..pb::CreateTokenRequest::default()
+        }
+        .encode_to_vec(),
+        "RevokeToken" => {
+            pb::RevokeTokenRequest { token_id: "nobody".to_owned(), allow_missing: true }.encode_to_vec()
+        }
+        // An empty message is one of each of the others.
+        _ => Vec::new(),
+    }
+}
+
+/// The server, and what each caller brings.
+async fn everybody() -> (Guarded, BTreeMap<&'static str, String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, "[[narrow]]\nwho = \"token:narrowed\"\nservices = [\"payments\"]\n").unwrap();
+    let guarded = Guarded::start_with(|config| config.auth.rules_file = Some(rules)).await;
+    let mut secrets = BTreeMap::new();
+    for (name, role, service) in [
+        ("viewer", pb::Role::Viewer, ""),
+        ("operator", pb::Role::Operator, ""),
+        ("narrowed", pb::Role::Operator, ""),
+        ("own", pb::Role::Service, "orders"),
+        ("other", pb::Role::Service, "payments"),
+    ] {
+        secrets.insert(name, guarded.token(name, role, service).await);
+    }
+    secrets.insert("admin", guarded.admin.clone());
+    let mut fleet = guarded.fleet(&secrets["own"]).await;
+    let registration = Some(registration("orders", "i-1"));
+    fleet.register(pb::RegisterRequest { registration, ..pb::RegisterRequest::default() }).await.unwrap();
+    (guarded, secrets)
+}
+
+/// How the comment of an RPC begins that says who may call it.
+fn words(needed: Permission) -> &'static str {
+    match needed {
+        Permission::Open => "anyone",
+        Permission::Known => "everybody who has proved who they are",
+        Permission::Enrol => "instances of the service",
+        Permission::View => "viewers",
+        Permission::Operate => "operators",
+        Permission::Run => "operators who are not narrowed",
+        Permission::Administer => "admins who are not narrowed",
+    }
+}
+
+#[test]
+fn the_contract_says_who_may_call() {
+    let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+    let mut said = 0;
+    for file in set.file.iter().filter(|file| file.package() == "seaworthy.v1") {
+        let comments = &file.source_code_info.as_ref().unwrap().location;
+        for (at, service) in file.service.iter().enumerate() {
+            for (method_at, method) in service.method.iter().enumerate() {
+                let path = format!("/seaworthy.v1.{}/{}", service.name(), method.name());
+                let place = [6, i32::try_from(at).unwrap(), 2, i32::try_from(method_at).unwrap()];
+                let comment = comments.iter().find(|location| location.path == place).unwrap();
+                let needed = RPCS.iter().find(|rpc| rpc.path == path).unwrap().needs;
+                let who = comment.leading_comments().split("Who may call: ").nth(1).unwrap_or_default();
+                let rest = who.strip_prefix(words(needed)).unwrap_or_else(|| panic!("{path}: {who}"));
+                let narrowed = rest.starts_with(" who are not narrowed");
+                assert!(!narrowed && !rest.starts_with(char::is_alphanumeric), "{path}: {who}");
+                said += 1;
+            }
+        }
+    }
+    assert!(said >= 25, "{said}");
+}
+
+fn expected(cell: char) -> Outcome {
+    match cell {
+        '+' => Outcome::Passed,
+        'u' => Outcome::Unauthenticated,
+        '-' => Outcome::Denied,
+        other => panic!("{other:?} is no outcome"),
+    }
+}
+
+#[tokio::test]
+async fn every_rpc_as_everybody() {
+    let listed: Vec<&str> = TABLE.iter().map(|(path, _)| *path).collect();
+    let unlisted: Vec<_> = RPCS.iter().filter(|rpc| !listed.contains(&rpc.path)).collect();
+    assert!(unlisted.is_empty(), "{unlisted:?}");
+    let (guarded, secrets) = everybody().await;
+    let (mut wrong, mut n) = (Vec::new(), 0);
+    for (path, cells) in TABLE {
+        assert_eq!(cells.chars().count(), CALLERS.len(), "{path}");
+        for (caller, cell) in CALLERS.iter().zip(cells.chars()) {
+            n += 1;
+            let bearer = secrets.get(caller).map(|secret| format!("Bearer {secret}").into_bytes());
+            let headers: Vec<&[u8]> = bearer.as_deref().into_iter().collect();
+            let found = outcome(&guarded.server, path, &message(path, n), &headers).await;
+            if found != expected(cell) {
+                wrong.push(format!("{path} as {caller}: {found:?} instead of {cell}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn every_page_as_everybody() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/http.rs");
+    let router = std::fs::read_to_string(source).unwrap();
+    let routes = router.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let filled = |route: &str| {
+        route.replace("{service}", "orders").replace("{instance}", "i-1").replace("{component}", "database")
+    };
+    for route in routes {
+        assert!(PAGES.iter().any(|(page, _)| *page == filled(route)), "{route} is not listed");
+    }
+    let (guarded, secrets) = everybody().await;
+    let mut wrong = Vec::new();
+    for (page, cells) in PAGES {
+        assert_eq!(cells.chars().count(), CALLERS.len(), "{page}");
+        for (caller, cell) in CALLERS.iter().zip(cells.chars()) {
+            let bearer = secrets.get(caller).map(|secret| format!("Bearer {secret}"));
+            let headers: Vec<_> = bearer.iter().map(|value| ("authorization", value.as_str())).collect();
+            let (code, head, _) = get_with(guarded.server.addresses.http, "GET", page, &headers).await;
+            let found = match code {
+                401 => Outcome::Unauthenticated,
+                403 => Outcome::Denied,
+                _ => Outcome::Passed,
+            };
+            if found != expected(cell) {
+                wrong.push(format!("{page} as {caller}: {code} instead of {cell}"));
+            }
+            assert_eq!(code == 401, head.contains("www-authenticate: bearer"), "{page} as {caller}");
+            assert!(head.contains("x-content-type-options: nosniff"), "{page} as {caller}: {head}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn pages_that_are_opened_need_no_proof() {
+    let guarded = Guarded::start_with(|config| {
+        config.auth.open_pages.metrics = true;
+        config.auth.open_pages.discovery = true;
+    });
+    let guarded = guarded.await;
+    for (page, code) in [("/metrics", 200), ("/sd/prometheus", 200), ("/status", 401)] {
+        assert_eq!(guarded.server.get(page).await.0, code, "{page}");
+    }
+}
