@@ -318,6 +318,7 @@ mod tests {
             disk: disk(Some(0), Some(true)),
             store_writable: false,
             beyond_loopback: true,
+            rules_trouble: Some("bad".to_owned()),
             instances: 1000,
             lost: 5,
             open_files: None,
