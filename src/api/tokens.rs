@@ -11,6 +11,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::names::ServiceName,
+    id::BearerToken,
     identity::{
         Grant, Identity, Principal, Role, Scope,
         authenticator::Authenticator,
@@ -83,6 +84,10 @@ impl TokensApi {
         let pb::RevokeTokenRequest { token_id, allow_missing } = wire;
         if token_id.is_empty() {
             return Err(Error::field("token_id", "is missing; give the id of a token, or its name"));
+        }
+        // What is said of it again would be in logs and in the audit.
+        if BearerToken::hash_of(&token_id).is_some() || ServiceName::parse(&token_id).is_err() {
+            return Err(Error::field("token_id", "is neither an id nor a name; a token's secret is not asked for"));
         }
         match self.tokens()?.revoke(&token_id).await {
             Ok(token) => {
