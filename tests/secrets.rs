@@ -23,6 +23,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+/// Everything that anything in it could say.
+const LEVEL: &str = "trace,h2=trace,hyper=trace,hyper_util=trace,tonic=trace,tower=trace";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The real binary, ended when dropped.
@@ -46,7 +48,7 @@ impl Serving {
         let out = |name: &str| Stdio::from(fs::File::create(dir.path().join(name)).expect("a file"));
         let child = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
             .args(["serve", "--auth", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--log-level", "trace", "--ready-file"])
+            .args(["--log-format", "json", "--log-level", LEVEL, "--ready-file"])
             .arg(dir.path().join("ready"))
             .arg("--data-dir")
             .arg(dir.path().join("data"))

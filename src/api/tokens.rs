@@ -87,7 +87,10 @@ impl TokensApi {
         }
         // What is said of it again would be in logs and in the audit.
         if BearerToken::hash_of(&token_id).is_some() || ServiceName::parse(&token_id).is_err() {
-            return Err(Error::field("token_id", "is neither an id nor a name; a token's secret is not asked for"));
+            return Err(Error::field(
+                "token_id",
+                "is neither an id nor a name; a token's secret is not asked for",
+            ));
         }
         match self.tokens()?.revoke(&token_id).await {
             Ok(token) => {

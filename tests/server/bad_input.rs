@@ -164,6 +164,7 @@ fn table() -> Vec<Wrong> {
     const PUT: &str = "/seaworthy.v1.FleetService/PutService";
     const LIST: &str = "/seaworthy.v1.FleetService/ListInstances";
     const REPORT: &str = "/seaworthy.v1.HealthService/ReportHealth";
+    const TOKEN: &str = "/seaworthy.v1.SystemService/CreateToken";
     const PAST: &str = "/seaworthy.v1.HealthService/ListTransitions";
     const EXPLAIN: &str = "/seaworthy.v1.HealthService/Explain";
     let timestamp = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
@@ -479,11 +480,66 @@ fn table() -> Vec<Wrong> {
             &pb::SetLogLevelRequest { log_level: "loud=very=".into() },
             "log_level",
         ),
+        wrong(TOKEN, &pb::CreateTokenRequest { role: 1, ..Default::default() }, "name"),
+        wrong(TOKEN, &pb::CreateTokenRequest { name: "Alice".into(), role: 1, ..Default::default() }, "name"),
+        wrong(TOKEN, &pb::CreateTokenRequest { name: "alice".into(), ..Default::default() }, "role"),
+        wrong(TOKEN, &pb::CreateTokenRequest { name: "alice".into(), role: 9, ..Default::default() }, "role"),
+        wrong(
+            TOKEN,
+            &pb::CreateTokenRequest {
+                name: "alice".into(),
+                role: pb::Role::Viewer.into(),
+                service: "orders".into(),
+                ..Default::default()
+            },
+            "service",
+        ),
+        wrong(
+            TOKEN,
+            &pb::CreateTokenRequest {
+                name: "orders".into(),
+                role: pb::Role::Service.into(),
+                service: "Orders".into(),
+                ..Default::default()
+            },
+            "service",
+        ),
+        wrong(
+            TOKEN,
+            &pb::CreateTokenRequest {
+                name: "alice".into(),
+                role: 1,
+                lifetime: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+                ..Default::default()
+            },
+            "lifetime",
+        ),
+        wrong(
+            "/seaworthy.v1.SystemService/ListTokens",
+            &pb::ListTokensRequest { page_size: -1, ..Default::default() },
+            "page_size",
+        ),
+        wrong(
+            "/seaworthy.v1.SystemService/ListTokens",
+            &pb::ListTokensRequest { page_token: "x".into(), ..Default::default() },
+            "page_token",
+        ),
+        wrong(
+            "/seaworthy.v1.SystemService/RevokeToken",
+            &pb::RevokeTokenRequest { token_id: String::new(), allow_missing: true },
+            "token_id",
+        ),
+        wrong(
+            "/seaworthy.v1.SystemService/RevokeToken",
+            &pb::RevokeTokenRequest { token_id: "a b".into(), allow_missing: false },
+            "token_id",
+        ),
     ]
 }
 
 /// RPCs whose requests have nothing that could be wrong.
-const WITHOUT_FIELDS: [&str; 4] = [
+const WITHOUT_FIELDS: [&str; 5] = [
+    "/seaworthy.v1.SystemService/GetIdentity",
     "/grpc.health.v1.Health/List",
     "/seaworthy.v1.SystemService/GetStatus",
     "/seaworthy.v1.SystemService/GetReadiness",

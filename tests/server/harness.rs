@@ -257,11 +257,48 @@ pub async fn http2(
     (send, tokio::spawn(connection))
 }
 
-/// A log that nobody reads, whose level can be changed all the same.
+/// Whether a text has a session token or a bearer token in it.
+pub fn has_secret(text: &[u8]) -> bool {
+    let is_secret = |at: &[u8]| {
+        let formed = at.starts_with(b"sws_") || at.starts_with(b"swt_");
+        let random = at.get(4..56).is_some_and(|random| random.iter().all(u8::is_ascii_alphanumeric));
+        formed && random
+    };
+    text.windows(4).enumerate().any(|(at, _)| is_secret(&text[at..]))
+}
+
+/// Reads what is logged for secrets, and keeps nothing of it.
+struct Searched;
+
+impl std::io::Write for Searched {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // No test goes on as if nothing had happened, whoever logged it.
+        if has_secret(bytes) {
+            eprintln!("a secret was logged by {:?}", std::thread::current().name());
+            std::process::abort();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn secrets_are_found() {
+    let token = seaworthy::id::Entropy::system().session_token().expect("a token");
+    let line = format!("{{\"message\":\"x\",\"token\":\"{}\"}}", token.reveal());
+    assert!(has_secret(line.as_bytes()) && has_secret(token.reveal().as_bytes()));
+    assert!(!has_secret(b"sws_... and swt_") && !has_secret(token.reveal()[..55].as_bytes()));
+}
+
+/// A log that nobody reads but for secrets, whose level can be changed all the same.
 pub fn log() -> LogHandle {
     let (dispatch, handle) =
-        log::build("info", Shape::Json, BoxMakeWriter::new(std::io::sink)).expect("a level");
-    // The handle works for as long as the dispatch lives: as long as the process.
+        log::build("info,seaworthy=debug", Shape::Json, BoxMakeWriter::new(|| Searched)).expect("a level");
+    // The first one hears what all servers of this process say; the others live on for their handles.
+    drop(tracing::dispatcher::set_global_default(dispatch.clone()));
     std::mem::forget(dispatch);
     handle
 }
@@ -274,6 +311,7 @@ pub async fn get(at: SocketAddr, path: &str, accept: &str) -> (u16, String) {
     stream.write_all(head.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("read");
+    assert!(!has_secret(answer.as_bytes()), "{path} tells a secret");
     let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let chunked = head.to_lowercase().contains("transfer-encoding: chunked");

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -40,6 +41,9 @@ BINARY = pathlib.Path(os.environ.get("SEAWORTHY_BIN", TARGET / "debug" / "seawor
 CALL = 20
 # Longer than the control plane's own deadline for stopping.
 STOP = 60
+
+# A session token or a bearer token: no log may have one.
+SECRET = re.compile(r"\bsw[st]_[0-9a-z]{52}\b")
 
 # What tests/interop/install has to be told to bring a program.
 BROUGHT_BY = {
@@ -92,6 +96,7 @@ class Server:
             code = self.process.wait(STOP)
         finally:
             self._end()
+        assert not SECRET.search(self.log()), "the log has a token: " + SECRET.sub("[TOKEN]", self.log())
         if error[0] is None:
             assert code == 0, f"the server ended with {code} when it was asked to stop:\n{self.log()}"
 

@@ -28,7 +28,7 @@ def test_list(server):
     "symbol, comment",
     [
         ("seaworthy.v1.FleetService", "// Registers an instance and starts a new incarnation of it."),
-        ("seaworthy.v1.FleetService.Heartbeat", "// Who may call: whoever holds the session token"),
+        ("seaworthy.v1.FleetService.Heartbeat", "// Who may call: instances of the service, by the session token of each"),
         ("seaworthy.v1.RegisterRequest", "// What registers."),
         ("seaworthy.v1.HealthState", "// Works, less well than it should"),
         ("grpc.health.v1.Health", "stream stays open, in case the name appears."),
