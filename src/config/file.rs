@@ -82,7 +82,9 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
         DeValue::Integer(number) => {
             Some(i64::from_str_radix(number.as_str(), number.radix()).ok()?.to_string())
         }
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+        // What it may be is the key's to say.
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
 }
 
