@@ -11,6 +11,7 @@ pub mod closing;
 pub mod deadline;
 pub mod drain;
 pub mod goodbye;
+pub mod proof;
 pub mod questions;
 pub mod record;
 pub mod rpc;
