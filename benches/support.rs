@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub(crate) mod bare;
+pub(crate) mod encrypted;
 pub(crate) mod etcd;
 pub(crate) mod fleet;
 pub(crate) mod followers;
@@ -14,6 +15,8 @@ pub(crate) mod keepalive;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod pair;
+#[path = "../tests/server/pki.rs"]
+pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod report;
 pub(crate) mod settings;

@@ -16,6 +16,7 @@ pub mod names;
 pub mod overview;
 pub mod page;
 pub mod parse;
+pub mod probe_health;
 pub mod reach;
 pub mod session;
 pub mod standard_health;

@@ -13,6 +13,7 @@ pub mod deadline;
 pub mod drain;
 pub mod goodbye;
 pub mod permission;
+pub mod proof;
 pub mod proofs;
 pub mod questions;
 pub mod record;

@@ -1,7 +1,7 @@
 //! Builds everything, serves it, and takes it down again in order.
 //!
-//! `listen` takes the data folder and the ports, which answer from then on (`listening`); `load` opens the
-//! store and reads the fleet: all that can fail. `run` serves until it is told to stop, and then goes
+//! `listen` takes the data folder, reads the files of TLS and takes the ports, which answer from then on (`listening`);
+//! `load` opens the store and reads the fleet: all that can fail. `run` serves until it is told to stop, and then goes
 //! through the phases of `shutdown`. Nothing here is a rule of the domain.
 
 mod accept;
@@ -14,10 +14,13 @@ mod listening;
 mod paced;
 mod places;
 mod preface;
+mod probe_port;
 mod ready_file;
 pub mod reload;
+mod routes;
 pub mod shutdown;
 pub mod signals;
+mod transport;
 mod wrong_port;
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -42,6 +45,7 @@ use crate::{
     task::{self, Fatal, OnEnd, drain},
     telemetry::{log::LogHandle, notify},
     time::Clock,
+    tls,
 };
 
 /// Where the server listens.
@@ -53,6 +57,8 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// Metrics, where they have a listener of their own.
     pub metrics: Option<SocketAddr>,
+    /// The control plane's own health, where it is told without encryption.
+    pub probe: Option<SocketAddr>,
 }
 
 /// What holds over time of who may do what.
@@ -101,7 +107,8 @@ impl Server {
     /// Takes the data folder, binds the ports and loads the fleet.
     ///
     /// # Errors
-    /// The data folder is in use or unusable, the store is damaged, or a port cannot be bound.
+    /// The data folder is in use or unusable, a file of TLS is unusable, the store is damaged, or a port cannot be
+    /// bound.
     pub async fn bind(config: Arc<Config>, log: LogHandle) -> Result<Self> {
         Self::bind_with(config, log, Clock::start(), Entropy::system()).await
     }
@@ -124,7 +131,7 @@ impl Server {
     /// Takes the data folder and binds the ports, and answers on them: that the fleet is yet to be loaded.
     ///
     /// # Errors
-    /// The data folder is in use or unusable, or a port cannot be bound.
+    /// The data folder is in use or unusable, a file of TLS is unusable, or a port cannot be bound.
     pub async fn listen(config: Arc<Config>, log: LogHandle) -> Result<Listening> {
         let (_stopper, stop) = Stop::by_hand();
         let (clock, entropy) = (Clock::start(), Entropy::system());
@@ -154,7 +161,21 @@ impl Server {
             cause = stop.asked() => return Ok(ended_early(&cause)),
         };
         let held = held.map_err(Error::internal)??;
-        Listening::bind(config, log, clock, entropy, fatal, held).map(Some)
+        let options = tls::Options { config: config.tls.clone(), clock };
+        let tls = tokio::select! {
+            tls = task::blocking("tls files", move || tls::open(options)) => tls.map_err(Error::internal).flatten(),
+            cause = stop.asked() => {
+                held.undo();
+                return Ok(ended_early(&cause));
+            }
+        };
+        match tls {
+            Ok(tls) => Listening::bind(config, log, clock, entropy, fatal, held, tls).map(Some),
+            Err(error) => {
+                held.undo();
+                Err(error)
+            }
+        }
     }
 
     /// Where it listens.
@@ -174,7 +195,8 @@ impl Server {
         // Whatever can be known to fail does so before anybody is let in.
         let reloading = reload.map(|source| {
             let (live, fleet, log) = (doors.live.clone(), overview.fleet.clone(), overview.log.clone());
-            Reload { source, live, fleet, checks: overview.checks.clone(), log }.run()
+            let (checks, tls) = (overview.checks.clone(), overview.tls.clone());
+            Reload { source, live, fleet, checks, tls, log }.run()
         });
         let ready = config.ready_file.as_deref().map(|file| ready_file::write(file, &addresses));
         let (reloading, ready) = match (reloading.transpose(), ready.transpose()) {

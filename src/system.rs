@@ -75,11 +75,13 @@ pub enum Listener {
     Http,
     /// Metrics, where they have a listener of their own.
     Metrics,
+    /// The control plane's own health and nothing else, without encryption.
+    Probe,
 }
 
 impl Listener {
     /// Every one.
-    pub const ALL: [Listener; 3] = [Listener::Grpc, Listener::Http, Listener::Metrics];
+    pub const ALL: [Listener; 4] = [Listener::Grpc, Listener::Http, Listener::Metrics, Listener::Probe];
 
     /// The word for people, wherever they read it: `grpc`.
     pub fn as_str(self) -> &'static str {
@@ -87,6 +89,7 @@ impl Listener {
             Listener::Grpc => "grpc",
             Listener::Http => "http",
             Listener::Metrics => "metrics",
+            Listener::Probe => "probe",
         }
     }
 }
@@ -103,7 +106,7 @@ struct Inner {
     connections: AtomicU64,
     accepted: AtomicU64,
     refused: [AtomicU64; Listener::ALL.len()],
-    handshakes_failed: AtomicU64,
+    handshakes_failed: [AtomicU64; Listener::ALL.len()],
     ended: [AtomicU64; Ended::ALL.len()],
     empty: Notify,
 }
@@ -125,11 +128,13 @@ pub enum Ended {
     Unread,
     /// It had reached its age, or the server stops.
     Asked,
+    /// What the client had proved itself by was revoked, or has expired.
+    Lapsed,
 }
 
 impl Ended {
     /// Every cause, in the order in which they are shown.
-    pub const ALL: [Ended; 7] = [
+    pub const ALL: [Ended; 8] = [
         Ended::Closed,
         Ended::Broken,
         Ended::Flood,
@@ -137,6 +142,7 @@ impl Ended {
         Ended::Stuck,
         Ended::Unread,
         Ended::Asked,
+        Ended::Lapsed,
     ];
 
     /// The name in metrics.
@@ -149,6 +155,7 @@ impl Ended {
             Ended::Stuck => "stuck",
             Ended::Unread => "unread",
             Ended::Asked => "asked",
+            Ended::Lapsed => "lapsed",
         }
     }
 }
@@ -165,7 +172,7 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// Connections of the gRPC side, counted; those that were refused are of every listener.
+/// Connections of the gRPC side, counted; those that were refused or failed to begin are of every listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
     /// Open now.
@@ -174,7 +181,7 @@ pub struct Connections {
     pub accepted: u64,
     /// Refused since the start, because there were too many.
     pub refused: u64,
-    /// Ended since the start because they did not speak HTTP/2 in time.
+    /// Ended since the start because they did not speak HTTP/2, or TLS where it is wanted, in time.
     pub handshakes_failed: u64,
 }
 
@@ -188,7 +195,7 @@ impl Vitals {
             connections: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             refused: std::array::from_fn(|_| AtomicU64::new(0)),
-            handshakes_failed: AtomicU64::new(0),
+            handshakes_failed: std::array::from_fn(|_| AtomicU64::new(0)),
             ended: std::array::from_fn(|_| AtomicU64::new(0)),
             empty: Notify::new(),
         }))
@@ -242,9 +249,14 @@ impl Vitals {
         self.0.refused[by as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts a connection that did not speak HTTP/2 in time.
-    pub fn handshake_failed(&self) {
-        self.0.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+    /// Counts a connection that did not speak what is spoken there in time: TLS, or HTTP/2.
+    pub fn handshake_failed(&self, at: Listener) {
+        self.0.handshakes_failed[at as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that did not speak what is spoken there in time, since the start.
+    pub fn handshakes_failed(&self, at: Listener) -> u64 {
+        self.0.handshakes_failed[at as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a connection that ended after it had begun to speak HTTP/2.
@@ -281,7 +293,7 @@ impl Vitals {
             open: read(&self.0.connections),
             accepted: read(&self.0.accepted),
             refused: self.0.refused.iter().map(read).sum(),
-            handshakes_failed: read(&self.0.handshakes_failed),
+            handshakes_failed: self.0.handshakes_failed.iter().map(read).sum(),
         }
     }
 }

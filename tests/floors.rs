@@ -31,6 +31,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("task", "time"),
     // The log reads its level with the configuration's own parser, so that both refuse the same.
     ("telemetry", "config"),
+    // Which files are to be read is the configuration's.
+    ("tls", "config"),
     // Checks are of what is registered, and their results belong to it; the fleet knows no checker.
     ("checks", "fleet"),
     // What somebody may do is said of services and instances; the fleet knows nobody who calls.

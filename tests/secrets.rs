@@ -46,7 +46,7 @@ impl Serving {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let out = |name: &str| Stdio::from(fs::File::create(dir.path().join(name)).expect("a file"));
-        let child = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        let started = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
             .args(["serve", "--auth", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .args(["--log-format", "json", "--log-level", LEVEL, "--ready-file"])
             .arg(dir.path().join("ready"))
@@ -59,14 +59,16 @@ impl Serving {
             .env("SEAWORTHY_SHUTDOWN_LAME_DUCK", "0s")
             .stdout(out("stdout"))
             .stderr(out("stderr"))
-            .spawn()
-            .expect("it starts");
+            .spawn();
+        let child = started.expect("it starts");
+        let mut serving = Self { child, dir, grpc: String::new(), http: String::new() };
         let began = Instant::now();
         loop {
-            let ready = fs::read(dir.path().join("ready")).ok();
+            let ready = fs::read(serving.dir.path().join("ready")).ok();
             if let Some(ready) = ready.and_then(|text| serde_json::from_slice::<Value>(&text).ok()) {
                 let at = |name: &str| ready[name].as_str().expect("an address").to_owned();
-                return Self { child, grpc: at("grpc"), http: at("http"), dir };
+                (serving.grpc, serving.http) = (at("grpc"), at("http"));
+                return serving;
             }
             assert!(began.elapsed() < PATIENCE, "it serves");
             std::thread::sleep(Duration::from_millis(10));

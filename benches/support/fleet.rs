@@ -1,6 +1,6 @@
 //! Seaworthy under measurement: starting it, and a fleet to register in it.
 
-use std::{env, process::Command, sync::Arc};
+use std::{env, net::SocketAddr, process::Command, sync::Arc};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -39,14 +39,19 @@ pub(crate) async fn start(threads: usize) -> Result<Server> {
 /// It does not start.
 pub(crate) async fn start_on(threads: usize, data: Arc<TempDir>) -> Result<Server> {
     let address = free_address()?;
+    let mut server = Server::spawn("seaworthy", command(threads, address, &data), address, data)?;
+    server.serving().await?;
+    Ok(server)
+}
+
+/// What starts it at an address.
+pub(crate) fn command(threads: usize, address: SocketAddr, data: &TempDir) -> Command {
     let built = env::var_os("BENCH_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_seaworthy").into());
     let mut command = Command::new(built);
     command.env("TOKIO_WORKER_THREADS", threads.to_string()).arg("serve");
     command.arg("--data-dir").arg(data.path().join("seaworthy"));
     command.args(["--grpc-listen", &address.to_string(), "--http-listen", "127.0.0.1:0"]);
-    let mut server = Server::spawn("seaworthy", command, address, data)?;
-    server.serving().await?;
-    Ok(server)
+    command
 }
 
 /// Asks to register instance number `n`, with about 1 KiB of labels.

@@ -60,12 +60,21 @@ impl Server {
     /// # Errors
     /// The server ended, or does not serve within 30 s.
     pub(crate) async fn serving(&mut self) -> Result<()> {
+        let endpoint = self.endpoint()?;
+        self.serving_to(async || Ok(endpoint.connect().await?)).await
+    }
+
+    /// The same, asked over what `connect` gives.
+    ///
+    /// # Errors
+    /// The server ended, or does not serve within 30 s.
+    pub(crate) async fn serving_to(&mut self, connect: impl AsyncFn() -> Result<Channel>) -> Result<()> {
         // A blocking loop on purpose: nothing else runs yet, and timers have a grain of 1 ms.
         while TcpStream::connect(self.address).is_err() {
             self.check_running()?;
             thread::sleep(Duration::from_micros(100));
         }
-        let mut health = HealthClient::new(self.endpoint()?.connect().await?);
+        let mut health = HealthClient::new(connect().await?);
         loop {
             let request = HealthCheckRequest { service: String::new() };
             let answer = health.check(request).await;

@@ -14,7 +14,11 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client};
 use http::{HeaderMap, Method, Request, header};
 use prost::Message;
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 use super::Result;
 
@@ -54,10 +58,29 @@ impl Connections {
     /// # Errors
     /// One is refused.
     pub(crate) async fn open(address: SocketAddr, connections: usize) -> Result<Self> {
-        let (mut open, mut driven) = (Vec::with_capacity(connections), JoinSet::new());
-        for _ in 0..connections {
+        Self::open_over(address, connections, async || {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            Ok(stream)
+        })
+        .await
+    }
+
+    /// The same over what `connect` gives.
+    ///
+    /// # Errors
+    /// One is refused.
+    pub(crate) async fn open_over<S>(
+        address: SocketAddr,
+        connections: usize,
+        connect: impl AsyncFn() -> Result<S>,
+    ) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (mut open, mut driven) = (Vec::with_capacity(connections), JoinSet::new());
+        for _ in 0..connections {
+            let stream = connect().await?;
             let mut builder = client::Builder::new();
             builder.initial_window_size(WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
             let (requests, connection) = builder.handshake::<_, Bytes>(stream).await?;
@@ -166,12 +189,12 @@ impl Call {
 
 /// Drives a connection, after the calls that are ready: their messages leave by one write, not by one
 /// each, so that the generator is not what is measured.
-struct AfterCalls {
-    connection: client::Connection<TcpStream, Bytes>,
+struct AfterCalls<S: AsyncRead + AsyncWrite + Unpin> {
+    connection: client::Connection<S, Bytes>,
     yielded: bool,
 }
 
-impl Future for AfterCalls {
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for AfterCalls<S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -61,6 +61,28 @@ pub fn metrics_router(overview: Overview) -> Router {
         .with_state(overview)
 }
 
+/// The control plane's own health alone, for the port that is not encrypted.
+pub fn probe_router(overview: Overview) -> Router {
+    Router::new()
+        .route("/health", get(own::health))
+        .route("/health/live", get(own::live))
+        .route("/health/ready", get(own::ready))
+        .route("/ready", get(own::ready))
+        .fallback(only_probes_here)
+        .layer(from_fn(harden))
+        .with_state(overview)
+}
+
+async fn only_probes_here(request: Request) -> Response {
+    let path = request.uri().path();
+    let message = format!(
+        "there is nothing at {path}: this port has /health, /health/live, /health/ready and /ready; see the HTTP port \
+         for more"
+    );
+    let error = json!({"error": {"reason": "NOT_FOUND", "message": message, "domain": ERROR_DOMAIN}});
+    (StatusCode::NOT_FOUND, Json(error)).into_response()
+}
+
 async fn nothing_here(request: Request) -> Response {
     let message = format!("there is nothing at {}; see / for what there is", request.uri().path());
     let error = json!({"error": {"reason": "NOT_FOUND", "message": message, "domain": ERROR_DOMAIN}});

@@ -1,6 +1,8 @@
 //! `/metrics`: the server's own figures, by the conventions of OpenTelemetry for RPCs and of
 //! Prometheus for everything else.
 
+use std::time::SystemTime;
+
 use axum::{
     extract::State as With,
     http::{HeaderMap, header},
@@ -35,6 +37,7 @@ pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Respons
     families.extend(checks(&overview));
     families.extend(store(&overview));
     families.extend(identity(&overview));
+    families.extend(tls(&overview));
     families.extend(Process::new().figures());
     ([(header::CONTENT_TYPE, format.content_type())], render(&families, format)).into_response()
 }
@@ -111,10 +114,8 @@ fn server(overview: &Overview) -> Vec<Family> {
     });
     let why = |why: &'static str, by: Listener| Labels::none().with("why", why).with("listener", by.as_str());
     let too_many = |by| (why("too_many", by), number(overview.vitals.refused(by)));
-    let closed = Listener::ALL
-        .map(too_many)
-        .into_iter()
-        .chain([(why("handshake", Listener::Grpc), number(connections.handshakes_failed))]);
+    let handshake = |by| (why("handshake", by), number(overview.vitals.handshakes_failed(by)));
+    let closed = Listener::ALL.map(too_many).into_iter().chain(Listener::ALL.map(handshake));
     vec![
         Family::gauge("seaworthy_build_info", "Always 1; the labels say what runs.", [(version, 1.0)]),
         Family::gauge(
@@ -302,6 +303,34 @@ fn store(overview: &Overview) -> Vec<Family> {
             "seaworthy_store_writable",
             "1 while the store takes writes.",
             one(u64::from(status.writable)),
+        ),
+    ]
+}
+
+fn tls(overview: &Overview) -> Vec<Family> {
+    let Some(tls) = &overview.tls else { return Vec::new() };
+    let (status, credentials) = (tls.status(), tls.credentials());
+    let expiries = credentials.expiries.iter().map(|one| {
+        let seconds = one.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (Labels::none().with("kind", one.kind.as_str()), number(seconds.as_secs()))
+    });
+    let outcomes = [("taken", status.taken), ("refused", status.refused)];
+    vec![
+        Family::gauge(
+            "seaworthy_tls_certificate_not_after",
+            "When what is in force expires, as Unix time, the first of each kind; a revocation list: when the next is due.",
+            expiries.collect::<Vec<_>>(),
+        )
+        .unit("seconds"),
+        Family::counter(
+            "seaworthy_tls_reloads",
+            "Changes of certificates, keys, authorities and revocation lists that were read, by outcome.",
+            outcomes.map(|(outcome, count)| (Labels::none().with("outcome", outcome), number(count))),
+        ),
+        Family::gauge(
+            "seaworthy_tls_last_reload_failed",
+            "1 while the files on the disk are not usable, and the last good ones are in force.",
+            one(u64::from(status.problem.is_some())),
         ),
     ]
 }

@@ -20,9 +20,10 @@ use crate::{
     store::{self, Store},
     system::{
         Connections, Phase, Vitals,
-        readiness::{self, Check, Facts},
+        readiness::{self, Check, Encrypted, Facts},
     },
     telemetry::{log::LogHandle, process},
+    tls,
 };
 
 pub use self::folder::Folder;
@@ -53,6 +54,8 @@ pub struct Overview {
     pub rules: Option<watched::Handle>,
     /// Where the HTTP side listens.
     pub http: SocketAddr,
+    /// What connections are encrypted with; None where none are.
+    pub tls: Option<tls::Handle>,
 }
 
 /// How the control plane is at one moment.
@@ -134,10 +137,12 @@ impl Overview {
         let disk = self.folder.disk(&self.config().data_dir).await;
         let (totals, store) = (self.fleet.totals(), self.store.status());
         let config = self.config();
-        let beyond = |listen: &SocketAddr| !listen.ip().is_loopback();
+        let beyond = |listen: &SocketAddr| !listen.ip().to_canonical().is_loopback();
+        // What is told on the port for probes may be told to anybody.
         let listens =
             [Some(&config.grpc.listen), Some(&config.http.listen), config.http.metrics_listen.as_ref()];
-        let pages = 1 + usize::from(config.http.metrics_listen.is_some());
+        let others = [config.http.metrics_listen, config.probe_listen];
+        let pages = 1 + others.iter().flatten().count();
         let connections = config.grpc.max_connections.get() + pages * config.http.max_connections.get();
         readiness::report(&Facts {
             data_dir: config.data_dir.clone(),
@@ -152,6 +157,12 @@ impl Overview {
             open_files: max_open_files(),
             max_connections: connections as u64,
             stopping: self.vitals.phase() > Phase::Running,
+            auth_required: config.auth.required,
+            tls: self.tls.as_ref().map(|tls| Encrypted {
+                problem: tls.status().problem,
+                expiries: tls.credentials().expiries.clone(),
+            }),
+            now: self.fleet.wall(),
         })
     }
 }

@@ -8,18 +8,21 @@ use super::{
     exit::Exit,
     failure::Failure,
     flags::Flags,
-    output::{Text, table::Table},
+    output::{Text, note, table::Table},
     render::instance::dash,
 };
 use crate::{
     config::{Config, Environment, Origin, load},
     text::counted,
+    time::Clock,
+    tls,
 };
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check what `serve` would run with, and name every mistake; exits with 64 if there is one
+    /// Check what `serve` would run with, the files of TLS included, and name every mistake; exits with 64 if there is
+    /// one
     Check(Check),
     /// Show every value of the configuration, and where it came from; secrets are masked
     Show(Show),
@@ -47,6 +50,9 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
     match command {
         Command::Check(command) => {
             let config = read(command.flags)?;
+            for doubt in tls::check(&config.tls, Clock::start()).map_err(Failure::Config)? {
+                note(format_args!("doubtful: {doubt}"));
+            }
             if context.output.is_json() {
                 show(&entries(&config), context)?;
                 return Ok(Exit::Done);

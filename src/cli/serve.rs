@@ -34,10 +34,11 @@ async fn serve(flags: config::Flags, environment: &Environment, shape: Shape) ->
     let config = config::load(&flags, environment).map_err(Failure::Config)?;
     let log = log::install(&config.log_level, config.log_format).map_err(Failure::Start)?;
     let reload = move |current: &Config| config::reload(current, &flags, &Environment::of_process());
+    let is_encrypted = config.tls.cert_file.is_some();
     let started = |addresses: &Addresses, data_dir: &Path| {
         // Those who collect JSON get JSON and nothing else.
         if matches!(shape, Shape::Human { .. }) {
-            greet(addresses, data_dir);
+            greet(addresses, data_dir, is_encrypted);
         }
     };
     let ended = Box::pin(server::run(config, log.clone(), Arc::new(reload), started)).await;
@@ -64,16 +65,18 @@ fn told(failure: Failure, shape: Shape) -> Failure {
 }
 
 /// Where it listens, and what to try next.
-fn greet(addresses: &Addresses, data_dir: &Path) {
-    let Addresses { grpc, http, metrics } = addresses;
-    let metrics = metrics.map(|at| format!("  metrics  http://{at}/metrics\n")).unwrap_or_default();
+fn greet(addresses: &Addresses, data_dir: &Path, is_encrypted: bool) {
+    let Addresses { grpc, http, metrics, probe } = addresses;
+    let (scheme, plaintext) = if is_encrypted { ("https", "") } else { ("http", "-plaintext ") };
+    let metrics = metrics.map(|at| format!("  metrics  {scheme}://{at}/metrics\n")).unwrap_or_default();
+    let probe = probe.map(|at| format!("  probes   http://{at}/health\n")).unwrap_or_default();
     note(format_args!(
-        "seaworthy {} serves\n  gRPC     {grpc}\n  HTTP     http://{http}/\n{metrics}  data     {}\n\n\
+        "seaworthy {} serves\n  gRPC     {grpc}\n  HTTP     {scheme}://{http}/\n{metrics}{probe}  data     {}\n\n\
          try next, in another terminal:\n  \
-         seaworthy status --server http://{grpc}\n  \
-         seaworthy fleet list --server http://{grpc}\n  \
-         grpcurl -plaintext {grpc} list\n  \
-         curl http://{http}/production-readiness\n\n\
+         seaworthy status --server {scheme}://{grpc}\n  \
+         seaworthy fleet list --server {scheme}://{grpc}\n  \
+         grpcurl {plaintext}{grpc} list\n  \
+         curl {scheme}://{http}/production-readiness\n\n\
          Ctrl-C stops it in order, a second one at once\n",
         env!("CARGO_PKG_VERSION"),
         data_dir.display(),

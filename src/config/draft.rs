@@ -79,7 +79,7 @@ impl Draft {
             if !broken.keys.iter().all(|key| self.is_known(key)) {
                 continue;
             }
-            let [name, ..] = broken.keys;
+            let Some(name) = broken.keys.first() else { continue };
             if let Some(key) = Key::find(name) {
                 let (text, origin) = ((key.show)(&self.config), self.config.origin(name));
                 self.problems.push(describe(key, &text, &origin, &broken.wrong));

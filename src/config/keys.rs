@@ -37,7 +37,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "insecure",
         flag: Some("insecure"),
-        doc: "Whether to listen beyond loopback although nothing is encrypted and nobody has to prove who they are.",
+        doc: "Whether to listen beyond loopback although nothing is encrypted or nobody has to prove who they are.",
         set: |c, v| put(&mut c.insecure, truth(v)),
         show: |c| c.insecure.to_string(),
         ..PLAIN

@@ -53,6 +53,20 @@ fn another(key: &Key) -> String {
     }
 }
 
+/// Variables without which a key means nothing.
+fn companions(key: &Key) -> Vec<(&'static str, &'static str)> {
+    const CERT: (&str, &str) = ("SEAWORTHY_TLS_CERT_FILE", "/cert.pem");
+    const KEY: (&str, &str) = ("SEAWORTHY_TLS_KEY_FILE", "/key.pem");
+    const CA: (&str, &str) = ("SEAWORTHY_TLS_CLIENT_CA_FILE", "/ca.pem");
+    match key.name {
+        "tls.cert_file" => vec![KEY],
+        "tls.key_file" => vec![CERT],
+        "tls.client_ca_file" => vec![CERT, KEY],
+        "tls.crl_file" | "tls.client_auth" => vec![CERT, KEY, CA],
+        _ => Vec::new(),
+    }
+}
+
 fn entry(config: &Config, key: &Key) -> Entry {
     config.entries().into_iter().find(|entry| entry.key == key.name).unwrap()
 }
@@ -99,18 +113,20 @@ fn every_key_is_settable_in_the_file_and_the_environment() {
             None => format!("{written}\n"),
         };
         let file = file(&text);
-        let config = load(&file.flags, &Environment::default()).unwrap();
+        let companions = companions(key);
+        let config = load(&file.flags, &environment(&companions)).unwrap();
         let line = if key.name.contains('.') { 2 } else { 1 };
         let expected =
             Entry { key: key.name, value: value.clone(), origin: Origin::File { path: file.path, line } };
         assert_eq!(entry(&config, key), expected);
 
         let variable = key.variable();
-        let config = load(&Flags::default(), &environment(&[(&variable, &value)])).unwrap();
+        let variables = [&companions[..], &[(&variable, &value)]].concat();
+        let config = load(&Flags::default(), &environment(&variables)).unwrap();
         assert_eq!(entry(&config, key), Entry { origin: Origin::Environment(variable), ..expected });
 
-        let others = config.entries().into_iter().filter(|entry| entry.key != key.name);
-        assert!(others.into_iter().all(|entry| entry.origin == Origin::Default), "{}", key.name);
+        let set = config.entries().into_iter().filter(|entry| entry.origin != Origin::Default).count();
+        assert_eq!(set, 1 + companions.len(), "{}", key.name);
     }
 }
 
@@ -212,12 +228,40 @@ fn loopback_is_open_and_the_rest_wants_consent() {
 }
 
 #[test]
+fn beyond_loopback_takes_encryption_and_proof() {
+    let (cert, key) = (Some("/cert.pem".into()), Some("/key.pem".into()));
+    let open = Flags { http_listen: Some("0.0.0.0:1".into()), ..Flags::default() };
+    for (encrypted, auth, insecure, lacking) in [
+        (true, true, false, None),
+        (false, false, true, None),
+        (false, false, false, Some("nothing is encrypted and nobody has to prove who they are")),
+        (false, true, false, Some("nothing is encrypted, tokens included")),
+        (true, false, false, Some("nobody has to prove who they are")),
+    ] {
+        let (tls_cert, tls_key) = if encrypted { (cert.clone(), key.clone()) } else { (None, None) };
+        let flags = Flags { tls_cert, tls_key, auth: Some(auth), insecure: Some(insecure), ..open.clone() };
+        let told = load(&flags, &Environment::default()).err().map(|error| error.message().to_owned());
+        assert_eq!(told.is_none(), lacking.is_none(), "{told:?}");
+        let told = told.unwrap_or_default();
+        assert!(
+            told.contains(&lacking.map_or_else(String::new, |what| format!("and {what}: set tls.cert"))),
+            "{told}"
+        );
+        assert!(lacking.is_none() || told.contains("`seaworthy certs init`"), "{told}");
+    }
+    // What is told there may be told to anybody.
+    let probe = Flags { probe_listen: Some("0.0.0.0:1".into()), ..Flags::default() };
+    assert!(load(&probe, &Environment::default()).is_ok());
+}
+
+#[test]
 fn port_zero_clashes_with_nothing() {
     let zero = Some("127.0.0.1:0".to_owned());
     let flags = Flags {
         grpc_listen: zero.clone(),
         http_listen: zero.clone(),
-        metrics_listen: zero,
+        metrics_listen: zero.clone(),
+        probe_listen: zero,
         ..Flags::default()
     };
     assert!(load(&flags, &Environment::default()).is_ok());

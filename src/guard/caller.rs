@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, header::AUTHORIZATION};
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{check::Check, proofs::Proofs, subscriptions::Subscriptions};
+use super::{check::Check, proof::Proof, proofs::Proofs, subscriptions::Subscriptions};
 use crate::{
     id::{BearerToken, SessionToken, TokenHash},
     identity::{
@@ -32,10 +32,23 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// The certificate that it has shown, verified. None: it has shown none, or nothing is encrypted.
     pub certificate: Option<Arc<PeerCertificate>>,
+    /// Whether what it has proved still counts; the connection ends when it does not.
+    pub proof: Proof,
     /// Becomes true when the connection is to end: streams on it say goodbye and end themselves.
     pub closing: watch::Receiver<bool>,
     /// Waits for what several of its streams wait for.
     pub subscriptions: Subscriptions,
+}
+
+/// The connection that a request of the HTTP side came on, attached to each of its requests.
+#[derive(Clone, Debug)]
+pub struct HttpConnection {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The certificate that it has shown, verified. None: it has shown none, or nothing is encrypted.
+    pub certificate: Option<Arc<PeerCertificate>>,
+    /// Whether what it has proved still counts; the connection ends when it does not.
+    pub proof: Proof,
 }
 
 /// Who calls, and over what.

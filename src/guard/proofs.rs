@@ -12,6 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::sleep};
 
+use super::proof::{Lapse, Proof};
 use crate::{
     id::TokenHash,
     identity::{
@@ -33,6 +34,8 @@ pub struct Proofs {
     authenticator: Authenticator,
     peer: Peer,
     certificate: Option<Arc<PeerCertificate>>,
+    /// Whether the connection is to be believed at all.
+    proof: Proof,
     seen: Mutex<Seen>,
     more: Notify,
 }
@@ -47,15 +50,24 @@ struct Seen {
 
 impl Proofs {
     /// Nobody has called yet on this connection.
-    pub fn new(authenticator: Authenticator, peer: Peer, certificate: Option<Arc<PeerCertificate>>) -> Self {
+    pub fn new(
+        authenticator: Authenticator,
+        peer: Peer,
+        certificate: Option<Arc<PeerCertificate>>,
+        proof: Proof,
+    ) -> Self {
         let seen = Mutex::new(Seen::default());
-        Self { authenticator, peer, certificate, seen, more: Notify::new() }
+        Self { authenticator, peer, certificate, proof, seen, more: Notify::new() }
     }
 
     /// Who calls: the bearer of the token, if there is one, else the holder of the connection's certificate.
     pub fn identify(&self, bearer: &Bearer) -> Identified {
         if !self.authenticator.is_required() {
             return Identified { identity: self.authenticator.local(), failed: None };
+        }
+        // What still comes on a connection that ends for that is nobody's.
+        if self.proof.has_lapsed().is_some() {
+            return Identified { identity: self.authenticator.nobody(), failed: None };
         }
         let found = match bearer {
             Bearer::Absent => Ok(self.by_certificate()),
@@ -98,8 +110,15 @@ impl Proofs {
         Some(identity)
     }
 
-    /// Waits until somebody who has called on the connection is not the same any more. Cancel safe.
-    pub async fn lost(&self) {
+    /// Waits until somebody who has called on the connection is not the same any more: then the connection's proof counts no
+    /// more. Cancel safe.
+    pub async fn lapsed(&self) -> Lapse {
+        self.changed().await;
+        self.proof.lapse(Lapse::Caller);
+        Lapse::Caller
+    }
+
+    async fn changed(&self) {
         if !self.authenticator.is_required() {
             return std::future::pending().await;
         }

@@ -1,20 +1,39 @@
 //! HTTP connections, for probes, scrapers and browsers: every wait for the other end is bounded.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, response::IntoResponse as _};
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tower::Service as _;
 use tracing::debug;
 
-use super::{accept::Accepted, age, paced::Paced, wrong_port};
-use crate::{api::http::access, config, id::Entropy, task::drain};
+use super::{
+    accept::Accepted,
+    age,
+    grpc::LAST_WORDS,
+    paced::Paced,
+    preface::Begun,
+    transport::{self, Encryption, Shown},
+    wrong_port,
+};
+use crate::{
+    config,
+    guard::{caller::HttpConnection, proof::Proof},
+    id::Entropy,
+    system::{Listener, Vitals},
+    task::drain,
+};
 
 /// Bytes of a request's head; the rest of a request is not read at all.
 const HEAD: usize = 16 * 1024;
+/// For how long browsers are to call by TLS alone, once they have been answered by it (RFC 6797): a year.
+const TLS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// How connections are held. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,12 +44,18 @@ pub(super) struct Settings {
     write: Duration,
     age: Duration,
     grpc_port: u16,
+    encryption: Option<Encryption>,
     entropy: Entropy,
 }
 
 impl Settings {
     /// Every limit, set. `grpc` is where those belong who speak HTTP/2.
-    pub(super) fn new(config: &config::Http, grpc: SocketAddr, entropy: Entropy) -> Self {
+    pub(super) fn new(
+        config: &config::Http,
+        grpc: SocketAddr,
+        encryption: Option<Encryption>,
+        entropy: Entropy,
+    ) -> Self {
         let mut http1 = http1::Builder::new();
         // hyper counts from the end of the request before, so that one bound is that of an idle
         // connection and of a head that comes byte by byte.
@@ -42,6 +67,7 @@ impl Settings {
             write: config.write_timeout,
             age: config.max_connection_age,
             grpc_port: grpc.port(),
+            encryption,
             entropy,
         }
     }
@@ -51,20 +77,35 @@ impl Settings {
 pub(super) fn serve(
     settings: Settings,
     router: Router,
+    vitals: Vitals,
+    listener: Listener,
     drain: drain::Watch,
 ) -> impl FnMut(Accepted) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |accepted| {
         let peer = accepted.peer;
         let connection = connection(settings.clone(), router.clone(), drain.clone(), accepted);
+        let (vitals, is_encrypted) = (vitals.clone(), settings.encryption.is_some());
         Box::pin(async move {
             let ended = connection.await;
+            if is_encrypted && matches!(ended, Ended::Unbegun(_)) {
+                vitals.handshake_failed(listener);
+            }
             debug!(component = "server", %peer, ?ended, "HTTP connection ended");
         })
     }
 }
 
-/// What ended a connection that its client did not end.
-type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+/// How a connection ended.
+#[derive(Debug)]
+#[allow(dead_code)] // what is in it is for the log
+pub(super) enum Ended {
+    /// Its client ended it, or the server did, in good order.
+    Well,
+    /// It never began: no handshake, or nothing that is HTTP/1.
+    Unbegun(io::Error),
+    /// It was cut, or broke.
+    Cut(Box<dyn std::error::Error + Send + Sync>),
+}
 
 async fn connection(
     settings: Settings,
@@ -72,33 +113,67 @@ async fn connection(
     mut drain: drain::Watch,
     accepted: Accepted,
 ) -> Ended {
-    let Settings { http1, idle, request: patience, write, age, grpc_port, entropy } = settings;
     let Accepted { stream, peer, counted: _ } = accepted;
-    let from = access::Connection { peer, certificate: None };
     let begun = tokio::select! {
-        begun = timeout(idle, wrong_port::expect_http1(stream, grpc_port)) => begun??,
-        () = drain.begun() => return Ok(()),
+        begun = timeout(settings.idle, begin(&settings, stream)) => begun,
+        () = drain.begun() => return Ended::Well,
     };
+    match begun {
+        Ok(Ok((begun, shown))) => hold(settings, router, drain, begun, peer, shown).await,
+        Ok(Err(cause)) => Ended::Unbegun(cause),
+        Err(_) => Ended::Unbegun(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Waits for HTTP/1, within TLS where there is encryption.
+async fn begin(settings: &Settings, stream: TcpStream) -> io::Result<(Begun, Option<Shown>)> {
+    let opened =
+        transport::open(stream, settings.encryption.as_ref(), settings.write, "the HTTP port").await?;
+    Ok((wrong_port::expect_http1(opened.stream, settings.grpc_port).await?, opened.shown))
+}
+
+/// Answers what comes on a connection that has begun.
+pub(super) async fn hold(
+    settings: Settings,
+    router: Router,
+    mut drain: drain::Watch,
+    begun: Begun,
+    peer: SocketAddr,
+    mut shown: Option<Shown>,
+) -> Ended {
+    let Settings { http1, idle: _, request: patience, write, age, grpc_port: _, encryption, entropy } =
+        settings;
+    let (proof, is_encrypted) = (Proof::new(), encryption.is_some());
+    let certificate = shown.as_ref().map(|shown| Arc::clone(&shown.certificate));
+    let from = HttpConnection { peer, certificate, proof: proof.clone() };
     let service = service_fn(move |mut request: Request<Incoming>| {
         let mut router = router.clone();
         request.extensions_mut().insert(from.clone());
         async move {
             let late = || (StatusCode::GATEWAY_TIMEOUT, "no answer in time\n").into_response();
             let answered = timeout(patience, router.call(request)).await;
-            Ok::<_, Infallible>(answered.map_or_else(|_| late(), |Ok(answer)| answer))
+            let Ok(mut answer) = answered.unwrap_or_else(|_| Ok(late()));
+            if is_encrypted {
+                answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, TLS_ALONE);
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let stream = TokioIo::new(Paced::new(begun, write));
     let mut serving = std::pin::pin!(http1.serve_connection(stream, service));
-    tokio::select! {
-        ended = serving.as_mut() => return Ok(ended?),
-        () = drain.begun() => {}
-        () = sleep(age::jittered(age, &entropy)) => {}
-    }
+    let grace = tokio::select! {
+        ended = serving.as_mut() => return ended.map_or_else(|cause| Ended::Cut(cause.into()), |()| Ended::Well),
+        () = drain.begun() => patience,
+        () = sleep(age::jittered(age, &entropy)) => patience,
+        why = transport::lapsed(&proof, shown.as_mut()) => {
+            debug!(component = "server", %peer, %why, "HTTP connection ends");
+            LAST_WORDS.min(patience)
+        }
+    };
     // What is being answered is finished, and then the connection is over.
     serving.as_mut().graceful_shutdown();
-    match timeout(patience, serving).await {
-        Ok(ended) => Ok(ended?),
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "cut at the end of its time").into()),
+    match timeout(grace, serving).await {
+        Ok(ended) => ended.map_or_else(|cause| Ended::Cut(cause.into()), |()| Ended::Well),
+        Err(_) => Ended::Cut(io::Error::new(io::ErrorKind::TimedOut, "cut at the end of its time").into()),
     }
 }

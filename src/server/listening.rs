@@ -13,8 +13,11 @@ use super::{
     Addresses, Identity, Server,
     accept::{Accept, Caps},
     ended_early, grpc, http, listen, nobody_asked,
+    probe_port::{self, Probe},
     reload::configure_checks,
+    routes::{ProbeRouter, Routes},
     signals::Stop,
+    transport::Encryption,
     undo,
 };
 use crate::{
@@ -51,6 +54,7 @@ use crate::{
     task::{self, Fatal, Group, OnEnd, Task, drain},
     telemetry::{log::LogHandle, notify},
     time::Clock,
+    tls,
 };
 
 /// Where the first admin's token is written, in the data folder.
@@ -77,15 +81,20 @@ pub(super) struct Doors {
     pub(super) vitals: Vitals,
     pub(super) guard: Guard,
     /// Where requests go, and where `grpc.health.v1` finds the fleet.
-    pub(super) routes: Arc<grpc::Routes>,
+    pub(super) routes: Arc<Routes>,
     pub(super) fleet: watch::Sender<Option<fleet::Handle>>,
     pub(super) pages: Front,
     pub(super) metrics: Front,
+    pub(super) probe: Front,
+    /// None: nothing is encrypted.
+    pub(super) tls: Option<tls::Handle>,
     pub(super) grpc_drain: drain::Signal,
     pub(super) http_drain: drain::Signal,
     pub(super) closing: watch::Sender<bool>,
     pub(super) grpc: Task<Group<()>>,
     pub(super) http: Vec<Task<Group<()>>>,
+    /// Reads the files of TLS again, for as long as there are doors.
+    _reading: Option<Task<()>>,
 }
 
 impl fmt::Debug for Listening {
@@ -107,9 +116,10 @@ impl Listening {
         entropy: Entropy,
         fatal: Fatal,
         held: store::embedded::Held,
+        tls: Option<(tls::Handle, tls::Service)>,
     ) -> Result<Self> {
         let (progress, watchers) = (Progress::default(), Watchers::default());
-        match Doors::open(&config, clock, &entropy, &fatal, &progress, &watchers) {
+        match Doors::open(&config, clock, &entropy, &fatal, &progress, &watchers, tls) {
             Ok(doors) => Ok(Self { config, log, clock, entropy, fatal, held, progress, watchers, doors }),
             Err(error) => {
                 held.undo();
@@ -141,7 +151,7 @@ impl Listening {
     pub(super) async fn load_until(self, mut stop: Stop) -> Result<Option<Server>> {
         let Self { config, log, clock, entropy, fatal, held, progress, watchers, doors } = self;
         notify::status("Loading");
-        let Addresses { grpc, http, metrics: _ } = doors.addresses;
+        let Addresses { grpc, http, .. } = doors.addresses;
         info!(component = "server", operation = "start", %grpc, %http, "listening, loading the fleet");
         // A store that is being opened is left to itself: it bears that as it bears a crash.
         let opened = tokio::select! {
@@ -190,6 +200,7 @@ impl Listening {
             rules,
             log,
             http: doors.addresses.http,
+            tls: doors.tls.clone(),
         };
         Ok(Some(Server {
             config,
@@ -215,22 +226,26 @@ impl Doors {
         fatal: &Fatal,
         progress: &Progress,
         watchers: &Watchers,
+        tls: Option<(tls::Handle, tls::Service)>,
     ) -> Result<Self> {
+        // Before any port is bound.
+        let rules = config.auth.rules_file.as_deref().map(watched::read).transpose()?.unwrap_or_default();
         let grpc = listen::bind("grpc.listen", config.grpc.listen)?;
         let http = listen::bind("http.listen", config.http.listen)?;
         let metrics = config.http.metrics_listen.map(|at| listen::bind("http.metrics_listen", at));
         let metrics = metrics.transpose()?;
+        let probe = config.probe_listen.map(|at| listen::bind("probe_listen", at)).transpose()?;
         let addresses = Addresses {
             grpc: listen::address(&grpc)?,
             http: listen::address(&http)?,
             metrics: metrics.as_ref().map(listen::address).transpose()?,
+            probe: probe.as_ref().map(listen::address).transpose()?,
         };
         let live = watch::Sender::new(Arc::clone(config));
         let vitals = Vitals::start(clock);
         let (fleet, known) = watch::channel(None);
         let options =
             Options { required: config.auth.required, trust_domain: config.auth.trust_domain.clone() };
-        let rules = config.auth.rules_file.as_deref().map(watched::read).transpose()?.unwrap_or_default();
         let authenticator = Authenticator::new(options, rules, clock);
         let guard = Guard {
             recorder: Arc::new(Recorder::new()),
@@ -244,13 +259,16 @@ impl Doors {
             clock,
         };
         let health = StandardHealth::new(known, progress.clone(), vitals.clone(), watchers.clone());
-        let routes = grpc::Routes::new(config.grpc.max_message_bytes, health, guard.gate.clone())?;
-        let routes = Arc::new(routes);
+        let probe_health = ProbeRouter::new(health.clone(), config.grpc.max_message_bytes);
+        let routes = Arc::new(Routes::new(config.grpc.max_message_bytes, health, guard.gate.clone())?);
 
         let (grpc_drain, grpc_watch) = drain::channel();
         let (http_drain, http_watch) = drain::channel();
         let (closing, close) = watch::channel(false);
         let critical = || OnEnd::Fatal(fatal.clone());
+        let (tls, reading) = tls.unzip();
+        let reading = reading.map(|reading| task::spawn("tls", critical(), reading.run(http_watch.clone())));
+        let encryption = |side| tls.clone().map(|tls| Encryption { tls, side, clock });
         let accept = Accept {
             live: live.subscribe(),
             caps: |config| Caps {
@@ -261,27 +279,46 @@ impl Doors {
             vitals: vitals.clone(),
             drain: grpc_watch,
         };
-        let settings = grpc::Settings::new(config.grpc.clone(), addresses.http, clock, entropy.clone());
+        let grpc_settings = |encryption| {
+            grpc::Settings::new(config.grpc.clone(), addresses.http, encryption, clock, entropy.clone())
+        };
+        let settings = grpc_settings(encryption(|credentials| &credentials.grpc));
         let serve = grpc::serve(settings, Arc::clone(&routes), guard.clone(), vitals.clone(), close);
         let grpc = task::spawn("grpc", critical(), accept.run(grpc, serve));
-        let settings = http::Settings::new(&config.http, addresses.grpc, entropy.clone());
+        let http_settings =
+            |encryption| http::Settings::new(&config.http, addresses.grpc, encryption, entropy.clone());
+        let settings = http_settings(encryption(|credentials| &credentials.http));
+        let accept = |by| Accept {
+            live: live.subscribe(),
+            caps: |config| Caps {
+                total: config.http.max_connections.get(),
+                per_peer: config.http.max_connections_per_peer.get(),
+            },
+            listener: by,
+            vitals: vitals.clone(),
+            drain: http_watch.clone(),
+        };
         let serve_http = |by, listener, front: &Front| {
-            let accept = Accept {
-                live: live.subscribe(),
-                caps: |config| Caps {
-                    total: config.http.max_connections.get(),
-                    per_peer: config.http.max_connections_per_peer.get(),
-                },
-                listener: by,
-                vitals: vitals.clone(),
-                drain: http_watch.clone(),
-            };
-            let serve = http::serve(settings.clone(), front.router(), http_watch.clone());
-            task::spawn("http", critical(), accept.run(listener, serve))
+            let serve = http::serve(settings.clone(), front.router(), vitals.clone(), by, http_watch.clone());
+            task::spawn("http", critical(), accept(by).run(listener, serve))
         };
         let (pages, page) = (Front::new(progress.clone()), Front::new(progress.clone()));
         let mut http = vec![serve_http(Listener::Http, http, &pages)];
         http.extend(metrics.map(|listener| serve_http(Listener::Metrics, listener, &page)));
+        let probe_page = Front::new(progress.clone());
+        http.extend(probe.map(|listener| {
+            let serve = probe_port::serve(Probe {
+                grpc: grpc_settings(None),
+                http: http_settings(None),
+                // Its watches are there to the end of everything, and hold up nothing before.
+                guard: Guard { active: Active::default(), ..guard.clone() },
+                health: probe_health,
+                pages: probe_page.router(),
+                vitals: vitals.clone(),
+                drain: http_watch.clone(),
+            });
+            task::spawn("probe", critical(), accept(Listener::Probe).run(listener, serve))
+        }));
         let metrics = page;
         Ok(Self {
             addresses,
@@ -292,11 +329,14 @@ impl Doors {
             fleet,
             pages,
             metrics,
+            probe: probe_page,
+            tls,
             grpc_drain,
             http_drain,
             closing,
             grpc,
             http,
+            _reading: reading,
         })
     }
 
@@ -319,6 +359,7 @@ impl Doors {
         );
         self.pages.open(api::http::router(overview.clone()));
         self.metrics.open(api::http::metrics_router(overview.clone()));
+        self.probe.open(api::http::probe_router(overview.clone()));
         self.fleet.send_replace(Some(fleet));
     }
 }
@@ -358,13 +399,13 @@ fn fleet_options(config: &Config) -> fleet::Options {
 }
 
 fn checks_options(config: &Config, addresses: Addresses, clock: Clock) -> checks::Options {
-    let Addresses { grpc, http, metrics } = addresses;
+    let Addresses { grpc, http, metrics, probe } = addresses;
     let mut options = checks::Options {
         max_concurrent: config.checks.max_concurrent.get(),
         rules: Arc::new(Rules {
             peers: config.checks.ask_peers,
             networks: Vec::new(),
-            own: [Some(grpc), Some(http), metrics].into_iter().flatten().collect(),
+            own: [Some(grpc), Some(http), metrics, probe].into_iter().flatten().collect(),
             machine: Machine::new(clock),
         }),
         request_timeout: config.grpc.request_timeout,

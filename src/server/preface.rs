@@ -9,10 +9,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use super::transport::Transport;
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -20,7 +19,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A connection whose client has begun to speak.
 #[derive(Debug)]
 pub(super) struct Begun {
-    stream: TcpStream,
+    stream: Transport,
     read: [u8; PREFACE.len()],
     filled: usize,
     given_back: usize,
@@ -29,7 +28,7 @@ pub(super) struct Begun {
 /// What it speaks.
 #[derive(Debug)]
 pub(super) enum Speaks {
-    /// HTTP/2, without encryption.
+    /// HTTP/2.
     Http2(Begun),
     /// Something else.
     Other(Begun),
@@ -39,7 +38,7 @@ pub(super) enum Speaks {
 ///
 /// # Errors
 /// The client went away.
-pub(super) async fn read(stream: TcpStream) -> io::Result<Speaks> {
+pub(super) async fn read(stream: Transport) -> io::Result<Speaks> {
     let mut begun = Begun { stream, read: [0; PREFACE.len()], filled: 0, given_back: 0 };
     while begun.filled < PREFACE.len() {
         let count = begun.stream.read(&mut begun.read[begun.filled..]).await?;

@@ -35,6 +35,7 @@ pub(super) fn write<'a>(file: &'a Path, addresses: &Addresses) -> Result<Written
         "grpc": addresses.grpc.to_string(),
         "http": addresses.http.to_string(),
         "metrics": addresses.metrics.map(|at| at.to_string()),
+        "probe": addresses.probe.map(|at| at.to_string()),
         "pid": std::process::id(),
     });
     let room = if file.is_dir() { Err(Errno::ISDIR.into()) } else { Ok(()) };
@@ -96,7 +97,7 @@ mod tests {
 
     fn addresses(port: u16) -> Addresses {
         let at = ([127, 0, 0, 1], port).into();
-        Addresses { grpc: at, http: at, metrics: None }
+        Addresses { grpc: at, http: at, metrics: None, probe: None }
     }
 
     fn names(dir: &Path) -> Vec<String> {

@@ -16,6 +16,7 @@ use crate::{
     probe::permit::Rules,
     task,
     telemetry::log::LogHandle,
+    tls,
 };
 
 /// Reads the configuration again, given the one in force.
@@ -27,6 +28,8 @@ pub(super) struct Reload {
     pub(super) live: watch::Sender<Arc<Config>>,
     pub(super) fleet: fleet::Handle,
     pub(super) checks: checks::Handle,
+    /// Reads its files again as well.
+    pub(super) tls: Option<tls::Handle>,
     pub(super) log: LogHandle,
 }
 
@@ -41,6 +44,9 @@ impl Reload {
         let mut hangup = signal(SignalKind::hangup()).map_err(Error::internal)?;
         Ok(async move {
             while hangup.recv().await.is_some() {
+                if let Some(tls) = &self.tls {
+                    tls.look_now();
+                }
                 self.once().await;
             }
         })

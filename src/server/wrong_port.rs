@@ -1,18 +1,21 @@
-//! What somebody is told who speaks HTTP/1 to the gRPC port, or gRPC to the HTTP port.
+//! What somebody is told who speaks HTTP/1 to the gRPC port, gRPC to the HTTP port, TLS where there is none, or
+//! none where there is.
 
 use std::io;
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::preface::{self, Begun, Speaks};
+use super::{
+    preface::{self, Begun, Speaks},
+    transport::Transport,
+};
 
 /// Bytes that are read of somebody who came to the wrong port.
 const MOST: usize = 64 * 1024;
-/// First byte of TLS: a handshake record.
-const TLS: u8 = 0x16;
+/// First byte of TLS: a record of a handshake (RFC 8446, 5.1).
+pub(super) const HANDSHAKE: u8 = 0x16;
+/// A fatal alert of TLS, `protocol_version`: no version of TLS is spoken here (RFC 8446, 6).
+const NO_VERSION: &[u8] = &[0x15, 3, 1, 0, 2, 2, 70];
 /// Bytes that are read of it at once.
 const AT_ONCE: usize = 1024;
 /// End of the head of an HTTP/1 request.
@@ -24,33 +27,38 @@ const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const GOAWAY: u8 = 7;
 /// The error code that asks to speak HTTP/1 (RFC 9113, 7).
 const HTTP_1_1_REQUIRED: u8 = 0xd;
+/// The error code that asks for encryption (RFC 9113, 7).
+const INADEQUATE_SECURITY: u8 = 0xc;
 
-/// Waits for HTTP/2. HTTP/1 is answered with a text that names `http_port`. Bound it with a deadline.
+/// Waits for HTTP/2. HTTP/1 is answered with a text that names `http_port`, TLS within this connection by an alert.
+/// Bound it with a deadline.
 ///
 /// # Errors
 /// The client went away, or speaks something else.
-pub(super) async fn expect_http2(stream: TcpStream, http_port: u16) -> io::Result<Begun> {
+pub(super) async fn expect_http2(stream: Transport, http_port: u16) -> io::Result<Begun> {
     let begun = match preface::read(stream).await? {
         Speaks::Http2(begun) => return Ok(begun),
         Speaks::Other(begun) => begun,
     };
     Err(wrong(match begun.said().first() {
-        Some(&TLS) => "TLS was spoken, and this port has none",
+        Some(&HANDSHAKE) => return Err(with_tls(begun).await),
         Some(byte) if byte.is_ascii_uppercase() => {
-            send_to_http(begun, http_port).await?;
+            let text = format!("this is the gRPC port, which speaks HTTP/2; HTTP is on port {http_port}\n");
+            bad_request(begun, &text).await?;
             "HTTP/1 was spoken to the gRPC port"
         }
         _ => "not an HTTP/2 preface",
     }))
 }
 
-/// Waits for anything but HTTP/2, which is answered by a GOAWAY that names `grpc_port`. Bound it with a
-/// deadline.
+/// Waits for anything but HTTP/2, which is answered by a GOAWAY that names `grpc_port`, and TLS within this connection,
+/// which is answered by an alert. Bound it with a deadline.
 ///
 /// # Errors
-/// The client went away, or speaks HTTP/2.
-pub(super) async fn expect_http1(stream: TcpStream, grpc_port: u16) -> io::Result<Begun> {
+/// The client went away, or speaks HTTP/2 or TLS.
+pub(super) async fn expect_http1(stream: Transport, grpc_port: u16) -> io::Result<Begun> {
     match preface::read(stream).await? {
+        Speaks::Other(begun) if begun.said().first() == Some(&HANDSHAKE) => Err(with_tls(begun).await),
         Speaks::Other(begun) => Ok(begun),
         Speaks::Http2(mut begun) => {
             begun.write_all(&send_to_grpc(grpc_port)).await?;
@@ -60,7 +68,36 @@ pub(super) async fn expect_http1(stream: TcpStream, grpc_port: u16) -> io::Resul
     }
 }
 
-async fn send_to_http(mut begun: Begun, http_port: u16) -> io::Result<()> {
+/// Tells somebody who speaks TLS that there is none here. What went wrong is told, in any case.
+pub(super) async fn with_tls(mut begun: Begun) -> io::Error {
+    let told = async {
+        begun.write_all(NO_VERSION).await?;
+        let_go(begun).await
+    };
+    told.await.err().unwrap_or_else(|| wrong("TLS was spoken, and this port has none"))
+}
+
+/// Tells somebody who does not speak TLS that this port, which it is called by, wants it. What went wrong is told, in any
+/// case. Bound it with a deadline.
+pub(super) async fn without_tls(stream: Transport, port: &str) -> io::Error {
+    let told = async {
+        match preface::read(stream).await? {
+            Speaks::Http2(mut begun) => {
+                let text = format!("{port} speaks TLS; call https:// instead of http://");
+                begun.write_all(&goaway(INADEQUATE_SECURITY, &text)).await?;
+                let_go(begun).await
+            }
+            Speaks::Other(begun) if begun.said().first().is_some_and(u8::is_ascii_uppercase) => {
+                bad_request(begun, &format!("{port} speaks TLS; call https:// instead of http://\n")).await
+            }
+            Speaks::Other(_) => Ok(()),
+        }
+    };
+    told.await.err().unwrap_or_else(|| wrong("no TLS was spoken, and this port wants it"))
+}
+
+/// Answers HTTP/1 with a text.
+async fn bad_request(mut begun: Begun, text: &str) -> io::Result<()> {
     // Somebody who still sends may not look at the answer.
     let (mut end, mut read, mut bytes) = (EndOfHead::default(), 0, [0; AT_ONCE]);
     while read < MOST {
@@ -70,7 +107,6 @@ async fn send_to_http(mut begun: Begun, http_port: u16) -> io::Result<()> {
         }
         read += count;
     }
-    let text = format!("this is the gRPC port, which speaks HTTP/2; HTTP is on port {http_port}\n");
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
         text.len()
@@ -98,18 +134,22 @@ impl EndOfHead {
 }
 
 fn send_to_grpc(grpc_port: u16) -> Vec<u8> {
-    let text = format!("this is the HTTP port; gRPC is on port {grpc_port}");
-    // Last stream (none) and error code come before the text. It is short: one byte holds its length.
-    let payload = [&[0, 0, 0, 0, 0, 0, 0, HTTP_1_1_REQUIRED], text.as_bytes()].concat();
+    goaway(HTTP_1_1_REQUIRED, &format!("this is the HTTP port; gRPC is on port {grpc_port}"))
+}
+
+/// What a server of HTTP/2 says to let somebody go at once. The text is short: one byte holds its length.
+fn goaway(error: u8, text: &str) -> Vec<u8> {
+    // Last stream (none) and error code come before the text.
+    let payload = [&[0, 0, 0, 0, 0, 0, 0, error], text.as_bytes()].concat();
     let length = u8::try_from(payload.len()).unwrap_or(u8::MAX);
     [SETTINGS, &[0, 0, length, GOAWAY, 0, 0, 0, 0, 0], &payload[..length.into()]].concat()
 }
 
 /// Closes so that what was sent is still read: bytes that nobody reads would reset the connection.
-async fn let_go(mut begun: Begun) -> io::Result<()> {
-    begun.shutdown().await?;
+pub(super) async fn let_go(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.shutdown().await?;
     let mut rest = Vec::new();
-    while rest.len() < MOST && begun.read_buf(&mut rest).await? > 0 {}
+    while rest.len() < MOST && stream.read_buf(&mut rest).await? > 0 {}
     Ok(())
 }
 

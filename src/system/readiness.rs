@@ -1,8 +1,12 @@
 //! The production-readiness report: a list of checks, each judged from facts alone.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
-use crate::{store::Trouble, text::counted};
+use crate::{
+    store::Trouble,
+    text::counted,
+    tls::expiry::{Expiry, Left, shown},
+};
 
 /// How a check came out. Worse is greater.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -77,6 +81,21 @@ pub struct Facts {
     pub max_connections: u64,
     /// Whether the control plane is on its way down.
     pub stopping: bool,
+    /// Whether callers have to prove who they are.
+    pub auth_required: bool,
+    /// How connections are encrypted; None if they are not.
+    pub tls: Option<Encrypted>,
+    /// The time.
+    pub now: SystemTime,
+}
+
+/// What connections are encrypted with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Encrypted {
+    /// Why the files on the disk are not what is in force; None: they are.
+    pub problem: Option<String>,
+    /// What expires first, of each kind.
+    pub expiries: Vec<Expiry>,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -93,7 +112,7 @@ const OTHER_FILES: u64 = 64;
 
 /// Every check, from the facts.
 pub fn report(facts: &Facts) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         phase(facts),
         writable(facts),
         space(facts),
@@ -104,7 +123,11 @@ pub fn report(facts: &Facts) -> Vec<Check> {
         capacity(facts),
         lost(facts),
         files(facts),
-    ]
+    ];
+    if let Some(tls) = &facts.tls {
+        checks.extend([tls_files(tls), tls_expiry(tls, facts.now)]);
+    }
+    checks
 }
 
 /// The worst of all checks.
@@ -182,25 +205,30 @@ fn volatile(facts: &Facts) -> Check {
 }
 
 fn transport(facts: &Facts) -> Check {
-    let judged = if facts.beyond_loopback {
-        (
+    let judged = match (&facts.tls, facts.beyond_loopback) {
+        (Some(_), _) => (Outcome::Pass, "gRPC and HTTP are encrypted".to_owned(), ""),
+        (None, false) => (Outcome::Pass, "ports are open on this machine only".to_owned(), ""),
+        (None, true) => (
             Outcome::Fail,
             "ports are open beyond this machine, without encryption".to_owned(),
-            "listen on loopback behind a proxy that terminates TLS, or keep the network private",
-        )
-    } else {
-        (Outcome::Pass, "ports are open on this machine only".to_owned(), "")
+            "set tls.cert_file and tls.key_file (`seaworthy certs init` makes some), listen on loopback behind a proxy \
+             that terminates TLS, or keep the network private",
+        ),
     };
     check("transport.private", "traffic is private", judged)
 }
 
 fn identity(facts: &Facts) -> Check {
-    let outcome = if facts.beyond_loopback { Outcome::Fail } else { Outcome::Warn };
-    let judged = (
-        outcome,
-        "callers are not authenticated: whoever reaches the port may call".to_owned(),
-        "let only trusted processes reach the ports until authentication is configured",
-    );
+    let judged = if facts.auth_required {
+        (Outcome::Pass, "callers prove who they are by a certificate or a token".to_owned(), "")
+    } else {
+        let outcome = if facts.beyond_loopback { Outcome::Fail } else { Outcome::Warn };
+        (
+            outcome,
+            "callers are not authenticated: whoever reaches the port may call".to_owned(),
+            "set auth.required = true; until then let only trusted processes reach the ports",
+        )
+    };
     check("identity.authenticated", "callers prove who they are", judged)
 }
 
@@ -215,6 +243,45 @@ fn rules(facts: &Facts) -> Check {
     };
     check("auth.rules", "rules can be used", judged)
 }
+
+fn tls_files(tls: &Encrypted) -> Check {
+    let judged = match &tls.problem {
+        None => (Outcome::Pass, "they are in force as they are on the disk".to_owned(), ""),
+        Some(problem) => (
+            Outcome::Fail,
+            format!("{problem}; the last good ones are in force"),
+            "put files there that belong together; they are read within a second",
+        ),
+    };
+    check("tls.files", "files of TLS are usable", judged)
+}
+
+/// Judged by what is worst.
+fn tls_expiry(tls: &Encrypted, now: SystemTime) -> Check {
+    let worst = tls.expiries.iter().max_by_key(|one| one.left(now));
+    let judged = match worst.map(|one| (one, one.kind.words(), one.left(now))) {
+        None | Some((_, _, Left::Enough)) => {
+            let first = tls.expiries.iter().min_by_key(|one| one.not_after);
+            let message = first.map(|first| format!("nothing expires before {}", shown(first.not_after)));
+            (Outcome::Pass, message.unwrap_or_default(), "")
+        }
+        Some((one, what, Left::Little)) => {
+            (Outcome::Warn, format!("{what} expires at {}", shown(one.not_after)), RENEW)
+        }
+        Some((one, what, Left::NotYet)) => (
+            Outcome::Fail,
+            format!("{what} is valid from {} on, which is not yet", shown(one.not_before)),
+            "see the clocks of this machine and of the authority",
+        ),
+        Some((one, what, Left::None)) => {
+            (Outcome::Fail, format!("{what} expired at {}", shown(one.not_after)), RENEW)
+        }
+    };
+    check("tls.expiry", "nothing of TLS expires soon", judged)
+}
+
+/// What to do about what expires.
+const RENEW: &str = "renew it in its file, which is read again by itself";
 
 fn capacity(facts: &Facts) -> Check {
     let Facts { instances, max_instances, .. } = facts;
@@ -253,7 +320,10 @@ fn files(facts: &Facts) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::tls::Kind;
 
     fn good() -> Facts {
         Facts {
@@ -269,7 +339,23 @@ mod tests {
             open_files: Some(100_000),
             max_connections: 1000,
             stopping: false,
+            auth_required: false,
+            tls: None,
+            now: SystemTime::UNIX_EPOCH + 100 * DAY,
         }
+    }
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    /// Encrypted with what counts for 90 days, of which so many are left.
+    #[allow(clippy::unnecessary_wraps)] // as facts have it
+    fn tls(left: i64, problem: Option<&str>) -> Option<Encrypted> {
+        let begun = u32::try_from(90 - left).unwrap();
+        let not_before = good().now - begun * DAY;
+        let one = |kind, not_after| Expiry { kind, not_before, not_after };
+        let expiries =
+            vec![one(Kind::Server, not_before + 90 * DAY), one(Kind::ClientCa, not_before + 3650 * DAY)];
+        Some(Encrypted { problem: problem.map(str::to_owned), expiries })
     }
 
     #[allow(clippy::unnecessary_wraps)] // as facts have it
@@ -299,8 +385,38 @@ mod tests {
             ("fleet.capacity", Facts { instances: 800, ..good() }, Outcome::Warn),
             ("fleet.heard", Facts { lost: 1, ..good() }, Outcome::Warn),
             ("limits.files", Facts { open_files: Some(1024), ..good() }, Outcome::Warn),
+            ("tls.files", Facts { tls: tls(60, Some("no key")), ..good() }, Outcome::Fail),
+            ("tls.files", Facts { tls: tls(60, None), ..good() }, Outcome::Pass),
+            ("tls.expiry", Facts { tls: tls(60, None), ..good() }, Outcome::Pass),
+            ("tls.expiry", Facts { tls: tls(13, None), ..good() }, Outcome::Warn),
+            ("tls.expiry", Facts { tls: tls(-1, None), ..good() }, Outcome::Fail),
+            (
+                "tls.expiry",
+                Facts { tls: tls(60, None), now: SystemTime::UNIX_EPOCH, ..good() },
+                Outcome::Fail,
+            ),
         ] {
             assert_eq!(outcome(&facts, id), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn who_may_hear_and_who_may_call_as_a_table() {
+        use Outcome::{Fail, Pass, Warn};
+        for (beyond_loopback, encrypted, auth_required, private, authenticated) in [
+            (false, false, false, Pass, Warn),
+            (false, false, true, Pass, Pass),
+            (false, true, false, Pass, Warn),
+            (true, false, false, Fail, Fail),
+            (true, false, true, Fail, Pass),
+            (true, true, false, Pass, Fail),
+            (true, true, true, Pass, Pass),
+        ] {
+            let tls = encrypted.then(|| tls(60, None)).flatten();
+            let facts = Facts { beyond_loopback, tls, auth_required, ..good() };
+            let case = (beyond_loopback, encrypted, auth_required);
+            assert_eq!(outcome(&facts, "transport.private"), private, "{case:?}");
+            assert_eq!(outcome(&facts, "identity.authenticated"), authenticated, "{case:?}");
         }
     }
 
@@ -330,7 +446,7 @@ mod tests {
             assert!(!check.hint.is_empty(), "{}", check.id);
         }
         assert_eq!(worst(&report(&bad)), Outcome::Fail);
-        // Nobody is authenticated yet, and the report does not pretend otherwise.
+        // Nobody is authenticated, and the report does not pretend otherwise.
         assert_eq!(worst(&report(&good())), Outcome::Warn);
         assert!(
             report(&good()).iter().all(|check| (check.outcome == Outcome::Pass) == check.hint.is_empty())

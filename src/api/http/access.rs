@@ -3,8 +3,6 @@
 //! Health is open to everybody, so that platforms can probe; the rest needs a proof where the configuration asks for
 //! one, unless it opens that page.
 
-use std::{net::SocketAddr, sync::Arc};
-
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -16,20 +14,13 @@ use crate::{
     api::{overview::Overview, reach},
     config::OpenPages,
     error::Error,
-    guard::{caller::bearer, permission::permit},
+    guard::{
+        caller::{HttpConnection, bearer},
+        permission::permit,
+    },
     identity::{Permission, Scope, authenticator::Identified},
     peer::Peer,
-    tls::peer::PeerCertificate,
 };
-
-/// The connection that a request came on, attached by the server.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// The other end.
-    pub peer: SocketAddr,
-    /// The certificate that it has shown, verified.
-    pub certificate: Option<Arc<PeerCertificate>>,
-}
 
 /// What whoever asks sees of the fleet. None: nothing.
 #[derive(Clone, Debug)]
@@ -73,10 +64,12 @@ pub async fn authorize(State(overview): State<Overview>, mut request: Request, n
 
 fn judge(overview: &Overview, request: &Request) -> Result<Seen, Error> {
     let unknown = || Error::internal("a page that was asked for on no connection");
-    let from: &Connection = request.extensions().get().ok_or_else(unknown)?;
+    let from: &HttpConnection = request.extensions().get().ok_or_else(unknown)?;
     let authenticator = &overview.guard.authenticator;
     let (peer, bearer) = (Peer::of(from.peer.ip()), bearer(request.headers()));
-    let Identified { identity, failed } = authenticator.once(peer, from.certificate.as_deref(), bearer);
+    // What still comes on a connection that ends for that is nobody's.
+    let certificate = from.certificate.as_deref().filter(|_| from.proof.has_lapsed().is_none());
+    let Identified { identity, failed } = authenticator.once(peer, certificate, bearer);
     let needs = needs(request.uri().path(), overview.config().auth.open_pages);
     permit(&identity, failed, needs.permission)?;
     if needs.whole {

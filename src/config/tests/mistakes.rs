@@ -69,10 +69,39 @@ fn each_mistake_is_named_with_its_place_and_its_cure() {
         ),
         (
             "[http]\nmetrics_listen = \"0.0.0.0:9090\"",
-            "http.metrics_listen = \"0.0.0.0:9090\" (file FILE:2): reaches beyond this machine, and this version \
-             has neither TLS nor authentication: only loopback is safe; listen on 127.0.0.1 behind a proxy that \
-             terminates TLS and authenticates callers, or set insecure = true if everyone on the network is \
-             trusted",
+            "http.metrics_listen = \"0.0.0.0:9090\" (file FILE:2): reaches beyond this machine, and nothing is encrypted \
+             and nobody has to prove who they are: set tls.cert_file, tls.key_file and auth.required = true (`seaworthy \
+             certs init` makes certificates), listen on 127.0.0.1 behind a proxy that terminates TLS and authenticates \
+             callers, or set insecure = true if everyone on the network is trusted",
+        ),
+        (
+            "probe_listen = \"127.0.0.1:8080\"",
+            "probe_listen = \"127.0.0.1:8080\" (file FILE:1): is also the address of http.listen (default); give each \
+             listener its own",
+        ),
+        (
+            "[tls]\ncert_file = \"/cert\"",
+            "tls.cert_file = \"/cert\" (file FILE:2): is of no use without its private key; set tls.key_file as well",
+        ),
+        (
+            "[tls]\nkey_file = \"/key\"",
+            "tls.key_file = \"/key\" (file FILE:2): is of no use without the certificate that it belongs to; set \
+             tls.cert_file as well",
+        ),
+        (
+            "[tls]\nclient_ca_file = \"/ca\"",
+            "tls.client_ca_file = \"/ca\" (file FILE:2): is of no use where nothing is encrypted; set tls.cert_file as \
+             well",
+        ),
+        (
+            "[tls]\ncert_file = \"/cert\"\nkey_file = \"/key\"\ncrl_file = \"/crl\"",
+            "tls.crl_file = \"/crl\" (file FILE:4): is of no use without the authorities that revoke; set \
+             tls.client_ca_file as well",
+        ),
+        (
+            "[tls]\ncert_file = \"/cert\"\nkey_file = \"/key\"\nclient_auth = \"required\"",
+            "tls.client_auth = \"required\" (file FILE:4): lets nobody in without authorities of client certificates; \
+             set tls.client_ca_file as well",
         ),
     ] {
         assert_eq!(refusal(text, &[]), format!("invalid configuration: {message}"), "{text}");

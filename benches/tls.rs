@@ -1,0 +1,118 @@
+//! Mutual TLS through the whole server against bare tonic with the same configuration of rustls: `Health/Check` on
+//! connections that are open, and connections that are opened.
+//!
+//! Seaworthy wants proof of who calls and gets it by the client's certificate; the bare server wants the certificate as
+//! well, and asks nobody who it is.
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
+mod support;
+
+use std::{sync::Arc, time::Instant};
+
+use support::{
+    Result,
+    encrypted::{self, Pki},
+    load::{Meter, Sample, measure},
+    pair::Pair,
+    process::Server,
+    report::{self, Goal},
+    settings::Settings,
+    wire::{Connection, framed},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::JoinSet,
+};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
+
+const CONNECTIONS: usize = 4;
+const IN_FLIGHT: usize = 64;
+/// Connections that are opened at once.
+const OPENING: usize = 16;
+
+/// What an HTTP/2 client says first, with settings that ask for nothing.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// Head of a frame, and the type of one with settings, which a server says first.
+const FRAME_HEAD: usize = 9;
+const SETTINGS: u8 = 4;
+
+fn main() -> Result<()> {
+    if encrypted::serve_if_asked()? {
+        return Ok(());
+    }
+    support::run(async {
+        let (settings, pki) = (Settings::read()?, Arc::new(Pki::new()?));
+        report::head("Health/Check over mutual TLS, 4 connections x 64 in flight", "bare tonic-health");
+        for &threads in &settings.threads {
+            let mut pair = Pair::default();
+            for _ in 0..settings.rounds {
+                pair.ours.push(calls(&pki, &pki.start(threads).await?, &settings).await?);
+                pair.theirs.push(calls(&pki, &pki.start_bare(threads).await?, &settings).await?);
+            }
+            let with = format!("{threads} server thread(s)");
+            pair.rate(&format!("requests, {with}"), Goal::AtLeast(0.85, 0.95));
+            pair.cpu(&format!("server CPU per request, {with}"), Goal::AtMost(1.2, 1.05));
+            pair.latencies(&format!("latency, {with}"));
+        }
+        report::head("new connections with a full handshake of mutual TLS, 16 at once", "bare tonic-health");
+        for &threads in &settings.threads {
+            let mut pair = Pair::default();
+            for _ in 0..settings.rounds {
+                pair.ours.push(openings(&pki, &pki.start(threads).await?, &settings).await?);
+                pair.theirs.push(openings(&pki, &pki.start_bare(threads).await?, &settings).await?);
+            }
+            let with = format!("{threads} server thread(s)");
+            pair.rate(&format!("connections, {with}"), Goal::AtLeast(0.85, 0.95));
+            pair.cpu(&format!("server CPU per connection, {with}"), Goal::AtMost(1.2, 1.05));
+            pair.latencies(&format!("until the server's settings came, {with}"));
+        }
+        Ok(())
+    })
+}
+
+async fn calls(pki: &Pki, server: &Server, settings: &Settings) -> Result<Sample> {
+    let connections = pki.connections(server, CONNECTIONS).await?;
+    let (meter, mut workers) = (Meter::default(), JoinSet::new());
+    for worker in 0..CONNECTIONS * IN_FLIGHT {
+        workers.spawn(check(connections.nth(worker), meter.clone()));
+    }
+    measure(server, settings, &meter, workers).await
+}
+
+async fn check(connection: Connection, meter: Meter) -> Result<()> {
+    let request = framed(&HealthCheckRequest { service: String::new() })?;
+    while meter.running() {
+        let start = Instant::now();
+        let answer: HealthCheckResponse =
+            connection.unary("/grpc.health.v1.Health/Check", request.clone()).await?;
+        if answer.status() != ServingStatus::Serving {
+            return Err(format!("answered {:?}", answer.status()).into());
+        }
+        meter.answered_since(start);
+    }
+    Ok(())
+}
+
+async fn openings(pki: &Arc<Pki>, server: &Server, settings: &Settings) -> Result<Sample> {
+    let (meter, mut workers) = (Meter::default(), JoinSet::new());
+    for _ in 0..OPENING {
+        let (pki, meter, address) = (Arc::clone(pki), meter.clone(), server.address());
+        workers.spawn(async move {
+            while meter.running() {
+                let start = Instant::now();
+                let mut stream = pki.connect(address).await?;
+                // A client of TLS 1.3 is done before the server has looked at its certificate: it is when that speaks.
+                stream.write_all(HELLO).await?;
+                let mut head = [0; FRAME_HEAD];
+                stream.read_exact(&mut head).await?;
+                if head[3] != SETTINGS {
+                    return Err("the server does not begin with its settings".into());
+                }
+                meter.answered_since(start);
+                stream.shutdown().await?;
+            }
+            Ok(())
+        });
+    }
+    measure(server, settings, &meter, workers).await
+}
