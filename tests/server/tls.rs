@@ -44,19 +44,19 @@ use crate::{
 };
 
 /// A server that encrypts, the authority that it and its clients are of, and its files.
-struct Encrypted {
-    authority: Authority,
+pub(crate) struct Encrypted {
+    pub(crate) authority: Authority,
     _folder: TempDir,
-    files: Files,
-    server: TestServer,
+    pub(crate) files: Files,
+    pub(crate) server: TestServer,
 }
 
 impl Encrypted {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().unwrap());
         let files = Files::new(folder.path(), &authority);
         let server = TestServer::start_with(|config| {
@@ -70,25 +70,25 @@ impl Encrypted {
         Self { authority, _folder: folder, files, server }
     }
 
-    fn client(&self, issued: Option<&Issued>) -> Client {
+    pub(crate) fn client(&self, issued: Option<&Issued>) -> Client {
         Client::new(&self.authority, issued)
     }
 
-    fn grpc(&self) -> SocketAddr {
+    pub(crate) fn grpc(&self) -> SocketAddr {
         self.server.addresses.grpc
     }
 
-    fn http(&self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         self.server.addresses.http
     }
 
-    async fn page(&self, path: &str) -> String {
+    pub(crate) async fn page(&self, path: &str) -> String {
         let mut stream = self.client(None).speaking(&["http/1.1"]).connect(self.http()).await.unwrap();
         ask(&mut stream, path).await
     }
 
     /// Waits until the metrics say so.
-    async fn until(&self, line: &str) {
+    pub(crate) async fn until(&self, line: &str) {
         let reached = async {
             while !self.page("/metrics").await.contains(line) {
                 sleep(Duration::from_millis(20)).await;
@@ -107,11 +107,12 @@ async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
     answer
 }
 
+/// Calls by TLS, and shows a certificate if it has one.
 #[derive(Clone)]
-struct Client(ClientConfig);
+pub(crate) struct Client(ClientConfig);
 
 impl Client {
-    fn new(trusts: &Authority, issued: Option<&Issued>) -> Self {
+    pub(crate) fn new(trusts: &Authority, issued: Option<&Issued>) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(trusts.pem().as_bytes()).unwrap()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -131,19 +132,19 @@ impl Client {
         Self(config)
     }
 
-    fn speaking(mut self, protocols: &[&str]) -> Self {
+    pub(crate) fn speaking(mut self, protocols: &[&str]) -> Self {
         self.0.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         self
     }
 
-    async fn connect(&self, at: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, at: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(at).await?;
         let name = ServerName::try_from("localhost").unwrap();
         let handshake = TlsConnector::from(Arc::new(self.0.clone())).connect(name, tcp);
         timeout(PATIENCE, handshake).await.expect("in time")
     }
 
-    async fn channel(&self, at: SocketAddr) -> Result<Channel, tonic::transport::Error> {
+    pub(crate) async fn channel(&self, at: SocketAddr) -> Result<Channel, tonic::transport::Error> {
         let client = self.clone();
         let connect = tower::service_fn(move |_| {
             let client = client.clone();
@@ -153,7 +154,7 @@ impl Client {
     }
 
     /// What `Health/Check` is answered on a new connection, or why there is none.
-    async fn check(&self, at: SocketAddr) -> Result<ServingStatus, String> {
+    pub(crate) async fn check(&self, at: SocketAddr) -> Result<ServingStatus, String> {
         let chain = |error: &dyn std::error::Error| {
             let (mut words, mut cause) = (error.to_string(), error.source());
             while let Some(source) = cause {
@@ -284,7 +285,9 @@ async fn versions_and_protocols() {
         for (at, spoken) in [(encrypted.grpc(), &b"h2"[..]), (encrypted.http(), b"http/1.1")] {
             // Again on the same client, which would resume a session if it could.
             for _ in 0..2 {
-                let stream = client.connect(at).await.unwrap();
+                let mut stream = client.connect(at).await.unwrap();
+                // Tickets of TLS 1.3 come after the handshake, to who reads.
+                drop(timeout(Duration::from_millis(100), stream.read_u8()).await);
                 let connection = stream.get_ref().1;
                 assert_eq!(connection.protocol_version(), Some(named));
                 assert_eq!(connection.alpn_protocol(), Some(spoken));
