@@ -1,7 +1,10 @@
-//! SIGHUP reads the configuration again; a wrong one changes nothing.
+//! SIGHUP reads the configuration and the files of TLS again; what is wrong changes nothing.
 
 #![cfg(unix)]
 #![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+#[path = "server/pki.rs"]
+mod pki;
 
 use std::{
     fs,
@@ -131,4 +134,23 @@ fn a_level_set_by_hand_stays_until_the_configuration_names_another() {
     assert_eq!(set("trace"), "trace (was debug)\n", "the file says what it said before");
     reload("log_level = \"warn\"\n", "log_level", "warn");
     assert_eq!(set("error"), "error (was warn)\n", "the file says something else");
+}
+
+/// What is wrong is told once; whoever asks again is told again.
+#[test]
+fn a_hangup_reads_the_files_of_tls_again() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let authority = pki::Authority::new("ours");
+    let files = pki::Files::new(dir.path(), &authority);
+    let config = dir.path().join("c.toml");
+    write(&config, &format!("[tls]\ncert_file = {:?}\nkey_file = {:?}\n", files.cert, files.key));
+    let (serving, _, log) = serve(dir.path(), &config);
+    let told = |times: usize| {
+        let text = fs::read_to_string(&log).ok()?;
+        (text.matches("the files of TLS are not usable").count() >= times).then_some(())
+    };
+    pki::put(&files.key, "nothing");
+    until("the log says what is wrong", || told(1));
+    hang_up(&serving);
+    until("it says so again", || told(2));
 }

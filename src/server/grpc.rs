@@ -249,7 +249,7 @@ where
         });
         let since = settings.clock.elapsed();
         // How long what is under way may go on, unless the server's own deadline bounds it: that stops what is left.
-        let grace = tokio::select! {
+        let (grace, has_lapsed) = tokio::select! {
             ended = serving.as_mut() => {
                 count(why(&ended));
                 debug!(component = "server", %peer, ?ended, duration = (settings.clock.elapsed() - since).as_secs_f64(), "connection ended");
@@ -262,15 +262,14 @@ where
                 return;
             }
             () = sleep(age::jittered(settings.limits.max_connection_age, &settings.entropy)) => {
-                Some(settings.limits.max_connection_age_grace)
+                (Some(settings.limits.max_connection_age_grace), false)
             }
             why = lapsed.as_mut() => {
                 debug!(component = "server", %peer, %why, "connection ends");
-                Some(LAST_WORDS)
+                (Some(LAST_WORDS), true)
             }
-            () = closing => None,
+            () = closing => (None, false),
         };
-        let has_lapsed = proof.has_lapsed().is_some();
         count(if has_lapsed { Ended::Lapsed } else { Ended::Asked });
         // Streams end themselves with a last message; no new ones are taken; then the connection ends.
         close.send_replace(true);

@@ -161,19 +161,30 @@ pub(super) async fn hold(
     });
     let stream = TokioIo::new(Paced::new(begun, write));
     let mut serving = std::pin::pin!(http1.serve_connection(stream, service));
-    let grace = tokio::select! {
-        ended = serving.as_mut() => return ended.map_or_else(|cause| Ended::Cut(cause.into()), |()| Ended::Well),
-        () = drain.begun() => patience,
-        () = sleep(age::jittered(age, &entropy)) => patience,
-        why = transport::lapsed(&proof, shown.as_mut()) => {
-            debug!(component = "server", %peer, %why, "HTTP connection ends");
-            LAST_WORDS.min(patience)
-        }
+    let mut lapsed = std::pin::pin!(transport::lapsed(&proof, shown.as_mut()));
+    let well =
+        |ended: hyper::Result<()>| ended.map_or_else(|cause| Ended::Cut(cause.into()), |()| Ended::Well);
+    let has_lapsed = tokio::select! {
+        ended = serving.as_mut() => return well(ended),
+        () = drain.begun() => false,
+        () = sleep(age::jittered(age, &entropy)) => false,
+        _ = lapsed.as_mut() => true,
     };
     // What is being answered is finished, and then the connection is over.
     serving.as_mut().graceful_shutdown();
-    match timeout(grace, serving).await {
-        Ok(ended) => ended.map_or_else(|cause| Ended::Cut(cause.into()), |()| Ended::Well),
-        Err(_) => Ended::Cut(io::Error::new(io::ErrorKind::TimedOut, "cut at the end of its time").into()),
+    let over = async {
+        if !has_lapsed {
+            tokio::select! {
+                () = sleep(patience) => return,
+                _ = lapsed => {}
+            }
+        }
+        sleep(LAST_WORDS.min(patience)).await;
+    };
+    tokio::select! {
+        ended = serving => well(ended),
+        () = over => {
+            Ended::Cut(io::Error::new(io::ErrorKind::TimedOut, "cut at the end of its time").into())
+        }
     }
 }

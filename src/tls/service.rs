@@ -293,7 +293,7 @@ impl Reader {
 
 fn tell_doubts(doubts: &[String]) {
     for doubt in doubts {
-        warn!(component = "tls", doubt, "doubtful");
+        warn!(component = "tls", doubt, "it works, and is probably not meant so");
     }
 }
 
