@@ -3,6 +3,7 @@
 //! Layers are tower layers, not interceptors: an interceptor never sees the answer. Nothing here knows
 //! what an RPC means; that is `api`'s.
 
+pub mod access;
 pub mod active;
 pub mod answers;
 pub mod bounds;
@@ -18,7 +19,10 @@ pub mod shares;
 pub mod status;
 pub mod subscriptions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tower::{
     ServiceBuilder,
@@ -26,6 +30,7 @@ use tower::{
 };
 
 use self::{
+    access::AccessLog,
     active::{Active, ActiveLayer},
     answers::{Answers, AnswersLayer},
     caller::{CallerLayer, Connection},
@@ -36,7 +41,7 @@ use self::{
     record::{RecordLayer, Recorder},
     shares::{Share, Shares},
 };
-use crate::time::Clock;
+use crate::{audit, time::Clock};
 
 /// Domain of every `google.rpc.ErrorInfo` that we send.
 pub const ERROR_DOMAIN: &str = "seaworthy.dev";
@@ -46,6 +51,10 @@ pub const ERROR_DOMAIN: &str = "seaworthy.dev";
 pub struct Guard {
     /// Counts and times every RPC.
     pub recorder: Arc<Recorder>,
+    /// Says which requests are logged.
+    pub access: AccessLog,
+    /// Where what is not allowed is written down, once it is there: nobody is let in before.
+    pub audit: Arc<OnceLock<audit::Handle>>,
     /// Refuses new work while the server drains.
     pub gate: Gate,
     /// Knows how many requests are being answered.
@@ -88,7 +97,7 @@ impl Guard {
     ) -> ServiceBuilder<Layers> {
         ServiceBuilder::new()
             // Outermost, so that refusals of every layer below are counted and logged too.
-            .layer(RecordLayer::new(Arc::clone(&self.recorder), self.clock))
+            .layer(RecordLayer::new(Arc::clone(&self.recorder), self.access.clone(), self.clock))
             // Who calls comes before every decision about the call. Certificates and bearer tokens
             // join here; permission follows as a layer of its own, right after this one.
             .layer(CallerLayer::new(connection.clone()))

@@ -1,11 +1,12 @@
 //! `seaworthy.v1.FleetService`.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    audited::{self, Audited, AuditedCall, answer_enrolment, enrol},
     caller::caller,
     codec::Encoded,
     convert::{instance, service},
@@ -24,9 +25,9 @@ use crate::{
         names::InstanceKey,
         refusal::Refusal,
         scan::{Filter, Place},
-        snapshot::Instance,
+        snapshot::{Instance, Tombstone},
     },
-    guard::status::status,
+    guard::{caller::Caller, status::status},
     id::{SessionToken, TokenHash},
     time::Clock,
 };
@@ -42,16 +43,23 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct FleetApi {
     fleet: Handle,
     enrolment: Enrolment,
+    audited: Audited,
     watchers: Watchers,
     clock: Clock,
     open_timeout: Duration,
 }
 
 impl FleetApi {
-    /// Serves the fleet that is registered in. `open_timeout`: how long a session may take to say what it is.
-    pub fn new(enrolment: Enrolment, watchers: Watchers, clock: Clock, open_timeout: Duration) -> Self {
+    /// Serves the fleet that is registered in, and writes down who changes it. `open_timeout`: how long a session may take to say what it is.
+    pub fn new(
+        enrolment: Enrolment,
+        audited: Audited,
+        watchers: Watchers,
+        clock: Clock,
+        open_timeout: Duration,
+    ) -> Self {
         let fleet = enrolment.fleet().clone();
-        Self { fleet, enrolment, watchers, clock, open_timeout }
+        Self { fleet, enrolment, audited, watchers, clock, open_timeout }
     }
 
     fn heartbeat_all(&self, wire: pb::HeartbeatRequest) -> Result<pb::HeartbeatResponse> {
@@ -76,11 +84,6 @@ impl FleetApi {
         Ok(pb::HeartbeatResponse { results: results.collect() })
     }
 
-    async fn register_one(&self, request: Request<pb::RegisterRequest>) -> Result<pb::RegisterResponse> {
-        let (_, extensions, wire) = request.into_parts();
-        self.enrolment.register("", wire, caller(&extensions)?).await
-    }
-
     fn watch(
         &self,
         request: Request<pb::WatchFleetRequest>,
@@ -92,27 +95,38 @@ impl FleetApi {
 
     async fn deregister_one(
         &self,
-        request: Request<pb::DeregisterRequest>,
+        wire: pb::DeregisterRequest,
+        caller: &Caller,
+        call: Option<&AuditedCall>,
     ) -> Result<pb::DeregisterResponse> {
-        let (_, extensions, wire) = request.into_parts();
         let pb::DeregisterRequest { instance: named, session_token, message } = wire;
         let mut fields = Fields::default();
         let named = parse::incarnation(&mut fields, "instance", named);
-        let token = parse::session_token(&mut fields, "session_token", &session_token, caller(&extensions)?);
+        let token = parse::session_token(&mut fields, "session_token", &session_token, caller);
         let message = parse::message(&mut fields, "message", &message);
         let ((key, incarnation), token) = fields.finish(named.zip(token))?;
-        let tombstone = self.fleet.deregister(key, incarnation, token, message).await?;
+        let (fleet, object) = (self.fleet.clone(), key.clone());
+        let change = async move { fleet.deregister(key, incarnation, token, message).await };
+        let done = move |_: &Arc<Tombstone>| format!("deregistered, incarnation {incarnation}");
+        let tombstone = enrol(call, || audited::instance(&object), change, done).await?;
         Ok(pb::DeregisterResponse { tombstone: Some(instance::tombstone(&tombstone)) })
     }
 
-    async fn remove_one(&self, wire: pb::RemoveInstanceRequest) -> Result<pb::RemoveInstanceResponse> {
+    async fn remove_one(
+        &self,
+        call: &AuditedCall,
+        wire: pb::RemoveInstanceRequest,
+    ) -> Result<pb::RemoveInstanceResponse> {
         let pb::RemoveInstanceRequest { service, instance_id, incarnation, message, allow_missing } = wire;
         let mut fields = Fields::default();
         let key = parse::instance_key(&mut fields, "", &service, &instance_id);
         let message = parse::message(&mut fields, "message", &message);
         let key = fields.finish(key)?;
         let incarnation = (incarnation != 0).then_some(incarnation);
-        match self.fleet.remove(key, incarnation, message).await {
+        let (fleet, object) = (self.fleet.clone(), audited::instance(&key));
+        let change = async move { fleet.remove(key, incarnation, message).await };
+        let done = |gone: &Arc<Tombstone>| format!("removed, incarnation {}", gone.incarnation);
+        match call.change(object, change, done).await {
             Ok(tombstone) => {
                 Ok(pb::RemoveInstanceResponse { tombstone: Some(instance::tombstone(&tombstone)) })
             }
@@ -186,7 +200,7 @@ impl FleetApi {
         Ok(pb::GetInstanceResponse { instance: Some(instance::instance(&*self.fleet.instance(&key)?)) })
     }
 
-    async fn put(&self, wire: pb::PutServiceRequest) -> Result<pb::PutServiceResponse> {
+    async fn put(&self, call: &AuditedCall, wire: pb::PutServiceRequest) -> Result<pb::PutServiceResponse> {
         let pb::PutServiceRequest { name, spec, if_revision } = wire;
         let mut fields = Fields::default();
         let name = parse::service_name(&mut fields, "name", &name);
@@ -199,7 +213,9 @@ impl FleetApi {
             }
         };
         let (name, spec) = fields.finish(name.zip(spec))?;
-        let put = self.fleet.put_service(name, spec, if_revision).await;
+        let (fleet, object) = (self.fleet.clone(), audited::service(&name));
+        let change = async move { fleet.put_service(name, spec, if_revision).await };
+        let put = call.change(object, change, |_| "specification put".to_owned()).await;
         let put = put.map_err(|error| at_dependency(error, &depends_on))?;
         Ok(pb::PutServiceResponse { service: Some(service::service(&put)) })
     }
@@ -224,7 +240,11 @@ impl FleetApi {
         Ok(pb::ListServicesResponse { services, next_page_token: last.unwrap_or_default() })
     }
 
-    async fn delete(&self, wire: pb::DeleteServiceRequest) -> Result<pb::DeleteServiceResponse> {
+    async fn delete(
+        &self,
+        call: &AuditedCall,
+        wire: pb::DeleteServiceRequest,
+    ) -> Result<pb::DeleteServiceResponse> {
         let pb::DeleteServiceRequest { name, confirm_name, if_revision, allow_missing } = wire;
         let mut fields = Fields::default();
         if confirm_name != name {
@@ -232,7 +252,13 @@ impl FleetApi {
         }
         let name = parse::service_name(&mut fields, "name", &name);
         let name = fields.finish(name)?;
-        match self.fleet.delete_service(name.clone(), if_revision).await? {
+        let (fleet, named) = (self.fleet.clone(), name.clone());
+        let change = async move { fleet.delete_service(named, if_revision).await };
+        let done = |deleted: &Deleted| match deleted {
+            Deleted::Gone(_) => "specification deleted".to_owned(),
+            Deleted::Missing => "there was none".to_owned(),
+        };
+        match call.change(audited::service(&name), change, done).await? {
             Deleted::Gone(left) => {
                 Ok(pb::DeleteServiceResponse { service: left.as_deref().map(service::service) })
             }
@@ -287,7 +313,10 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
-        answer(self.register_one(request).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.enrolment(&metadata, &extensions)?;
+        let caller = caller(&extensions).map_err(|error| status(&error))?;
+        answer_enrolment(call.as_ref(), self.enrolment.register("", wire, caller, call.as_ref()).await)
     }
 
     async fn heartbeat(
@@ -301,16 +330,21 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::DeregisterRequest>,
     ) -> Result<Response<pb::DeregisterResponse>, Status> {
-        answer(self.deregister_one(request).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.enrolment(&metadata, &extensions)?;
+        let caller = caller(&extensions).map_err(|error| status(&error))?;
+        answer_enrolment(call.as_ref(), self.deregister_one(wire, caller, call.as_ref()).await)
     }
 
     async fn attach(
         &self,
         request: Request<Streaming<pb::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let (_, extensions, inbound) = request.into_parts();
+        let (metadata, extensions, inbound) = request.into_parts();
+        let call = self.audited.enrolment(&metadata, &extensions)?.map(Arc::new);
         let caller = caller(&extensions).map_err(|error| status(&error))?;
-        let opened = session::open(&self.enrolment, inbound, caller, self.clock, self.open_timeout).await;
+        let opened =
+            session::open(&self.enrolment, inbound, caller, call, self.clock, self.open_timeout).await;
         opened.map(|stream| Response::new(Box::pin(stream) as Self::AttachStream))
     }
 
@@ -332,7 +366,9 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::RemoveInstanceRequest>,
     ) -> Result<Response<pb::RemoveInstanceResponse>, Status> {
-        answer(self.remove_one(request.into_inner()).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.remove_one(&call, wire).await)
     }
 
     async fn watch_fleet(
@@ -346,7 +382,9 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::PutServiceRequest>,
     ) -> Result<Response<pb::PutServiceResponse>, Status> {
-        answer(self.put(request.into_inner()).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.put(&call, wire).await)
     }
 
     async fn get_service(
@@ -367,6 +405,8 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::DeleteServiceRequest>,
     ) -> Result<Response<pb::DeleteServiceResponse>, Status> {
-        answer(self.delete(request.into_inner()).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.delete(&call, wire).await)
     }
 }

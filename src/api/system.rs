@@ -4,36 +4,55 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
+    audit,
+    audited::{Audited, AuditedCall, LOG_LEVEL},
     convert::system as convert,
     overview::Overview,
     proto::{server::system_service_server::SystemService, v1 as pb},
     status::answer,
 };
-use crate::error::Result;
+use crate::{
+    config,
+    error::{Error, Result},
+};
 
 /// The adapter.
 #[derive(Clone, Debug)]
-pub struct SystemApi(Overview);
+pub struct SystemApi {
+    overview: Overview,
+    audited: Audited,
+}
 
 impl SystemApi {
-    /// Tells how this control plane is.
-    pub fn new(overview: Overview) -> Self {
-        Self(overview)
+    /// Tells how this control plane is, and writes down who changes that.
+    pub fn new(overview: Overview, audited: Audited) -> Self {
+        Self { overview, audited }
     }
 
     fn config(&self) -> pb::GetConfigResponse {
-        let entry = |entry: crate::config::Entry| pb::ConfigEntry {
+        let entry = |entry: config::Entry| pb::ConfigEntry {
             key: entry.key.to_owned(),
             value: entry.value,
             origin: entry.origin.to_string(),
         };
-        pb::GetConfigResponse { entries: self.0.config().entries().into_iter().map(entry).collect() }
+        pb::GetConfigResponse { entries: self.overview.config().entries().into_iter().map(entry).collect() }
     }
 
-    fn set_level(&self, wire: pb::SetLogLevelRequest) -> Result<pb::SetLogLevelResponse> {
+    async fn set_level(
+        &self,
+        call: &AuditedCall,
+        wire: pb::SetLogLevelRequest,
+    ) -> Result<pb::SetLogLevelResponse> {
         let pb::SetLogLevelRequest { log_level } = wire;
-        let previous = self.0.log.set_level(&log_level)?;
-        info!(component = "system", operation = "log level", previous, log_level, "log level changed");
+        config::parse_filter(&log_level).map_err(|wrong| Error::field("log_level", wrong))?;
+        let (log, level) = (self.overview.log.clone(), log_level.clone());
+        let change = async move {
+            let previous = log.set_level(&log_level)?;
+            info!(component = "system", operation = "log level", previous, log_level, "log level changed");
+            Ok(previous)
+        };
+        let done = move |previous: &String| format!("{level} (was {previous})");
+        let previous = call.change(LOG_LEVEL.to_owned(), change, done).await?;
         Ok(pb::SetLogLevelResponse { previous_log_level: previous })
     }
 }
@@ -45,7 +64,7 @@ impl SystemService for SystemApi {
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         let pb::GetStatusRequest {} = request.into_inner();
-        Ok(Response::new(convert::status(self.0.status(), self.0.files())))
+        Ok(Response::new(convert::status(self.overview.status(), self.overview.files())))
     }
 
     async fn get_readiness(
@@ -53,7 +72,7 @@ impl SystemService for SystemApi {
         request: Request<pb::GetReadinessRequest>,
     ) -> Result<Response<pb::GetReadinessResponse>, Status> {
         let pb::GetReadinessRequest {} = request.into_inner();
-        Ok(Response::new(convert::readiness(self.0.readiness().await, self.0.fleet.wall())))
+        Ok(Response::new(convert::readiness(self.overview.readiness().await, self.overview.fleet.wall())))
     }
 
     async fn get_config(
@@ -68,7 +87,9 @@ impl SystemService for SystemApi {
         &self,
         request: Request<pb::SetLogLevelRequest>,
     ) -> Result<Response<pb::SetLogLevelResponse>, Status> {
-        answer(self.set_level(request.into_inner()))
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.set_level(&call, wire).await)
     }
 
     async fn get_identity(
@@ -101,8 +122,8 @@ impl SystemService for SystemApi {
 
     async fn list_audit_entries(
         &self,
-        _: Request<pb::ListAuditEntriesRequest>,
+        request: Request<pb::ListAuditEntriesRequest>,
     ) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
-        Err(Status::unimplemented("FOUNDATION"))
+        answer(audit::list(&self.overview.audit, request.into_inner()).await)
     }
 }

@@ -12,7 +12,7 @@ use http::Request;
 use tokio::sync::watch;
 use tower::{Layer, Service};
 
-use super::subscriptions::Subscriptions;
+use super::{access, subscriptions::Subscriptions};
 use crate::{
     id::{SessionToken, TokenHash},
     identity::Identity,
@@ -88,6 +88,9 @@ where
         let token = request.headers().get(SESSION_TOKEN_HEADER).and_then(|value| value.to_str().ok());
         let session = token.map(|token| SessionToken::from_wire(token).hash());
         let identity = Arc::new(Identity::local());
+        if let Some(slot) = request.extensions().get::<access::Slot>() {
+            slot.fill(&identity, self.connection.peer);
+        }
         request.extensions_mut().insert(Caller { connection: self.connection.clone(), identity, session });
         self.inner.call(request)
     }

@@ -13,13 +13,14 @@ use super::{
     Addresses, Server,
     accept::{Accept, Caps},
     ended_early, grpc, http, listen, nobody_asked,
-    reload::configure_checks,
+    reload::{audit_limits, configure_checks},
     signals::Stop,
     undo,
 };
 use crate::{
     api::{
         self,
+        audited::Audited,
         enrolment::Enrolment,
         http::front::Front,
         overview::{Folder, Overview},
@@ -27,12 +28,13 @@ use crate::{
         standard_health::StandardHealth,
         watch::Watchers,
     },
-    checks,
+    audit, checks,
     config::Config,
     error::{Error, Result},
     fleet::{self, Limits, loading::Progress},
     guard::{
         Guard,
+        access::AccessLog,
         active::Active,
         bounds::{ANSWERS, QUESTIONS},
         drain::Gate,
@@ -142,13 +144,17 @@ impl Listening {
         };
         let (store, engine) = opened.map_err(Error::internal)??;
         let (options, to_load) = (fleet_options(&config), store.clone());
+        let to_audit = audit::Options { file: config.audit.file.clone(), limits: audit_limits(&config) };
         let ids = entropy.clone();
-        let loading = async move { fleet::open(options, clock, ids, to_load, &progress).await };
+        let loading = async move {
+            let audit = audit::open(to_audit, clock, to_load.clone()).await?;
+            Ok((audit, fleet::open(options, clock, ids, to_load, &progress).await?))
+        };
         let loaded = tokio::select! {
             loaded = task::spawn("load", OnEnd::Fine, loading) => Some(loaded.map_err(Error::internal)?),
             cause = stop.asked() => ended_early(&cause),
         };
-        let (fleet, service) = match loaded {
+        let ((audit, auditor), (fleet, service)) = match loaded {
             Some(Ok(loaded)) => loaded,
             Some(Err(error)) => {
                 undo(engine).await;
@@ -162,6 +168,7 @@ impl Listening {
         let (checks, checker) =
             checks::open(checks_options(&config, doors.addresses, clock), fleet.clone(), clock);
         let overview = Overview {
+            audit,
             checks,
             live: doors.live.subscribe(),
             fleet,
@@ -180,6 +187,7 @@ impl Listening {
             entropy,
             fatal,
             engine,
+            audit: auditor,
             fleet: service,
             checks: checker,
             overview,
@@ -210,6 +218,8 @@ impl Doors {
         let vitals = Vitals::start(clock);
         let guard = Guard {
             recorder: Arc::new(Recorder::new()),
+            access: AccessLog::new(config.access_log.sample),
+            audit: Arc::default(),
             gate: Gate::loading(progress.clone()),
             active: Active::default(),
             answers: Shares::new(ANSWERS),
@@ -240,7 +250,7 @@ impl Doors {
         let settings = grpc::Settings::new(config.grpc.clone(), addresses.http, clock, entropy.clone());
         let serve = grpc::serve(settings, Arc::clone(&routes), guard.clone(), vitals.clone(), close);
         let grpc = task::spawn("grpc", critical(), accept.run(grpc, serve));
-        let settings = http::Settings::new(&config.http, addresses.grpc, entropy.clone());
+        let settings = http::Settings::new(&config.http, addresses.grpc, clock, entropy.clone());
         let serve_http = |by, listener, front: &Front| {
             let accept = Accept {
                 live: live.subscribe(),
@@ -252,7 +262,8 @@ impl Doors {
                 vitals: vitals.clone(),
                 drain: http_watch.clone(),
             };
-            let serve = http::serve(settings.clone(), front.router(), http_watch.clone());
+            let serve =
+                http::serve(settings.clone(), front.router(), guard.access.clone(), http_watch.clone());
             task::spawn("http", critical(), accept.run(listener, serve))
         };
         let (pages, page) = (Front::new(progress.clone()), Front::new(progress.clone()));
@@ -283,15 +294,18 @@ impl Doors {
         let checks = overview.checks.clone();
         let defaults = Defaults { lease_ttl: config.fleet.lease_ttl, entropy: entropy.clone() };
         let patience = config.grpc.handshake_timeout;
+        self.guard.audit.get_or_init(|| overview.audit.clone());
+        let audited = Audited::new(overview.audit.clone(), entropy.clone());
         self.routes.open(
             api::fleet::FleetApi::new(
                 Enrolment::new(fleet.clone(), checks.clone(), defaults),
+                audited.clone(),
                 watchers.clone(),
                 clock,
                 patience,
             ),
             api::health::HealthApi::new(fleet.clone(), checks, watchers),
-            api::system::SystemApi::new(overview.clone()),
+            api::system::SystemApi::new(overview.clone(), audited),
         );
         self.pages.open(api::http::router(overview.clone()));
         self.metrics.open(api::http::metrics_router(overview.clone()));

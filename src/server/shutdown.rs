@@ -39,6 +39,8 @@ pub(super) struct Parts {
     pub(super) checks_drain: drain::Signal,
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
+    pub(super) audit_drain: drain::Signal,
+    pub(super) audit: Task<bool>,
     pub(super) engine: store::embedded::Engine,
 }
 
@@ -183,7 +185,10 @@ impl Parts {
 
         enter(&self.overview, Phase::SaveState);
         self.fleet_drain.begin();
-        let saved = course.phase(Phase::SaveState, self.config.save_state, &mut self.fleet).await;
+        self.audit_drain.begin();
+        let (fleet, audit) = (&mut self.fleet, &mut self.audit);
+        let save = async { tokio::join!(fleet, audit) };
+        let saved = course.phase(Phase::SaveState, self.config.save_state, save).await;
 
         enter(&self.overview, Phase::CleanupResources);
         doors.http_drain.begin();
@@ -206,7 +211,8 @@ impl Parts {
             connections_cut,
             requests_cut,
             aborted: course.aborted,
-            state_saved: matches!(saved, Some(Ok(true))) && closed.is_some_and(|closed| closed.is_ok()),
+            state_saved: matches!(saved, Some((Ok(true), Ok(true))))
+                && closed.is_some_and(|closed| closed.is_ok()),
             total: self.clock.elapsed() - began,
             phases: course.phases,
         };
