@@ -5,6 +5,7 @@
 mod harness;
 
 mod active_checks;
+mod audit;
 mod bad_bytes;
 mod bad_input;
 mod closing;
