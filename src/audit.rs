@@ -73,8 +73,10 @@ use crate::{
 
 /// Changes that are made at once; more are refused.
 const CHANGES: usize = 512;
-/// Denials that may wait.
+/// Denials that may wait, where little else does.
 const DENIALS: usize = 128;
+/// Entries that may wait: each change has a place for its first one, and one for its second.
+const QUEUE: usize = 2 * CHANGES + DENIALS;
 /// Bytes that no line is longer than: all texts at their limits, and every character of them escaped.
 const LONGEST_LINE: usize = 16 * 1024;
 
@@ -254,8 +256,7 @@ pub async fn open(options: Options, clock: Clock, store: Store) -> Result<(Handl
         denials: Mutex::default(),
         counters: Counters::default(),
     });
-    // A change has one entry at a time in the queue.
-    let (entries, queue) = mpsc::channel(CHANGES + DENIALS);
+    let (entries, queue) = mpsc::channel(QUEUE);
     let (jobs, to_do) = mpsc::channel(CHANGES);
     let writer = Writer { shared: Arc::clone(&shared), store: store.clone(), queue, head, export, owed };
     let handle = Handle { shared: Arc::clone(&shared), store: store.clone(), entries, jobs };
@@ -296,7 +297,7 @@ impl Handle {
         let draft = Draft::denied(call, why);
         // Changes keep their places: a denial takes none of them.
         let taken = room
-            && self.entries.capacity() > CHANGES
+            && self.entries.capacity() > QUEUE - DENIALS
             && self.entries.try_send(Request { draft, answer: None }).is_ok();
         if !taken {
             self.shared.counters.dropped_denials.fetch_add(1, Ordering::Relaxed);

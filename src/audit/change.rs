@@ -65,30 +65,52 @@ struct Pen {
     entries: mpsc::Sender<Request>,
 }
 
+/// The place of the second entry in the queue, held before anything is done: however long the first ones take, there is
+/// room for it. Dropped before it is used, by a panic or because the runtime stops, it says that the change ended early.
+struct Completion {
+    call: Call,
+    place: Option<mpsc::OwnedPermit<Request>>,
+}
+
 impl Pen {
+    async fn reserve(&self) -> Result<mpsc::OwnedPermit<Request>> {
+        within_patience(async { self.entries.clone().reserve_owned().await.map_err(|_| stopping()) }).await
+    }
+
     async fn write(&self, draft: Draft) -> Result<()> {
         let (answer, answered) = oneshot::channel();
-        let written = async {
+        within_patience(async {
             self.entries.send(Request { draft, answer: Some(answer) }).await.map_err(|_| stopping())?;
             answered.await.unwrap_or_else(|_| Err(stopping()))
-        };
-        timeout(PATIENCE, written).await.unwrap_or_else(|_| {
-            let message = format!("the audit was not written within {PATIENCE:?}, so nothing was done");
-            Err(unavailable(message))
         })
+        .await
     }
 }
 
-/// Completes the entry of a change that does not come to its end: by a panic, or because the runtime stops.
-struct Unfinished<'a>(&'a Pen, Option<Call>);
+impl Completion {
+    /// Writes the second entry.
+    async fn write(mut self, outcome: Result<String, &Error>) -> Result<()> {
+        let Some(place) = self.place.take() else { return Ok(()) };
+        let (answer, answered) = oneshot::channel();
+        let draft = Draft::completed(self.call.clone(), outcome);
+        place.send(Request { draft, answer: Some(answer) });
+        within_patience(async { answered.await.unwrap_or_else(|_| Err(stopping())) }).await
+    }
+}
 
-impl Drop for Unfinished<'_> {
+impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some(call) = self.1.take() {
-            let draft = Draft::completed(call, Err(&Error::internal("it ended early")));
-            drop(self.0.entries.try_send(Request { draft, answer: None }));
+        if let Some(place) = self.place.take() {
+            let draft = Draft::completed(self.call.clone(), Err(&Error::internal("it ended early")));
+            place.send(Request { draft, answer: None });
         }
     }
+}
+
+async fn within_patience<T>(written: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(PATIENCE, written).await.unwrap_or_else(|_| {
+        Err(unavailable(format!("the audit was not written within {PATIENCE:?}, so nothing was done")))
+    })
 }
 
 async fn carry_out<T>(
@@ -97,12 +119,12 @@ async fn carry_out<T>(
     change: impl Future<Output = Result<T>>,
     done: impl FnOnce(&T) -> String,
 ) -> Result<T> {
+    let place = pen.reserve().await?;
     pen.write(Draft::received(call.clone())).await?;
-    let mut unfinished = Unfinished(pen, Some(call));
+    let completion = Completion { call, place: Some(place) };
     let outcome = change.await;
-    let Some(call) = unfinished.1.take() else { return outcome };
-    let draft = Draft::completed(call, outcome.as_ref().map(done));
-    match (outcome, pen.write(draft).await) {
+    let written = completion.write(outcome.as_ref().map(done)).await;
+    match (outcome, written) {
         (Ok(_), Err(unwritten)) => Err(changed(&unwritten)),
         // Why it failed matters more than that this is not written yet.
         (outcome, _) => outcome,

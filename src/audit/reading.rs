@@ -115,6 +115,8 @@ impl Handle {
             if looked_at >= LOOKED_AT {
                 return Ok(Read { ends, next: Some(last) });
             }
+            // Others on the same connection have their turn.
+            tokio::task::yield_now().await;
         }
     }
 }

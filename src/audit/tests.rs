@@ -275,6 +275,46 @@ async fn a_hanging_disk_is_given_up_after_five_seconds_and_nothing_is_done() {
     assert!(audit.end().await);
 }
 
+/// However many have come and given up meanwhile, there is a place for what is done.
+#[tokio::test(start_paused = true)]
+async fn what_was_done_while_the_disk_hangs_is_written_once_it_does_not() {
+    let medium = Medium::default();
+    let clock = Clock::start();
+    let hangs = Arc::new(AtomicU64::new(0));
+    let hanging = Arc::clone(&hangs);
+    let fates = move || Fate::Written(Duration::from_secs(hanging.swap(0, Ordering::SeqCst)));
+    let (store, _engine) = medium.open(clock, Box::new(fates));
+    let audit = Running::with(&store, None, limits(), clock).await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let change = async move {
+        tell.notify_one();
+        wait.notified().await;
+        Ok(())
+    };
+    let slow = audit.handle.change(call("slow"), change, |()| "done".to_owned());
+    let others = async {
+        begun.notified().await;
+        hangs.store(60, Ordering::SeqCst);
+        let objects: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+        for _ in 0..3 {
+            let all = futures_util::future::join_all(objects.iter().map(|object| audit.put(object))).await;
+            let refused = |outcome: &Result<()>| {
+                outcome.as_ref().is_err_and(|error| error.reason() == Reason::AuditUnavailable)
+            };
+            assert!(all.iter().all(refused), "none is done");
+        }
+        go_on.notify_one();
+    };
+    let (told, ()) = tokio::join!(slow, others);
+    assert_eq!(told.unwrap_err().metadata(), [("outcome", "changed".to_owned())]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let written = stages(&audit.entries().await);
+    assert!(written.contains(&("slow".to_owned(), Stage::Completed, "OK".to_owned())), "{written:?}");
+    assert!(audit.verify().await.is_ok());
+    assert!(audit.end().await);
+}
+
 /// Whatever becomes of commits, also where nobody can tell for a while: one chain, and every change that was
 /// acknowledged is in it.
 #[tokio::test(start_paused = true)]
