@@ -4,6 +4,8 @@
 //! values and names every field that is wrong; `convert` turns domain values into messages and cannot
 //! fail; `status` is the one place that maps errors to gRPC codes. No rule of the domain is here.
 
+pub mod audit;
+pub mod audited;
 mod caller;
 pub mod codec;
 pub mod convert;

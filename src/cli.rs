@@ -5,6 +5,7 @@
 //! codes are a promise to scripts ([`Exit`]); `probe` has those of grpc-health-probe instead.
 
 mod args;
+mod audit;
 mod check;
 mod completions;
 mod config;
@@ -117,6 +118,9 @@ enum Command {
     Explain(explain::Explain),
     /// List past changes of health, newest first
     History(history::History),
+    /// See who did what, and verify that it is as it was written
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Ask a gRPC server for its health, with the flags and exit codes of grpc-health-probe
     Probe(probe::args::Probe),
     /// Show how the control plane itself is
@@ -237,6 +241,7 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Check(command) => check::run(command, context).await,
         Command::Explain(command) => explain::run(command, context).await,
         Command::History(command) => history::run(command, context).await,
+        Command::Audit(command) => audit::run(command, context).await,
         Command::Probe(command) => Ok(probe::run(command).await),
         Command::Status(command) => status::run(command, context).await,
         Command::Readiness(command) => readiness::run(command, context).await,

@@ -33,6 +33,25 @@ pub enum Kind {
     Internal,
 }
 
+impl Kind {
+    /// Its name, as gRPC has it: `INVALID_ARGUMENT`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::InvalidArgument => "INVALID_ARGUMENT",
+            Kind::Unauthenticated => "UNAUTHENTICATED",
+            Kind::PermissionDenied => "PERMISSION_DENIED",
+            Kind::NotFound => "NOT_FOUND",
+            Kind::AlreadyExists => "ALREADY_EXISTS",
+            Kind::FailedPrecondition => "FAILED_PRECONDITION",
+            Kind::Aborted => "ABORTED",
+            Kind::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Kind::Unavailable => "UNAVAILABLE",
+            Kind::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Kind::Internal => "INTERNAL",
+        }
+    }
+}
+
 /// Why, as a stable name that programs may compare (`google.rpc.ErrorInfo.reason`).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[allow(missing_docs)] // the names are the documentation; README.md explains each

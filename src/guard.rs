@@ -3,6 +3,7 @@
 //! Layers are tower layers, not interceptors: an interceptor never sees the answer. Nothing here knows
 //! what an RPC means; that is `api`'s.
 
+pub mod access;
 pub mod active;
 pub mod answers;
 pub mod bounds;
@@ -22,7 +23,10 @@ pub mod shares;
 pub mod status;
 pub mod subscriptions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tower::{
     ServiceBuilder,
@@ -30,6 +34,7 @@ use tower::{
 };
 
 use self::{
+    access::AccessLog,
     active::{Active, ActiveLayer},
     answers::{Answers, AnswersLayer},
     caller::{Connection, Identify},
@@ -43,7 +48,7 @@ use self::{
     record::{RecordLayer, Recorder},
     shares::{Share, Shares},
 };
-use crate::{identity::authenticator::Authenticator, time::Clock};
+use crate::{audit, identity::authenticator::Authenticator, time::Clock};
 
 /// Domain of every `google.rpc.ErrorInfo` that we send.
 pub const ERROR_DOMAIN: &str = "seaworthy.dev";
@@ -55,6 +60,10 @@ pub struct Guard {
     pub recorder: Arc<Recorder>,
     /// Tells who calls.
     pub authenticator: Authenticator,
+    /// Says which requests are logged.
+    pub access: AccessLog,
+    /// Where what is not allowed is written down, once it is there: nobody is let in before.
+    pub audit: Arc<OnceLock<audit::Handle>>,
     /// Refuses new work while the server drains.
     pub gate: Gate,
     /// Knows how many requests are being answered.
@@ -93,6 +102,10 @@ type Layers = Stack<
 >;
 
 impl Guard {
+    fn permit(&self) -> Permit {
+        Permit::new(self.authenticator.clone(), self.gate.clone(), Arc::clone(&self.audit))
+    }
+
     /// Puts the chain together for one connection. The order is the design; each line says why it
     /// stands where it does.
     pub fn layers(
@@ -104,11 +117,11 @@ impl Guard {
     ) -> ServiceBuilder<Layers> {
         ServiceBuilder::new()
             // Outermost, so that refusals of every layer below are counted and logged too.
-            .layer(RecordLayer::new(Arc::clone(&self.recorder), self.clock))
+            .layer(RecordLayer::new(Arc::clone(&self.recorder), self.access.clone(), self.clock))
             // Who calls comes before every decision about the call.
             .layer(CheckLayer::new(Identify::new(connection.clone(), proofs)))
             // Whether it may, before anything is told or spent: also whether the server drains.
-            .layer(CheckLayer::new(Permit::new(self.authenticator.clone(), self.gate.clone())))
+            .layer(CheckLayer::new(self.permit()))
             // A draining server refuses before it spends anything on the call.
             .layer(CheckLayer::new(self.gate.clone()))
             // From here on shutdown waits for the call.

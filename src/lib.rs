@@ -22,6 +22,7 @@ pub mod tls;
 pub mod health;
 
 // Floor 3: the domain.
+pub mod audit;
 pub mod checks;
 pub mod fleet;
 pub mod identity;

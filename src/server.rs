@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     api::overview::Overview,
-    checks,
+    audit, checks,
     config::Config,
     error::{Error, Result},
     fleet,
@@ -90,6 +90,7 @@ pub struct Server {
     entropy: Entropy,
     fatal: Fatal,
     engine: store::embedded::Engine,
+    audit: audit::Service,
     fleet: fleet::Service,
     identity: Identity,
     checks: checks::Service,
@@ -189,14 +190,27 @@ impl Server {
     /// # Errors
     /// The ready file cannot be written, or the operating system does not let us hear of SIGHUP.
     pub async fn run(self, mut stop: Stop) -> Result<Report> {
-        let Self { config, reload, clock, entropy, fatal, engine, fleet, identity, checks, overview, doors } =
-            self;
+        let Self {
+            config,
+            reload,
+            clock,
+            entropy,
+            fatal,
+            engine,
+            audit,
+            fleet,
+            identity,
+            checks,
+            overview,
+            doors,
+        } = self;
         let addresses = doors.addresses;
         // Whatever can be known to fail does so before anybody is let in.
         let reloading = reload.map(|source| {
             let (live, fleet, log) = (doors.live.clone(), overview.fleet.clone(), overview.log.clone());
             let (checks, tls) = (overview.checks.clone(), overview.tls.clone());
-            Reload { source, live, fleet, checks, tls, log }.run()
+            let (audit, access) = (overview.audit.clone(), overview.guard.access.clone());
+            Reload { source, live, fleet, checks, tls, audit, access, log }.run()
         });
         let ready = config.ready_file.as_deref().map(|file| ready_file::write(file, &addresses));
         let (reloading, ready) = match (reloading.transpose(), ready.transpose()) {
@@ -206,12 +220,14 @@ impl Server {
         };
         let (fleet_drain, fleet_watch) = drain::channel();
         let (checks_drain, checks_watch) = drain::channel();
+        let (audit_drain, audit_watch) = drain::channel();
 
         let _reloading = reloading.map(|reloading| task::spawn("reload", OnEnd::Fine, reloading));
         let critical = || OnEnd::Fatal(fatal.clone());
         let _checks = task::spawn("checks", critical(), checks.run(checks_watch));
         let identity = task::spawn("identity", critical(), identity.run(fleet_watch.clone()));
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
+        let audit = task::spawn("audit", critical(), audit.run(audit_watch));
         doors.let_in(&overview, &entropy, clock);
 
         let unpublished = ready.and_then(|ready| ready.publish().err());
@@ -242,6 +258,8 @@ impl Server {
             fleet_drain,
             fleet,
             identity,
+            audit_drain,
+            audit,
             engine,
         };
         let report = parts.stop(cause, stop).await;

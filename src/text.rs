@@ -15,17 +15,22 @@ pub fn counted(number: u64, noun: &str) -> impl fmt::Display {
 pub fn clean(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
-        // Of no width, or of another direction.
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => {
-            char::REPLACEMENT_CHARACTER
-        }
-        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => {
-            char::REPLACEMENT_CHARACTER
-        }
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c if !shows(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     };
     text.chars().map(shown).collect()
+}
+
+/// Whether a character may be shown as it is: it moves no cursor, reorders no line, and is seen.
+pub fn shows(c: char) -> bool {
+    let hidden = match c {
+        '\u{2028}' | '\u{2029}' => true,
+        // Of no width, or of another direction.
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => true,
+        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
+        _ => false,
+    };
+    !hidden && !c.is_control()
 }
 
 /// Replaces control characters by spaces. For words that are kept: `clean` is for those that are shown.

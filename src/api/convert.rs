@@ -1,6 +1,7 @@
 //! From domain values to messages. Cannot fail. Domain values are destructured whole, so that a new
 //! field does not compile until somebody decides whether it is shown.
 
+pub mod audit;
 pub mod explain;
 pub mod instance;
 pub mod service;

@@ -1,6 +1,9 @@
 //! Registering an instance for a caller: by `Register`, and by the first message of a session.
 
+use std::sync::Arc;
+
 use super::{
+    audited::{self, AuditedCall, enrol},
     convert::{self, instance},
     parse::{
         self,
@@ -9,7 +12,13 @@ use super::{
     proto::v1 as pb,
     reach,
 };
-use crate::{checks, error::Result, fleet::Handle, guard::caller::Caller};
+use crate::{
+    checks,
+    error::Result,
+    fleet::{Handle, snapshot::Instance},
+    guard::caller::Caller,
+    id::SessionToken,
+};
 
 /// Registers instances. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,7 +39,8 @@ impl Enrolment {
         &self.fleet
     }
 
-    /// Registers an instance. `path`: where the request stands in the caller's message.
+    /// Registers an instance. `path`: where the request stands in the caller's message; `call`: where enrolments are
+    /// written down, the one that this is.
     ///
     /// # Errors
     /// A field is wrong, or the fleet refuses.
@@ -39,12 +49,18 @@ impl Enrolment {
         path: &str,
         wire: pb::RegisterRequest,
         caller: &Caller,
+        call: Option<&AuditedCall>,
     ) -> Result<pb::RegisterResponse> {
         let peer = caller.connection.peer;
         let origin = Origin { peer: Some(peer.ip()), rules: self.checks.rules() };
         let (registration, claim) = parse::registration::request(&self.defaults, &origin, path, wire)?;
         reach::acts_for(&caller.identity, registration.key.service.as_str())?;
-        let (registered, token) = self.fleet.register(registration, claim, &peer.to_string()).await?;
+        let (fleet, key) = (self.fleet.clone(), registration.key.clone());
+        let change = async move { fleet.register(registration, claim, &peer.to_string()).await };
+        let done = |(registered, _): &(Arc<Instance>, SessionToken)| {
+            format!("registered, incarnation {}", registered.incarnation)
+        };
+        let (registered, token) = enrol(call, || audited::instance(&key), change, done).await?;
         Ok(pb::RegisterResponse {
             instance: Some(instance::instance(&registered)),
             session_token: token.reveal().to_owned(),

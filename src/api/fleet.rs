@@ -1,11 +1,12 @@
 //! `seaworthy.v1.FleetService`.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    audited::{self, Audited, AuditedCall, answer_enrolment, enrol},
     caller::caller,
     codec::Encoded,
     convert::{instance, service},
@@ -24,9 +25,9 @@ use crate::{
         names::InstanceKey,
         refusal::Refusal,
         scan::{Filter, Place},
-        snapshot::Instance,
+        snapshot::{Instance, Tombstone},
     },
-    guard::status::status,
+    guard::{caller::Caller, status::status},
     id::{SessionToken, TokenHash},
     identity::Identity,
     time::Clock,
@@ -43,16 +44,23 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct FleetApi {
     fleet: Handle,
     enrolment: Enrolment,
+    audited: Audited,
     watchers: Watchers,
     clock: Clock,
     open_timeout: Duration,
 }
 
 impl FleetApi {
-    /// Serves the fleet that is registered in. `open_timeout`: how long a session may take to say what it is.
-    pub fn new(enrolment: Enrolment, watchers: Watchers, clock: Clock, open_timeout: Duration) -> Self {
+    /// Serves the fleet that is registered in, and writes down who changes it. `open_timeout`: how long a session may take to say what it is.
+    pub fn new(
+        enrolment: Enrolment,
+        audited: Audited,
+        watchers: Watchers,
+        clock: Clock,
+        open_timeout: Duration,
+    ) -> Self {
         let fleet = enrolment.fleet().clone();
-        Self { fleet, enrolment, watchers, clock, open_timeout }
+        Self { fleet, enrolment, audited, watchers, clock, open_timeout }
     }
 
     fn heartbeat_all(&self, request: Request<pb::HeartbeatRequest>) -> Result<pb::HeartbeatResponse> {
@@ -83,11 +91,6 @@ impl FleetApi {
         Ok(pb::HeartbeatResponse { results: results.collect() })
     }
 
-    async fn register_one(&self, request: Request<pb::RegisterRequest>) -> Result<pb::RegisterResponse> {
-        let (_, extensions, wire) = request.into_parts();
-        self.enrolment.register("", wire, caller(&extensions)?).await
-    }
-
     fn watch(
         &self,
         request: Request<pb::WatchFleetRequest>,
@@ -98,40 +101,47 @@ impl FleetApi {
 
     async fn deregister_one(
         &self,
-        request: Request<pb::DeregisterRequest>,
+        wire: pb::DeregisterRequest,
+        caller: &Caller,
+        call: Option<&AuditedCall>,
     ) -> Result<pb::DeregisterResponse> {
-        let (_, extensions, wire) = request.into_parts();
         let pb::DeregisterRequest { instance: named, session_token, message } = wire;
         let mut fields = Fields::default();
         let named = parse::incarnation(&mut fields, "instance", named);
-        let token = parse::session_token(&mut fields, "session_token", &session_token, caller(&extensions)?);
+        let token = parse::session_token(&mut fields, "session_token", &session_token, caller);
         let message = parse::message(&mut fields, "message", &message);
         let ((key, incarnation), token) = fields.finish(named.zip(token))?;
-        reach::acts_for(&caller(&extensions)?.identity, key.service.as_str())?;
-        let tombstone = self.fleet.deregister(key, incarnation, token, message).await?;
+        reach::acts_for(&caller.identity, key.service.as_str())?;
+        let (fleet, object) = (self.fleet.clone(), key.clone());
+        let change = async move { fleet.deregister(key, incarnation, token, message).await };
+        let done = move |_: &Arc<Tombstone>| format!("deregistered, incarnation {incarnation}");
+        let tombstone = enrol(call, || audited::instance(&object), change, done).await?;
         Ok(pb::DeregisterResponse { tombstone: Some(instance::tombstone(&tombstone)) })
     }
 
     async fn remove_one(
         &self,
-        request: Request<pb::RemoveInstanceRequest>,
+        call: &AuditedCall,
+        wire: pb::RemoveInstanceRequest,
     ) -> Result<pb::RemoveInstanceResponse> {
-        let (_, extensions, wire) = request.into_parts();
         let pb::RemoveInstanceRequest { service, instance_id, incarnation, message, allow_missing } = wire;
         let mut fields = Fields::default();
         let key = parse::instance_key(&mut fields, "", &service, &instance_id);
         let message = parse::message(&mut fields, "message", &message);
         let key = fields.finish(key)?;
         let incarnation = (incarnation != 0).then_some(incarnation);
-        let removed = match reach::instance(&caller(&extensions)?.identity, &self.fleet, &key) {
+        let (fleet, object) = (self.fleet.clone(), audited::instance(&key));
+        match reach::instance(call.identity(), &self.fleet, &key) {
             // What is removed already is the fleet's to say.
-            Ok(_) => self.fleet.remove(key, incarnation, message).await,
-            Err(error) if error.reason() == Reason::InstanceRemoved => {
-                self.fleet.remove(key, incarnation, message).await
+            Err(error) if error.reason() != Reason::InstanceRemoved => {
+                call.permitted(&object, Err(error)).or_else(|error| missing_is_fine(allow_missing, error))?;
+                return Ok(pb::RemoveInstanceResponse { tombstone: None });
             }
-            Err(error) => Err(error),
-        };
-        match removed {
+            Ok(_) | Err(_) => {}
+        }
+        let change = async move { fleet.remove(key, incarnation, message).await };
+        let done = |gone: &Arc<Tombstone>| format!("removed, incarnation {}", gone.incarnation);
+        match call.change(object, change, done).await {
             Ok(tombstone) => {
                 Ok(pb::RemoveInstanceResponse { tombstone: Some(instance::tombstone(&tombstone)) })
             }
@@ -220,8 +230,7 @@ impl FleetApi {
         Ok(pb::GetInstanceResponse { instance: Some(instance::instance(&found)) })
     }
 
-    async fn put(&self, request: Request<pb::PutServiceRequest>) -> Result<pb::PutServiceResponse> {
-        let (_, extensions, wire) = request.into_parts();
+    async fn put(&self, call: &AuditedCall, wire: pb::PutServiceRequest) -> Result<pb::PutServiceResponse> {
         let pb::PutServiceRequest { name, spec, if_revision } = wire;
         let mut fields = Fields::default();
         let name = parse::service_name(&mut fields, "name", &name);
@@ -234,8 +243,10 @@ impl FleetApi {
             }
         };
         let (name, spec) = fields.finish(name.zip(spec))?;
-        reach::changes_service(&caller(&extensions)?.identity, &name)?;
-        let put = self.fleet.put_service(name, spec, if_revision).await;
+        let (fleet, object) = (self.fleet.clone(), audited::service(&name));
+        call.permitted(&object, reach::changes_service(call.identity(), &name))?;
+        let change = async move { fleet.put_service(name, spec, if_revision).await };
+        let put = call.change(object, change, |_| "specification put".to_owned()).await;
         let put = put.map_err(|error| at_dependency(error, &depends_on))?;
         Ok(pb::PutServiceResponse { service: Some(service::service(&put)) })
     }
@@ -268,8 +279,11 @@ impl FleetApi {
         Ok(pb::ListServicesResponse { services, next_page_token: last.unwrap_or_default() })
     }
 
-    async fn delete(&self, request: Request<pb::DeleteServiceRequest>) -> Result<pb::DeleteServiceResponse> {
-        let (_, extensions, wire) = request.into_parts();
+    async fn delete(
+        &self,
+        call: &AuditedCall,
+        wire: pb::DeleteServiceRequest,
+    ) -> Result<pb::DeleteServiceResponse> {
         let pb::DeleteServiceRequest { name, confirm_name, if_revision, allow_missing } = wire;
         let mut fields = Fields::default();
         if confirm_name != name {
@@ -277,8 +291,14 @@ impl FleetApi {
         }
         let name = parse::service_name(&mut fields, "name", &name);
         let name = fields.finish(name)?;
-        reach::changes_service(&caller(&extensions)?.identity, &name)?;
-        match self.fleet.delete_service(name.clone(), if_revision).await? {
+        let (fleet, named, object) = (self.fleet.clone(), name.clone(), audited::service(&name));
+        call.permitted(&object, reach::changes_service(call.identity(), &name))?;
+        let change = async move { fleet.delete_service(named, if_revision).await };
+        let done = |deleted: &Deleted| match deleted {
+            Deleted::Gone(_) => "specification deleted".to_owned(),
+            Deleted::Missing => "there was none".to_owned(),
+        };
+        match call.change(object, change, done).await? {
             Deleted::Gone(left) => {
                 Ok(pb::DeleteServiceResponse { service: left.as_deref().map(service::service) })
             }
@@ -286,6 +306,11 @@ impl FleetApi {
             Deleted::Missing => Err(fleet::query::no_spec(&name)),
         }
     }
+}
+
+/// Takes it for no error that there is none, where that was said.
+fn missing_is_fine(allow_missing: bool, error: Error) -> Result<()> {
+    if allow_missing && error.kind() == Kind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Names the dependency that closes a circle, where the caller wrote it.
@@ -341,7 +366,10 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
-        answer(self.register_one(request).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.enrolment(&metadata, &extensions)?;
+        let caller = caller(&extensions).map_err(|error| status(&error))?;
+        answer_enrolment(call.as_ref(), self.enrolment.register("", wire, caller, call.as_ref()).await)
     }
 
     async fn heartbeat(
@@ -355,16 +383,21 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::DeregisterRequest>,
     ) -> Result<Response<pb::DeregisterResponse>, Status> {
-        answer(self.deregister_one(request).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.enrolment(&metadata, &extensions)?;
+        let caller = caller(&extensions).map_err(|error| status(&error))?;
+        answer_enrolment(call.as_ref(), self.deregister_one(wire, caller, call.as_ref()).await)
     }
 
     async fn attach(
         &self,
         request: Request<Streaming<pb::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let (_, extensions, inbound) = request.into_parts();
+        let (metadata, extensions, inbound) = request.into_parts();
+        let call = self.audited.enrolment(&metadata, &extensions)?.map(Arc::new);
         let caller = caller(&extensions).map_err(|error| status(&error))?;
-        let opened = session::open(&self.enrolment, inbound, caller, self.clock, self.open_timeout).await;
+        let opened =
+            session::open(&self.enrolment, inbound, caller, call, self.clock, self.open_timeout).await;
         opened.map(|stream| Response::new(Box::pin(stream) as Self::AttachStream))
     }
 
@@ -386,7 +419,9 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::RemoveInstanceRequest>,
     ) -> Result<Response<pb::RemoveInstanceResponse>, Status> {
-        answer(self.remove_one(request).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.remove_one(&call, wire).await)
     }
 
     async fn watch_fleet(
@@ -400,7 +435,9 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::PutServiceRequest>,
     ) -> Result<Response<pb::PutServiceResponse>, Status> {
-        answer(self.put(request).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.put(&call, wire).await)
     }
 
     async fn get_service(
@@ -421,6 +458,8 @@ impl FleetService for FleetApi {
         &self,
         request: Request<pb::DeleteServiceRequest>,
     ) -> Result<Response<pb::DeleteServiceResponse>, Status> {
-        answer(self.delete(request).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.delete(&call, wire).await)
     }
 }

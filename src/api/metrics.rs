@@ -12,6 +12,7 @@ use tonic::Code;
 
 use super::overview::Overview;
 use crate::{
+    audit::Stage,
     checks::{Found, Tally},
     health::State,
     probe::Kind,
@@ -38,6 +39,7 @@ pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Respons
     families.extend(store(&overview));
     families.extend(identity(&overview));
     families.extend(tls(&overview));
+    families.extend(audit(&overview));
     families.extend(Process::new().figures());
     ([(header::CONTENT_TYPE, format.content_type())], render(&families, format)).into_response()
 }
@@ -335,6 +337,34 @@ fn tls(overview: &Overview) -> Vec<Family> {
     ]
 }
 
+fn audit(overview: &Overview) -> Vec<Family> {
+    let (status, tally) = (overview.audit.status(), overview.audit.tally());
+    let stages = Stage::ALL
+        .map(|stage| (Labels::none().with("stage", stage.as_str()), number(tally.entries[stage as usize])));
+    vec![
+        Family::counter(
+            "seaworthy_audit_entries",
+            "Entries of the audit that were written, by stage.",
+            stages,
+        ),
+        Family::counter(
+            "seaworthy_audit_failures",
+            "Entries that were refused because the audit could not be written.",
+            one(tally.failures),
+        ),
+        Family::counter(
+            "seaworthy_audit_dropped_denials",
+            "Denials that are not in the audit because there were too many.",
+            one(tally.dropped_denials),
+        ),
+        Family::gauge(
+            "seaworthy_audit_newest_sequence",
+            "Number of the newest entry.",
+            one(status.ends.newest.sequence),
+        ),
+    ]
+}
+
 /// The name of a status, as OpenTelemetry and gRPC write it.
 fn code_name(code: Code) -> &'static str {
     match code {
@@ -355,5 +385,31 @@ fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::Kind, guard::status::status};
+
+    #[test]
+    fn the_audit_calls_outcomes_as_grpc_does() {
+        for kind in [
+            Kind::InvalidArgument,
+            Kind::Unauthenticated,
+            Kind::PermissionDenied,
+            Kind::NotFound,
+            Kind::AlreadyExists,
+            Kind::FailedPrecondition,
+            Kind::Aborted,
+            Kind::ResourceExhausted,
+            Kind::Unavailable,
+            Kind::DeadlineExceeded,
+            Kind::Internal,
+        ] {
+            let error = crate::error::Error::new(kind, crate::error::Reason::Internal, "m");
+            assert_eq!(kind.as_str(), code_name(status(&error).code()));
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    checks,
+    audit, checks,
     config::Config,
     fleet::{Handle, Totals, snapshot::Revision},
     guard::Guard,
@@ -32,6 +32,8 @@ use super::watch::Watchers;
 /// Whoever can be asked how the control plane is. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Overview {
+    /// Who did what.
+    pub audit: audit::Handle,
     /// The active checks.
     pub checks: checks::Handle,
     /// The configuration in force, which may change while running.
@@ -136,7 +138,7 @@ impl Overview {
     pub async fn readiness(&self) -> Vec<Check> {
         let disk = self.folder.disk(&self.config().data_dir).await;
         let (totals, store) = (self.fleet.totals(), self.store.status());
-        let config = self.config();
+        let (config, audit) = (self.config(), self.audit.status());
         let beyond = |listen: &SocketAddr| !listen.ip().to_canonical().is_loopback();
         // What is told on the port for probes may be told to anybody.
         let listens =
@@ -149,6 +151,9 @@ impl Overview {
             disk,
             store_writable: store.writable,
             store_trouble: store.trouble,
+            audit_trouble: audit.trouble,
+            audit_broken: audit.broken,
+            audit_broken_before: audit.broken_before,
             beyond_loopback: listens.into_iter().flatten().any(beyond),
             rules_trouble: self.rules.as_ref().and_then(watched::Handle::trouble),
             instances: totals.instances,

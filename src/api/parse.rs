@@ -2,6 +2,7 @@
 //! does not compile until somebody decides what it means; every wrong field is named, all at once.
 
 mod active_check;
+pub mod audit;
 pub mod past;
 pub mod registration;
 pub mod report;

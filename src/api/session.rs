@@ -25,6 +25,7 @@ use self::{
     ending::{Ending, Endings},
 };
 use super::{
+    audited::{self, AuditedCall, enrol},
     convert::{self, instance},
     enrolment::Enrolment,
     parse::{self, Fields},
@@ -35,6 +36,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     fleet::{
         Handle,
+        names::InstanceKey,
         refusal::why_removed,
         session::{Closing, Opening, Session},
         snapshot::{Instance, Tombstone},
@@ -54,7 +56,7 @@ const LISTEN_TURNS: u32 = 16;
 /// When to attach again after the control plane said that it stops.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// Takes the first message and opens the session.
+/// Takes the first message and opens the session. `call`: where enrolments are written down, the one that this is.
 ///
 /// # Errors
 /// The first message is missing, late or not `open`; the connection has to end; or the fleet refuses.
@@ -62,11 +64,12 @@ pub async fn open(
     enrolment: &Enrolment,
     mut inbound: Streaming<pb::AttachRequest>,
     caller: &Caller,
+    call: Option<Arc<AuditedCall>>,
     clock: Clock,
     patience: Duration,
 ) -> Result<SessionStream, Status> {
     let first = first(&mut inbound, &caller.connection, patience).await?;
-    begin(enrolment, first, inbound, caller, clock).await.map_err(|error| status(&error))
+    begin(enrolment, first, inbound, caller, call, clock).await.map_err(|error| status(&error))
 }
 
 /// The first message, or nothing where the stream ends instead.
@@ -107,6 +110,7 @@ async fn begin(
     first: Option<pb::AttachRequest>,
     inbound: Streaming<pb::AttachRequest>,
     caller: &Caller,
+    call: Option<Arc<AuditedCall>>,
     clock: Clock,
 ) -> Result<SessionStream> {
     let how = match first {
@@ -120,7 +124,7 @@ async fn begin(
     };
     let ((session, instance), session_token) = match how {
         pb::open_session::How::Register(wire) => {
-            let registered = enrolment.register("open.register", wire, caller).await?;
+            let registered = enrolment.register("open.register", wire, caller, call.as_deref()).await?;
             (take_up_registered(enrolment, &registered, caller)?, registered.session_token)
         }
         pb::open_session::How::Resume(wire) => {
@@ -128,7 +132,8 @@ async fn begin(
         }
     };
     let opened = opened(enrolment.fleet(), &instance, session_token);
-    Ok(SessionStream::new(enrolment.fleet().clone(), session, opened, inbound, &caller.connection, clock))
+    let held = Held { fleet: enrolment.fleet().clone(), session, call };
+    Ok(SessionStream::new(held, opened, inbound, &caller.connection, clock))
 }
 
 fn take_up_registered(
@@ -172,6 +177,20 @@ fn opened(fleet: &Handle, instance: &Instance, session_token: String) -> pb::Ses
     }
 }
 
+/// Leaves, with entries where enrolments are written down.
+async fn leave(
+    fleet: Handle,
+    call: Option<Arc<AuditedCall>>,
+    key: InstanceKey,
+    incarnation: u64,
+    message: String,
+) -> Result<Arc<Tombstone>> {
+    let object = key.clone();
+    let change = async move { fleet.session_leave(key, incarnation, message).await };
+    let done = move |_: &Arc<Tombstone>| format!("left, incarnation {incarnation}");
+    enrol(call.as_deref(), || audited::instance(&object), change, done).await
+}
+
 /// A leave that is being written.
 type Leaving = Pin<Box<dyn Future<Output = Result<Arc<Tombstone>>> + Send>>;
 
@@ -197,6 +216,8 @@ pub struct SessionStream {
 struct Held {
     fleet: Handle,
     session: Session,
+    /// Where enrolments were written down when it began: the call that a leave belongs to.
+    call: Option<Arc<AuditedCall>>,
 }
 
 impl Drop for Held {
@@ -216,8 +237,7 @@ impl std::fmt::Debug for SessionStream {
 
 impl SessionStream {
     fn new(
-        fleet: Handle,
-        session: Session,
+        held: Held,
         opened: pb::SessionOpened,
         inbound: Streaming<pb::AttachRequest>,
         connection: &Connection,
@@ -230,13 +250,13 @@ impl SessionStream {
             acknowledge: None,
             endings: Endings::new(connection.closing.clone()),
             leaving: None,
-            silence: Alarm::after(clock, session.lease.ttl()),
+            silence: Alarm::after(clock, held.session.lease.ttl()),
             second_chance: true,
             turns: 0,
             clock,
             ending: None,
             ended: false,
-            held: Held { fleet, session },
+            held,
         }
     }
 
@@ -271,7 +291,7 @@ impl SessionStream {
     fn accept(&mut self, wire: pb::AttachRequest) -> Result<(), Ended> {
         use pb::attach_request::Message;
         let pb::AttachRequest { message } = wire;
-        let Held { fleet, session } = &self.held;
+        let Held { fleet, session, call } = &self.held;
         match message {
             Some(Message::Heartbeat(pb::SessionHeartbeat { sequence })) => {
                 fleet.session_heard(session);
@@ -286,10 +306,9 @@ impl SessionStream {
             }
             Some(Message::Leave(pb::LeaveSession { message })) => {
                 let message = parse::message(&mut Fields::default(), "leave.message", &message);
-                let (fleet, key, incarnation) =
-                    (fleet.clone(), session.instance.registration.key.clone(), session.instance.incarnation);
-                self.leaving =
-                    Some(Box::pin(async move { fleet.session_leave(key, incarnation, message).await }));
+                let (key, incarnation) =
+                    (session.instance.registration.key.clone(), session.instance.incarnation);
+                self.leaving = Some(Box::pin(leave(fleet.clone(), call.clone(), key, incarnation, message)));
             }
             Some(Message::Open(_)) => {
                 return Err(Ended::With(status(&Error::field("open", "the session is open already"))));

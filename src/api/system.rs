@@ -4,6 +4,8 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
+    audit,
+    audited::{Audited, AuditedCall, LOG_LEVEL},
     caller::caller,
     convert::system as convert,
     overview::Overview,
@@ -11,24 +13,28 @@ use super::{
     status::answer,
     tokens::TokensApi,
 };
-use crate::error::Result;
+use crate::{
+    config,
+    error::{Error, Result},
+};
 
 /// The adapter.
 #[derive(Clone, Debug)]
 pub struct SystemApi {
     overview: Overview,
     tokens: TokensApi,
+    audited: Audited,
 }
 
 impl SystemApi {
-    /// Tells how this control plane is, and who may do what.
-    pub fn new(overview: Overview) -> Self {
+    /// Tells how this control plane is, and who may do what, and writes down who changes that.
+    pub fn new(overview: Overview, audited: Audited) -> Self {
         let tokens = TokensApi::new(overview.guard.authenticator.clone());
-        Self { overview, tokens }
+        Self { overview, tokens, audited }
     }
 
     fn config(&self) -> pb::GetConfigResponse {
-        let entry = |entry: crate::config::Entry| pb::ConfigEntry {
+        let entry = |entry: config::Entry| pb::ConfigEntry {
             key: entry.key.to_owned(),
             value: entry.value,
             origin: entry.origin.to_string(),
@@ -36,10 +42,21 @@ impl SystemApi {
         pb::GetConfigResponse { entries: self.overview.config().entries().into_iter().map(entry).collect() }
     }
 
-    fn set_level(&self, wire: pb::SetLogLevelRequest) -> Result<pb::SetLogLevelResponse> {
+    async fn set_level(
+        &self,
+        call: &AuditedCall,
+        wire: pb::SetLogLevelRequest,
+    ) -> Result<pb::SetLogLevelResponse> {
         let pb::SetLogLevelRequest { log_level } = wire;
-        let previous = self.overview.log.set_level(&log_level)?;
-        info!(component = "system", operation = "log level", previous, log_level, "log level changed");
+        config::parse_filter(&log_level).map_err(|wrong| Error::field("log_level", wrong))?;
+        let (log, level) = (self.overview.log.clone(), log_level.clone());
+        let change = async move {
+            let previous = log.set_level(&log_level)?;
+            info!(component = "system", operation = "log level", previous, log_level, "log level changed");
+            Ok(previous)
+        };
+        let done = move |previous: &String| format!("{level} (was {previous})");
+        let previous = call.change(LOG_LEVEL.to_owned(), change, done).await?;
         Ok(pb::SetLogLevelResponse { previous_log_level: previous })
     }
 }
@@ -74,7 +91,9 @@ impl SystemService for SystemApi {
         &self,
         request: Request<pb::SetLogLevelRequest>,
     ) -> Result<Response<pb::SetLogLevelResponse>, Status> {
-        answer(self.set_level(request.into_inner()))
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.set_level(&call, wire).await)
     }
 
     async fn get_identity(
@@ -89,9 +108,9 @@ impl SystemService for SystemApi {
         &self,
         request: Request<pb::CreateTokenRequest>,
     ) -> Result<Response<pb::CreateTokenResponse>, Status> {
-        let (_, extensions, wire) = request.into_parts();
-        let made = async { self.tokens.create(&caller(&extensions)?.identity, wire).await };
-        answer(made.await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.tokens.create(&call, wire).await)
     }
 
     async fn list_tokens(
@@ -105,13 +124,15 @@ impl SystemService for SystemApi {
         &self,
         request: Request<pb::RevokeTokenRequest>,
     ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
-        answer(self.tokens.revoke(request.into_inner()).await)
+        let (metadata, extensions, wire) = request.into_parts();
+        let call = self.audited.call(&metadata, &extensions)?;
+        call.answer(self.tokens.revoke(&call, wire).await)
     }
 
     async fn list_audit_entries(
         &self,
-        _: Request<pb::ListAuditEntriesRequest>,
+        request: Request<pb::ListAuditEntriesRequest>,
     ) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
-        Err(Status::unimplemented("FOUNDATION"))
+        answer(audit::list(&self.overview.audit, request.into_inner()).await)
     }
 }

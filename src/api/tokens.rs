@@ -1,8 +1,9 @@
 //! Tokens and identities over the API: the part of `seaworthy.v1.SystemService` that says who may do what.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
+    audited::{self, AuditedCall},
     convert::timestamp,
     page,
     parse::{self, Fields},
@@ -44,17 +45,20 @@ impl TokensApi {
         pb::GetIdentityResponse { identity: Some(shown(identity)) }
     }
 
-    /// Makes a token, for whoever has this identity.
+    /// Makes a token, for whoever calls.
     ///
     /// # Errors
     /// A field is wrong, or it is refused.
     pub async fn create(
         &self,
-        identity: &Identity,
+        call: &AuditedCall,
         wire: pb::CreateTokenRequest,
     ) -> Result<pb::CreateTokenResponse> {
-        let wanted = wanted(identity, wire)?;
-        let (token, secret) = self.tokens()?.create(wanted).await?;
+        let wanted = wanted(call.identity(), wire)?;
+        let (tokens, object) = (self.tokens()?.clone(), audited::token(&wanted.name));
+        let change = async move { tokens.create(wanted).await };
+        let done = |(token, _): &(Arc<Token>, BearerToken)| format!("{} made, {}", token.id, token.power);
+        let (token, secret) = call.change(object, change, done).await?;
         let token = listed(Listed { token, last_used: None });
         Ok(pb::CreateTokenResponse { token: Some(token), secret: secret.reveal().to_owned() })
     }
@@ -80,7 +84,11 @@ impl TokensApi {
     ///
     /// # Errors
     /// There is none, or the store cannot write.
-    pub async fn revoke(&self, wire: pb::RevokeTokenRequest) -> Result<pb::RevokeTokenResponse> {
+    pub async fn revoke(
+        &self,
+        call: &AuditedCall,
+        wire: pb::RevokeTokenRequest,
+    ) -> Result<pb::RevokeTokenResponse> {
         let pb::RevokeTokenRequest { token_id, allow_missing } = wire;
         if token_id.is_empty() {
             return Err(Error::field("token_id", "is missing; give the id of a token, or its name"));
@@ -92,7 +100,9 @@ impl TokensApi {
                 "is neither an id nor a name; a token's secret is not asked for",
             ));
         }
-        match self.tokens()?.revoke(&token_id).await {
+        let (tokens, object) = (self.tokens()?.clone(), audited::token(&token_id));
+        let change = async move { tokens.revoke(&token_id).await };
+        match call.change(object, change, |token: &Arc<Token>| format!("{} revoked", token.id)).await {
             Ok(token) => {
                 Ok(pb::RevokeTokenResponse { token: Some(listed(Listed { token, last_used: None })) })
             }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, header::AUTHORIZATION};
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{check::Check, proof::Proof, proofs::Proofs, subscriptions::Subscriptions};
+use super::{access, check::Check, proof::Proof, proofs::Proofs, subscriptions::Subscriptions};
 use crate::{
     id::{BearerToken, SessionToken, TokenHash},
     identity::{
@@ -84,6 +84,9 @@ impl Check for Identify {
         let token = headers.get(SESSION_TOKEN_HEADER).and_then(|value| value.to_str().ok());
         let session = token.map(|token| SessionToken::from_wire(token).hash());
         let Identified { identity, failed } = self.proofs.identify(&bearer(headers));
+        if let Some(slot) = request.extensions().get::<access::Slot>() {
+            slot.fill(&identity, self.connection.peer);
+        }
         let connection = self.connection.clone();
         request.extensions_mut().insert(Caller { connection, identity, failed, session });
         Ok(())

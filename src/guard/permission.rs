@@ -3,17 +3,21 @@
 //! What a call is about is not known here. Whether that is within a caller's reach is asked by the adapters, of
 //! `api::reach`.
 
-use http::Request;
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderMap, Request};
 use tonic::Status;
 
 use super::{
+    access::request_id,
     caller::Caller,
     check::Check,
     drain::Gate,
-    rpc::{OTHER, RpcId},
+    rpc::{Audited, OTHER, Rpc, RpcId},
     status::status,
 };
 use crate::{
+    audit::{self, Call, Who},
     error::{Error, Kind, Reason},
     identity::{Identity, Permission, Principal, authenticator::Authenticator, failures::Told},
 };
@@ -23,12 +27,27 @@ use crate::{
 pub struct Permit {
     authenticator: Authenticator,
     gate: Gate,
+    audit: Arc<OnceLock<audit::Handle>>,
 }
 
 impl Permit {
-    /// Judges by what the authenticator found; while the gate says that all is being loaded, nobody can be judged.
-    pub fn new(authenticator: Authenticator, gate: Gate) -> Self {
-        Self { authenticator, gate }
+    /// Judges by what the authenticator found; while the gate says that all is being loaded, nobody can be judged. Who may
+    /// not make a change is written down.
+    pub fn new(authenticator: Authenticator, gate: Gate, audit: Arc<OnceLock<audit::Handle>>) -> Self {
+        Self { authenticator, gate, audit }
+    }
+
+    fn write_down(&self, rpc: &Rpc, headers: &HeaderMap, caller: &Caller, refusal: &Error) {
+        if rpc.audited != Audited::Always {
+            return;
+        }
+        if let Some(audit) = self.audit.get() {
+            let who = Who::new(&caller.identity.principal, caller.connection.peer);
+            let request_id = request_id(headers).unwrap_or_default().to_owned();
+            // What it is about is in a message that is not even read.
+            let (operation, object) = (rpc.path.to_owned(), String::new());
+            audit.try_denied(Call { who, operation, object, request_id }, refusal);
+        }
     }
 }
 
@@ -37,19 +56,21 @@ impl Check for Permit {
         if !self.authenticator.is_required() {
             return Ok(());
         }
-        let needed = request.extensions().get::<RpcId>().map_or(&OTHER, |id| id.rpc()).needs;
-        if needed == Permission::Open {
+        let rpc = request.extensions().get::<RpcId>().map_or(&OTHER, |id| id.rpc());
+        if rpc.needs == Permission::Open {
             return Ok(());
         }
         // Which tokens count is not known yet: neither yes nor no would be true.
         if let Some(loading) = self.gate.is_loading() {
             return Err(Box::new(status(&loading)));
         }
-        match request.extensions().get::<Caller>() {
-            Some(caller) => permit(&caller.identity, caller.failed, needed),
-            None => Err(Error::internal("a request that nobody identified")),
-        }
-        .map_err(|error| Box::new(status(&error)))
+        let Some(caller) = request.extensions().get::<Caller>() else {
+            return Err(Box::new(status(&Error::internal("a request that nobody identified"))));
+        };
+        permit(&caller.identity, caller.failed, rpc.needs).map_err(|refusal| {
+            self.write_down(rpc, request.headers(), caller, &refusal);
+            Box::new(status(&refusal))
+        })
     }
 }
 

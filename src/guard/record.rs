@@ -22,7 +22,10 @@ use tonic::Code;
 use tower::{Layer, Service};
 use tracing::{Level, enabled, event};
 
-use super::rpc::{RPCS, RpcId};
+use super::{
+    access::{AccessLog, REQUEST_ID, Slot, request_id},
+    rpc::{RPCS, RpcId},
+};
 use crate::{telemetry::histogram::Histogram, telemetry::trace::TraceContext, time::Clock};
 
 /// Statuses that gRPC knows.
@@ -101,13 +104,14 @@ impl Default for Recorder {
 #[derive(Clone, Debug)]
 pub struct RecordLayer {
     recorder: Arc<Recorder>,
+    access: AccessLog,
     clock: Clock,
 }
 
 impl RecordLayer {
-    /// Counts into this recorder.
-    pub fn new(recorder: Arc<Recorder>, clock: Clock) -> Self {
-        Self { recorder, clock }
+    /// Counts into this recorder, and logs the requests that the access log takes.
+    pub fn new(recorder: Arc<Recorder>, access: AccessLog, clock: Clock) -> Self {
+        Self { recorder, access, clock }
     }
 }
 
@@ -149,6 +153,7 @@ where
             rpc,
             trace,
             outcome: None,
+            access: self.layer.access.takes().then(|| Access::of(&mut request)),
         };
         entry.recorder.row(rpc).started.fetch_add(1, Ordering::Relaxed);
         request.extensions_mut().insert(rpc);
@@ -165,20 +170,67 @@ struct Entry {
     rpc: RpcId,
     trace: Option<TraceContext>,
     outcome: Option<Code>,
+    /// What the access log says besides.
+    access: Option<Box<Access>>,
+}
+
+/// What the access log says of one RPC besides what is recorded of all.
+#[derive(Debug)]
+struct Access {
+    who: Slot,
+    request_id: Option<String>,
+}
+
+impl Access {
+    fn of<A>(request: &mut Request<A>) -> Box<Self> {
+        let who = Slot::default();
+        request.extensions_mut().insert(who.clone());
+        Box::new(Self { who, request_id: request_id(request.headers()).map(str::to_owned) })
+    }
 }
 
 impl Entry {
     fn note(&mut self, headers: &HeaderMap) {
+        // The one that was made for it, where it brought none.
+        if let Some(access) = &mut self.access
+            && let Some(id) = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok())
+        {
+            access.request_id = Some(id.to_owned());
+        }
         if let Some(status) = headers.get(tonic::Status::GRPC_STATUS) {
             self.outcome = Some(Code::from_bytes(status.as_bytes()));
         }
     }
 
-    fn log(&self, code: Code, took: Duration) {
-        let (trace_id, span_id) = match &self.trace {
+    /// The trace and the span that it belongs to.
+    fn ids(&self) -> (Option<String>, Option<String>) {
+        match &self.trace {
             Some(trace) => (Some(trace.trace_id.to_string()), Some(trace.span_id.to_string())),
             None => (None, None),
-        };
+        }
+    }
+
+    fn log_access(&self, access: &Access, code: Code, took: Duration) {
+        let (trace_id, span_id) = self.ids();
+        let who = access.who.who();
+        event!(
+            target: "seaworthy::access",
+            Level::INFO,
+            component = "access",
+            who = who.map(|(identity, _)| identity.principal.to_string()),
+            peer = who.map(|(_, peer)| peer.to_string()),
+            operation = self.rpc.rpc().path,
+            code = ?code,
+            duration = took.as_secs_f64(),
+            request_id = access.request_id,
+            trace_id,
+            span_id,
+            "request"
+        );
+    }
+
+    fn log(&self, code: Code, took: Duration) {
+        let (trace_id, span_id) = self.ids();
         event!(
             Level::DEBUG,
             component = "guard",
@@ -200,6 +252,9 @@ impl Drop for Entry {
         // Codes beyond the known ones are read as UNKNOWN, so the index exists.
         row.ended[code as usize].fetch_add(1, Ordering::Relaxed);
         row.seconds.observe(took);
+        if let Some(access) = &self.access {
+            self.log_access(access, code, took);
+        }
         if enabled!(Level::DEBUG) {
             self.log(code, took);
         }

@@ -74,6 +74,15 @@ impl Power {
     }
 }
 
+impl fmt::Display for Power {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Power::Role(role) => write!(f, "role {role}"),
+            Power::Service(service) => write!(f, "service {service}"),
+        }
+    }
+}
+
 /// A token, without its secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Token {

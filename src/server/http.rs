@@ -1,5 +1,7 @@
 //! HTTP connections, for probes, scrapers and browsers: every wait for the other end is bounded.
 
+mod logged;
+
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, response::IntoResponse as _};
@@ -13,6 +15,7 @@ use tokio::{
 use tower::Service as _;
 use tracing::debug;
 
+use self::logged::Logged;
 use super::{
     accept::Accepted,
     age,
@@ -24,10 +27,11 @@ use super::{
 };
 use crate::{
     config,
-    guard::{caller::HttpConnection, proof::Proof},
+    guard::{access::AccessLog, caller::HttpConnection, proof::Proof},
     id::Entropy,
     system::{Listener, Vitals},
     task::drain,
+    time::Clock,
 };
 
 /// Bytes of a request's head; the rest of a request is not read at all.
@@ -45,6 +49,8 @@ pub(super) struct Settings {
     age: Duration,
     grpc_port: u16,
     encryption: Option<Encryption>,
+    access: AccessLog,
+    clock: Clock,
     entropy: Entropy,
 }
 
@@ -54,6 +60,8 @@ impl Settings {
         config: &config::Http,
         grpc: SocketAddr,
         encryption: Option<Encryption>,
+        access: AccessLog,
+        clock: Clock,
         entropy: Entropy,
     ) -> Self {
         let mut http1 = http1::Builder::new();
@@ -68,6 +76,8 @@ impl Settings {
             age: config.max_connection_age,
             grpc_port: grpc.port(),
             encryption,
+            access,
+            clock,
             entropy,
         }
     }
@@ -141,18 +151,32 @@ pub(super) async fn hold(
     peer: SocketAddr,
     mut shown: Option<Shown>,
 ) -> Ended {
-    let Settings { http1, idle: _, request: patience, write, age, grpc_port: _, encryption, entropy } =
-        settings;
+    let Settings {
+        http1,
+        idle: _,
+        request: patience,
+        write,
+        age,
+        grpc_port: _,
+        encryption,
+        access,
+        clock,
+        entropy,
+    } = settings;
     let (proof, is_encrypted) = (Proof::new(), encryption.is_some());
     let certificate = shown.as_ref().map(|shown| Arc::clone(&shown.certificate));
     let from = HttpConnection { peer, certificate, proof: proof.clone() };
     let service = service_fn(move |mut request: Request<Incoming>| {
         let mut router = router.clone();
         request.extensions_mut().insert(from.clone());
+        let logged = access.takes().then(|| Logged::of(&request, peer, clock));
         async move {
             let late = || (StatusCode::GATEWAY_TIMEOUT, "no answer in time\n").into_response();
             let answered = timeout(patience, router.call(request)).await;
             let Ok(mut answer) = answered.unwrap_or_else(|_| Ok(late()));
+            if let Some(logged) = logged {
+                logged.tell(&answer);
+            }
             if is_encrypted {
                 answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, TLS_ALONE);
             }

@@ -14,7 +14,7 @@ use super::{
     accept::{Accept, Caps},
     ended_early, grpc, http, listen, nobody_asked,
     probe_port::{self, Probe},
-    reload::configure_checks,
+    reload::{audit_limits, configure_checks},
     routes::{ProbeRouter, Routes},
     signals::Stop,
     transport::Encryption,
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     api::{
         self,
+        audited::Audited,
         enrolment::Enrolment,
         http::front::Front,
         overview::{Folder, Overview},
@@ -30,12 +31,13 @@ use crate::{
         standard_health::StandardHealth,
         watch::Watchers,
     },
-    checks,
+    audit, checks,
     config::Config,
     error::{Error, Result},
     fleet::{self, Limits, loading::Progress},
     guard::{
         Guard,
+        access::AccessLog,
         active::Active,
         bounds::{ANSWERS, QUESTIONS},
         drain::Gate,
@@ -160,13 +162,17 @@ impl Listening {
         };
         let (store, engine) = opened.map_err(Error::internal)??;
         let (options, to_load) = (fleet_options(&config), store.clone());
+        let to_audit = audit::Options { file: config.audit.file.clone(), limits: audit_limits(&config) };
         let ids = entropy.clone();
-        let loading = async move { fleet::open(options, clock, ids, to_load, &progress).await };
+        let loading = async move {
+            let audit = audit::open(to_audit, clock, to_load.clone()).await?;
+            Ok((audit, fleet::open(options, clock, ids, to_load, &progress).await?))
+        };
         let loaded = tokio::select! {
             loaded = task::spawn("load", OnEnd::Fine, loading) => Some(loaded.map_err(Error::internal)?),
             cause = stop.asked() => ended_early(&cause),
         };
-        let (fleet, service) = match loaded {
+        let ((audit, auditor), (fleet, service)) = match loaded {
             Some(Ok(loaded)) => loaded,
             Some(Err(error)) => {
                 undo(engine).await;
@@ -189,6 +195,7 @@ impl Listening {
         let (checks, checker) =
             checks::open(checks_options(&config, doors.addresses, clock), fleet.clone(), clock);
         let overview = Overview {
+            audit,
             checks,
             live: doors.live.subscribe(),
             fleet,
@@ -209,6 +216,7 @@ impl Listening {
             entropy,
             fatal,
             engine,
+            audit: auditor,
             fleet: service,
             identity,
             checks: checker,
@@ -250,6 +258,8 @@ impl Doors {
         let guard = Guard {
             recorder: Arc::new(Recorder::new()),
             authenticator,
+            access: AccessLog::new(config.access_log.sample),
+            audit: Arc::default(),
             gate: Gate::loading(progress.clone()),
             active: Active::default(),
             answers: Shares::new(ANSWERS),
@@ -285,8 +295,10 @@ impl Doors {
         let settings = grpc_settings(encryption(|credentials| &credentials.grpc));
         let serve = grpc::serve(settings, Arc::clone(&routes), guard.clone(), vitals.clone(), close);
         let grpc = task::spawn("grpc", critical(), accept.run(grpc, serve));
-        let http_settings =
-            |encryption| http::Settings::new(&config.http, addresses.grpc, encryption, entropy.clone());
+        let http_settings = |encryption| {
+            let access = guard.access.clone();
+            http::Settings::new(&config.http, addresses.grpc, encryption, access, clock, entropy.clone())
+        };
         let settings = http_settings(encryption(|credentials| &credentials.http));
         let accept = |by| Accept {
             live: live.subscribe(),
@@ -347,15 +359,18 @@ impl Doors {
         let checks = overview.checks.clone();
         let defaults = Defaults { lease_ttl: config.fleet.lease_ttl, entropy: entropy.clone() };
         let patience = config.grpc.handshake_timeout;
+        self.guard.audit.get_or_init(|| overview.audit.clone());
+        let audited = Audited::new(overview.audit.clone(), entropy.clone());
         self.routes.open(
             api::fleet::FleetApi::new(
                 Enrolment::new(fleet.clone(), checks.clone(), defaults),
+                audited.clone(),
                 watchers.clone(),
                 clock,
                 patience,
             ),
             api::health::HealthApi::new(fleet.clone(), checks, watchers),
-            api::system::SystemApi::new(overview.clone()),
+            api::system::SystemApi::new(overview.clone(), audited),
         );
         self.pages.open(api::http::router(overview.clone()));
         self.metrics.open(api::http::metrics_router(overview.clone()));

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
-    checks,
-    config::{Config, Reloaded},
+    audit, checks,
+    config::{self, Config, Reloaded},
     error::{Chain, Error, Result},
     fleet,
+    guard::access::AccessLog,
     probe::permit::Rules,
     task,
     telemetry::log::LogHandle,
@@ -30,6 +31,8 @@ pub(super) struct Reload {
     pub(super) checks: checks::Handle,
     /// Reads its files again as well.
     pub(super) tls: Option<tls::Handle>,
+    pub(super) audit: audit::Handle,
+    pub(super) access: AccessLog,
     pub(super) log: LogHandle,
 }
 
@@ -85,6 +88,8 @@ impl Reload {
             warn!(component = "config", operation = "reload", error = %Chain(&wrong), "the log level stays as it was");
         }
         self.fleet.set_limits(config.fleet.max_instances.get(), config.fleet.max_services.get());
+        self.audit.configure(audit_limits(&config));
+        self.access.set_sample(config.access_log.sample);
         self.checks.configure(|options| configure_checks(options, &config));
         self.live.send_replace(Arc::new(config));
         info!(component = "config", operation = "reload", changed = ?changed_keys, "configuration read again");
@@ -92,6 +97,12 @@ impl Reload {
             warn!(component = "config", operation = "reload", keys = ?needs_restart, "these values count only after a restart");
         }
     }
+}
+
+/// What the audit keeps, and of what.
+pub(super) fn audit_limits(config: &Config) -> audit::Limits {
+    let config::Audit { file: _, retention, max_entries, enrolments } = &config.audit;
+    audit::Limits { retention: *retention, max_entries: max_entries.get() as u64, enrolments: *enrolments }
 }
 
 /// Takes over how checks are made; where the server itself listens stays.

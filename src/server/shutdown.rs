@@ -40,6 +40,8 @@ pub(super) struct Parts {
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
     pub(super) identity: Task<()>,
+    pub(super) audit_drain: drain::Signal,
+    pub(super) audit: Task<bool>,
     pub(super) engine: store::embedded::Engine,
 }
 
@@ -184,10 +186,11 @@ impl Parts {
 
         enter(&self.overview, Phase::SaveState);
         self.fleet_drain.begin();
-        let (fleet, identity) = (&mut self.fleet, &mut self.identity);
+        self.audit_drain.begin();
+        let (fleet, identity, audit) = (&mut self.fleet, &mut self.identity, &mut self.audit);
         let save = async {
-            let (saved, tokens) = tokio::join!(fleet, identity);
-            tokens.and(saved)
+            let (fleet, tokens, audit) = tokio::join!(fleet, identity, audit);
+            (tokens.and(fleet), audit)
         };
         let saved = course.phase(Phase::SaveState, self.config.save_state, save).await;
 
@@ -212,7 +215,8 @@ impl Parts {
             connections_cut,
             requests_cut,
             aborted: course.aborted,
-            state_saved: matches!(saved, Some(Ok(true))) && closed.is_some_and(|closed| closed.is_ok()),
+            state_saved: matches!(saved, Some((Ok(true), Ok(true))))
+                && closed.is_some_and(|closed| closed.is_ok()),
             total: self.clock.elapsed() - began,
             phases: course.phases,
         };

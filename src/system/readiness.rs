@@ -65,6 +65,12 @@ pub struct Facts {
     pub store_writable: bool,
     /// Why it takes none, where its medium is the reason.
     pub store_trouble: Option<Trouble>,
+    /// Why the audit cannot be written; None where it can.
+    pub audit_trouble: Option<String>,
+    /// What this start has found wrong with the end of the audit.
+    pub audit_broken: Option<String>,
+    /// The entry in which an earlier start has said that it found the audit broken.
+    pub audit_broken_before: Option<u64>,
     /// Whether any port is open beyond this machine.
     pub beyond_loopback: bool,
     /// What is wrong with the rule file; None: nothing, or there is none.
@@ -117,6 +123,8 @@ pub fn report(facts: &Facts) -> Vec<Check> {
         writable(facts),
         space(facts),
         volatile(facts),
+        audit_writable(facts),
+        audit_chain(facts),
         transport(facts),
         identity(facts),
         rules(facts),
@@ -202,6 +210,28 @@ fn volatile(facts: &Facts) -> Check {
         Some(Some(false)) => (Outcome::Pass, format!("{dir} is on a disk"), ""),
     };
     check("store.durable", "data survives a reboot", judged)
+}
+
+fn audit_writable(facts: &Facts) -> Check {
+    let judged = match (&facts.audit_trouble, facts.store_writable) {
+        (Some(trouble), _) => (Outcome::Fail, format!("changes are refused: {trouble}")),
+        (None, false) => (Outcome::Fail, "changes are refused: the store takes no writes".to_owned()),
+        (None, true) => (Outcome::Pass, "what is done is written down".to_owned()),
+    };
+    let hint = "see that store and audit.file can be written; changes are taken again by themselves";
+    check("audit.writable", "audit can be written", (judged.0, judged.1, hint))
+}
+
+fn audit_chain(facts: &Facts) -> Check {
+    let hint = "run `seaworthy audit verify`, and compare with the exported file: somebody has written to the data folder";
+    let judged = match (&facts.audit_broken, facts.audit_broken_before) {
+        (Some(found), _) => (Outcome::Fail, format!("the audit is not as it was written: {found}"), hint),
+        (None, Some(entry)) => {
+            (Outcome::Warn, format!("an earlier start has found the audit broken, says entry {entry}"), hint)
+        }
+        (None, None) => (Outcome::Pass, "its newest entry is as it was written".to_owned(), hint),
+    };
+    check("audit.chain", "audit is as it was written", judged)
 }
 
 fn transport(facts: &Facts) -> Check {
@@ -331,6 +361,9 @@ mod tests {
             disk: disk(Some(100 * DISK_WARN), Some(false)),
             store_writable: true,
             store_trouble: None,
+            audit_trouble: None,
+            audit_broken: None,
+            audit_broken_before: None,
             beyond_loopback: false,
             rules_trouble: None,
             instances: 10,
@@ -380,6 +413,10 @@ mod tests {
             ("store.durable", Facts { disk: disk(Some(DISK_WARN), Some(true)), ..good() }, Outcome::Warn),
             ("store.durable", Facts { disk: disk(Some(DISK_WARN), None), ..good() }, Outcome::Warn),
             ("store.durable", Facts { disk: None, ..good() }, Outcome::Warn),
+            ("audit.writable", Facts { audit_trouble: Some("full".into()), ..good() }, Outcome::Fail),
+            ("audit.writable", Facts { store_writable: false, ..good() }, Outcome::Fail),
+            ("audit.chain", Facts { audit_broken: Some("cut".into()), ..good() }, Outcome::Fail),
+            ("audit.chain", Facts { audit_broken_before: Some(7), ..good() }, Outcome::Warn),
             ("transport.private", Facts { beyond_loopback: true, ..good() }, Outcome::Fail),
             ("identity.authenticated", Facts { beyond_loopback: true, ..good() }, Outcome::Fail),
             ("fleet.capacity", Facts { instances: 800, ..good() }, Outcome::Warn),
@@ -433,6 +470,7 @@ mod tests {
         let bad = Facts {
             disk: disk(Some(0), Some(true)),
             store_writable: false,
+            audit_broken: Some("cut".into()),
             beyond_loopback: true,
             rules_trouble: Some("bad".to_owned()),
             instances: 1000,

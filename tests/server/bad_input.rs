@@ -166,6 +166,7 @@ fn table() -> Vec<Wrong> {
     const REPORT: &str = "/seaworthy.v1.HealthService/ReportHealth";
     const TOKEN: &str = "/seaworthy.v1.SystemService/CreateToken";
     const PAST: &str = "/seaworthy.v1.HealthService/ListTransitions";
+    const AUDIT: &str = "/seaworthy.v1.SystemService/ListAuditEntries";
     const EXPLAIN: &str = "/seaworthy.v1.HealthService/Explain";
     let timestamp = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
@@ -469,6 +470,41 @@ fn table() -> Vec<Wrong> {
         wrong(
             PAST,
             &pb::ListTransitionsRequest {
+                start_time: timestamp(9, 0),
+                end_time: timestamp(9, 0),
+                ..Default::default()
+            },
+            "end_time",
+        ),
+        wrong(AUDIT, &pb::ListAuditEntriesRequest { page_size: -1, ..Default::default() }, "page_size"),
+        wrong(
+            AUDIT,
+            &pb::ListAuditEntriesRequest { page_token: "x".into(), ..Default::default() },
+            "page_token",
+        ),
+        wrong(
+            AUDIT,
+            &pb::ListAuditEntriesRequest { principal: "p".repeat(1025), ..Default::default() },
+            "principal",
+        ),
+        wrong(
+            AUDIT,
+            &pb::ListAuditEntriesRequest { operation: "o".repeat(1025), ..Default::default() },
+            "operation",
+        ),
+        wrong(
+            AUDIT,
+            &pb::ListAuditEntriesRequest { object: "o".repeat(1025), ..Default::default() },
+            "object",
+        ),
+        wrong(
+            AUDIT,
+            &pb::ListAuditEntriesRequest { start_time: timestamp(1, -1), ..Default::default() },
+            "start_time",
+        ),
+        wrong(
+            AUDIT,
+            &pb::ListAuditEntriesRequest {
                 start_time: timestamp(9, 0),
                 end_time: timestamp(9, 0),
                 ..Default::default()

@@ -6,6 +6,7 @@ mod credentials;
 mod harness;
 
 mod active_checks;
+mod audit;
 mod bad_bytes;
 mod bad_input;
 mod closing;

@@ -3,6 +3,8 @@
 //! Health is open to everybody, so that platforms can probe; the rest needs a proof where the configuration asks for
 //! one, unless it opens that page.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -18,7 +20,7 @@ use crate::{
         caller::{HttpConnection, bearer},
         permission::permit,
     },
-    identity::{Permission, Scope, authenticator::Identified},
+    identity::{Identity, Permission, Scope, authenticator::Identified},
     peer::Peer,
 };
 
@@ -54,15 +56,18 @@ pub fn needs(path: &str, open: OpenPages) -> Needs {
 /// Lets a request pass whose sender may see the page, and says what it sees.
 pub async fn authorize(State(overview): State<Overview>, mut request: Request, next: Next) -> Response {
     match judge(&overview, &request) {
-        Ok(seen) => {
+        Ok((identity, seen)) => {
             request.extensions_mut().insert(seen);
-            next.run(request).await
+            let mut response = next.run(request).await;
+            // For the log.
+            response.extensions_mut().insert(identity);
+            response
         }
         Err(error) => Refused(error).into_response(),
     }
 }
 
-fn judge(overview: &Overview, request: &Request) -> Result<Seen, Error> {
+fn judge(overview: &Overview, request: &Request) -> Result<(Arc<Identity>, Seen), Error> {
     let unknown = || Error::internal("a page that was asked for on no connection");
     let from: &HttpConnection = request.extensions().get().ok_or_else(unknown)?;
     let authenticator = &overview.guard.authenticator;
@@ -77,7 +82,7 @@ fn judge(overview: &Overview, request: &Request) -> Result<Seen, Error> {
     }
     let opened = needs.permission == Permission::Open && request.uri().path() != "/";
     let seen = if opened { Some(Scope::default()) } else { reach::scope(&identity).cloned() };
-    Ok(Seen(seen))
+    Ok((identity, Seen(seen)))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub fn past(fields: &mut Fields, wire: &pb::ListTransitionsRequest) -> Past {
 }
 
 /// A point in time.
-fn timestamp(fields: &mut Fields, field: &str, wire: Timestamp) -> Option<SystemTime> {
+pub(super) fn timestamp(fields: &mut Fields, field: &str, wire: Timestamp) -> Option<SystemTime> {
     let right = SECONDS.contains(&wire.seconds) && NANOS.contains(&wire.nanos);
     match SystemTime::try_from(wire) {
         Ok(time) if right => Some(time),
