@@ -131,13 +131,12 @@ impl FleetApi {
         let key = fields.finish(key)?;
         let incarnation = (incarnation != 0).then_some(incarnation);
         let (fleet, object) = (self.fleet.clone(), audited::instance(&key));
-        match reach::instance(call.identity(), &self.fleet, &key) {
-            // What is removed already is the fleet's to say.
-            Err(error) if error.reason() != Reason::InstanceRemoved => {
-                call.permitted(&object, Err(error)).or_else(|error| missing_is_fine(allow_missing, error))?;
+        let reached = call.permitted(&object, reach::changes_instance(call.identity(), &self.fleet, &key));
+        match reached {
+            Err(error) if allow_missing && error.kind() == Kind::NotFound => {
                 return Ok(pb::RemoveInstanceResponse { tombstone: None });
             }
-            Ok(_) | Err(_) => {}
+            reached => reached?,
         }
         let change = async move { fleet.remove(key, incarnation, message).await };
         let done = |gone: &Arc<Tombstone>| format!("removed, incarnation {}", gone.incarnation);
@@ -306,11 +305,6 @@ impl FleetApi {
             Deleted::Missing => Err(fleet::query::no_spec(&name)),
         }
     }
-}
-
-/// Takes it for no error that there is none, where that was said.
-fn missing_is_fine(allow_missing: bool, error: Error) -> Result<()> {
-    if allow_missing && error.kind() == Kind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Names the dependency that closes a circle, where the caller wrote it.

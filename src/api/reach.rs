@@ -98,6 +98,18 @@ fn not_all(identity: &Identity) -> Error {
     Error::new(Kind::PermissionDenied, Reason::PermissionDenied, message).with("principal", principal)
 }
 
+/// Whether somebody may change an instance. Of whoever sees all of its service, the fleet says whether it is there.
+///
+/// # Errors
+/// Its service is out of reach; or the caller sees only a part of it, and this is not in that.
+pub fn changes_instance(identity: &Identity, fleet: &Handle, key: &InstanceKey) -> Result<()> {
+    sees_service(identity, &key.service)?;
+    if scope(identity).is_some_and(|scope| scope.has_all_of(key.service.as_str())) {
+        return Ok(());
+    }
+    instance(identity, fleet, key).map(|_| ())
+}
+
 /// An instance that somebody sees.
 ///
 /// # Errors
