@@ -19,6 +19,7 @@ pub(crate) mod pair;
 pub(crate) mod pki;
 pub(crate) mod process;
 pub(crate) mod report;
+pub(crate) mod reporting;
 pub(crate) mod settings;
 pub(crate) mod wire;
 

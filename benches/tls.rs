@@ -1,23 +1,25 @@
 //! Mutual TLS through the whole server against bare tonic with the same configuration of rustls: `Health/Check` on
 //! connections that are open, and connections that are opened.
 //!
-//! Seaworthy wants proof of who calls and gets it by the client's certificate; the bare server wants the certificate as
-//! well, and asks nobody who it is.
+//! Seaworthy wants proof of who calls, and gets a token with each call beside the certificate of the connection; the bare
+//! server wants the certificate as well, and asks nobody who it is.
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 mod support;
 
 use std::{sync::Arc, time::Instant};
 
+use seaworthy_client::proto::seaworthy::v1::{HealthState, ReportHealthRequest, ReportHealthResponse, Role};
 use support::{
     Result,
     encrypted::{self, Pki},
+    fleet::{self, Registered},
     load::{Meter, Sample, measure},
     pair::Pair,
     process::Server,
     report::{self, Goal},
     settings::Settings,
-    wire::{Connection, framed},
+    wire::{Connection, Connections, framed},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,6 +29,10 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_res
 
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 64;
+/// Instances that report, each one report at a time.
+const REPORTERS: usize = 64;
+/// Their service.
+const SERVICE: &str = "orders";
 /// Connections that are opened at once.
 const OPENING: usize = 16;
 
@@ -46,12 +52,38 @@ fn main() -> Result<()> {
         for &threads in &settings.threads {
             let mut pair = Pair::default();
             for _ in 0..settings.rounds {
-                pair.ours.push(calls(&pki, &pki.start(threads).await?, &settings).await?);
-                pair.theirs.push(calls(&pki, &pki.start_bare(threads).await?, &settings).await?);
+                let ours = pki.start(threads).await?;
+                let connections = pki.proved(&ours, CONNECTIONS, Role::Viewer, "").await?;
+                pair.ours.push(calls(&ours, connections, &settings).await?);
+                drop(ours);
+                let bare = pki.start_bare(threads).await?;
+                let connections = pki.connections(&bare, CONNECTIONS).await?;
+                pair.theirs.push(calls(&bare, connections, &settings).await?);
             }
             let with = format!("{threads} server thread(s)");
             pair.rate(&format!("requests, {with}"), Goal::AtLeast(0.85, 0.95));
             pair.cpu(&format!("server CPU per request, {with}"), Goal::AtMost(1.2, 1.05));
+            pair.latencies(&format!("latency, {with}"));
+        }
+        report::head(
+            "ReportHealth over mutual TLS, three components each, 4 connections x 16 in flight",
+            "bare tonic that decodes and answers",
+        );
+        for &threads in &settings.threads {
+            let mut pair = Pair::default();
+            for _ in 0..settings.rounds {
+                let ours = pki.start(threads).await?;
+                let connections = pki.proved(&ours, CONNECTIONS, Role::Service, SERVICE).await?;
+                let members = register(&connections).await?;
+                pair.ours.push(reports(&ours, connections, &members, &settings).await?);
+                drop(ours);
+                let bare = pki.start_bare(threads).await?;
+                let connections = pki.connections(&bare, CONNECTIONS).await?;
+                pair.theirs.push(reports(&bare, connections, &members, &settings).await?);
+            }
+            let with = format!("{threads} server thread(s)");
+            pair.rate(&format!("reports, {with}"), Goal::AtLeast(0.85, 0.95));
+            pair.cpu(&format!("server CPU per report, {with}"), Goal::AtMost(1.2, 1.05));
             pair.latencies(&format!("latency, {with}"));
         }
         report::head("new connections with a full handshake of mutual TLS, 16 at once", "bare tonic-health");
@@ -62,7 +94,7 @@ fn main() -> Result<()> {
                 pair.theirs.push(openings(&pki, &pki.start_bare(threads).await?, &settings).await?);
             }
             let with = format!("{threads} server thread(s)");
-            pair.rate(&format!("connections, {with}"), Goal::AtLeast(0.85, 0.95));
+            pair.rate(&format!("connections, {with}"), Goal::AtLeast(0.9, 1.0));
             pair.cpu(&format!("server CPU per connection, {with}"), Goal::AtMost(1.2, 1.05));
             pair.latencies(&format!("until the server's settings came, {with}"));
         }
@@ -70,11 +102,52 @@ fn main() -> Result<()> {
     })
 }
 
-async fn calls(pki: &Pki, server: &Server, settings: &Settings) -> Result<Sample> {
-    let connections = pki.connections(server, CONNECTIONS).await?;
+async fn calls(server: &Server, connections: Connections, settings: &Settings) -> Result<Sample> {
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
     for worker in 0..CONNECTIONS * IN_FLIGHT {
         workers.spawn(check(connections.nth(worker), meter.clone()));
+    }
+    measure(server, settings, &meter, workers).await
+}
+
+/// Registers the instances that report.
+async fn register(connections: &Connections) -> Result<Vec<Registered>> {
+    let mut members = Vec::with_capacity(REPORTERS);
+    for n in 0..REPORTERS {
+        let mut request = fleet::ordinary(n);
+        if let Some(registration) = &mut request.registration {
+            SERVICE.clone_into(&mut registration.service);
+        }
+        members.push(fleet::register_as(&connections.nth(n), request).await?);
+    }
+    Ok(members)
+}
+
+async fn reports(
+    server: &Server,
+    connections: Connections,
+    members: &[Registered],
+    settings: &Settings,
+) -> Result<Sample> {
+    let (meter, mut workers) = (Meter::default(), JoinSet::new());
+    for (n, (instance, session_token)) in members.iter().enumerate() {
+        let (connection, meter) = (connections.nth(n), meter.clone());
+        let request = framed(&ReportHealthRequest {
+            instance: Some(instance.clone()),
+            session_token: session_token.clone(),
+            reports: fleet::reports(HealthState::Healthy),
+            ..ReportHealthRequest::default()
+        })?;
+        workers.spawn(async move {
+            while meter.running() {
+                let start = Instant::now();
+                let path = "/seaworthy.v1.HealthService/ReportHealth";
+                let answer: ReportHealthResponse = connection.unary(path, request.clone()).await?;
+                answer.instance.ok_or("answered without an instance")?;
+                meter.answered_since(start);
+            }
+            Ok(())
+        });
     }
     measure(server, settings, &meter, workers).await
 }

@@ -18,10 +18,12 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use seaworthy::{
+    api::proto::server::health_service_server::HealthServiceServer,
     config::{ClientAuth, Tls},
     time::Clock,
     tls,
 };
+use seaworthy_client::proto::seaworthy::v1::{CreateTokenRequest, CreateTokenResponse, Role};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -36,7 +38,8 @@ use super::{
     Result, fleet,
     pki::{Authority, Files, Leaf},
     process::{Server, data_folder, free_address},
-    wire::Connections,
+    reporting::Reporting,
+    wire::{Connections, framed},
 };
 
 /// The argument that makes a bench the server.
@@ -94,6 +97,30 @@ impl Pki {
     pub(crate) async fn connections(&self, server: &Server, count: usize) -> Result<Connections> {
         let address = server.address();
         Connections::open_over(address, count, async || self.connect(address).await).await
+    }
+
+    /// Connections to a server that wants proof of who calls, by a token of this role.
+    ///
+    /// # Errors
+    /// The token cannot be made.
+    pub(crate) async fn proved(
+        &self,
+        server: &Server,
+        count: usize,
+        role: Role,
+        service: &str,
+    ) -> Result<Connections> {
+        let first = server.data().path().join("seaworthy/bootstrap-token");
+        let admin = self.connections(server, 1).await?.proved_by(std::fs::read_to_string(first)?.trim())?;
+        let wanted = CreateTokenRequest {
+            name: "bench".to_owned(),
+            role: role.into(),
+            service: service.to_owned(),
+            ..CreateTokenRequest::default()
+        };
+        let path = "/seaworthy.v1.SystemService/CreateToken";
+        let made: CreateTokenResponse = admin.nth(0).unary(path, framed(&wanted)?).await?;
+        self.connections(server, count).await?.proved_by(&made.secret)
     }
 
     /// Starts Seaworthy, which wants proof of who calls, and waits until it serves.
@@ -190,7 +217,8 @@ async fn serve(port: u16, config: Arc<ServerConfig>) -> Result<()> {
         }
     });
     let incoming = ReceiverStream::new(waiting).map(Ok::<_, io::Error>);
-    Ok(Tonic::builder().add_service(health).serve_with_incoming(incoming).await?)
+    let reporting = HealthServiceServer::new(Reporting::new());
+    Ok(Tonic::builder().add_service(health).add_service(reporting).serve_with_incoming(incoming).await?)
 }
 
 /// A connection as tonic wants it.

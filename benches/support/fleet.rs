@@ -140,7 +140,15 @@ pub(crate) async fn populate(connections: &Connections, instances: usize) -> Res
 /// # Errors
 /// The registration is refused.
 pub(crate) async fn register(connection: &Connection, n: usize) -> Result<Registered> {
-    let request = framed(&ordinary(n))?;
+    register_as(connection, ordinary(n)).await
+}
+
+/// Registers an instance.
+///
+/// # Errors
+/// The registration is refused.
+pub(crate) async fn register_as(connection: &Connection, request: RegisterRequest) -> Result<Registered> {
+    let request = framed(&request)?;
     let answer: RegisterResponse = connection.unary("/seaworthy.v1.FleetService/Register", request).await?;
     let instance = answer.instance.ok_or("an answer without the instance")?;
     let incarnation = instance.incarnation;

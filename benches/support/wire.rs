@@ -12,7 +12,7 @@ use std::{
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client};
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use prost::Message;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -33,6 +33,8 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 pub(crate) struct Connections {
     address: SocketAddr,
     open: Vec<client::SendRequest<Bytes>>,
+    /// What every call says of who makes it.
+    authorization: Option<HeaderValue>,
     _driven: JoinSet<()>,
 }
 
@@ -41,6 +43,7 @@ pub(crate) struct Connections {
 pub(crate) struct Connection {
     address: SocketAddr,
     requests: client::SendRequest<Bytes>,
+    authorization: Option<HeaderValue>,
 }
 
 /// One call: messages out, answers in.
@@ -88,12 +91,22 @@ impl Connections {
             driven.spawn(AfterCalls { connection, yielded: false });
             open.push(requests);
         }
-        Ok(Self { address, open, _driven: driven })
+        Ok(Self { address, open, authorization: None, _driven: driven })
+    }
+
+    /// The same, with this token in every call.
+    ///
+    /// # Errors
+    /// It is no header.
+    pub(crate) fn proved_by(mut self, token: &str) -> Result<Self> {
+        self.authorization = Some(format!("Bearer {token}").parse()?);
+        Ok(self)
     }
 
     /// The n-th connection, counted round and round.
     pub(crate) fn nth(&self, n: usize) -> Connection {
-        Connection { address: self.address, requests: self.open[n % self.open.len()].clone() }
+        let (address, authorization) = (self.address, self.authorization.clone());
+        Connection { address, requests: self.open[n % self.open.len()].clone(), authorization }
     }
 }
 
@@ -127,12 +140,15 @@ impl Connection {
     }
 
     async fn call(&self, path: &str, first: Bytes, last: bool) -> Result<Call> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("http://{}{path}", self.address))
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .body(())?;
+        if let Some(token) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
         let mut ready = self.requests.clone().ready().await?;
         let (answer, mut requests) = ready.send_request(request, false)?;
         requests.send_data(first, last)?;
