@@ -123,7 +123,7 @@ pub struct Tally {
     pub entries: [u64; Stage::ALL.len()],
     /// Entries that were refused because the audit could not be written.
     pub failures: u64,
-    /// Denials that were not written because there were too many.
+    /// Denials that were not written because there were too many, or because nothing could be.
     pub dropped_denials: u64,
 }
 

@@ -354,7 +354,7 @@ fn audit(overview: &Overview) -> Vec<Family> {
         ),
         Family::counter(
             "seaworthy_audit_dropped_denials",
-            "Denials that are not in the audit because there were too many.",
+            "Denials that are not in the audit because there were too many, or because nothing could be written.",
             one(tally.dropped_denials),
         ),
         Family::gauge(

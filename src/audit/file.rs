@@ -73,8 +73,11 @@ impl Appender {
         let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => self.length += lines.len() as u64,
-            // The cause is what is told.
-            Err(_) => drop(self.file.set_len(self.length)),
+            // The cause is what is told. A file that somebody else has shortened is not made longer.
+            Err(_) if self.file.metadata().is_ok_and(|about| about.len() > self.length) => {
+                drop(self.file.set_len(self.length));
+            }
+            Err(_) => {}
         }
         written
     }

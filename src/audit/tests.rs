@@ -1,22 +1,23 @@
 //! The room as a whole: on a disk that fails on demand, on one whose failures are diced, over restarts, and with a file.
 
+mod file;
+mod start;
+
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
 use tokio::sync::Notify;
 
 use super::{
-    verify::{Break, Verified, Verifier, read_exported},
+    verify::{Break, Verified, Verifier},
     *,
 };
 use crate::{
     error::{Kind, Reason},
     identity::Principal,
     store::{
-        Commit,
         embedded::faults::{Fault, Faulty},
         simulated::{Fate, Medium},
     },
@@ -107,16 +108,6 @@ fn disk() -> (Faulty, Store, impl Drop, tempfile::TempDir) {
 fn stages(entries: &[Kept]) -> Vec<(String, Stage, String)> {
     let entries = entries.iter().map(|kept| kept.entry.clone().unwrap());
     entries.map(|entry| (entry.call.object, entry.stage, entry.outcome)).collect()
-}
-
-fn of_file(path: &Path) -> Result<Verified, Break> {
-    let text = fs::read_to_string(path).unwrap();
-    let mut verifier = Verifier::new(None);
-    for line in text.lines() {
-        let (line, hash) = read_exported(line).unwrap();
-        verifier.take(line, hash)?;
-    }
-    verifier.finish(None)
 }
 
 #[tokio::test]
@@ -388,77 +379,6 @@ async fn what_is_old_or_too_much_is_dropped_behind_an_anchor() {
     audit.end().await;
 }
 
-/// What somebody does to the store while the control plane is down.
-async fn damaged(store: &Store, how: &str) {
-    let newest = store.get(&record::key(6)).await.unwrap().unwrap();
-    let kept = record::decode_entry(&newest).unwrap().unwrap();
-    let line = kept.line.replace("local", "nobody");
-    let commit = match how {
-        "changed" => {
-            Commit::new().put(record::key(6), record::encode_entry(&line, hash(&kept.line)).unwrap())
-        }
-        "changed with its hash" => {
-            Commit::new().put(record::key(6), record::encode_entry(&line, hash(&line)).unwrap())
-        }
-        "removed" => Commit::new().delete(record::key(6)),
-        "removed two" => Commit::new().delete(record::key(6)).delete(record::key(5)),
-        "unreadable" => Commit::new().put(record::key(6), "[]"),
-        "without head" => Commit::new().delete(record::HEAD),
-        "with an unreadable head" => Commit::new().put(record::HEAD, "{}"),
-        "more than there is" => Commit::new().put(record::key(7), newest.value),
-        _ => unreachable!("{how}"),
-    };
-    store.commit(commit).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_end_that_is_not_as_it_was_written_is_reported_and_never_forgotten() {
-    for (how, found, next) in [
-        ("changed", "entry 6 was changed", 7),
-        ("changed with its hash", "entry 6 is not the one", 7),
-        ("removed", "entry 6 is missing: the chain was cut off after entry 5", 7),
-        ("removed two", "entry 6 is missing: the chain was cut off after entry 4", 7),
-        ("unreadable", "entry 6 was changed", 7),
-        ("without head", "record of the newest entry is missing", 7),
-        ("with an unreadable head", "record of the newest entry is damaged", 7),
-        ("more than there is", "there is an entry 7 after entry 6", 8),
-    ] {
-        let (_disk, store, _engine, _dir) = disk();
-        let audit = Running::on(&store, None).await;
-        for object in ["a", "b", "c"] {
-            audit.put(object).await.unwrap();
-        }
-        audit.end().await;
-        damaged(&store, how).await;
-        let audit = Running::on(&store, None).await;
-        let broken = audit.handle.status().broken.unwrap_or_else(|| panic!("{how} was not seen"));
-        assert!(broken.contains(found), "{how}: {broken}");
-        audit.put("later").await.unwrap();
-        let newest = audit.handle.ends().newest.sequence;
-        assert_eq!(newest, next + 2, "{how}: a number of its own");
-        let said = audit.entries().await.into_iter().find(|kept| kept.sequence == next).unwrap();
-        let said = said.entry.unwrap();
-        assert_eq!((said.call.operation.as_str(), said.detail), (BROKEN, broken), "{how}");
-        assert!(audit.verify().await.is_err(), "{how}");
-        audit.end().await;
-        // The next start remembers.
-        let audit = Running::on(&store, None).await;
-        let status = audit.handle.status();
-        assert_eq!((status.broken, status.broken_before), (None, Some(next)), "{how}");
-        assert!(audit.verify().await.is_err(), "{how}");
-        audit.end().await;
-    }
-}
-
-#[tokio::test]
-async fn a_newer_build_s_audit_is_not_guessed_at() {
-    let (_disk, store, _engine, _dir) = disk();
-    store.commit(Commit::new().put(record::HEAD, r#"{"version":2}"#)).await.unwrap();
-    let options = Options { file: None, limits: limits() };
-    let refused = open(options, Clock::start(), store).await.unwrap_err();
-    assert_eq!(refused.reason(), Reason::RecordTooNew);
-}
-
 #[tokio::test(start_paused = true)]
 async fn denials_are_few_and_never_in_the_way() {
     let medium = Medium::default();
@@ -475,127 +395,4 @@ async fn denials_are_few_and_never_in_the_way() {
     let denied = &stages(&audit.entries().await)[0];
     assert_eq!(denied, &("service/orders".to_owned(), Stage::Denied, "PERMISSION_DENIED".to_owned()));
     assert!(audit.end().await);
-}
-
-#[tokio::test]
-async fn the_file_has_what_the_store_has_also_after_it_was_moved_away() {
-    let (_disk, store, _engine, dir) = disk();
-    let file: PathBuf = dir.path().join("audit.jsonl");
-    // What was there before is exported too.
-    let audit = Running::on(&store, None).await;
-    audit.put("before").await.unwrap();
-    audit.end().await;
-    let audit = Running::on(&store, Some(&file)).await;
-    audit.put("a").await.unwrap();
-    assert_eq!(of_file(&file).unwrap(), audit.verify().await.unwrap());
-    let rotated = dir.path().join("audit.jsonl.1");
-    fs::rename(&file, &rotated).unwrap();
-    audit.put("b").await.unwrap();
-    let (old, new) = (of_file(&rotated).unwrap(), of_file(&file).unwrap());
-    assert_eq!((old.first, old.last.sequence, new.first, new.last.sequence), (1, 4, 5, 6));
-    assert!(audit.end().await);
-    // Moved away while it is down: what was exported is not exported again.
-    fs::remove_file(&file).unwrap();
-    let audit = Running::on(&store, Some(&file)).await;
-    audit.put("c").await.unwrap();
-    assert_eq!(of_file(&file).unwrap().first, 7);
-    assert!(audit.end().await);
-}
-
-/// A crash may come anywhere between the store and the end of the line in the file.
-#[tokio::test]
-async fn a_file_that_is_behind_is_brought_up_to_date_without_a_gap_and_without_a_line_twice() {
-    let (_disk, store, _engine, dir) = disk();
-    let file = dir.path().join("audit.jsonl");
-    let audit = Running::on(&store, Some(&file)).await;
-    for object in ["a", "b", "c"] {
-        audit.put(object).await.unwrap();
-    }
-    let whole = audit.verify().await.unwrap();
-    audit.end().await;
-    let text = fs::read_to_string(&file).unwrap();
-    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-    let cuts = ends.iter().flat_map(|end| [*end, end - 1, end - 40]);
-    for cut in cuts {
-        fs::write(&file, &text[..cut]).unwrap();
-        // What the store has known of the file when it took the entry that was torn.
-        let head = record::head(&store).await.unwrap().unwrap();
-        let exported = text[..cut].matches('\n').count() as u64;
-        let value = record::encode_head(&record::Head { exported, ..head }).unwrap();
-        store.commit(Commit::new().put(record::HEAD, value)).await.unwrap();
-        let audit = Running::on(&store, Some(&file)).await;
-        audit
-            .until("up to date", |_| fs::read_to_string(&file).is_ok_and(|now| now.len() >= text.len()))
-            .await;
-        assert_eq!(fs::read_to_string(&file).unwrap(), text, "cut at {cut}");
-        assert_eq!(of_file(&file).unwrap(), whole);
-        audit.end().await;
-    }
-}
-
-#[tokio::test]
-async fn a_file_that_cannot_be_written_refuses_changes_until_it_can() {
-    let (_disk, store, _engine, dir) = disk();
-    let folder = dir.path().join("log");
-    let file = folder.join("audit.jsonl");
-    let audit = Running::on(&store, Some(&file)).await;
-    for _ in 0..3 {
-        let refused = audit.put("a").await.unwrap_err();
-        assert_eq!(refused.reason(), Reason::AuditUnavailable);
-        assert!(!refused.message().contains(dir.path().to_str().unwrap()), "{refused}");
-    }
-    assert_eq!(audit.handle.ends().newest, Link::START, "the store does not fill up with what is refused");
-    let trouble = audit.handle.status().trouble.unwrap();
-    assert!(trouble.contains("audit.jsonl"), "{trouble}");
-    fs::create_dir(&folder).unwrap();
-    audit.until("it can be written", |handle| handle.status().trouble.is_none()).await;
-    audit.put("b").await.unwrap();
-    assert_eq!(of_file(&file).unwrap().entries, 2);
-    assert!(audit.end().await);
-}
-
-#[tokio::test]
-async fn a_file_of_another_chain_is_left_alone() {
-    let (_disk, store, _engine, dir) = disk();
-    let file = dir.path().join("audit.jsonl");
-    let audit = Running::on(&store, Some(&file)).await;
-    audit.put("a").await.unwrap();
-    audit.end().await;
-    let text = fs::read_to_string(&file).unwrap();
-    let (_other_disk, other, _other_engine, _other_dir) = disk();
-    for objects in [&[][..], &["x", "y"]] {
-        let audit = Running::on(&other, None).await;
-        for object in objects {
-            audit.put(object).await.unwrap();
-        }
-        audit.end().await;
-        let audit = Running::on(&other, Some(&file)).await;
-        assert!(audit.put("b").await.is_err());
-        let trouble = audit.handle.status().trouble.unwrap();
-        assert!(trouble.contains("another control plane") && trouble.contains("move it away"), "{trouble}");
-        assert_eq!(fs::read_to_string(&file).unwrap(), text);
-        audit.end().await;
-    }
-}
-
-#[tokio::test]
-async fn what_is_not_exported_yet_is_not_dropped() {
-    let (_disk, store, _engine, dir) = disk();
-    let audit = Running::on(&store, None).await;
-    for number in 0..10 {
-        audit.put(&number.to_string()).await.unwrap();
-    }
-    audit.end().await;
-    let few = Limits { max_entries: 1, ..limits() };
-    // The file cannot be written, so that nothing is exported.
-    let file = dir.path().join("nowhere").join("audit.jsonl");
-    let audit = Running::with(&store, Some(&file), few, Clock::start()).await;
-    let (_signal, drain) = drain::channel();
-    assert_eq!(retention::turn(&audit.handle.shared, &store, &drain).await.unwrap(), 0);
-    fs::create_dir(dir.path().join("nowhere")).unwrap();
-    audit.put("a").await.unwrap();
-    assert_eq!(retention::turn(&audit.handle.shared, &store, &drain).await.unwrap(), 21);
-    assert_eq!(of_file(&file).unwrap().entries, 22);
-    assert_eq!(audit.verify().await.unwrap().entries, 1);
-    audit.end().await;
 }

@@ -5,7 +5,11 @@
 //! anything else. An entry of which nobody knows whether it was written is looked for before the next one gets its
 //! number, so that no number is given twice and none is left out.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -155,6 +159,9 @@ impl Writer {
     fn refuse(&mut self, requests: Vec<Request>, why: &Error, kept: bool) {
         self.shared.counters.failed(requests.len());
         for request in requests {
+            if request.draft.stage == Stage::Denied && !kept {
+                self.shared.counters.dropped_denials.fetch_add(1, Ordering::Relaxed);
+            }
             if request.is_owed() && !kept {
                 let Draft { call, outcome, .. } = &request.draft;
                 error!(component = "audit", principal = call.who.principal, peer = call.who.peer, operation = call.operation, object = call.object, request_id = call.request_id, outcome, error = %Chain(why), "what was done is not in the audit yet: it cannot be written now");
