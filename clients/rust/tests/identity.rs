@@ -1,7 +1,7 @@
 //! What proves who an instance is, against a scripted control plane over TLS: what is trusted and what is not, what is
 //! said of it, and that renewing it costs nothing.
 // Helpers of tests may do what tests may.
-#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::expect_used, clippy::panic)]
 
 #[path = "support/encrypted.rs"]
 mod encrypted;
@@ -11,7 +11,7 @@ mod peer;
 
 use std::{collections::HashMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
-use encrypted::{Authority, For, Pair, over};
+use encrypted::{Authority, For, Pair, over, server};
 use peer::{PATIENCE, Peer, Place, Session};
 use rustls::ServerConfig;
 use seaworthy_client::{
@@ -35,7 +35,7 @@ struct Scene {
 impl Scene {
     /// A control plane that has this certificate and asks for none.
     async fn with(authority: Authority, pair: &Pair) -> Self {
-        let (configuration, newest) = watch::channel(Authority::server(pair, None));
+        let (configuration, newest) = watch::channel(server(&pair.certificate, &pair.key, None));
         let place = Place::reserve();
         let peer = Peer::start_over(&place, over(newest)).await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -53,7 +53,7 @@ impl Scene {
     /// From the next connection on it wants a certificate of this authority.
     fn wants_certificates_of(&self, authority: &Authority) {
         let pair = self.authority.issue(For::Server, &["127.0.0.1"]);
-        self.configuration.send_replace(Authority::server(&pair, Some(authority)));
+        self.configuration.send_replace(server(&pair.certificate, &pair.key, Some(&authority.pem)));
     }
 
     fn path(&self, name: &str) -> PathBuf {

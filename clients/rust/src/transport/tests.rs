@@ -1,3 +1,5 @@
+//! Where a token may go, and that it is never shown.
+
 use super::*;
 
 fn transport(url: &'static str) -> Transport {

@@ -15,7 +15,7 @@ use rcgen::{
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
 };
 use tokio::{
@@ -37,8 +37,6 @@ pub(crate) struct Authority {
 pub(crate) struct Pair {
     pub(crate) certificate: String,
     pub(crate) key: String,
-    der: rcgen::Certificate,
-    pkcs8: Vec<u8>,
 }
 
 /// Who a certificate is for.
@@ -73,32 +71,31 @@ impl Authority {
             params.not_after = date_time_ymd(2001, 1, 1);
         }
         let key = KeyPair::generate().expect("a key");
-        let der = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Pair { certificate: der.pem(), key: key.serialize_pem(), der, pkcs8: key.serialize_der() }
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
+}
 
-    /// What a server needs that has this certificate; with an authority it wants one of each client.
-    pub(crate) fn server(pair: &Pair, clients: Option<&Authority>) -> Arc<ServerConfig> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                let pem = authority.pem.as_bytes();
-                let der = rustls::pki_types::pem::PemObject::from_pem_slice(pem).expect("PEM");
-                roots.add(der).expect("an authority");
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
-            }
-        };
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.pkcs8.clone()));
-        let mut config = builder.with_single_cert(vec![pair.der.der().clone()], key).expect("a pair");
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Arc::new(config)
-    }
+/// What a server needs that has this certificate; with authorities, in PEM, it wants one of each client.
+pub(crate) fn server(certificate: &str, key: &str, clients: Option<&str>) -> Arc<ServerConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")).expect("an authority");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+    let mut config = builder.with_single_cert(chain, key).expect("a pair");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
 }
 
 /// Connections that have shaken hands; those that fail at it are gone. The newest configuration counts.
