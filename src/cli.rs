@@ -4,12 +4,16 @@
 //! go to the standard output, and only there; everything else goes to the standard error. The exit
 //! codes are a promise to scripts ([`Exit`]); `probe` has those of grpc-health-probe instead.
 
+mod access;
 mod args;
 mod audit;
+mod certs;
 mod check;
 mod completions;
 mod config;
 mod confirm;
+mod context;
+mod contexts;
 mod demo;
 mod doctor;
 mod exit;
@@ -22,15 +26,21 @@ mod health;
 mod history;
 mod live;
 mod log_level;
+mod login;
+mod logout;
 mod output;
 mod pages;
+mod private;
 mod probe;
+mod prompt;
 mod readiness;
 mod remote;
 mod render;
 mod serve;
 mod service;
 mod status;
+mod token;
+mod whoami;
 
 use std::{ffi::OsString, time::Duration};
 
@@ -38,6 +48,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::exit::{Ending, Exit};
 use self::{
+    access::Access,
     failure::Failure,
     output::{Format, Output, note},
     remote::Remote,
@@ -67,6 +78,8 @@ Exit codes (those of `probe` differ, see its help):
 struct Line {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    access: access::Flags,
     #[command(subcommand)]
     command: Command,
 }
@@ -75,15 +88,6 @@ struct Line {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Common options")]
 struct Common {
-    /// Address of the control plane
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "SEAWORTHY_SERVER",
-        default_value = "http://127.0.0.1:50051"
-    )]
-    server: String,
     /// Longest wait for a connection, and for each answer, with its unit: 500ms, 10s, 1m30s
     #[arg(long, global = true, value_name = "TIME", env = "SEAWORTHY_TIMEOUT", default_value = "10s", value_parser = args::value::duration)]
     timeout: Duration,
@@ -132,6 +136,21 @@ enum Command {
     Config(config::Command),
     /// Change the log level of the running control plane, until the next change or restart
     LogLevel(log_level::LogLevel),
+    /// Store who you are to a control plane, as a context: asks for a token where one is needed
+    Login(login::Login),
+    /// Forget the token or certificate of a context
+    Logout(logout::Logout),
+    /// See and choose contexts: control planes, with what proves there who you are
+    #[command(subcommand)]
+    Context(context::Command),
+    /// Show who you are to the control plane, and what you may do
+    Whoami(whoami::Whoami),
+    /// Make, list and revoke tokens, which prove who calls
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Make an authority and certificates, for trying out and for small installations
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Print a script that completes commands and flags in a shell
     Completions(completions::Completions),
     /// Say what is wrong with this set-up and how to mend it, from the way to the control plane to the fleet
@@ -142,16 +161,21 @@ enum Command {
 
 /// What a command works with.
 struct Context {
-    server: String,
+    flags: access::Flags,
     timeout: Duration,
     output: Output,
     clock: Clock,
 }
 
 impl Context {
+    /// Whom to talk to, and as whom.
+    fn access(&self) -> Result<Access, Failure> {
+        self.flags.access()
+    }
+
     /// A connection to the control plane.
     async fn connect(&self) -> Result<Remote, Failure> {
-        Remote::connect(&self.server, self.timeout).await
+        Remote::connect(&self.access()?, self.timeout).await
     }
 
     /// Writes one message as a JSON document. `name` is its type in the contract.
@@ -216,8 +240,9 @@ impl Invocation {
             Parsed::Line(line) => *line,
             Parsed::Probe(probe) => return Box::pin(probe::run(*probe)).await,
         };
-        let Common { server, timeout, output } = line.common;
-        let mut context = Context { server, timeout, output: Output::stdout(output), clock: Clock::start() };
+        let Common { timeout, output } = line.common;
+        let mut context =
+            Context { flags: line.access, timeout, output: Output::stdout(output), clock: Clock::start() };
         let ended = Box::pin(run(line.command, &mut context)).await;
         let flushed = context.output.flush();
         match ended.and_then(|exit| failure::told(exit, flushed)) {
@@ -247,6 +272,12 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Readiness(command) => readiness::run(command, context).await,
         Command::Config(command) => config::run(command, context).await,
         Command::LogLevel(command) => log_level::run(command, context).await,
+        Command::Login(command) => login::run(command, context).await,
+        Command::Logout(command) => logout::run(command, context),
+        Command::Context(command) => context::run(command, context),
+        Command::Whoami(command) => whoami::run(command, context).await,
+        Command::Token(command) => token::run(command, context).await,
+        Command::Certs(command) => certs::run(command, context),
         Command::Completions(command) => completions::run(&command, context),
         Command::Doctor(command) => doctor::run(command, context).await,
         Command::Demo(command) => demo::run(command, context).await,

@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // every function here belongs to a test
 #![allow(clippy::disallowed_methods)] // tests spawn what they own
 
+#[path = "cli/certs.rs"]
+mod certs;
 #[path = "cli/check.rs"]
 mod check;
 #[path = "cli/completions.rs"]
@@ -15,6 +17,9 @@ mod completions;
 mod demo;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[allow(clippy::expect_used, dead_code)] // the client has it for its own tests
+#[path = "../clients/rust/tests/support/encrypted.rs"]
+mod encrypted;
 #[path = "cli/explain.rs"]
 mod explain;
 #[path = "server/harness.rs"]
@@ -23,10 +28,14 @@ mod harness;
 mod history;
 #[path = "cli/live.rs"]
 mod live;
+#[path = "cli/login.rs"]
+mod login;
 #[path = "cli/peer.rs"]
 mod peer;
 #[path = "cli/probe.rs"]
 mod probe;
+#[path = "cli/token.rs"]
+mod token;
 #[path = "cli/watch.rs"]
 mod watch;
 
@@ -157,6 +166,18 @@ async fn a_wrong_command_line_ends_with_2() {
         &["health", "a/b/c/d"],
         &["--timeout", "0s", "status"],
         &["--server", "https://127.0.0.1:1", "status"],
+        &["--server", "http://127.0.0.1:1", "--ca-cert", "ca.pem", "status"],
+        &["--server", "http://10.0.0.7:1", "--token-file", "token", "status"],
+        &["--client-cert", "c.pem", "status"],
+        &["--context", "nobody's", "status"],
+        &["--context", "nowhere", "--contexts-file", "/nowhere/contexts.toml", "status"],
+        &["login"],
+        &["token", "create", "orders", "--role", "service"],
+        &["token", "create", "orders", "--role", "admin", "--service", "orders"],
+        &["token", "create", "orders", "--role", "king"],
+        &["certs", "issue", "server", "--dir", "/nowhere"],
+        &["certs", "issue", "role", "service", "orders"],
+        &["certs", "show", "/nowhere/ca.pem"],
     ];
     for args in wrong {
         let ended = run(args).await;

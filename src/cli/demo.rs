@@ -30,6 +30,7 @@ use self::{
 };
 use super::{
     Context,
+    access::{Access, USUAL},
     args::value,
     exit::Exit,
     failure::Failure,
@@ -50,8 +51,6 @@ use crate::{
 
 /// Its end is not to be waited for.
 const STOP: Duration = Duration::from_secs(5);
-/// Where a control plane listens unless it is told otherwise.
-const USUAL: &str = "http://127.0.0.1:50051";
 
 /// Its flags.
 #[derive(Args, Debug)]
@@ -199,7 +198,7 @@ impl Stage {
             let started = self.start(player)?;
             self.players.push(Some(started));
         }
-        let remote = Remote::connect(&self.control_plane, context.timeout).await?;
+        let remote = Remote::connect(&Access::plain(&self.control_plane), context.timeout).await?;
         let (clock, output) = (context.clock, RefCell::new(&mut context.output));
         let begun = Cell::new(false);
         let happening = async {

@@ -3,12 +3,14 @@
 //! Goes the way to the control plane step by step, compares versions and clocks, asks it for its own report,
 //! and looks at the fleet. It only looks: nothing is changed, and what it reads of a fleet is bounded.
 
+mod caller;
 mod finding;
 mod fleet;
 mod http;
 mod judge;
 mod reach;
 mod sniff;
+mod tls;
 
 use std::{
     path::PathBuf,
@@ -22,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use self::{
     finding::{Finding, Report},
     http::Site,
-    reach::Reached,
+    reach::{Reached, Way},
 };
 use super::{
     Context,
@@ -101,11 +103,14 @@ async fn patiently(flags: &Doctor, context: &Context) -> Result<Report, Failure>
 /// One look at everything.
 async fn look(flags: &Doctor, context: &Context) -> Result<Report, Failure> {
     let mut found = Vec::new();
-    let reached = reach::reach(context, flags.ready_file.as_deref(), &mut found).await?;
-    let is_reached = reached.is_some();
-    if let Some(reached) = reached {
+    let access = context.access()?;
+    let server = access.server.clone();
+    let way = reach::reach(context, access, flags.ready_file.as_deref(), &mut found).await?;
+    let is_reached = !matches!(way, Way::Nowhere);
+    if let Way::Open(reached) = way {
         found.push(judge::versions(&reached.status.version, env!("CARGO_PKG_VERSION")));
         found.push(clocks(&reached));
+        found.push(caller::look(&reached.remote, context.clock.now().wall).await);
         found.push(http::look(&reached, flags.http.as_ref(), context.timeout).await);
         found.extend(readiness(&reached).await);
         found.extend(judge::limits(&reached.status));
@@ -114,7 +119,7 @@ async fn look(flags: &Doctor, context: &Context) -> Result<Report, Failure> {
         let order = |id: &str| GROUPS.iter().position(|group| id.split('.').next() == Some(group));
         found.sort_by_key(|finding| order(&finding.id).unwrap_or(GROUPS.len()));
     }
-    Ok(Report::new(&context.server, is_reached, found))
+    Ok(Report::new(&server, is_reached, found))
 }
 
 /// The order of the groups; what a newer server adds comes last.

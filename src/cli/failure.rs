@@ -5,7 +5,7 @@
 use std::{error::Error as StdError, fmt, io};
 
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorInfo, StatusExt as _};
 
 use super::exit::{Ending, Exit};
 use crate::text::clean;
@@ -22,6 +22,13 @@ pub(crate) enum Failure {
         /// Address of the server as the user gave it.
         server: String,
         /// Why, in a few words.
+        cause: String,
+    },
+    /// The two ends do not trust each other, or a file for that cannot be used.
+    Distrusted {
+        /// Address of the server as the user gave it.
+        server: String,
+        /// Why, in a sentence.
         cause: String,
     },
     /// What answers there does not speak gRPC.
@@ -72,7 +79,9 @@ impl Failure {
         match self {
             Failure::Usage(_) => Exit::Usage,
             Failure::NotConfirmed(_) | Failure::Start(_) => Exit::No,
-            Failure::Unreachable { .. } | Failure::WrongPort { .. } => Exit::Unreachable,
+            Failure::Unreachable { .. } | Failure::Distrusted { .. } | Failure::WrongPort { .. } => {
+                Exit::Unreachable
+            }
             Failure::Refused { status, .. } => match status.code() {
                 Code::NotFound => Exit::NotFound,
                 Code::DeadlineExceeded => Exit::Unreachable,
@@ -154,6 +163,12 @@ impl fmt::Display for Failure {
                 "cannot reach the control plane at {server}: {cause}; is it running? \
                  start one with `seaworthy serve`, or name it with --server"
             ),
+            Failure::Distrusted { server, cause } => write!(
+                f,
+                "cannot talk to the control plane at {server}: {cause}\nhint: --ca-cert says whom to trust, \
+                 --server-name whose certificate it has to be, --client-cert and --client-key who calls; `seaworthy \
+                 doctor` looks closer"
+            ),
             Failure::WrongPort { server, says } => {
                 write!(f, "{server} looks like the HTTP port, not the gRPC one")?;
                 if !says.is_empty() {
@@ -190,10 +205,35 @@ fn refusal(f: &mut fmt::Formatter<'_>, action: &str, status: &Status) -> fmt::Re
             write!(f, "\n  {}: {}", clean(&unmet.subject), clean(&unmet.description))?;
         }
     }
+    if let Some(hint) = hint(status.code(), details.error_info()) {
+        write!(f, "\nhint: {hint}")?;
+    }
     if let Some(pause) = details.retry_info().and_then(|retry| retry.retry_delay) {
         write!(f, "\nhint: try again in {pause:?}")?;
     }
     Ok(())
+}
+
+/// What to do where it is in doubt who calls, or whether that is enough.
+pub(crate) fn hint(code: Code, info: Option<&ErrorInfo>) -> Option<String> {
+    // The token of an instance's session is not what is lacking here.
+    let ours = info.is_none_or(|info| info.reason == "UNAUTHENTICATED" || info.reason == "PERMISSION_DENIED");
+    match code {
+        Code::Unauthenticated if ours => Some(
+            "prove who you are: `seaworthy login` stores a token that counts; or give one by --token-file or \
+             SEAWORTHY_TOKEN, or a certificate by --client-cert and --client-key"
+                .to_owned(),
+        ),
+        Code::PermissionDenied if ours => {
+            let needs = info.and_then(|info| info.metadata.get("needs")).map(|role| clean(role));
+            let role = match needs {
+                Some(role) => format!("it takes the role {role}"),
+                None => "it takes another role".to_owned(),
+            };
+            Some(format!("{role}: ask an admin for a token of it; `seaworthy whoami` shows who you are"))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -224,6 +264,7 @@ mod tests {
             (Failure::Usage(String::new()), 2),
             (Failure::NotConfirmed(String::new()), 1),
             (unreachable, 4),
+            (Failure::Distrusted { server: "https://h:1".into(), cause: "expired".into() }, 4),
             (Failure::WrongPort { server: "http://h:1".into(), says: String::new() }, 4),
             (Failure::Config(crate::error::Error::field("grpc.listen", "is odd")), 64),
             (Failure::Start(crate::error::Error::field("data_dir", "is a file")), 1),
@@ -255,6 +296,25 @@ mod tests {
             "cannot reach the control plane at http://h:1: connection refused; is it running? start one \
              with `seaworthy serve`, or name it with --server"
         );
+    }
+
+    #[test]
+    fn who_is_not_known_or_may_not_is_told_what_to_do() {
+        let told = |code, reason: &str, metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let metadata: std::collections::HashMap<_, _> = metadata.collect();
+            let details = ErrorDetails::with_error_info(reason, "seaworthy.dev", metadata);
+            let failure = Failure::from_status("s", "ask", Status::with_error_details(code, "no", details));
+            assert_eq!(failure.exit(), Exit::Refused);
+            failure.to_string()
+        };
+        let unknown = told(Code::Unauthenticated, "UNAUTHENTICATED", &[]);
+        assert!(unknown.contains("`seaworthy login`") && unknown.contains("--token-file"), "{unknown}");
+        let denied = told(Code::PermissionDenied, "PERMISSION_DENIED", &[("needs", "operator")]);
+        assert!(denied.contains("it takes the role operator"), "{denied}");
+        // That of an instance, which nobody logs in with.
+        let session = told(Code::Unauthenticated, "SESSION_TOKEN_INVALID", &[]);
+        assert!(!session.contains("hint"), "{session}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 pub(crate) mod board;
 mod cut;
 mod rows;
-mod signals;
+pub(crate) mod signals;
 
 use std::{cell::RefCell, future::Future, time::Duration};
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod args;
 mod ask;
+mod tls;
 mod wait;
 
 use self::args::Probe;
@@ -32,6 +33,9 @@ pub(crate) async fn run(flags: Probe) -> Exit {
             return INVALID;
         }
     };
+    if !question.verified {
+        note("warning: -tls-no-verify: the certificate is not verified, so anybody on the way can answer");
+    }
     let asked = async {
         Ok::<_, Failure>(if flags.watch || flags.wait_for.is_some() {
             wait::run(&question, &flags).await

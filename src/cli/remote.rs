@@ -11,14 +11,15 @@ use seaworthy_client::{
         system_service_client::SystemServiceClient,
     },
     rules::port,
+    transport::{Authorized, Connection},
 };
 use tokio::time::timeout;
-use tonic::{
-    Response, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Response, Status, transport::Endpoint};
 
-use super::failure::{Failure, innermost};
+use super::{
+    access::Access,
+    failure::{Failure, innermost},
+};
 
 /// Pages hold up to 1,000 instances with all their components.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -27,29 +28,37 @@ const LARGEST_ANSWER: usize = 64 << 20;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const ANSWER_TO_PING: Duration = Duration::from_secs(10);
 
+/// The port of `https://` where none is named.
+const HTTPS: u16 = 443;
+
 /// A server, and how long to wait for it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     server: String,
     timeout: Duration,
-    channel: Channel,
+    connection: Connection,
 }
 
 impl Remote {
     /// Connects.
-    pub(crate) async fn connect(server: &str, wait: Duration) -> Result<Self, Failure> {
-        let (endpoint, _) = endpoint(server)?;
-        let endpoint = endpoint
-            .user_agent(concat!("seaworthy-cli/", env!("CARGO_PKG_VERSION")))
-            .map_err(|cause| Failure::Internal(format!("cannot name this program: {cause}")))?
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(ANSWER_TO_PING)
-            .connect_timeout(wait);
-        let unreachable = |cause| Failure::Unreachable { server: server.to_owned(), cause };
-        match timeout(wait, endpoint.connect()).await {
-            Ok(Ok(channel)) => Ok(Self { server: server.to_owned(), timeout: wait, channel }),
-            Ok(Err(cause)) => Err(unreachable(innermost(&cause))),
-            Err(_) => Err(unreachable(format!("no connection within {wait:?}"))),
+    pub(crate) async fn connect(access: &Access, wait: Duration) -> Result<Self, Failure> {
+        let transport = access.transport(|endpoint| {
+            // What it is called by is a header that it can send.
+            let named = endpoint.clone().user_agent(concat!("seaworthy-cli/", env!("CARGO_PKG_VERSION")));
+            named
+                .unwrap_or(endpoint)
+                .http2_keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(ANSWER_TO_PING)
+                .connect_timeout(wait)
+        })?;
+        let server = access.server.clone();
+        match timeout(wait, transport.connect()).await {
+            Ok(Ok(connection)) => Ok(Self { server, timeout: wait, connection }),
+            Ok(Err(cause)) if cause.is_distrust() => {
+                Err(Failure::Distrusted { server, cause: cause.cause() })
+            }
+            Ok(Err(cause)) => Err(Failure::Unreachable { server, cause: innermost(&cause) }),
+            Err(_) => Err(Failure::Unreachable { server, cause: format!("no connection within {wait:?}") }),
         }
     }
 
@@ -76,45 +85,54 @@ impl Remote {
 
     /// What a status means.
     pub(crate) fn failure(&self, action: &str, status: Status) -> Failure {
-        Failure::from_status(&self.server, action, status)
+        match Failure::from_status(&self.server, action, status) {
+            Failure::Unreachable { server, cause } => match self.connection.trouble().words() {
+                Some(cause) => Failure::Distrusted { server, cause },
+                None => Failure::Unreachable { server, cause },
+            },
+            failure => failure,
+        }
     }
 
     /// Client of the registry.
-    pub(crate) fn fleet(&self) -> FleetServiceClient<Channel> {
-        FleetServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    pub(crate) fn fleet(&self) -> FleetServiceClient<Authorized> {
+        FleetServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// Client of health.
-    pub(crate) fn health(&self) -> HealthServiceClient<Channel> {
-        HealthServiceClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    pub(crate) fn health(&self) -> HealthServiceClient<Authorized> {
+        HealthServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// Client of the control plane itself.
-    pub(crate) fn system(&self) -> SystemServiceClient<Channel> {
-        SystemServiceClient::new(self.channel.clone())
+    pub(crate) fn system(&self) -> SystemServiceClient<Authorized> {
+        SystemServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
     }
 }
 
-/// Parses `http://host:port`, and takes `host:port` for it. Answers the port too: 80 where none is named.
-fn endpoint(server: &str) -> Result<(Endpoint, u16), Failure> {
+/// Parses `https://host:port` and `http://host:port`, and takes `host:port` for the latter. Answers the port too: the
+/// scheme's where none is named.
+pub(crate) fn endpoint(server: &str) -> Result<(Endpoint, u16), Failure> {
     let wrong = || {
         Failure::Usage(format!(
-            "--server {server}: write http://HOST:PORT, for example http://127.0.0.1:50051"
+            "--server {server}: write https://HOST:PORT or http://HOST:PORT, for example http://127.0.0.1:50051"
         ))
     };
     let url = match server.split_once("://") {
         None => format!("http://{server}"),
-        Some(("http", _)) => server.to_owned(),
-        Some(("https", _)) => {
-            return Err(Failure::Usage(format!(
-                "--server {server}: TLS is not supported yet; use http:// on a network that you trust"
-            )));
-        }
+        Some(("http" | "https", _)) => server.to_owned(),
         Some(_) => return Err(wrong()),
     };
     let endpoint = Endpoint::from_shared(url).map_err(|_| wrong())?;
     let uri = endpoint.uri();
-    let port = uri.authority().and_then(|authority| port::of(authority.as_str()));
+    let port = uri.authority().and_then(|authority| {
+        let before = authority.as_str().strip_suffix(authority.host());
+        let named = !before.is_some_and(|before| before.is_empty() || before.ends_with('@'));
+        match uri.scheme_str() {
+            Some("https") if !named => Some(HTTPS),
+            _ => port::of(authority.as_str()),
+        }
+    });
     match (uri.host(), port, uri.path()) {
         (Some(host), Some(port), "/") if !host.is_empty() => Ok((endpoint, port)),
         _ => Err(wrong()),
@@ -143,6 +161,9 @@ mod tests {
             ("localhost:1", "localhost", 1),
             ("http://[::1]:50051/", "::1", 50051),
             ("seaworthy.internal", "seaworthy.internal", 80),
+            ("https://seaworthy.internal", "seaworthy.internal", 443),
+            ("https://seaworthy.internal:50051", "seaworthy.internal", 50051),
+            ("https://[::1]", "::1", 443),
         ] {
             assert_eq!(place(server).unwrap(), (host.to_owned(), port), "{server}");
         }
@@ -154,11 +175,16 @@ mod tests {
         for good in ["http://127.0.0.1:50051", "127.0.0.1:50051", "localhost:1", "http://[::1]:50051/"] {
             assert_eq!(endpoint(good).unwrap().0.uri().scheme_str(), Some("http"), "{good}");
         }
+        assert_eq!(endpoint("https://h:1").unwrap().0.uri().scheme_str(), Some("https"));
         for bad in [
             "",
             "http://",
             "ftp://h:1",
-            "https://h:1",
+            "https://",
+            "https://h:",
+            "https://h:0",
+            "https://h:99999",
+            "https://h:+1",
             "http://h:1/path",
             "a b:1",
             // Otherwise port 80 would be asked.

@@ -3,6 +3,7 @@
 pub(crate) mod document;
 pub(crate) mod explain;
 pub(crate) mod health;
+pub(crate) mod identity;
 pub(crate) mod instance;
 pub(crate) mod service;
 pub(crate) mod spec;

@@ -1,14 +1,20 @@
 //! The scripts that complete commands: run by the shells themselves, where the machine has them.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
 
 use super::{run, stdout};
 
-/// What the shell is asked for, and its script; the shell reads it from `$script`.
+/// What the shell is asked for, and its script; the shell reads it from the file `$script`.
 fn shell(program: &str, args: &[&str], script: &str) -> Option<Output> {
+    // It is longer than a variable may be.
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(script.as_bytes()).unwrap();
     let child = Command::new(program)
         .args(args)
-        .env("script", script)
+        .env("script", file.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -29,7 +35,7 @@ async fn script(name: &str) -> String {
 /// What bash offers for a line, the last word of which is being typed.
 fn offered(script: &str, line: &str) -> Vec<String> {
     let ask = r#"
-        eval "$script"
+        . "$script"
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
         _seaworthy seaworthy "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
         printf '%s\n' "${COMPREPLY[@]}"
@@ -84,10 +90,14 @@ async fn every_command_is_in_the_script_of_every_shell() {
 #[tokio::test]
 async fn the_shells_of_this_machine_can_read_their_scripts() {
     let checks: [(&str, &str, &[&str]); 4] = [
-        ("bash", "bash", &["--norc", "-c", r#"bash -n <<<"$script""#]),
-        ("zsh", "zsh", &["-f", "-c", r#"zsh -f -n =(print -r -- "$script")"#]),
-        ("fish", "fish", &["--no-config", "-c", r#"echo $script | fish --no-execute"#]),
-        ("powershell", "pwsh", &["-NoProfile", "-Command", "[scriptblock]::Create($env:script) | Out-Null"]),
+        ("bash", "bash", &["--norc", "-c", r#"bash -n "$script""#]),
+        ("zsh", "zsh", &["-f", "-c", r#"zsh -f -n "$script""#]),
+        ("fish", "fish", &["--no-config", "-c", r#"fish --no-execute $script"#]),
+        (
+            "powershell",
+            "pwsh",
+            &["-NoProfile", "-Command", "[scriptblock]::Create((Get-Content -Raw $env:script)) | Out-Null"],
+        ),
     ];
     let mut read = Vec::new();
     for (name, program, args) in checks {

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use seaworthy_client::proto::seaworthy::v1::{
     Budget, Dependency, GetStatusRequest, GetStatusResponse, HealthState, Instance, InstanceCounts,
-    Protection, PutServiceRequest, Quantity, Service, ServiceSpec, budget, quantity,
+    Protection, PutServiceRequest, Quantity, Role, Service, ServiceSpec, budget, quantity,
 };
 use serde_json::Value;
 use tokio::{
@@ -14,7 +14,14 @@ use tokio::{
 };
 
 use super::{
-    PATIENCE, code, harness::TestServer, instance, nobody, peer::Peer, run, seaworthy, stderr, stdout,
+    PATIENCE, code,
+    encrypted::{Authority, For, server},
+    harness::TestServer,
+    instance,
+    login::identity,
+    nobody,
+    peer::Peer,
+    run, seaworthy, stderr, stdout,
 };
 
 /// What it finds, as one document.
@@ -309,9 +316,10 @@ async fn an_http_side_that_is_published_elsewhere_is_no_failure_and_can_be_named
         let (outcome, found, _) = check(&report, "http.reachable");
         assert_eq!((code, outcome.as_str(), found), (0, "pass", format!("{there}/")));
     }
-    let ended = run(&["doctor", "--http", "https://127.0.0.1:8080"]).await;
-    assert_eq!(code(&ended), 2);
-    assert!(stderr(&ended).contains("TLS"), "{}", stderr(&ended));
+    // Encrypted it is not there.
+    let encrypted = format!("https://{}", own.addresses.http);
+    let (code, report) = doctor(&own.url(), &["--http", &encrypted]).await;
+    assert_eq!((code, check(&report, "http.reachable").0.as_str()), (1, "fail"), "{report:#}");
     own.stop().await;
     other.stop().await;
 }
@@ -383,4 +391,49 @@ async fn a_list_that_never_ends_is_given_up() {
     let (outcome, found, _) = check(&report, "fleet.answer");
     assert_eq!((code, outcome.as_str()), (1, "fail"));
     assert!(found.contains("same page again"), "{found}");
+}
+
+#[tokio::test]
+async fn an_encrypted_control_plane_is_looked_at_closely() {
+    let authority = Authority::new("a test's");
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let ca = write("ca.pem", &authority.pem);
+    let token = write("token", "swt_alice");
+    let pair = authority.issue(For::Server, &["127.0.0.1"]);
+    let callers = vec![("swt_alice", identity("alice", Role::Admin))];
+    let peer = Peer::knowing_over(server(&pair.certificate, &pair.key, None), callers).await;
+
+    let (_, report) = doctor(&peer.url, &["--ca-cert", &ca, "--token-file", &token]).await;
+    let (outcome, found, _) = check(&report, "reach.tls");
+    assert_eq!((outcome.as_str(), found.as_str()), ("pass", "TLS 1.3, a certificate for 127.0.0.1"));
+    assert_eq!(check(&report, "reach.certificate").0, "pass");
+    let (outcome, found, _) = check(&report, "identity.caller");
+    assert_eq!((outcome.as_str(), found.as_str()), ("pass", "token:alice (admin)"));
+    assert_eq!(report["reached"], true);
+
+    // Whom it does not know it tells nothing; it is there all the same.
+    let (code, report) = doctor(&peer.url, &["--ca-cert", &ca]).await;
+    let (outcome, found, remedy) = check(&report, "identity.caller");
+    assert_eq!((code, outcome.as_str(), &report["reached"]), (1, "fail", &Value::Bool(true)), "{report:#}");
+    assert!(found.contains("Unauthenticated") && remedy.contains("`seaworthy login`"), "{found}; {remedy}");
+
+    // Who is not trusted is looked at, and nothing is said to it.
+    let stranger = write("stranger.pem", &Authority::new("a stranger's").pem);
+    let (code, report) = doctor(&peer.url, &["--ca-cert", &stranger, "--token-file", &token]).await;
+    let (outcome, found, remedy) = check(&report, "reach.tls");
+    assert_eq!((code, outcome.as_str()), (4, "fail"));
+    assert!(found.contains("is not issued by the given authority"), "{found}");
+    assert!(found.contains("a certificate for 127.0.0.1, issued by CN=a test's"), "{found}");
+    assert!(remedy.contains("--ca-cert") && remedy.contains("clocks"), "{remedy}");
+
+    // TLS where plain text was meant, with what to write.
+    let plain = peer.url.replace("https://", "http://");
+    let (code, report) = doctor(&plain, &["--timeout", "5s"]).await;
+    let remedy = check(&report, "reach.grpc").2;
+    assert_eq!((code, remedy), (4, format!("write it so: --server {}", peer.url)), "{report:#}");
 }

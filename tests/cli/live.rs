@@ -28,7 +28,7 @@ use seaworthy_client::{
 use super::{PATIENCE, harness::TestServer};
 
 /// The binary on a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     /// Our end.
     master: OwnedFd,
@@ -55,7 +55,7 @@ fn emulator(width: u16, height: u16) -> vt100::Parser {
 }
 
 impl Terminal {
-    fn start(width: u16, height: u16, args: &[&str]) -> Self {
+    pub(crate) fn start(width: u16, height: u16, args: &[&str]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -92,7 +92,7 @@ impl Terminal {
     }
 
     /// Waits until the screen shows what is wanted, and answers the picture.
-    fn until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
         while !wanted(&self.picture()) {
             assert!(began.elapsed() < PATIENCE, "never {what}:\n{}", self.picture());
@@ -104,7 +104,17 @@ impl Terminal {
         self.picture()
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Types.
+    pub(crate) fn type_in(&self, text: &str) {
+        rustix::io::write(&self.master, text.as_bytes()).unwrap();
+    }
+
+    /// Everything that was ever shown.
+    pub(crate) fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.raw).into_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
@@ -126,12 +136,12 @@ impl Terminal {
     }
 
     /// Whether what is typed is shown.
-    fn echoes(&self) -> bool {
+    pub(crate) fn echoes(&self) -> bool {
         tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
     }
 
     /// Waits for the end; everything it said is on the screen then.
-    fn ended(&mut self) -> i32 {
+    pub(crate) fn ended(&mut self) -> i32 {
         let began = Instant::now();
         let code = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -4,6 +4,7 @@
 use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use seaworthy::api::{
     codec::Encoded,
     proto::server::{
@@ -16,12 +17,13 @@ use seaworthy_client::proto::seaworthy::v1::*;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
+    sync::watch,
 };
 use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::harness::Held;
+use super::{encrypted, harness::Held};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -48,6 +50,11 @@ struct State {
     services: Option<Vec<Service>>,
     /// There is always one more page of services, of this token.
     endless: String,
+    /// Who calls with which token. Where there is none nobody is asked for one.
+    callers: Vec<(&'static str, Identity)>,
+    tokens: Vec<Token>,
+    /// What was asked about tokens.
+    token_calls: Vec<String>,
 }
 
 /// A running peer. Stops when it is dropped.
@@ -101,6 +108,30 @@ impl Peer {
         Self::start(State { status, endless, ..State::default() }).await
     }
 
+    /// Knows who calls by these tokens, and nobody else. It says this of itself to them.
+    pub(crate) async fn knowing(callers: Vec<(&'static str, Identity)>, tokens: Vec<Token>) -> Self {
+        Self::start(Self::known(callers, tokens)).await
+    }
+
+    /// The same over TLS, as it is configured.
+    pub(crate) async fn knowing_over(
+        configuration: Arc<ServerConfig>,
+        callers: Vec<(&'static str, Identity)>,
+    ) -> Self {
+        let state = Self::known(callers, Vec::new());
+        Self::start_over(Arc::new(Held::port()), state, Some(configuration)).await
+    }
+
+    fn known(callers: Vec<(&'static str, Identity)>, tokens: Vec<Token>) -> State {
+        let status = Some(GetStatusResponse::default());
+        State { callers, tokens, status, services: Some(Vec::new()), ..State::default() }
+    }
+
+    /// What was asked about tokens.
+    pub(crate) fn token_calls(&self) -> Vec<String> {
+        self.state.lock().token_calls.clone()
+    }
+
     /// Whose changes of health, or explanations, were asked for.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.state.lock().asked.clone()
@@ -133,6 +164,10 @@ impl Peer {
     }
 
     async fn start_at(held: Arc<Held>, state: State) -> Self {
+        Self::start_over(held, state, None).await
+    }
+
+    async fn start_over(held: Arc<Held>, state: State, tls: Option<Arc<ServerConfig>>) -> Self {
         // A peer that died closes its sockets a little later.
         let listener = loop {
             match std::net::TcpListener::bind(held.address) {
@@ -141,16 +176,22 @@ impl Peer {
             }
         };
         listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", held.address);
+        let url = format!("{}://{}", if tls.is_some() { "https" } else { "http" }, held.address);
         let state = Arc::new(Mutex::new(state));
         let fleet = FleetServiceServer::new(Script(Arc::clone(&state)));
         let health = HealthServiceServer::new(Script(Arc::clone(&state)));
         let system = SystemServiceServer::new(Script(Arc::clone(&state)));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
-            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            let listener = TcpListener::from_std(listener).unwrap();
             let server = Server::builder().add_service(fleet).add_service(health).add_service(system);
-            server.serve_with_incoming(incoming).await.unwrap();
+            match tls {
+                None => server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap(),
+                Some(configuration) => {
+                    let (_held, newest) = watch::channel(configuration);
+                    server.serve_with_incoming(encrypted::over(newest)(listener)).await.unwrap();
+                }
+            }
         });
         Self { url, held, state, runtime: Some(runtime) }
     }
@@ -165,6 +206,50 @@ fn refuse<T>(code: Code, reason: &str, message: &str, field: Option<&str>) -> An
         details.add_bad_request_violation(field, message.trim_start_matches(field).trim_start_matches(": "));
     }
     Err(Status::with_error_details(code, message, details))
+}
+
+/// Who a request proves itself by.
+fn bearer<T>(request: &Request<T>) -> Option<String> {
+    let shown = request.metadata().get("authorization")?.to_str().ok()?;
+    Some(shown.strip_prefix("Bearer ").unwrap_or(shown).to_owned())
+}
+
+impl State {
+    fn caller<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
+        let local = || Identity { name: "local".to_owned(), ..Identity::default() };
+        let shown = bearer(request);
+        let known = self.callers.iter().find(|(token, _)| Some(*token) == shown.as_deref());
+        match known {
+            Some((_, identity)) => Ok(identity.clone()),
+            None if self.callers.is_empty() => Ok(local()),
+            None => Err(refusal(
+                Code::Unauthenticated,
+                "UNAUTHENTICATED",
+                "a client certificate or a token that counts is needed",
+                &[],
+            )),
+        }
+    }
+
+    /// Whether the caller may do what admins do.
+    fn admin<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        match self.caller(request)?.role() {
+            Role::Admin | Role::Unspecified => Ok(()),
+            _ => Err(refusal(
+                Code::PermissionDenied,
+                "PERMISSION_DENIED",
+                "that is for admins",
+                &[("needs", "admin")],
+            )),
+        }
+    }
+}
+
+fn refusal(code: Code, reason: &str, message: &str, metadata: &[(&str, &str)]) -> Status {
+    let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let metadata: std::collections::HashMap<_, _> = metadata.collect();
+    let details = ErrorDetails::with_error_info(reason, "seaworthy.dev", metadata);
+    Status::with_error_details(code, message, details)
 }
 
 fn unscripted<T>() -> Answer<T> {
@@ -347,7 +432,8 @@ impl SystemService for Script {
         Ok(Response::new(report))
     }
 
-    async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+    async fn get_status(&self, request: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+        self.0.lock().caller(&request)?;
         self.0.lock().status.clone().map_or_else(unscripted, |status| Ok(Response::new(status)))
     }
 
@@ -359,20 +445,45 @@ impl SystemService for Script {
         unscripted()
     }
 
-    async fn get_identity(&self, _: Request<GetIdentityRequest>) -> Answer<GetIdentityResponse> {
-        unscripted()
+    async fn get_identity(&self, request: Request<GetIdentityRequest>) -> Answer<GetIdentityResponse> {
+        let identity = self.0.lock().caller(&request)?;
+        Ok(Response::new(GetIdentityResponse { identity: Some(identity) }))
     }
 
-    async fn create_token(&self, _: Request<CreateTokenRequest>) -> Answer<CreateTokenResponse> {
-        unscripted()
+    async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer<CreateTokenResponse> {
+        let mut state = self.0.lock();
+        state.admin(&request)?;
+        let CreateTokenRequest { name, role, service, lifetime } = request.into_inner();
+        let days = lifetime.map_or(90, |lifetime| lifetime.seconds / 86_400);
+        state.token_calls.push(format!("create {name} {role} {service} {days}d"));
+        let expire_time = Some(prost_types::Timestamp { seconds: 1_900_000_000, nanos: 0 });
+        let token_id = "tok-0123456789abcdef".to_owned();
+        let token = Token { token_id, name, role, service, expire_time, ..Token::default() };
+        Ok(Response::new(CreateTokenResponse { token: Some(token), secret: "swt_made-just-now".to_owned() }))
     }
 
-    async fn list_tokens(&self, _: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
-        unscripted()
+    async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
+        let state = self.0.lock();
+        state.admin(&request)?;
+        let ended = request.get_ref().show_ended;
+        let tokens = state.tokens.iter().filter(|token| ended || token.revoke_time.is_none()).cloned();
+        // Pages of one, so that following them is seen.
+        let from: usize = request.get_ref().page_token.parse().unwrap_or(0);
+        let all: Vec<Token> = tokens.collect();
+        let next_page_token = if from + 1 < all.len() { (from + 1).to_string() } else { String::new() };
+        let tokens = all.into_iter().skip(from).take(1).collect();
+        Ok(Response::new(ListTokensResponse { tokens, next_page_token }))
     }
 
-    async fn revoke_token(&self, _: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
-        unscripted()
+    async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
+        let mut state = self.0.lock();
+        state.admin(&request)?;
+        let RevokeTokenRequest { token_id, allow_missing: _ } = request.into_inner();
+        state.token_calls.push(format!("revoke {token_id}"));
+        match state.tokens.iter().find(|token| token.token_id == token_id) {
+            Some(token) => Ok(Response::new(RevokeTokenResponse { token: Some(token.clone()) })),
+            None => refuse(Code::NotFound, "TOKEN_NOT_FOUND", &format!("no token is {token_id}"), None),
+        }
     }
 
     async fn list_audit_entries(

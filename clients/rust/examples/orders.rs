@@ -27,7 +27,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use seaworthy_client::{Agent, Builder, Check, Component, Handle, Lifecycle, checks};
+use seaworthy_client::{Agent, Builder, Check, Component, Handle, Lifecycle, Tls, Token, checks};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -141,7 +141,25 @@ fn describe(args: &Args, address: SocketAddr, store: &Store) -> Builder {
     if let Some(id) = &args.instance_id {
         builder = builder.instance_id(id);
     }
-    builder
+    proven(builder, args)
+}
+
+/// The same, with what proves who it is. The files may be renewed at any time.
+fn proven(mut builder: Builder, args: &Args) -> Builder {
+    if args.ca_cert.is_some() || args.client_cert.is_some() {
+        let mut tls = Tls::new();
+        if let Some(authorities) = &args.ca_cert {
+            tls = tls.ca_file(authorities);
+        }
+        if let (Some(certificate), Some(key)) = (&args.client_cert, &args.client_key) {
+            tls = tls.identity(certificate, key);
+        }
+        builder = builder.tls(tls);
+    }
+    match &args.token_file {
+        Some(file) => builder.token(Token::file(file)),
+        None => builder,
+    }
 }
 
 /// For scripts: where it serves, as a line of JSON. People are greeted instead.

@@ -2,28 +2,24 @@
 //! every problem is named at once.
 
 mod names;
+mod reach;
 mod validate;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::{oneshot, watch};
-use tonic::transport::Endpoint;
 
+#[cfg(feature = "tls")]
+use crate::Tls;
 use crate::{
-    Agent, Component, Handle, Lifecycle, ServiceSpec, Status,
+    Agent, Component, Handle, Lifecycle, ServiceSpec, Status, Token,
     agent::keeper::Keeper,
     check::runner::{self, Pace},
     health::{Identity, board::Board},
     proto::seaworthy::v1::Registration,
     rt,
+    transport::Transport,
 };
-
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often a silent connection is asked whether it still lives.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the answer may take.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Describes an instance. Made by [`Agent::builder`].
 #[derive(Clone, Debug)]
@@ -40,6 +36,10 @@ pub struct Builder {
     lease_ttl: Option<Duration>,
     lifecycle: Lifecycle,
     components: Vec<Component>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    token: Option<Token>,
+    plaintext_token: bool,
 }
 
 /// Why an instance cannot be attached. All of it is known at once; an absent control plane is not among
@@ -87,6 +87,10 @@ impl Builder {
             lease_ttl: None,
             lifecycle: Lifecycle::Ready,
             components: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            token: None,
+            plaintext_token: false,
         }
     }
 
@@ -154,13 +158,35 @@ impl Builder {
         self
     }
 
+    /// Whom to trust at an `https://` control plane, and the certificate that this instance shows there. Needed where
+    /// the address is `https://`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The token that proves to the control plane whose instance this is. Made by
+    /// `seaworthy token create NAME --role service --service SERVICE`.
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Lets the token go over plain `http://` beyond loopback. Whoever is on the way can read and use it, unless the
+    /// network itself is encrypted. Default: such an attachment is refused.
+    pub fn allow_plaintext_token(mut self) -> Self {
+        self.plaintext_token = true;
+        self
+    }
+
     /// Attaches the instance. Returns at once: connecting, checking and reporting go on in the
     /// background, on the current tokio runtime, whether or not the control plane is there.
     ///
     /// # Errors
     /// Something that was given cannot be right, or there is no tokio runtime.
     pub fn attach(self) -> Result<Agent, AttachError> {
-        let endpoint = validate::checked(&self)?;
+        let transport = validate::checked(&self)?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| AttachError::NoRuntime)?;
         let instance_id = self.instance_id.clone().unwrap_or_else(names::instance_id);
         let identity = Identity {
@@ -176,8 +202,7 @@ impl Builder {
         let (status, watched) = watch::channel(Status::Connecting);
         let (stop, stopped) = oneshot::channel();
         let checks = run_components(&board, own);
-        let endpoint = tuned(endpoint);
-        let keeper = Keeper { endpoint, registration, board: board.clone(), status, checks };
+        let keeper = Keeper { transport, registration, board: board.clone(), status, checks };
         // It ends by itself, soon after the agent is dropped: dropping leaves.
         rt::spawn_detached(&runtime, keeper.run(stopped));
         Ok(Agent::new(Handle::new(board, watched), stop))
@@ -211,13 +236,4 @@ fn run_components(board: &Board, components: Vec<Component>) -> Vec<rt::Task<()>
         }
     };
     components.into_iter().enumerate().map(run).collect()
-}
-
-fn tuned(endpoint: Endpoint) -> Endpoint {
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
 }

@@ -35,15 +35,17 @@
 //! | say how a part is, by a function that is asked or by pushing | [`Component`], [`Check`], [`checks`], [`Report`] |
 //! | say that it starts, drains, stops | [`Handle::set_lifecycle`], [`Lifecycle`] |
 //! | hand it to the rest of the service | [`Agent::handle`], [`Handle`] |
+//! | prove who it is, and know that the control plane is the right one | [`Builder::tls`], [`Builder::token`], [`Tls`], [`Token`] |
 //! | know whether it is attached, and why not | [`Handle::status`], [`Status`], [`Handle::attached`] |
 //! | answer a platform's probes from within the service | [`Handle::health`], and the features below |
 //!
 //! # Features
 //!
-//! None is on by default.
+//! `tls` is on by default.
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `tls` | `https://` control planes and client certificates: [`Tls`] |
 //! | `axum` | `Handle::health_router`: the service's own `/health`, `/health/live` and `/health/ready` |
 //! | `server` | `Handle::health_service`: the service's own `grpc.health.v1`, as a tonic service |
 //!
@@ -60,6 +62,8 @@
 //! | another process holds the instance id | up to 10 s, or when its lease ends | a new incarnation, once the id is free |
 //! | another process took the id over: [`Status::Superseded`] | every 10 s | a new incarnation, once the id is free |
 //! | it refuses the registration itself | every 10 s | a new incarnation |
+//! | it does not take the certificate or token, or what they allow is not enough | after 10 s, when it said, or as soon as one of their files changes | the same incarnation |
+//! | a file of the certificate, key, authorities or token changes | at once, while the old session goes on | the same incarnation |
 //!
 //! After every reconnect the newest report of each component and the lifecycle are said again.
 //!
@@ -98,9 +102,13 @@ pub mod rules;
 mod session;
 mod spec;
 mod status;
+#[doc(hidden)]
+pub mod transport;
 
 #[cfg(feature = "server")]
 pub use self::health_service::{HealthServer, HealthService, Watching};
+#[cfg(feature = "tls")]
+pub use self::transport::Tls;
 pub use self::{
     active_check::ActiveCheck,
     agent::Agent,
@@ -114,6 +122,7 @@ pub use self::{
     rules::{HealthState, Verdict},
     spec::ServiceSpec,
     status::{LeaveOutcome, Status},
+    transport::Token,
 };
 
 /// The examples of the README are compiled.

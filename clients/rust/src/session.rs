@@ -29,6 +29,7 @@ use crate::{
         attach_request::Message as Say, attach_response::Message as Heard,
     },
     rt,
+    transport::Trouble,
 };
 
 /// Messages on their way to the control plane. A few are enough: whatever does not fit is sent later,
@@ -58,6 +59,8 @@ pub(crate) struct Session {
     sent_lifecycle: Option<Lifecycle>,
     health_messages: u64,
     last_refusal: Option<SessionReportRefused>,
+    /// Of the connection.
+    trouble: Trouble,
 }
 
 impl Session {
@@ -124,12 +127,12 @@ impl Session {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
-                Err(status) => break ending::of_status(&status),
+                Err(status) => break ending::over(&status, &self.trouble),
             }
         };
         match end.why {
             Why::Removed | Why::Superseded | Why::Gone => Some(LeaveOutcome::NotRegistered),
-            Why::Broken | Why::Busy | Why::Unreachable | Why::Held | Why::Refused => None,
+            Why::Broken | Why::Busy | Why::Unreachable | Why::Held | Why::Refused | Why::Unproven => None,
         }
     }
 
@@ -192,7 +195,7 @@ impl Session {
     /// Takes what the control plane said. An end where the session is over.
     fn hear(&mut self, message: Result<Option<AttachResponse>, tonic::Status>) -> Option<End> {
         match message {
-            Err(status) => Some(ending::of_status(&status)),
+            Err(status) => Some(ending::over(&status, &self.trouble)),
             Ok(None) => Some(End::broken("the control plane ended the session without a word")),
             Ok(Some(AttachResponse { message })) => match message {
                 Some(Heard::HeartbeatAck(ack)) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
-use seaworthy_client::proto::seaworthy::v1::{HealthState, Lifecycle, Quantity, quantity};
+use seaworthy_client::proto::seaworthy::v1::{HealthState, Lifecycle, Quantity, Role, quantity};
 
 use crate::cli::render::words;
 
@@ -37,6 +37,28 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Ok(span) if !span.is_zero() => Ok(span),
         _ => Err(wrong()),
     }
+}
+
+/// How long a token or certificate counts: as [`duration`], or whole days, weeks and years (of 365 days): `90d`.
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
+    const LONGEST: u64 = 100 * 365;
+    let days = [("d", 1), ("w", 7), ("y", 365)].into_iter().find_map(|(unit, days)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(days).filter(|days| (1..=LONGEST).contains(days))
+    });
+    match days {
+        Some(days) => Ok(Duration::from_secs(days * 24 * 3600)),
+        None => duration(text)
+            .map_err(|_| "write a time above zero with its unit, for example 12h, 30d or 1y".to_owned()),
+    }
+}
+
+/// Parses a word for a role.
+pub(crate) fn role() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(words::ROLES.map(|(word, _)| word)).map(|given| {
+        let found = words::ROLES.iter().find(|(word, _)| *word == given);
+        found.map_or(Role::Unspecified, |(_, value)| *value)
+    })
 }
 
 /// Parses a word for a lifecycle.
@@ -79,6 +101,19 @@ mod tests {
         }
         for bad in ["", "0", "0s", "-1s", "10", "soon", "1d1", "s"] {
             assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_are_days_too() {
+        const DAY: u64 = 24 * 3600;
+        for (text, seconds) in
+            [("1d", DAY), ("2w", 14 * DAY), ("1y", 365 * DAY), ("12h", DAY / 2), ("90s", 90)]
+        {
+            assert_eq!(lifetime(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "0d", "d", "-1d", "1.5d", "101y", "90", "99999999999999999999d", "forever"] {
+            assert!(lifetime(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -12,19 +12,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use seaworthy_client::transport::is_loopback;
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 
 use super::{
     finding::Finding,
     reach::{self, Reached},
     sniff::{self, why},
 };
-use crate::cli::remote::place;
+use crate::cli::{access::Access, remote::place};
 
 /// Longest page that is read, in bytes.
 const LONGEST: usize = 64 << 10;
@@ -37,27 +42,29 @@ const TITLE: &str = "HTTP side answers";
 pub(super) struct Site {
     host: String,
     port: u16,
+    encrypted: bool,
 }
 
 impl Site {
-    /// Reads `http://HOST:PORT`, or `HOST:PORT`.
+    /// Reads `https://HOST:PORT`, `http://HOST:PORT`, or `HOST:PORT`.
     ///
     /// # Errors
     /// It is neither; the words say what would be right.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err("TLS is not supported yet: name a port that speaks plain HTTP".to_owned());
-        }
         match place(text) {
-            Ok((host, port)) => Ok(Self { host, port }),
-            Err(_) => Err("write http://HOST:PORT, for example http://127.0.0.1:8080".to_owned()),
+            Ok((host, port)) => Ok(Self { host, port, encrypted: text.starts_with("https://") }),
+            Err(_) => {
+                Err("write https://HOST:PORT or http://HOST:PORT, for example http://127.0.0.1:8080"
+                    .to_owned())
+            }
         }
     }
 }
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", reach::at(&self.host, self.port))
+        let scheme = if self.encrypted { "https" } else { "http" };
+        write!(f, "{scheme}://{}", reach::at(&self.host, self.port))
     }
 }
 
@@ -75,6 +82,8 @@ enum Named {
 enum Heard {
     /// A control plane: its run, and what is wrong with its liveness page.
     ControlPlane { boot_epoch: String, trouble: Option<String> },
+    /// Something that is alive, and tells who it is to others alone.
+    Closed(StatusCode),
     /// Something else, or nothing: why, in words.
     Else(String),
 }
@@ -82,8 +91,9 @@ enum Heard {
 /// Looks where the user says that it is, or where it listens by its own account. Each page may take `wait`.
 pub(super) async fn look(reached: &Reached, named: Option<&Site>, wait: Duration) -> Finding {
     let run = &reached.status.boot_epoch;
+    let access = &reached.access;
     if let Some(site) = named {
-        return judge(&listen(site, wait).await, run, site, Named::ByUser);
+        return judge(&listen(site, access, &site.host, wait).await, run, site, Named::ByUser);
     }
     let Ok(listens) = reached.status.http_address.parse::<SocketAddr>() else {
         let found = "the control plane does not tell where it listens";
@@ -95,8 +105,9 @@ pub(super) async fn look(reached: &Reached, named: Option<&Site>, wait: Duration
         return Finding::pass(ID, TITLE, found);
     }
     let host = if listens.ip().is_unspecified() { reached.host.clone() } else { listens.ip().to_string() };
-    let site = Site { host, port: listens.port() };
-    judge(&listen(&site, wait).await, run, &site, Named::ByItself)
+    // One certificate is for both sides, and for the name by which it was reached.
+    let site = Site { host, port: listens.port(), encrypted: access.is_encrypted() };
+    judge(&listen(&site, access, &reached.host, wait).await, run, &site, Named::ByItself)
 }
 
 /// What follows from what was heard; `run` is the boot epoch of the control plane that was reached.
@@ -110,6 +121,11 @@ fn judge(heard: &Heard, run: &str, site: &Site, named: Named) -> Finding {
                     Finding::fail(ID, TITLE, format!("{site}/health/live: {trouble}"), remedy)
                 }
             };
+        }
+        Heard::Closed(code) => {
+            let found =
+                format!("{site}/ is alive, and does not tell this caller whose it is ({code} for /status)");
+            return Finding::pass(ID, TITLE, found);
         }
         Heard::ControlPlane { .. } => format!("{site}/ is another control plane, or another run of it"),
         Heard::Else(why) => format!("{site}/: {why}"),
@@ -133,16 +149,24 @@ fn judge(heard: &Heard, run: &str, site: &Site, named: Named) -> Finding {
     }
 }
 
-async fn listen(site: &Site, wait: Duration) -> Heard {
-    let (code, body) = match page(site, "/status", wait).await {
+async fn listen(site: &Site, access: &Access, name: &str, wait: Duration) -> Heard {
+    let asked = Asked { site, access, name, wait };
+    let (code, body) = match asked.page("/status").await {
         Ok(answer) => answer,
         Err(why) => return Heard::Else(why),
     };
+    if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return match asked.page("/health/live").await {
+            Ok((StatusCode::OK, _)) => Heard::Closed(code),
+            Ok((other, _)) => Heard::Else(format!("something else, which answers /health/live by {other}")),
+            Err(why) => Heard::Else(why),
+        };
+    }
     let status: Value = serde_json::from_slice(&body).unwrap_or_default();
     let Some(boot_epoch) = status.get("boot_epoch").and_then(Value::as_str) else {
         return Heard::Else(format!("something else, which answers /status by {code}"));
     };
-    let trouble = match page(site, "/health/live", wait).await {
+    let trouble = match asked.page("/health/live").await {
         Ok((StatusCode::OK, _)) => None,
         Ok((code, _)) => Some(code.to_string()),
         Err(why) => Some(why),
@@ -150,32 +174,72 @@ async fn listen(site: &Site, wait: Duration) -> Heard {
     Heard::ControlPlane { boot_epoch: boot_epoch.to_owned(), trouble }
 }
 
-/// Asks for a page: its status, and what it says; nothing where that is too long or breaks off.
-async fn page(site: &Site, path: &str, wait: Duration) -> Result<(StatusCode, Bytes), String> {
-    let Site { host, port } = site;
-    let stream = match timeout(wait, TcpStream::connect((host.as_str(), *port))).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(cause)) => return Err(why(&cause)),
-        Err(_) => return Err(format!("no connection within {wait:?}")),
-    };
-    match timeout(wait, get(stream, site, path)).await {
-        Ok(Some(answer)) => Ok(answer),
-        Ok(None) => {
-            let heard = sniff::sniff(host, *port, wait).await;
-            Err(format!("it does not speak HTTP/1 there: {}", heard.in_words()))
+/// What is asked, and as whom.
+struct Asked<'a> {
+    site: &'a Site,
+    access: &'a Access,
+    /// Whose certificate it has to be.
+    name: &'a str,
+    wait: Duration,
+}
+
+impl Asked<'_> {
+    /// Asks for a page: its status, and what it says; nothing where that is too long or breaks off.
+    async fn page(&self, path: &str) -> Result<(StatusCode, Bytes), String> {
+        let Site { host, port, encrypted } = self.site;
+        let wait = self.wait;
+        let stream = match timeout(wait, TcpStream::connect((host.as_str(), *port))).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(cause)) => return Err(why(&cause)),
+            Err(_) => return Err(format!("no connection within {wait:?}")),
+        };
+        if *encrypted {
+            let tls = self.access.tls();
+            let shaken = tls.handshake(stream, self.name, "http/1.1");
+            let stream =
+                timeout(wait, shaken).await.map_err(|_| format!("no TLS handshake within {wait:?}"))??;
+            let answer = timeout(wait, get(stream, self.site, path, self.proof())).await;
+            return answer
+                .map_err(|_| format!("no answer within {wait:?}"))?
+                .ok_or_else(|| "it does not speak HTTP/1 there".to_owned());
         }
-        Err(_) => Err(format!("no answer within {wait:?}")),
+        match timeout(wait, get(stream, self.site, path, self.proof())).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => {
+                let heard = sniff::sniff(host, *port, wait).await;
+                Err(format!("it does not speak HTTP/1 there: {}", heard.in_words()))
+            }
+            Err(_) => Err(format!("no answer within {wait:?}")),
+        }
+    }
+
+    /// The token, for where nobody on the way can read it.
+    fn proof(&self) -> Option<HeaderValue> {
+        let Site { host, encrypted, .. } = self.site;
+        if !encrypted && !is_loopback(host) {
+            return None;
+        }
+        let secret = self.access.transport(|endpoint| endpoint).ok()?.secret().ok()??;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", secret.reveal())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 
 /// None where what comes is no HTTP/1.
-async fn get(stream: TcpStream, site: &Site, path: &str) -> Option<(StatusCode, Bytes)> {
+async fn get<S>(stream: S, site: &Site, path: &str, proof: Option<HeaderValue>) -> Option<(StatusCode, Bytes)>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let request = Request::get(path)
+    let mut request = Request::get(path)
         .header(header::HOST, reach::at(&site.host, site.port))
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .ok()?;
+    if let Some(proof) = proof {
+        request.headers_mut().insert(header::AUTHORIZATION, proof);
+    }
     let mut answer = pin!(async move {
         let (head, body) = sender.send_request(request).await.ok()?.into_parts();
         let body = Limited::new(body, LONGEST).collect().await;
@@ -194,17 +258,17 @@ mod tests {
     use crate::system::readiness::Outcome::{self, Fail, Pass, Warn};
 
     #[test]
-    fn sites_are_plain_http_alone() {
+    fn sites_are_http_with_or_without_encryption() {
         for (text, site) in [
             ("http://127.0.0.1:9090", "http://127.0.0.1:9090"),
             ("http://seaworthy.internal/", "http://seaworthy.internal:80"),
             ("localhost:1", "http://localhost:1"),
             ("http://[::1]:8080", "http://[::1]:8080"),
+            ("https://seaworthy.internal", "https://seaworthy.internal:443"),
         ] {
             assert_eq!(Site::parse(text).unwrap().to_string(), site);
         }
         for (text, why) in [
-            ("https://h:1", "TLS"),
             ("ftp://h:1", "http://HOST:PORT"),
             ("http://h:1/status", "http://HOST:PORT"),
             ("", "http://HOST:PORT"),
@@ -221,7 +285,8 @@ mod tests {
             trouble: trouble.map(str::to_owned),
         };
         let other = || Heard::Else("connection refused".to_owned());
-        let table: [(Heard, Outcome, Outcome); 4] = [
+        let table: [(Heard, Outcome, Outcome); 5] = [
+            (Heard::Closed(StatusCode::UNAUTHORIZED), Pass, Pass),
             (of("a", None), Pass, Pass),
             (of("a", Some("no answer")), Fail, Fail),
             (of("b", None), Warn, Fail),

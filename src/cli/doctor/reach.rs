@@ -1,4 +1,4 @@
-//! The way to the control plane, step by step: name, port, what is spoken there. Where a step fails, what is
+//! The way to the control plane, step by step: name, port, encryption, what is spoken there. Where a step fails, what is
 //! there instead is found out.
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
@@ -14,13 +14,16 @@ use tokio::{
 use tonic::Code;
 
 use super::{
+    caller,
     finding::Finding,
     judge,
     sniff::{self, Speaks, why},
+    tls,
 };
 use crate::{
     cli::{
         Context,
+        access::Access,
         failure::Failure,
         remote::{Remote, place},
     },
@@ -33,8 +36,19 @@ const SNIFF: Duration = Duration::from_secs(2);
 /// What is looked at once the port is open.
 const CONTROL_PLANE: &str = "a control plane is there";
 
+/// Where the way leads.
+pub(super) enum Way {
+    /// To no control plane.
+    Nowhere,
+    /// To one that tells this caller nothing.
+    Closed,
+    /// To one that has answered.
+    Open(Box<Reached>),
+}
+
 /// A control plane that has answered.
 pub(super) struct Reached {
+    pub(super) access: Access,
     pub(super) remote: Remote,
     pub(super) host: String,
     pub(super) status: GetStatusResponse,
@@ -44,22 +58,29 @@ pub(super) struct Reached {
     pub(super) took: Duration,
 }
 
-/// Goes the whole way. What was found on it is added to `found`; None where it led nowhere.
+/// Goes the whole way. What was found on it is added to `found`.
 ///
 /// # Errors
 /// The address is no address.
 pub(super) async fn reach(
     context: &Context,
+    access: Access,
     ready_file: Option<&Path>,
     found: &mut Vec<Finding>,
-) -> Result<Option<Reached>, Failure> {
-    let (host, port) = place(&context.server)?;
+) -> Result<Way, Failure> {
+    let (host, port) = place(&access.server)?;
+    // What cannot be right is told before anything is looked at.
+    access.transport(|endpoint| endpoint)?;
     let wait = context.timeout;
-    let Some(addresses) = resolve(&host, port, wait, found).await else { return Ok(None) };
+    let Some(addresses) = resolve(&host, port, wait, found).await else { return Ok(Way::Nowhere) };
     if !open(&addresses, wait, ready_file, found).await {
-        return Ok(None);
+        return Ok(Way::Nowhere);
     }
-    let failure = match Remote::connect(&context.server, wait).await {
+    let now = context.clock.now().wall;
+    if access.is_encrypted() && !tls::look(&access, (&host, port), wait, now, found).await {
+        return Ok(Way::Nowhere);
+    }
+    let failure = match Remote::connect(&access, wait).await {
         Err(failure) => failure,
         Ok(remote) => {
             let (asked, before) = (context.clock.now(), context.clock.elapsed());
@@ -70,14 +91,21 @@ pub(super) async fn reach(
                     let spoken = "seaworthy.v1 is spoken over HTTP/2";
                     found.push(Finding::pass("reach.grpc", CONTROL_PLANE, spoken));
                     found.push(judge::answer(took));
-                    return Ok(Some(Reached { remote, host, status, asked, took }));
+                    return Ok(Way::Open(Box::new(Reached { access, remote, host, status, asked, took })));
+                }
+                Err(Failure::Refused { status, .. })
+                    if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) =>
+                {
+                    found.push(Finding::pass("reach.grpc", CONTROL_PLANE, "it answers over HTTP/2"));
+                    found.push(caller::refused(&status));
+                    return Ok(Way::Closed);
                 }
                 Err(failure) => failure,
             }
         }
     };
     found.push(unanswered(&failure, &host, port, wait).await);
-    Ok(None)
+    Ok(Way::Nowhere)
 }
 
 async fn resolve(host: &str, port: u16, wait: Duration, found: &mut Vec<Finding>) -> Option<Vec<SocketAddr>> {
@@ -180,6 +208,9 @@ async fn unanswered(failure: &Failure, host: &str, port: u16, wait: Duration) ->
             let what = format!("it refuses ({:?}): {}", status.code(), status.message());
             return fail(what, "do what it says, and look at its log".to_owned());
         }
+        Failure::Distrusted { cause, .. } => {
+            return fail(cause.clone(), "do what it says, and look at its log".to_owned());
+        }
         _ => {}
     }
     match sniff::sniff(host, port, wait.min(SNIFF)).await {
@@ -189,7 +220,7 @@ async fn unanswered(failure: &Failure, host: &str, port: u16, wait: Duration) ->
         }
         Speaks::Tls => fail(
             Speaks::Tls.in_words(),
-            "this program speaks no TLS yet: name the port behind the proxy that ends it, or another one".to_owned(),
+            format!("write it so: --server https://{}", at(host, port)),
         ),
         heard @ (Speaks::Nothing | Speaks::Hangup) => fail(
             heard.in_words(),

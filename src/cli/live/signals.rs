@@ -7,7 +7,7 @@ use crate::cli::{exit::Ending, failure::Failure};
 
 /// What it was told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// The terminal has another size.
     Resized,
     /// End.
@@ -18,7 +18,7 @@ pub(super) enum Signal {
 
 /// Hears them for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     resized: unix::Signal,
     terminate: unix::Signal,
     hangup: unix::Signal,
@@ -28,7 +28,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Begins to listen.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
         let listen = |kind| {
             signal(kind).map_err(|cause| Failure::Internal(format!("cannot listen to signals: {cause}")))
         };
@@ -42,7 +42,7 @@ impl Signals {
     }
 
     /// Waits for the next one. Cancel safe.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.resized.recv() => Signal::Resized,
             _ = self.terminate.recv() => Signal::Stop(Ending::Terminate),
@@ -54,7 +54,7 @@ impl Signals {
 }
 
 /// Stops this process as Ctrl-Z would have, until the shell lets it go on.
-pub(super) fn suspend() {
+pub(crate) fn suspend() {
     // A process may always stop itself.
     kill_process(getpid(), Number::STOP).ok();
 }

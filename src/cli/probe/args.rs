@@ -70,58 +70,38 @@ pub(crate) struct Probe {
     pub(super) tls: Tls,
 }
 
-/// Flags that are understood, and refused: there is no TLS yet.
+/// Flags of encryption. ALTS and SPIFFE's workload API are understood, and refused.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "TLS (not supported yet)")]
+#[command(next_help_heading = "TLS")]
 pub(super) struct Tls {
     /// Use TLS
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
           default_missing_value = "true", value_parser = boolean)]
-    tls: bool,
-    /// Do not verify the server's certificate
+    pub(super) tls: bool,
+    /// Do not verify the server's certificate: anybody on the way can answer
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
           default_missing_value = "true", value_parser = boolean)]
-    tls_no_verify: bool,
+    pub(super) tls_no_verify: bool,
     /// File of trusted certificates [default: the system's]
     #[arg(long, value_name = "FILE")]
-    tls_ca_cert: Option<String>,
+    pub(super) tls_ca_cert: Option<String>,
     /// File of the client's certificate [default: none]
     #[arg(long, value_name = "FILE")]
-    tls_client_cert: Option<String>,
+    pub(super) tls_client_cert: Option<String>,
     /// File of the client's key [default: none]
     #[arg(long, value_name = "FILE")]
-    tls_client_key: Option<String>,
+    pub(super) tls_client_key: Option<String>,
     /// Name to verify the server's certificate by [default: that of the address]
     #[arg(long, value_name = "NAME")]
-    tls_server_name: Option<String>,
-    /// Use ALTS
+    pub(super) tls_server_name: Option<String>,
+    /// Use ALTS (not supported)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
           default_missing_value = "true", value_parser = boolean)]
-    alts: bool,
-    /// Use SPIFFE
+    pub(super) alts: bool,
+    /// Use SPIFFE's workload API (not supported)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false",
           default_missing_value = "true", value_parser = boolean)]
-    spiffe: bool,
-}
-
-impl Tls {
-    /// Whether any of it was asked for.
-    pub(super) fn is_wanted(&self) -> bool {
-        let Tls {
-            tls,
-            tls_no_verify,
-            tls_ca_cert,
-            tls_client_cert,
-            tls_client_key,
-            tls_server_name,
-            alts,
-            spiffe,
-        } = self;
-        *tls || *tls_no_verify
-            || *alts
-            || *spiffe
-            || [tls_ca_cert, tls_client_cert, tls_client_key, tls_server_name].iter().any(|it| it.is_some())
-    }
+    pub(super) spiffe: bool,
 }
 
 // A parser of its own: the common options of the other commands do not belong here, and wrong
@@ -245,7 +225,9 @@ mod tests {
         assert_eq!(probe.connect_timeout, Duration::from_millis(250));
         assert_eq!(probe.rpc_timeout, Duration::from_secs(90));
         assert_eq!(probe.rpc_header, ["a: b", "c: d"]);
-        assert!(probe.tls.is_wanted() && probe.gzip && probe.verbose && !probe.version);
+        assert!(probe.tls.tls && probe.tls.tls_no_verify && probe.gzip && probe.verbose && !probe.version);
+        assert_eq!(probe.tls.tls_ca_cert.as_deref(), Some("f"));
+        assert_eq!(probe.tls.tls_server_name.as_deref(), Some("n"));
     }
 
     #[test]
@@ -256,7 +238,7 @@ mod tests {
             (probe.connect_timeout, probe.rpc_timeout),
             (Duration::from_secs(1), Duration::from_secs(1))
         );
-        assert!(!probe.tls.is_wanted());
+        assert!(!probe.tls.tls);
     }
 
     #[test]

@@ -8,16 +8,17 @@ use seaworthy_client::{
         HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
     },
     rules::port,
+    transport::{Authorized, Transport, Trouble},
 };
 use tokio::time::timeout;
 use tonic::{
     Code, Request, Status,
     codec::CompressionEncoding,
     metadata::{Ascii, MetadataKey, MetadataValue},
-    transport::{Channel, Endpoint},
+    transport::Endpoint,
 };
 
-use super::{NO_ANSWER, NO_CONNECTION, UNHEALTHY, args::Probe};
+use super::{NO_ANSWER, NO_CONNECTION, UNHEALTHY, args::Probe, tls};
 use crate::{
     cli::{
         exit::Exit,
@@ -32,7 +33,8 @@ use crate::{
 pub(super) struct Question {
     pub(super) addr: String,
     pub(super) service: String,
-    endpoint: Endpoint,
+    transport: Transport,
+    pub(super) verified: bool,
     connect_timeout: Duration,
     rpc_timeout: Duration,
     headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
@@ -46,20 +48,27 @@ impl Question {
         if flags.addr.is_empty() {
             return Err("-addr not specified".to_owned());
         }
-        if flags.tls.is_wanted() {
-            return Err("TLS is not supported yet: leave out -tls*, -alts and -spiffe".to_owned());
-        }
-        let endpoint = Endpoint::from_shared(format!("http://{}", flags.addr))
+        let tls = tls::chosen(&flags.tls)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{}", flags.addr))
             .ok()
             .filter(|endpoint| is_host_and_port(endpoint.uri()))
             .ok_or_else(|| format!("-addr {:?}: write host:port, for example localhost:50051", flags.addr))?
             .user_agent(flags.user_agent.clone())
             .map_err(|_| format!("-user-agent {:?} cannot be sent as a header", flags.user_agent))?
             .connect_timeout(flags.connect_timeout);
+        let mut transport = Transport::new(endpoint);
+        if let Some(tls) = tls {
+            transport = transport.tls(tls);
+        }
+        if let Some((_, problem)) = transport.problems().into_iter().next() {
+            return Err(format!("-tls {problem}"));
+        }
         Ok(Self {
             addr: flags.addr.clone(),
             service: flags.service.clone(),
-            endpoint,
+            transport,
+            verified: !flags.tls.tls_no_verify,
             connect_timeout: flags.connect_timeout,
             rpc_timeout: flags.rpc_timeout,
             headers: flags.rpc_header.iter().map(|text| header(text)).collect::<Result<_, _>>()?,
@@ -69,16 +78,10 @@ impl Question {
     }
 
     /// Connects, or says why not in the words of grpc-health-probe.
-    pub(super) async fn connect(&self) -> Result<HealthClient<Channel>, String> {
-        let channel = match timeout(self.connect_timeout, self.endpoint.connect()).await {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(cause)) => {
-                return Err(format!(
-                    "error: failed to connect service at {:?}: {}",
-                    self.addr,
-                    innermost(&cause)
-                ));
-            }
+    pub(super) async fn connect(&self) -> Result<Asked, String> {
+        let connection = match timeout(self.connect_timeout, self.transport.connect()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(cause)) => return Err(self.no_connection(&innermost(&cause))),
             Err(_) => {
                 return Err(format!(
                     "timeout: failed to connect service {:?} within {:?}",
@@ -86,13 +89,25 @@ impl Question {
                 ));
             }
         };
-        let client = HealthClient::new(channel);
-        Ok(match self.gzip {
+        let (client, trouble) = (HealthClient::new(connection.channel()), connection.trouble().clone());
+        let client = match self.gzip {
             true => {
                 client.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip)
             }
             false => client,
-        })
+        };
+        Ok(Asked { client, trouble })
+    }
+
+    fn no_connection(&self, cause: &str) -> String {
+        format!("error: failed to connect service at {:?}: {cause}", self.addr)
+    }
+
+    /// Why there was no connection after all, where the other end did not take this one: in TLS 1.3 that shows only
+    /// once something is asked.
+    pub(super) fn was_refused(&self, trouble: &Trouble) -> Option<String> {
+        let cause = trouble.words().filter(|_| trouble.is_unheard())?;
+        Some(self.no_connection(&cause))
     }
 
     /// The request with its headers.
@@ -123,14 +138,20 @@ impl Question {
     }
 }
 
+/// A connection to ask over.
+pub(super) struct Asked {
+    pub(super) client: HealthClient<Authorized>,
+    pub(super) trouble: Trouble,
+}
+
 /// Asks once, and says how it went.
 pub(super) async fn once(question: &Question) -> Exit {
     let clock = Clock::start();
     if question.verbose {
         note("establishing connection");
     }
-    let mut client = match question.connect().await {
-        Ok(client) => client,
+    let Asked { mut client, trouble } = match question.connect().await {
+        Ok(asked) => asked,
         Err(why) => {
             note(why);
             return NO_CONNECTION;
@@ -145,6 +166,10 @@ pub(super) async fn once(question: &Question) -> Exit {
     let status = match timeout(question.rpc_timeout, client.check(request)).await {
         Ok(Ok(response)) => response.into_inner().status,
         Ok(Err(status)) => {
+            if let Some(why) = question.was_refused(&trouble) {
+                note(why);
+                return NO_CONNECTION;
+            }
             note(question.failed(&status));
             return NO_ANSWER;
         }
@@ -201,14 +226,27 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_refused_before_connecting() {
-        let table: [(&[&str], &str); 8] = [
+        let table: [(&[&str], &str); 15] = [
             (&[], "-addr not specified"),
             (&["-addr=localhost"], "write host:port"),
             (&["-addr=h:1/path"], "write host:port"),
             (&["-addr=h:99999"], "write host:port"),
             (&["-addr=h:+80"], "write host:port"),
             (&["-addr=h:0"], "write host:port"),
-            (&["-addr=h:1", "-tls"], "TLS is not supported yet"),
+            (&["-addr=h:1", "-alts"], "-alts and -spiffe are not supported"),
+            (&["-addr=h:1", "-tls-no-verify"], "specified -tls-no-verify without specifying -tls"),
+            (&["-addr=h:1", "-tls-ca-cert=f"], "specified -tls-ca-cert without specifying -tls"),
+            (&["-addr=h:1", "-tls-server-name=n"], "specified -tls-server-name without specifying -tls"),
+            (&["-addr=h:1", "-tls", "-tls-no-verify", "-tls-ca-cert=f"], "CA cert would not be used"),
+            (&["-addr=h:1", "-tls", "-tls-no-verify", "-tls-server-name=n"], "server name would not be used"),
+            (
+                &["-addr=h:1", "-tls", "-tls-no-verify", "-tls-client-cert=f"],
+                "without specifying -tls-client-key",
+            ),
+            (
+                &["-addr=h:1", "-tls", "-tls-no-verify", "-tls-client-key=f"],
+                "without specifying -tls-client-cert",
+            ),
             (&["-addr=h:1", "-rpc-header=nocolon"], "write 'name: value'"),
         ];
         for (args, expected) in table {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use seaworthy_client::proto::grpc::health::v1::{HealthCheckResponse, health_client::HealthClient};
+use seaworthy_client::proto::grpc::health::v1::HealthCheckResponse;
 use tokio::time::{sleep, timeout};
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use super::{
     NO_ANSWER, NO_CONNECTION, UNHEALTHY,
     args::Probe,
-    ask::{Question, name},
+    ask::{Asked, Question, name},
 };
 use crate::cli::{exit::Exit, output::note};
 
@@ -39,8 +39,8 @@ pub(super) async fn run(question: &Question, flags: &Probe) -> Exit {
 async fn follow(question: &Question, flags: &Probe, known: &mut Known) -> Exit {
     loop {
         match question.connect().await {
-            Ok(mut client) => {
-                if let Some(exit) = session(question, flags, &mut client, known).await {
+            Ok(mut asked) => {
+                if let Some(exit) = session(question, flags, &mut asked, known).await {
                     return exit;
                 }
             }
@@ -57,15 +57,14 @@ async fn follow(question: &Question, flags: &Probe, known: &mut Known) -> Exit {
 }
 
 /// Follows on one connection. Answers how to end, where there is no use in another connection.
-async fn session(
-    question: &Question,
-    flags: &Probe,
-    client: &mut HealthClient<Channel>,
-    known: &mut Known,
-) -> Option<Exit> {
-    let mut stream = match client.watch(question.request()).await {
+async fn session(question: &Question, flags: &Probe, asked: &mut Asked, known: &mut Known) -> Option<Exit> {
+    let mut stream = match asked.client.watch(question.request()).await {
         Ok(response) => response.into_inner(),
         Err(status) => {
+            if let Some(why) = question.was_refused(&asked.trouble) {
+                *known = Known { exit: NO_CONNECTION, why };
+                return None;
+            }
             let why = question.failed(&status);
             if !matches!(
                 status.code(),

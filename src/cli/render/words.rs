@@ -2,7 +2,7 @@
 //! about health.
 
 use seaworthy_client::proto::seaworthy::v1::{
-    CheckOutcome, DependencyKind, HealthState, Lifecycle, Phase, RemovalReason, SpecSource,
+    CheckOutcome, DependencyKind, HealthState, Lifecycle, Phase, RemovalReason, Role, SpecSource,
 };
 
 use crate::cli::output::{Text, Tone};
@@ -26,6 +26,19 @@ pub(crate) const HEALTHS: [(&str, HealthState); 4] = [
     ("unhealthy", HealthState::Unhealthy),
     ("unknown", HealthState::Unknown),
 ];
+
+/// Every role that a token can have.
+pub(crate) const ROLES: [(&str, Role); 4] = [
+    ("viewer", Role::Viewer),
+    ("operator", Role::Operator),
+    ("admin", Role::Admin),
+    ("service", Role::Service),
+];
+
+/// A role.
+pub(crate) fn role(role: Role) -> String {
+    word(role.as_str_name(), "ROLE_")
+}
 
 /// What a state of health sounds like.
 pub(crate) fn tone(state: HealthState) -> Tone {
@@ -118,10 +131,14 @@ mod tests {
         for (typed, value) in HEALTHS {
             assert_eq!(health(value).plain, typed);
         }
+        for (typed, value) in ROLES {
+            assert_eq!(role(value), typed);
+        }
         // Every value but the unspecified one, so that a new one is not forgotten.
         let known = |valid: fn(i32) -> bool| (1..100).filter(|number| valid(*number)).count();
         assert_eq!(known(|number| Lifecycle::try_from(number).is_ok()), LIFECYCLES.len());
         assert_eq!(known(|number| HealthState::try_from(number).is_ok()), HEALTHS.len());
+        assert_eq!(known(|number| Role::try_from(number).is_ok()), ROLES.len());
     }
 
     #[test]

@@ -22,6 +22,18 @@ pub(crate) struct Args {
     /// Where the control plane is
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
     pub(crate) control_plane: String,
+    /// Authorities, in PEM, that the control plane's certificate has to be issued by; needed with https://
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// Certificate, in PEM, that proves whose instance this is [default: none]
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM [default: none]
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
+    /// File with a token that proves the same [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Where to serve; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,

@@ -1,5 +1,8 @@
 //! Keeps an instance attached: opens a session, drives it until it ends, waits, and opens the next,
-//! until the owner leaves. It owns the tasks that run the checks, so they end with it.
+//! until the owner leaves. It owns the tasks that run the checks, so they end with it. Where files that prove who the
+//! instance is have changed, it goes over to a new session before it lets go of the old one.
+
+mod handover;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -7,7 +10,6 @@ use tokio::{
     sync::{oneshot, watch},
     time::{Instant, sleep, timeout_at},
 };
-use tonic::transport::Endpoint;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
         self, Session,
         plan::{End, Next, Opening, Plan, Registered},
     },
+    transport::{Transport, files::Files},
 };
 
 /// How long leaving may take.
@@ -53,7 +56,7 @@ struct Left {
 
 /// What the keeper works with.
 pub(crate) struct Keeper {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) transport: Transport,
     pub(crate) registration: Arc<wire::Registration>,
     pub(crate) board: Board,
     pub(crate) status: watch::Sender<Status>,
@@ -75,17 +78,19 @@ impl Keeper {
 
     async fn keep(&self, stop: &mut oneshot::Receiver<Leave>) -> Left {
         let mut plan = Plan::new();
+        let mut files = Files::new(self.transport.files());
         loop {
             if !plan.is_superseded() {
                 self.status.send_replace(Status::Connecting);
             }
+            files.about_to_be_read().await;
             let (lived, end) = match self.open(&mut plan, stop).await {
                 Err(left) => return left,
                 Ok(Err(end)) => (Duration::ZERO, end),
                 Ok(Ok(session)) => {
                     self.attached(&mut plan, &session);
                     let began = rt::now();
-                    match self.drive(&plan, session, stop).await {
+                    match Box::pin(self.drive(&plan, session, &mut files, stop)).await {
                         Err(left) => return left,
                         Ok(end) => (began.elapsed(), end),
                     }
@@ -97,6 +102,8 @@ impl Keeper {
                 biased;
                 leave = asked_to_leave(stop) => return self.leave_without_session(&plan, leave).await,
                 () = sleep(next.pause) => {}
+                // What was lacking may be there now.
+                () = files.changed() => {}
             }
         }
     }
@@ -109,7 +116,7 @@ impl Keeper {
     ) -> Result<Result<Session, End>, Left> {
         let lifecycle = self.board.now().lifecycle();
         let opening = plan.opening().clone();
-        let mut opened = pin!(session::open(&self.endpoint, &self.registration, &opening, lifecycle));
+        let mut opened = pin!(session::open(&self.transport, &self.registration, &opening, lifecycle));
         let leave = tokio::select! {
             biased;
             leave = asked_to_leave(stop) => leave,
@@ -128,22 +135,6 @@ impl Keeper {
             }
             Err(_) => Err(Left { outcome: LeaveOutcome::Unconfirmed, done: leave.done }),
         }
-    }
-
-    /// Drives a session to its end, unless the owner leaves before.
-    async fn drive(
-        &self,
-        plan: &Plan,
-        mut session: Session,
-        stop: &mut oneshot::Receiver<Leave>,
-    ) -> Result<End, Left> {
-        let mut health = self.board.watch();
-        let leave = tokio::select! {
-            biased;
-            leave = asked_to_leave(stop) => leave,
-            end = session.drive(&mut health) => return Ok(end),
-        };
-        Err(self.leave_session(plan, session, leave).await)
     }
 
     /// Leaves by the session; where that ends on the way, by a call of its own.
@@ -179,7 +170,7 @@ impl Keeper {
     async fn deregister(&self, registered: &Registered, message: &str) -> LeaveOutcome {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            match session::deregister(&self.endpoint, &self.registration, registered, message).await {
+            match session::deregister(&self.transport, &self.registration, registered, message).await {
                 Some(outcome) => return outcome,
                 None => sleep(backoff.next(rt::random())).await,
             }

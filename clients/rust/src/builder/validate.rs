@@ -3,14 +3,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tonic::transport::Endpoint;
-
-use super::{AttachError, Builder, Problem, names};
+use super::{AttachError, Builder, Problem, Transport, names, reach};
 use crate::{
     Component, ServiceSpec,
     proto::seaworthy::v1::{Budget, Objectives, Quantity, budget::Limit, quantity::Value},
     rules::{
-        self, port,
+        self,
         registration::{self, MAX_LABELS, MAX_VERSION, MAX_WORD},
     },
 };
@@ -48,30 +46,36 @@ impl Problems {
     }
 }
 
-/// Answers the endpoint of the control plane where all is well.
-pub(super) fn checked(builder: &Builder) -> Result<Endpoint, AttachError> {
+/// Answers how the control plane is reached where all is well.
+pub(super) fn checked(builder: &Builder) -> Result<Transport, AttachError> {
     let mut problems = Problems::default();
-    let endpoint = endpoint(&mut problems, &builder.control_plane);
+    let transport = transport(&mut problems, builder);
     instance(&mut problems, builder);
     spec(&mut problems, &builder.service, &builder.spec);
     components(&mut problems, &builder.components);
-    match (endpoint, problems.0.is_empty()) {
-        (Some(endpoint), true) => Ok(endpoint),
+    match (transport, problems.0.is_empty()) {
+        (Some(transport), true) => Ok(transport),
         _ => Err(AttachError::Invalid { problems: problems.0 }),
     }
 }
 
-fn endpoint(problems: &mut Problems, address: &str) -> Option<Endpoint> {
-    let shaped = Endpoint::from_shared(address.to_owned()).ok().filter(|endpoint| {
-        let uri = endpoint.uri();
-        uri.scheme_str() == Some("http")
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.authority().is_some_and(|authority| port::of(authority.as_str()).is_some())
-    });
-    if shaped.is_none() {
-        problems.add("control_plane", format!("is `{address}`; it must be like http://host:port"));
+fn transport(problems: &mut Problems, builder: &Builder) -> Option<Transport> {
+    let transport = reach::transport(builder);
+    match &transport {
+        Some(transport) => {
+            for (field, problem) in transport.problems() {
+                problems.add(field, problem);
+            }
+        }
+        None => {
+            let address = &builder.control_plane;
+            problems.add(
+                "control_plane",
+                format!("is `{address}`; it must be like https://host:port or http://host:port"),
+            );
+        }
     }
-    shaped
+    transport
 }
 
 fn instance(problems: &mut Problems, builder: &Builder) {
@@ -186,7 +190,7 @@ fn in_a_circle(components: &[Component]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ActiveCheck, Agent, checks};
+    use crate::{ActiveCheck, Agent, Token, checks};
 
     fn builder() -> Builder {
         Agent::builder("http://127.0.0.1:50051", "orders")
@@ -213,6 +217,36 @@ mod tests {
             .component(database)
             .component(disk);
         assert_eq!(fields(&full), Vec::<String>::new());
+        for host in ["127.0.0.1", "[::1]", "localhost"] {
+            let near = Agent::builder(format!("http://{host}:50051"), "orders").token(Token::new("t"));
+            assert_eq!(fields(&near), Vec::<String>::new(), "{host}");
+        }
+        let far = Agent::builder("http://10.0.0.7:50051", "orders").token(Token::new("t"));
+        assert_eq!(fields(&far.allow_plaintext_token()), Vec::<String>::new());
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn what_encryption_needs_as_a_table() {
+        use crate::Tls;
+        let https = || Agent::builder("https://seaworthy.internal:50051", "orders");
+        let rows: Vec<(Builder, &[&str])> = vec![
+            (https(), &["tls"]),
+            (https().tls(Tls::new()), &["tls"]),
+            (https().tls(Tls::new().ca_file("ca.pem")).token(Token::file("t")), &[]),
+            (https().tls(Tls::new().ca_pem("no PEM")), &["tls"]),
+            (https().tls(Tls::new().ca_file("ca.pem").server_name("a b")), &["tls"]),
+            (builder().tls(Tls::new().ca_file("ca.pem")), &["control_plane"]),
+        ];
+        for (builder, expected) in rows {
+            assert_eq!(fields(&builder), expected, "{builder:?}");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn encryption_needs_its_feature() {
+        assert_eq!(fields(&Agent::builder("https://h:1", "orders")), ["control_plane"]);
     }
 
     #[test]
@@ -221,7 +255,9 @@ mod tests {
         let one = || Component::new("one");
         let rows: Vec<(Builder, &[&str])> = vec![
             (Agent::builder("127.0.0.1:50051", "orders"), &["control_plane"]),
-            (Agent::builder("https://127.0.0.1:50051", "orders"), &["control_plane"]),
+            (Agent::builder("ftp://127.0.0.1:50051", "orders"), &["control_plane"]),
+            (builder().token(Token::new("two words")), &["token"]),
+            (Agent::builder("http://10.0.0.7:50051", "orders").token(Token::file("t")), &["token"]),
             (Agent::builder("", "orders"), &["control_plane"]),
             (Agent::builder("http://127.0.0.1:99999", "orders"), &["control_plane"]),
             (Agent::builder("http://127.0.0.1:0", "orders"), &["control_plane"]),

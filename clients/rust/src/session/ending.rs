@@ -11,6 +11,7 @@ use super::plan::{End, Why};
 use crate::{
     proto::seaworthy::v1::{CloseReason, SessionClosing},
     rt,
+    transport::Trouble,
 };
 
 /// Domain of the reasons that are understood here.
@@ -34,6 +35,7 @@ fn why(info: &ErrorInfo, code: Code) -> Why {
         ("INSTANCE_NOT_FOUND" | "INSTANCE_REMOVED" | "SESSION_TOKEN_INVALID", _) => Why::Gone,
         ("INSTANCE_ALIVE", _) => Why::Held,
         ("REGISTRATION_IN_PROGRESS", _) => Why::Broken,
+        ("UNAUTHENTICATED" | "AUTHENTICATION_LIMITED" | "PERMISSION_DENIED", _) => Why::Unproven,
         ("FLEET_FULL" | "LOADING" | "MESSAGE_TOO_LARGE", _) => Why::Busy,
         _ if info.metadata.get(key).is_some_and(|outcome| outcome == value) => Why::Busy,
         (_, Code::NotFound | Code::Unauthenticated | Code::FailedPrecondition) => Why::Gone,
@@ -53,7 +55,39 @@ fn words(status: &Status, reason: &str) -> String {
             let (code, message) = (status.code(), status.message());
             format!("{code:?}, without a reason of the control plane's (a proxy before it?): {message}")
         }
-        (None, reason) => format!("the control plane answered: {} [{reason}]", status.message()),
+        (None, reason) => {
+            let what_to_do = hint(reason).map(|hint| format!("; {hint}")).unwrap_or_default();
+            format!("the control plane answered: {} [{reason}]{what_to_do}", status.message())
+        }
+    }
+}
+
+/// What helps where who we are is in doubt.
+fn hint(reason: &str) -> Option<&'static str> {
+    match reason {
+        "UNAUTHENTICATED" => Some(
+            "give the agent a token of its service or a certificate that counts (Builder::token, Builder::tls); a file \
+             that is corrected in place is enough",
+        ),
+        "PERMISSION_DENIED" => Some(
+            "the token or certificate has to be one of this service: seaworthy token create NAME --role service \
+             --service SERVICE",
+        ),
+        "AUTHENTICATION_LIMITED" => Some("too many wrong tokens came from here; correct what sends them"),
+        _ => None,
+    }
+}
+
+/// The same, where more is known of the connection that it came over.
+pub(super) fn over(status: &Status, trouble: &Trouble) -> End {
+    let end = of_status(status);
+    match (status.source(), trouble.words()) {
+        // Who never said anything has not heard anything either.
+        (Some(_), Some(words)) if trouble.is_unheard() => {
+            End { why: Why::Unreachable, message: words, ..end }
+        }
+        (Some(_), Some(words)) => End { message: words, ..end },
+        _ => end,
     }
 }
 
@@ -92,6 +126,9 @@ mod tests {
             (Code::NotFound, "INSTANCE_NOT_FOUND", Why::Gone),
             (Code::NotFound, "OF_A_NEWER_RELEASE", Why::Gone),
             (Code::Unauthenticated, "SESSION_TOKEN_INVALID", Why::Gone),
+            (Code::Unauthenticated, "UNAUTHENTICATED", Why::Unproven),
+            (Code::ResourceExhausted, "AUTHENTICATION_LIMITED", Why::Unproven),
+            (Code::PermissionDenied, "PERMISSION_DENIED", Why::Unproven),
             (Code::AlreadyExists, "INSTANCE_ALIVE", Why::Held),
             (Code::AlreadyExists, "REGISTRATION_IN_PROGRESS", Why::Broken),
             (Code::AlreadyExists, "OF_A_NEWER_RELEASE", Why::Held),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
 use tracing::warn;
 
 use super::{
@@ -22,6 +21,7 @@ use crate::{
         attach_response::Message as Heard, fleet_service_client::FleetServiceClient, open_session::How,
     },
     rt,
+    transport::{Connection, Transport},
 };
 
 /// How long connecting and opening may take together.
@@ -34,32 +34,34 @@ const MAX_MESSAGE_BYTES: usize = 1024;
 /// # Errors
 /// Why it did not open, and what follows from it.
 pub(crate) async fn open(
-    endpoint: &Endpoint,
+    transport: &Transport,
     registration: &Registration,
     opening: &Opening,
     lifecycle: Lifecycle,
 ) -> Result<Session, End> {
-    let opened = timeout(OPEN_TIMEOUT, attach(endpoint, registration, opening, lifecycle));
+    let opened = timeout(OPEN_TIMEOUT, attach(transport, registration, opening, lifecycle));
     opened.await.unwrap_or_else(|_| {
         Err(End::broken(format!("the control plane did not open a session within {OPEN_TIMEOUT:?}")))
     })
 }
 
 async fn attach(
-    endpoint: &Endpoint,
+    transport: &Transport,
     registration: &Registration,
     opening: &Opening,
     lifecycle: Lifecycle,
 ) -> Result<Session, End> {
-    let mut client = connect(endpoint).await?;
+    let connection = connect(transport).await?;
+    let trouble = connection.trouble().clone();
+    let mut client = FleetServiceClient::new(connection.channel());
     let (requests, queue) = mpsc::channel(QUEUE);
     let how = how(registration, opening, lifecycle);
     // The queue is empty and ours: there is room.
     requests.try_send(say(Say::Open(OpenSession { how: Some(how) }))).map_err(|_| End::broken("no room"))?;
     let answered = client.attach(ReceiverStream::new(queue)).await;
-    let mut inbound = answered.map_err(|status| ending::of_status(&status))?.into_inner();
+    let mut inbound = answered.map_err(|status| ending::over(&status, &trouble))?.into_inner();
     let opened = loop {
-        match inbound.message().await.map_err(|status| ending::of_status(&status))? {
+        match inbound.message().await.map_err(|status| ending::over(&status, &trouble))? {
             Some(AttachResponse { message: Some(Heard::Opened(opened)) }) => break opened,
             Some(AttachResponse { message: Some(Heard::Closing(closing)) }) => {
                 let left = || End::broken("the control plane closed the session before it was open");
@@ -102,6 +104,7 @@ async fn attach(
         sent_lifecycle: known_lifecycle(instance.lifecycle()),
         health_messages: 0,
         last_refusal: None,
+        trouble,
     })
 }
 
@@ -115,12 +118,12 @@ fn unchecked<'a>(wanted: &'a Registration, taken: &Registration) -> Vec<&'a str>
 /// Takes a registration back by a call of its own. `None`: the control plane could not be asked, or could
 /// not say; asking again may help. Bounded by the caller.
 pub(crate) async fn deregister(
-    endpoint: &Endpoint,
+    transport: &Transport,
     registration: &Registration,
     registered: &Registered,
     message: &str,
 ) -> Option<LeaveOutcome> {
-    let mut client = connect(endpoint).await.ok()?;
+    let mut client = FleetServiceClient::new(connect(transport).await.ok()?.channel());
     let request = DeregisterRequest {
         instance: Some(instance_ref(registration, registered.incarnation)),
         session_token: registered.token.clone(),
@@ -130,7 +133,7 @@ pub(crate) async fn deregister(
         Ok(_) => Some(LeaveOutcome::Deregistered),
         Err(status) => match ending::of_status(&status).why {
             Why::Gone | Why::Removed | Why::Superseded => Some(LeaveOutcome::NotRegistered),
-            Why::Held | Why::Refused => Some(LeaveOutcome::Unconfirmed),
+            Why::Held | Why::Refused | Why::Unproven => Some(LeaveOutcome::Unconfirmed),
             Why::Broken | Why::Busy | Why::Unreachable => None,
         },
     }
@@ -141,13 +144,12 @@ pub(super) fn cut_message(message: &str) -> String {
     message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)].to_owned()
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<FleetServiceClient<Channel>, End> {
-    let channel = endpoint.connect().await.map_err(|error| {
-        let cause = rt::innermost(&error);
-        let message = format!("cannot reach the control plane at {}: {cause}", endpoint.uri());
+async fn connect(transport: &Transport) -> Result<Connection, End> {
+    transport.connect().await.map_err(|error| {
+        let (uri, cause) = (transport.endpoint().uri(), error.cause());
+        let message = format!("cannot reach the control plane at {uri}: {cause}");
         End { why: Why::Unreachable, message, retry_after: None }
-    })?;
-    Ok(FleetServiceClient::new(channel))
+    })
 }
 
 fn how(registration: &Registration, opening: &Opening, lifecycle: Lifecycle) -> How {

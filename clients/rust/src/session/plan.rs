@@ -55,6 +55,9 @@ pub(crate) enum Why {
     Held,
     /// The control plane will not have it as it is; only a change there helps.
     Refused,
+    /// Who we are is not proved, or not allowed that; nothing was done, and what is lacking may be put in place while
+    /// we wait.
+    Unproven,
 }
 
 /// The end of a session, or of a try to open one.
@@ -154,6 +157,7 @@ impl Plan {
                 self.superseded = true;
                 SLOW_PAUSE
             }
+            Why::Unproven => SLOW_PAUSE,
             Why::Held if self.superseded => SLOW_PAUSE,
             Why::Held => backoff,
             Why::Refused => {
@@ -218,6 +222,7 @@ mod tests {
             (Why::Removed, false, false, true, false),
             (Why::Superseded, false, false, true, true),
             (Why::Refused, false, true, true, false),
+            (Why::Unproven, true, true, true, false),
         ] {
             let mut plan = attached();
             let next = plan.after(&end(why), Duration::ZERO, 1.0);
@@ -256,6 +261,7 @@ mod tests {
             (Why::Superseded, false),
             (Why::Held, false),
             (Why::Refused, false),
+            (Why::Unproven, false),
         ] {
             let mut plan = Plan::new();
             plan.after(&end(why), Duration::ZERO, 0.5);

@@ -20,9 +20,18 @@ use seaworthy_client::proto::seaworthy::v1::{
     SessionClosing, SessionHealth, SessionHeartbeatAck, SessionOpened, attach_request::Message as Said,
     attach_response::Message as Say,
 };
-use tokio::{net::TcpSocket, runtime::Runtime, sync::mpsc, time::timeout};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming, body::Body, server::Grpc};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket},
+    runtime::Runtime,
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_stream::{
+    Stream,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
+use tonic::{Request, Response, Status, Streaming, body::Body, server::Grpc, transport::server::Connected};
 use tonic_prost::ProstCodec;
 
 /// Longest wait for anything: a test that waits longer has failed.
@@ -53,6 +62,9 @@ pub(crate) struct Peer {
 pub(crate) struct Session {
     inbound: Streaming<AttachRequest>,
     outbound: mpsc::Sender<Result<AttachResponse, Status>>,
+    /// What the client proved itself by.
+    #[allow(dead_code)] // most tests ask nobody for a proof
+    pub(crate) authorization: Option<String>,
 }
 
 impl Place {
@@ -83,6 +95,15 @@ impl Peer {
 
     /// Starts here.
     pub(crate) async fn start_at(place: &Place) -> Self {
+        Self::start_over(place, TcpListenerStream::new).await
+    }
+
+    /// Starts here, and talks over whatever is made of the connections to it.
+    pub(crate) async fn start_over<I, S>(place: &Place, over: impl FnOnce(TcpListener) -> S) -> Self
+    where
+        S: Stream<Item = std::io::Result<I>> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (session_sender, sessions) = mpsc::channel(16);
@@ -90,15 +111,11 @@ impl Peer {
         let busy = Arc::new(AtomicU32::new(0));
         let fleet =
             Fleet { sessions: session_sender, deregistered: deregister_sender, busy: Arc::clone(&busy) };
-        let address = place.address;
-        let listening = runtime.spawn(async move {
-            let listener = socket(address).listen(64).expect("it can listen");
-            let incoming = TcpListenerStream::new(listener);
-            tokio::spawn(
-                tonic::transport::Server::builder().add_service(fleet).serve_with_incoming(incoming),
-            );
-        });
-        listening.await.expect("it starts");
+        let incoming = {
+            let _within = runtime.enter();
+            over(socket(place.address).listen(64).expect("it can listen"))
+        };
+        runtime.spawn(tonic::transport::Server::builder().add_service(fleet).serve_with_incoming(incoming));
         Self { place: place.clone(), sessions, deregistered, busy, runtime: Some(runtime) }
     }
 
@@ -272,7 +289,9 @@ impl tonic::server::StreamingService<AttachRequest> for Attach {
         let sessions = self.0.sessions.clone();
         Box::pin(async move {
             let (outbound, answers) = mpsc::channel(16);
-            let session = Session { inbound: request.into_inner(), outbound };
+            let shown = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+            let authorization = shown.map(str::to_owned);
+            let session = Session { inbound: request.into_inner(), outbound, authorization };
             sessions.send(session).await.map_err(|_| Status::unavailable("the test is over"))?;
             Ok(Response::new(ReceiverStream::new(answers)))
         })
