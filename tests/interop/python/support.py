@@ -39,6 +39,8 @@ BINARY = pathlib.Path(os.environ.get("SEAWORTHY_BIN", TARGET / "debug" / "seawor
 
 # Deadline of one call, in seconds. Generous: it only has to end a test that would hang.
 CALL = 20
+# Without the machine's proxies: everything is on the loopback interface.
+OPTIONS = [("grpc.enable_http_proxy", 0)]
 # Longer than the control plane's own deadline for stopping.
 STOP = 60
 
@@ -57,9 +59,11 @@ BROUGHT_BY = {
 class Server:
     """One control plane on free ports of the loopback interface, with a data folder of its own."""
 
-    def __init__(self, folder, lame_duck="0s"):
+    def __init__(self, folder, lame_duck="0s", arguments=(), connect=None):
         self._folder = folder
         self._lame_duck = lame_duck
+        self._arguments = list(arguments)
+        self._connect = connect or (lambda address: grpc.insecure_channel(address, OPTIONS))
         self._asked = False
 
     def __enter__(self):
@@ -67,7 +71,7 @@ class Server:
         config.write_text(f'[shutdown]\nlame_duck = "{self._lame_duck}"\n')
         ready = self._folder / "ready.json"
         command = [BINARY, "serve", "--config", config, "--data-dir", self._folder / "data", "--ready-file", ready]
-        command += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+        command += ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", *self._arguments]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SEAWORTHY_")}
         # The child has its own copy of the file.
         with open(self._folder / "log", "wb") as log:
@@ -82,7 +86,7 @@ class Server:
             raise
         self.grpc, self.http = addresses["grpc"], addresses["http"]
         assert addresses["pid"] == self.process.pid
-        self.channel = grpc.insecure_channel(self.grpc, [("grpc.enable_http_proxy", 0)])
+        self.channel = self._connect(self.grpc)
         self.fleet = fleet_grpc.FleetServiceStub(self.channel)
         self.health = health_grpc.HealthServiceStub(self.channel)
         self.system = system_grpc.SystemServiceStub(self.channel)

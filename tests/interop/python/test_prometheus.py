@@ -56,12 +56,21 @@ def instance():
 class Prometheus:
     """The real one, with the example's configuration: only addresses and paces are the test's."""
 
-    def __init__(self, folder, http_address):
+    def __init__(self, folder, http_address, secure=None):
         example = EXAMPLE.read_text()
         assert example.count("127.0.0.1:8080") == 2
         text = example.replace("127.0.0.1:8080", http_address)
         text, paces = re.subn(r"_interval: \w+", "_interval: 1s", text)
         assert paces == 2
+        if secure:
+            # As the comments of the example say.
+            ca, token = secure
+            proof = [f"tls_config: {{ca_file: {ca}}}", f"authorization: {{credentials_file: {token}}}"]
+            own = "".join(f"    {line}\n" for line in ["scheme: https", *proof])
+            found = "".join(f"        {line}\n" for line in proof)
+            text = text.replace("  - job_name: seaworthy\n", f"  - job_name: seaworthy\n{own}")
+            text, urls = re.subn(r"( {6}- url: )http(://.*\n)", rf"\1https\2{found}", text)
+            assert urls == 1
         self._config = folder / "prometheus.yml"
         self._config.write_text(text)
         self._folder = folder
