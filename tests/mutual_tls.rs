@@ -44,7 +44,7 @@ impl Drop for Terminal {
         // The last one first: the service leaves while its control plane is there.
         for child in self.beside.iter_mut().rev() {
             if let Ok(None) = child.try_wait() {
-                drop(kill_process(Pid::from_child(child), Signal::TERM));
+                kill_process(Pid::from_child(child), Signal::TERM).expect("our own child");
             }
             let began = Instant::now();
             while matches!(child.try_wait(), Ok(None)) && began.elapsed() < PATIENCE {
