@@ -7,9 +7,15 @@
 
 mod support;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use seaworthy_client::proto::seaworthy::v1::{HealthState, ReportHealthRequest, ReportHealthResponse, Role};
+use seaworthy_client::proto::seaworthy::v1::{
+    GetStatusRequest, GetStatusResponse, HealthState, ReportHealthRequest, ReportHealthResponse,
+    RevokeTokenRequest, RevokeTokenResponse, Role, WatchFleetRequest, WatchFleetResponse,
+};
 use support::{
     Result,
     encrypted::{self, Pki},
@@ -24,6 +30,7 @@ use support::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinSet,
+    time,
 };
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 
@@ -98,8 +105,77 @@ fn main() -> Result<()> {
             pair.cpu(&format!("server CPU per connection, {with}"), Goal::AtMost(1.2, 1.05));
             pair.latencies(&format!("until the server's settings came, {with}"));
         }
+        report::head("What is revoked, until it is refused", "none");
+        let threads = settings.threads.last().copied().unwrap_or(2);
+        let mut revoked: [Vec<f64>; 4] = Default::default();
+        for _ in 0..settings.rounds {
+            // Of one that is revoked nothing is left for the next round.
+            let pki = Pki::new()?;
+            let server = pki.start(threads).await?;
+            let [calls, streams, certificates, connections] = &mut revoked;
+            let (call, stream) = revoked_token(&pki, &server).await?;
+            calls.push(call);
+            streams.push(stream);
+            let (certificate, connection) = revoked_certificate(&pki, &server).await?;
+            certificates.push(certificate);
+            connections.push(connection);
+        }
+        let whats = [
+            "a token: a call, after RevokeToken has answered",
+            "a token: a stream that was opened with it ends",
+            "a certificate: a call on a connection that is open, after the list was put in place",
+            "a certificate: a new connection",
+        ];
+        for (what, seconds) in whats.iter().zip(&revoked) {
+            report::figure(what, " s", seconds, &[], Goal::AtMost(5.0, 1.0));
+        }
         Ok(())
     })
+}
+
+/// Seconds until a call with a revoked token is refused, and until a stream that was opened with it ends.
+async fn revoked_token(pki: &Pki, server: &Server) -> Result<(f64, f64)> {
+    let proved = pki.proved(server, 1, Role::Viewer, "").await?;
+    let fresh = pki.connections(server, 1).await?.proved_by(&proved.token()?)?;
+    let mut watch =
+        proved.nth(0).ask("/seaworthy.v1.FleetService/WatchFleet", &WatchFleetRequest::default()).await?;
+    watch.answer::<WatchFleetResponse>().await?;
+    let admin = pki.admin(server).await?;
+    let revoke = RevokeTokenRequest { token_id: "bench".to_owned(), allow_missing: false };
+    let path = "/seaworthy.v1.SystemService/RevokeToken";
+    let _revoked: RevokeTokenResponse = admin.nth(0).unary(path, framed(&revoke)?).await?;
+    let since = Instant::now();
+    while status(&fresh).await.is_ok() {}
+    let call = since.elapsed().as_secs_f64();
+    while watch.answer::<WatchFleetResponse>().await.is_ok() {}
+    Ok((call, since.elapsed().as_secs_f64()))
+}
+
+/// Seconds until a call on a connection of a revoked certificate is refused, and until a new one is.
+async fn revoked_certificate(pki: &Pki, server: &Server) -> Result<(f64, f64)> {
+    let open = pki.connections(server, 1).await?;
+    status(&open).await?;
+    pki.revoke();
+    let since = Instant::now();
+    let (mut call, mut connection) = (None, None);
+    while call.is_none() || connection.is_none() {
+        if call.is_none() && status(&open).await.is_err() {
+            call = Some(since.elapsed().as_secs_f64());
+        }
+        let anew = async { status(&pki.connections(server, 1).await?).await };
+        if connection.is_none() && anew.await.is_err() {
+            connection = Some(since.elapsed().as_secs_f64());
+        }
+        time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok((call.unwrap_or_default(), connection.unwrap_or_default()))
+}
+
+async fn status(connections: &Connections) -> Result<()> {
+    let asked = framed(&GetStatusRequest {})?;
+    let _answer: GetStatusResponse =
+        connections.nth(0).unary("/seaworthy.v1.SystemService/GetStatus", asked).await?;
+    Ok(())
 }
 
 async fn calls(server: &Server, connections: Connections, settings: &Settings) -> Result<Sample> {

@@ -36,7 +36,7 @@ use tonic::transport::{Channel, Endpoint, Server as Tonic, server::Connected};
 
 use super::{
     Result, fleet,
-    pki::{Authority, Files, Leaf},
+    pki::{self, Authority, Files, Issued, Leaf},
     process::{Server, data_folder, free_address},
     reporting::Reporting,
     wire::{Connections, framed},
@@ -44,11 +44,15 @@ use super::{
 
 /// The argument that makes a bench the server.
 const ARGUMENT: &str = "serve-bare-encrypted";
+/// When the successor of a revocation list is due, in seconds.
+const A_DAY: i64 = 86_400;
 /// Handshakes of the bare server that wait for tonic to take them.
 const WAITING: usize = 1024;
 
 /// An authority with its files, and a client that it vouches for.
 pub(crate) struct Pki {
+    authority: Authority,
+    issued: Issued,
     files: Files,
     client: TlsConnector,
     _folder: TempDir,
@@ -77,7 +81,13 @@ impl Pki {
             )?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Self { files, client: TlsConnector::from(Arc::new(config)), _folder: folder })
+        let client = TlsConnector::from(Arc::new(config));
+        Ok(Self { authority, issued, files, client, _folder: folder })
+    }
+
+    /// Revokes the client's certificate: from now on the server's list has it.
+    pub(crate) fn revoke(&self) {
+        pki::put(&self.files.crl, &self.authority.revokes(&[&self.issued], A_DAY));
     }
 
     /// A new connection, after a full handshake.
@@ -99,6 +109,15 @@ impl Pki {
         Connections::open_over(address, count, async || self.connect(address).await).await
     }
 
+    /// A connection of the first admin.
+    ///
+    /// # Errors
+    /// There is no first token.
+    pub(crate) async fn admin(&self, server: &Server) -> Result<Connections> {
+        let first = server.data().path().join("seaworthy/bootstrap-token");
+        self.connections(server, 1).await?.proved_by(std::fs::read_to_string(first)?.trim())
+    }
+
     /// Connections to a server that wants proof of who calls, by a token of this role.
     ///
     /// # Errors
@@ -110,8 +129,7 @@ impl Pki {
         role: Role,
         service: &str,
     ) -> Result<Connections> {
-        let first = server.data().path().join("seaworthy/bootstrap-token");
-        let admin = self.connections(server, 1).await?.proved_by(std::fs::read_to_string(first)?.trim())?;
+        let admin = self.admin(server).await?;
         let wanted = CreateTokenRequest {
             name: "bench".to_owned(),
             role: role.into(),

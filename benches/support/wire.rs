@@ -103,6 +103,15 @@ impl Connections {
         Ok(self)
     }
 
+    /// The token that is in every call.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn token(&self) -> Result<String> {
+        let bearer = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.split(' ').nth(1));
+        Ok(bearer.ok_or("no token")?.to_owned())
+    }
+
     /// The n-th connection, counted round and round.
     pub(crate) fn nth(&self, n: usize) -> Connection {
         let (address, authorization) = (self.address, self.authorization.clone());
