@@ -147,7 +147,8 @@ async fn a_server_that_speaks_http_is_no_control_plane() {
     assert_eq!(
         stderr(&ended),
         format!(
-            "error: {server} looks like the HTTP port, not the gRPC one; name the gRPC port with --server\n"
+            "error: {server} looks like the HTTP port, not the gRPC one; name the gRPC port with --server, or write \
+             https:// if TLS is spoken there\n"
         )
     );
     web.await.unwrap();

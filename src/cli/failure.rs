@@ -174,7 +174,10 @@ impl fmt::Display for Failure {
                 if !says.is_empty() {
                     write!(f, ": {says:?}")?;
                 }
-                f.write_str("; name the gRPC port with --server")
+                f.write_str("; name the gRPC port with --server")?;
+                // An alert of TLS looks the same from here.
+                let may_be_tls = says.is_empty() && !server.starts_with("https://");
+                f.write_str(if may_be_tls { ", or write https:// if TLS is spoken there" } else { "" })
             }
             Failure::Refused { action, status } => refusal(f, action, status),
             // What is not shown to callers is shown to whoever starts it, down to the operating system's words.
