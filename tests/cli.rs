@@ -147,10 +147,47 @@ async fn a_server_that_speaks_http_is_no_control_plane() {
     assert_eq!(
         stderr(&ended),
         format!(
-            "error: {server} looks like the HTTP port, not the gRPC one; name the gRPC port with --server\n"
+            "error: {server} looks like the HTTP port, not the gRPC one; name the gRPC port with --server, or write \
+             https:// if TLS is spoken there\n"
         )
     );
     web.await.unwrap();
+}
+
+/// As the control plane ends a call in the clear where it is encrypted.
+#[tokio::test]
+async fn a_server_that_wants_tls_is_told_apart() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const HEADERS: u8 = 1;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let encrypted = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 24]).await.unwrap();
+        stream.write_all(&SETTINGS).await.unwrap();
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            stream.read_exact(&mut vec![0; length.try_into().unwrap()]).await.unwrap();
+            if head[3] == HEADERS {
+                break;
+            }
+        }
+        let words = b"call https:// instead";
+        let mut goaway = vec![0, 0, 8 + u8::try_from(words.len()).unwrap(), 7, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        goaway.extend([0, 0, 0, 12]); // INADEQUATE_SECURITY
+        goaway.extend(words);
+        stream.write_all(&goaway).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    });
+    let ended = run(&["--server", &server, "status"]).await;
+    assert_eq!(code(&ended), 4);
+    let told = stderr(&ended);
+    let expected = format!("error: cannot talk to the control plane at {server}: call https:// instead\n");
+    assert!(told.starts_with(&expected), "{told}");
+    encrypted.await.unwrap();
 }
 
 #[tokio::test]

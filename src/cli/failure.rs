@@ -64,7 +64,9 @@ pub(crate) enum Failure {
 impl Failure {
     /// What a status means: an answer of the server, or a lost connection to it.
     pub(crate) fn from_status(server: &str, action: &str, status: Status) -> Self {
-        if let Some(says) = wrong_port(&status) {
+        if let Some(cause) = wants_encryption(&status) {
+            Failure::Distrusted { server: server.to_owned(), cause }
+        } else if let Some(says) = wrong_port(&status) {
             Failure::WrongPort { server: server.to_owned(), says }
         } else if is_transport(&status) {
             let cause = innermost(&status);
@@ -120,20 +122,39 @@ pub(crate) fn is_transport(status: &Status) -> bool {
     status.source().is_some()
 }
 
-/// Whether the other end asked for HTTP/1, as our own HTTP port does, or answered in it; and what it said.
-fn wrong_port(status: &Status) -> Option<String> {
+/// How HTTP/2 ended, where it did.
+fn broken(status: &Status) -> Option<&h2::Error> {
     let mut cause = status.source();
-    let broken = loop {
+    loop {
         match cause?.downcast_ref::<h2::Error>() {
-            Some(broken) => break broken,
+            Some(broken) => return Some(broken),
             None => cause = cause?.source(),
         }
-    };
+    }
+}
+
+/// What a server says as it closes: it is shown only in brackets behind the reason.
+fn last_words(broken: &h2::Error) -> String {
+    let shown = broken.to_string();
+    let said = shown.split_once("(b\"").and_then(|(_, said)| said.strip_suffix("\")"));
+    said.map_or_else(String::new, clean)
+}
+
+/// Whether the other end wants TLS, as our own gRPC port does where it is encrypted; and what it said.
+fn wants_encryption(status: &Status) -> Option<String> {
+    let broken = broken(status)?;
+    let wants = broken.is_remote() && broken.reason() == Some(h2::Reason::INADEQUATE_SECURITY);
+    wants.then(|| match last_words(broken).as_str() {
+        "" => "it wants TLS: write https:// instead of http://".to_owned(),
+        said => said.to_owned(),
+    })
+}
+
+/// Whether the other end asked for HTTP/1, as our own HTTP port does, or answered in it; and what it said.
+fn wrong_port(status: &Status) -> Option<String> {
+    let broken = broken(status)?;
     if broken.is_remote() && broken.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED) {
-        // What a server says as it closes is shown only in brackets behind the reason.
-        let shown = broken.to_string();
-        let said = shown.split_once("(b\"").and_then(|(_, said)| said.strip_suffix("\")"));
-        return Some(said.map_or_else(String::new, clean));
+        return Some(last_words(broken));
     }
     // The letters HTTP, read as the head of a frame, announce one that is far too large.
     let misread = broken.is_library() && broken.reason() == Some(h2::Reason::FRAME_SIZE_ERROR);
@@ -174,7 +195,10 @@ impl fmt::Display for Failure {
                 if !says.is_empty() {
                     write!(f, ": {says:?}")?;
                 }
-                f.write_str("; name the gRPC port with --server")
+                f.write_str("; name the gRPC port with --server")?;
+                // An alert of TLS looks the same from here.
+                let may_be_tls = says.is_empty() && !server.starts_with("https://");
+                f.write_str(if may_be_tls { ", or write https:// if TLS is spoken there" } else { "" })
             }
             Failure::Refused { action, status } => refusal(f, action, status),
             // What is not shown to callers is shown to whoever starts it, down to the operating system's words.

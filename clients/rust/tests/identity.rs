@@ -141,6 +141,8 @@ async fn attaches_encrypted_and_proves_itself_on_every_call() {
     assert_eq!(resumes(&open), Some((3, "sws_1")));
     drop(session);
     assert_eq!(agent.leave("done").await, LeaveOutcome::Deregistered);
+    let (by, _) = scene.peer.deregistered_by().await;
+    assert_eq!(by.as_deref(), Some("Bearer swt_second"));
 }
 
 #[tokio::test]
@@ -387,12 +389,12 @@ impl io::Write for Log {
 async fn no_secret_is_ever_in_the_log_or_in_what_is_shown() {
     let log = Log::default();
     let writer = log.clone();
-    // The runtime of the test has one thread, so that everything is said on it.
+    // Of every thread, and of the other tests as well: their secrets are hidden too.
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    let _quiet = tracing::subscriber::set_default(subscriber);
+    tracing::subscriber::set_global_default(subscriber).expect("the only one");
     let mut scene = Scene::start().await;
     scene.write("token", "swt_hidden-in-a-file");
     let builder = scene.builder(scene.tls()).token(Token::file(scene.path("token")));

@@ -113,7 +113,15 @@ async fn what_cannot_be_is_told_with_what_to_do() {
         (&["--database", database, "--listen", &taken], "error: cannot listen on 127.0.0.1:"),
         (
             &["--database", database, "--control-plane", "ftp://nowhere"],
-            "error: cannot attach: control_plane is `ftp://nowhere`; it must be like http://host:port",
+            "error: cannot attach: control_plane is `ftp://nowhere`; it must be like https://host:port",
+        ),
+        (
+            &["--database", database, "--control-plane", "https://127.0.0.1:1"],
+            "error: cannot attach: tls names no authority to trust",
+        ),
+        (
+            &["--database", database, "--control-plane", "http://10.0.0.7:1", "--token-file", "token"],
+            "error: cannot attach: token would go over plain http://",
         ),
     ] {
         let (code, said) = ended(args).await;

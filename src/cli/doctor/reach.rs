@@ -208,8 +208,12 @@ async fn unanswered(failure: &Failure, host: &str, port: u16, wait: Duration) ->
             let what = format!("it refuses ({:?}): {}", status.code(), status.message());
             return fail(what, "do what it says, and look at its log".to_owned());
         }
-        Failure::Distrusted { cause, .. } => {
-            return fail(cause.clone(), "do what it says, and look at its log".to_owned());
+        Failure::Distrusted { server, cause } => {
+            let remedy = match server.starts_with("https://") {
+                true => "do what it says, and look at its log".to_owned(),
+                false => format!("write it so: --server https://{}", at(host, port)),
+            };
+            return fail(cause.clone(), remedy);
         }
         _ => {}
     }

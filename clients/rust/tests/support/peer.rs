@@ -52,7 +52,7 @@ pub(crate) struct Place {
 pub(crate) struct Peer {
     pub(crate) place: Place,
     sessions: mpsc::Receiver<Session>,
-    deregistered: mpsc::Receiver<DeregisterRequest>,
+    deregistered: mpsc::Receiver<(Option<String>, DeregisterRequest)>,
     busy: Arc<AtomicU32>,
     // A runtime of its own, so that its death takes every connection with it.
     runtime: Option<Runtime>,
@@ -144,6 +144,11 @@ impl Peer {
 
     /// Waits for the next `Deregister`.
     pub(crate) async fn deregistered(&mut self) -> DeregisterRequest {
+        self.deregistered_by().await.1
+    }
+
+    /// The same, with what the client proved itself by.
+    pub(crate) async fn deregistered_by(&mut self) -> (Option<String>, DeregisterRequest) {
         timeout(PATIENCE, self.deregistered.recv()).await.expect("a client leaves").expect("open")
     }
 }
@@ -245,7 +250,7 @@ pub(crate) fn opened(incarnation: u64, token: &str, ttl: i64) -> Say {
 #[derive(Clone)]
 struct Fleet {
     sessions: mpsc::Sender<Session>,
-    deregistered: mpsc::Sender<DeregisterRequest>,
+    deregistered: mpsc::Sender<(Option<String>, DeregisterRequest)>,
     busy: Arc<AtomicU32>,
 }
 
@@ -278,6 +283,10 @@ impl tower_service::Service<http::Request<Body>> for Fleet {
     }
 }
 
+fn authorization<T>(request: &Request<T>) -> Option<String> {
+    Some(request.metadata().get("authorization")?.to_str().ok()?.to_owned())
+}
+
 struct Attach(Fleet);
 
 impl tonic::server::StreamingService<AttachRequest> for Attach {
@@ -289,8 +298,7 @@ impl tonic::server::StreamingService<AttachRequest> for Attach {
         let sessions = self.0.sessions.clone();
         Box::pin(async move {
             let (outbound, answers) = mpsc::channel(16);
-            let shown = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-            let authorization = shown.map(str::to_owned);
+            let authorization = authorization(&request);
             let session = Session { inbound: request.into_inner(), outbound, authorization };
             sessions.send(session).await.map_err(|_| Status::unavailable("the test is over"))?;
             Ok(Response::new(ReceiverStream::new(answers)))
@@ -311,7 +319,7 @@ impl tonic::server::UnaryService<DeregisterRequest> for Deregister {
             if busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
                 return Err(Status::unavailable("busy, as the script says"));
             }
-            let sent = deregistered.send(request.into_inner()).await;
+            let sent = deregistered.send((authorization(&request), request.into_inner())).await;
             sent.map_err(|_| Status::unavailable("the test is over"))?;
             Ok(Response::new(DeregisterResponse::default()))
         })
