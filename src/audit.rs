@@ -196,8 +196,8 @@ impl Shared {
         let newest = state.newest.sequence;
         Keep {
             since: self.clock.now().wall.checked_sub(retention).unwrap_or(SystemTime::UNIX_EPOCH),
-            from: (newest + 1).saturating_sub(max_entries),
-            always: state.exported.map_or(newest, |exported| newest.min(exported + 1)),
+            from: newest.saturating_add(1).saturating_sub(max_entries),
+            always: state.exported.map_or(newest, |exported| newest.min(exported.saturating_add(1))),
         }
     }
 }

@@ -315,6 +315,15 @@ async fn people_see_who_did_what_and_whether_it_is_as_it_was_written() {
         assert_eq!(ended, Some(code), "{said}");
         assert!(said.contains(told), "{said}");
     }
+    // One break hides neither another nor what was expected.
+    fs::write(&copy, [&lines[0].replace("orders", "others"), lines[1], lines[3], ""].join("\n")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seaworthy"));
+    command.args(["audit", "verify", "--expect", &format!("9:{}", "0".repeat(64)), "--file"]);
+    let (code, told) = said(&command.arg(&copy).env_clear().output().unwrap());
+    assert_eq!(code, Some(1), "{told}");
+    for found in ["entry 1 was changed", "entry 3 was removed or moved", "entry 9 is missing"] {
+        assert!(told.contains(found), "{told}");
+    }
     assert_eq!(verify_file(&serving.file("nowhere")).0, Some(2));
 }
 

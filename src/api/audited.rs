@@ -10,7 +10,7 @@ use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 use super::caller::caller;
 use crate::{
     audit::{Call, Handle, Who},
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     fleet::names::{InstanceKey, ServiceName},
     guard::{
         access::{REQUEST_ID, request_id},
@@ -111,14 +111,11 @@ impl AuditedCall {
     /// # Errors
     /// What was judged.
     pub fn permitted<T>(&self, object: &str, judged: Result<T>) -> Result<T> {
-        if let Err(error) = &judged
-            && error.kind() == Kind::PermissionDenied
-        {
+        judged.inspect_err(|error| {
             let (who, operation) = (self.who.clone(), self.operation.to_owned());
             let (object, request_id) = (object.to_owned(), self.request_id.clone());
             self.audit.try_denied(Call { who, operation, object, request_id }, error);
-        }
-        judged
+        })
     }
 
     /// Makes a change to an object, with its entries around it. `done` says in a few words what was done.
@@ -158,6 +155,17 @@ impl AuditedCall {
                 Err(status)
             }
         }
+    }
+}
+
+/// Hands on whether somebody may enrol, and writes down where it may not and enrolments are written down.
+///
+/// # Errors
+/// What was judged.
+pub(super) fn may_enrol(call: Option<&AuditedCall>, key: &InstanceKey, judged: Result<()>) -> Result<()> {
+    match call {
+        Some(call) => call.permitted(&instance(key), judged),
+        None => judged,
     }
 }
 

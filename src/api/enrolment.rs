@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    audited::{self, AuditedCall, enrol},
+    audited::{self, AuditedCall, enrol, may_enrol},
     convert::{self, instance},
     parse::{
         self,
@@ -54,7 +54,8 @@ impl Enrolment {
         let peer = caller.connection.peer;
         let origin = Origin { peer: Some(peer.ip()), rules: self.checks.rules() };
         let (registration, claim) = parse::registration::request(&self.defaults, &origin, path, wire)?;
-        reach::acts_for(&caller.identity, registration.key.service.as_str())?;
+        let acts = reach::acts_for(&caller.identity, registration.key.service.as_str());
+        may_enrol(call, &registration.key, acts)?;
         let (fleet, key) = (self.fleet.clone(), registration.key.clone());
         let change = async move { fleet.register(registration, claim, &peer.to_string()).await };
         let done = |(registered, _): &(Arc<Instance>, SessionToken)| {

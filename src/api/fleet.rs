@@ -6,7 +6,7 @@ use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    audited::{self, Audited, AuditedCall, answer_enrolment, enrol},
+    audited::{self, Audited, AuditedCall, answer_enrolment, enrol, may_enrol},
     caller::caller,
     codec::Encoded,
     convert::{instance, service},
@@ -25,11 +25,11 @@ use crate::{
         names::InstanceKey,
         refusal::Refusal,
         scan::{Filter, Place},
-        snapshot::{Instance, Tombstone},
+        snapshot::{Instance, Service, Tombstone},
     },
     guard::{caller::Caller, status::status},
     id::{SessionToken, TokenHash},
-    identity::Identity,
+    identity::{Identity, Scope},
     time::Clock,
 };
 
@@ -111,7 +111,7 @@ impl FleetApi {
         let token = parse::session_token(&mut fields, "session_token", &session_token, caller);
         let message = parse::message(&mut fields, "message", &message);
         let ((key, incarnation), token) = fields.finish(named.zip(token))?;
-        reach::acts_for(&caller.identity, key.service.as_str())?;
+        may_enrol(call, &key, reach::acts_for(&caller.identity, key.service.as_str()))?;
         let (fleet, object) = (self.fleet.clone(), key.clone());
         let change = async move { fleet.deregister(key, incarnation, token, message).await };
         let done = move |_: &Arc<Tombstone>| format!("deregistered, incarnation {incarnation}");
@@ -132,12 +132,14 @@ impl FleetApi {
         let incarnation = (incarnation != 0).then_some(incarnation);
         let (fleet, object) = (self.fleet.clone(), audited::instance(&key));
         let reached = call.permitted(&object, reach::changes_instance(call.identity(), &self.fleet, &key));
-        match reached {
+        let judged = match reached {
             Err(error) if allow_missing && error.kind() == Kind::NotFound => {
                 return Ok(pb::RemoveInstanceResponse { tombstone: None });
             }
             reached => reached?,
-        }
+        };
+        // Whoever sees only a part has been judged by this incarnation, and another may be elsewhere.
+        let incarnation = incarnation.or(judged);
         let change = async move { fleet.remove(key, incarnation, message).await };
         let done = |gone: &Arc<Tombstone>| format!("removed, incarnation {}", gone.incarnation);
         match call.change(object, change, done).await {
@@ -256,9 +258,10 @@ impl FleetApi {
         let mut fields = Fields::default();
         let name = parse::service_name(&mut fields, "name", &name);
         let name = fields.finish(name)?;
-        reach::sees_service(&caller(&extensions)?.identity, &name)?;
+        let identity = &caller(&extensions)?.identity;
+        reach::sees_service(identity, &name)?;
         let found = self.fleet.service(&name)?;
-        Ok(pb::GetServiceResponse { service: Some(service::service(&found)) })
+        Ok(pb::GetServiceResponse { service: Some(seen(reach::seen(identity)?, &found)) })
     }
 
     async fn list_all_services(
@@ -273,7 +276,7 @@ impl FleetApi {
         fields.check()?;
         let scope = reach::seen(&caller(&extensions)?.identity)?;
         let (found, more) = reach::services_in(&self.fleet, scope, after, size).await;
-        let (services, cut) = page::fill(size, found.iter().map(service::service));
+        let (services, cut) = page::fill(size, found.iter().map(|found| seen(scope, found)));
         let last = services.last().filter(|_| more || cut).map(|last| page::token(&last.name));
         Ok(pb::ListServicesResponse { services, next_page_token: last.unwrap_or_default() })
     }
@@ -304,6 +307,22 @@ impl FleetApi {
             Deleted::Missing if allow_missing => Ok(pb::DeleteServiceResponse { service: None }),
             Deleted::Missing => Err(fleet::query::no_spec(&name)),
         }
+    }
+}
+
+/// A service as far as it is seen: of whoever sees only some of its instances, how all of them are is left out.
+fn seen(scope: &Scope, found: &Service) -> pb::Service {
+    let wire = service::service(found);
+    if scope.has_all_of(found.name.as_str()) {
+        return wire;
+    }
+    pb::Service {
+        health: pb::HealthState::Unspecified.into(),
+        cause: String::new(),
+        counts: None,
+        health_change_time: None,
+        protection: None,
+        ..wire
     }
 }
 

@@ -62,12 +62,7 @@ impl HealthApi {
         let target = Target::parse(&service, &instance_id, &component)?;
         let Caller { connection, identity, .. } = caller(&extensions)?;
         // What an instance is that comes later under that name is not known now.
-        match &target {
-            Target::Service(name) => reach::sees_service(identity, name)?,
-            Target::Instance(key) | Target::Component(key, _) => {
-                reach::follows_service(identity, &key.service)?;
-            }
-        }
+        reach::follows_service(identity, target.service())?;
         Ok(watch::target_health(self.fleet.clone(), self.watchers.enter(), connection, target))
     }
 
@@ -82,7 +77,8 @@ impl HealthApi {
     /// Whether somebody sees what is asked for.
     fn sees(&self, identity: &Identity, target: &Target) -> Result<()> {
         match target {
-            Target::Service(name) => reach::sees_service(identity, name),
+            // How a service is, is how all of its instances are.
+            Target::Service(name) => reach::follows_service(identity, name),
             Target::Instance(key) | Target::Component(key, _) => {
                 reach::instance(identity, &self.fleet, key).map(|_| ())
             }

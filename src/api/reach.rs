@@ -98,16 +98,17 @@ fn not_all(identity: &Identity) -> Error {
     Error::new(Kind::PermissionDenied, Reason::PermissionDenied, message).with("principal", principal)
 }
 
-/// Whether somebody may change an instance. Of whoever sees all of its service, the fleet says whether it is there.
+/// Whether somebody may change an instance. Of whoever sees all of its service, the fleet says whether it is there; who sees only
+/// a part may change the incarnation that is answered.
 ///
 /// # Errors
 /// Its service is out of reach; or the caller sees only a part of it, and this is not in that.
-pub fn changes_instance(identity: &Identity, fleet: &Handle, key: &InstanceKey) -> Result<()> {
+pub fn changes_instance(identity: &Identity, fleet: &Handle, key: &InstanceKey) -> Result<Option<u64>> {
     sees_service(identity, &key.service)?;
     if scope(identity).is_some_and(|scope| scope.has_all_of(key.service.as_str())) {
-        return Ok(());
+        return Ok(None);
     }
-    instance(identity, fleet, key).map(|_| ())
+    instance(identity, fleet, key).map(|found| Some(found.incarnation))
 }
 
 /// An instance that somebody sees.

@@ -16,7 +16,7 @@ use crate::{
     identity::{
         Grant, Identity, Principal, Role, Scope,
         authenticator::Authenticator,
-        scope::Pattern,
+        scope::{Narrowing, Pattern},
         tokens::{Handle, Listed, Power, Token, Wanted},
     },
 };
@@ -191,30 +191,27 @@ fn shown(identity: &Identity) -> pb::Identity {
         Principal::Token { .. } => pb::AuthenticationMethod::Token,
     };
     let (wire_role, service, narrowed) = match grant {
-        Grant::Nothing | Grant::Everything => (pb::Role::Unspecified, String::new(), None),
-        Grant::Role(own, narrowed) => {
-            (role(*own), String::new(), (!narrowed.is_everything()).then(|| scope(narrowed)))
-        }
-        Grant::Service(service) => (pb::Role::Service, service.to_string(), None),
+        Grant::Nothing | Grant::Everything => (pb::Role::Unspecified, String::new(), Vec::new()),
+        Grant::Role(own, narrowed) => (role(*own), String::new(), scopes(narrowed)),
+        Grant::Service(service) => (pb::Role::Service, service.to_string(), Vec::new()),
     };
     pb::Identity {
         name: principal.to_string(),
         method: method.into(),
         role: wire_role.into(),
         service,
-        scope: narrowed,
+        scopes: narrowed,
         expire_time: expires.map(timestamp),
     }
 }
 
-/// All narrowings in one: what several say of the same kind stands there side by side.
-fn scope(scope: &Scope) -> pb::Scope {
-    let mut wire = pb::Scope::default();
-    let words = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
-    for narrowing in scope.narrowings() {
-        wire.services.extend(words(&narrowing.services));
-        wire.zones.extend(words(&narrowing.zones));
-        wire.labels.extend(narrowing.labels.clone());
-    }
-    wire
+/// Each narrowing by itself: what several say holds together.
+fn scopes(scope: &Scope) -> Vec<pb::Scope> {
+    let words = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
+    let wire = |narrowing: &Narrowing| {
+        let Narrowing { services, zones, labels } = narrowing;
+        let labels = labels.clone().into_iter().collect();
+        pb::Scope { services: words(services), zones: words(zones), labels }
+    };
+    scope.narrowings().iter().map(wire).collect()
 }

@@ -4,6 +4,10 @@ use std::{fmt, str::FromStr};
 
 pub use blake3::Hash;
 
+/// How far apart numbers of one chain can be where something is missing between them. What is farther away was never
+/// reached, and somebody has made it up.
+pub(super) const REACH: u64 = 1 << 32;
+
 /// The hash of a line as it was written.
 pub fn hash(line: &str) -> Hash {
     blake3::hash(line.as_bytes())

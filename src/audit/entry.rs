@@ -113,7 +113,9 @@ impl Draft {
     pub(super) fn line(&self, previous: &Link, now: SystemTime) -> String {
         let Draft { call: Call { who: Who { principal, peer }, operation, object, request_id }, .. } = self;
         let time = jiff::Timestamp::try_from(now).unwrap_or_default();
-        let mut line = format!("{{\"sequence\":{},\"time\":\"{time:.3}\"", previous.sequence + 1);
+        // The writer has refused it where there is no number after that.
+        let sequence = previous.sequence.saturating_add(1);
+        let mut line = format!("{{\"sequence\":{sequence},\"time\":\"{time:.3}\"");
         for (name, value, most) in [
             ("principal", principal.as_str(), PRINCIPAL),
             ("peer", peer, PEER),

@@ -1,7 +1,8 @@
 //! Keeps the exported file in step with the store: it is opened again when it was moved away or has failed, and then
 //! brought up to date, without a gap and without a line twice.
 //!
-//! A file that is not empty says itself where it ends. An empty one (the first, or the one after a rotation) goes on
+//! A file that is not empty says itself where it ends, and is refused where the store does not go on with the very next
+//! entry: it would never be a chain again. An empty one (the first, or the one after a rotation) goes on
 //! after the last entry that is known to have been exported; after a crash between the rotation and the next entry that
 //! may be a few that the file before has too, and never fewer.
 
@@ -98,7 +99,7 @@ impl Export {
                 self.exported = newest.sequence;
                 return Ok(());
             };
-            if first.sequence != self.exported + 1 {
+            if first.sequence != self.exported.saturating_add(1) {
                 warn!(
                     component = "audit",
                     after = self.exported,
@@ -140,19 +141,40 @@ async fn belongs(store: &Store, newest: &Link, last: &Link) -> Result<(), String
             newest.sequence
         ));
     }
-    let found = store.get(&record::key(sequence)).await.and_then(|found| match found {
-        Some(found) => record::decode_entry(&found),
-        None => Ok(None),
-    });
-    match found {
-        Ok(Some(kept)) if hash(&kept.line) != last.hash => Err(format!(
+    let (known, next) = around(store, sequence).await.map_err(|error| Chain(&error).to_string())?;
+    let follows =
+        sequence == newest.sequence || next.as_ref().is_some_and(|next| next.sequence - sequence == 1);
+    if !follows {
+        let next =
+            next.map_or_else(|| "none after it".to_owned(), |next| format!("entry {} next", next.sequence));
+        return Err(format!(
+            "it ends with entry {sequence}, and the store has {next}: what comes between is there no more; move it \
+             away to go on"
+        ));
+    }
+    // What the store has no more is known by what refers to it.
+    let hash = match known {
+        Some(known) => Some(hash(&known.line)),
+        None if sequence == newest.sequence => Some(newest.hash),
+        None => next.and_then(|next| next.entry).map(|entry| entry.previous_hash),
+    };
+    if hash.is_some_and(|hash| hash != last.hash) {
+        return Err(format!(
             "its last entry, {sequence}, is another one than the store's: one of the two was changed, or the file is of \
              another control plane; move it away to go on"
-        )),
-        // What the store has no more cannot be compared.
-        Ok(_) => Ok(()),
-        Err(error) => Err(Chain(&error).to_string()),
+        ));
     }
+    Ok(())
+}
+
+/// The entry with a number, and the next one that the store has.
+async fn around(store: &Store, sequence: u64) -> Result<(Option<Kept>, Option<Kept>)> {
+    let known = match store.get(&record::key(sequence)).await? {
+        Some(found) => record::decode_entry(&found)?,
+        None => None,
+    };
+    let (next, _) = record::after(store, sequence, NonZeroUsize::MIN).await?;
+    Ok((known, next.into_iter().next()))
 }
 
 /// The file cannot be written. Where it is and why is for operators: in the log and in the report.

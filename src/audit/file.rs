@@ -19,6 +19,10 @@ use super::{
 
 /// How every line begins.
 const BEGINNING: &[u8] = b"{\"hash\":\"";
+/// Digits of the hash after that.
+const DIGITS: usize = 64;
+/// What follows the hash.
+const MIDDLE: &[u8] = b"\",\"line\":{\"sequence\":";
 /// What is read of a file's end: more than a whole line and a torn one.
 const TAIL: u64 = 4 * LONGEST_LINE as u64;
 
@@ -89,10 +93,6 @@ impl Appender {
         self.file.read_exact_at(&mut tail, from)?;
         let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let torn = &tail[whole..];
-        // After a power cut there may be zeros where nothing has arrived.
-        let arrived = torn.iter().position(|byte| *byte == 0).unwrap_or(torn.len());
-        let begun = arrived.min(BEGINNING.len());
-        let ours = torn[..begun] == BEGINNING[..begun];
         let last = match whole {
             0 if from > 0 => return Err(foreign()),
             0 => None,
@@ -102,7 +102,7 @@ impl Appender {
                 Some(read(&tail[begins..whole - 1]).ok_or_else(foreign)?)
             }
         };
-        if !ours {
+        if !is_torn(torn) {
             return Err(foreign());
         }
         if !torn.is_empty() {
@@ -112,6 +112,24 @@ impl Appender {
         self.file.sync_all()?;
         Ok(last)
     }
+}
+
+/// Whether something is what a crash leaves of a line of ours, or nothing.
+fn is_torn(text: &[u8]) -> bool {
+    // After a power cut there are zeros up to the end where nothing has arrived.
+    let arrived = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    let (arrived, missing) = text.split_at(arrived);
+    is_begun(arrived) && missing.iter().all(|byte| *byte == 0)
+}
+
+/// Whether a line of ours begins like this.
+fn is_begun(text: &[u8]) -> bool {
+    let (beginning, rest) = text.split_at(text.len().min(BEGINNING.len()));
+    let (digits, rest) = rest.split_at(rest.len().min(DIGITS));
+    let middle = &rest[..rest.len().min(MIDDLE.len())];
+    BEGINNING.starts_with(beginning)
+        && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        && MIDDLE.starts_with(middle)
 }
 
 /// The entry of a line.
@@ -179,12 +197,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_crash_leaves_of_the_first_line_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let (first, _) = line(&Link::START);
+        for torn in 0..first.len() {
+            for zeros in [0, 7] {
+                fs::write(&path, [&first.as_bytes()[..torn], &vec![0; zeros]].concat()).unwrap();
+                assert_eq!(Appender::open(&path).unwrap().1, None, "{torn} {zeros}");
+                assert_eq!(fs::metadata(&path).unwrap().len(), 0, "{torn} {zeros}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_something_else_is_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("passwd");
         let long = "x".repeat(2 * usize::try_from(TAIL).unwrap());
         let (first, _) = line(&Link::START);
-        for text in ["root:x:0:0", "root:x:0:0\n", "{}\n", &long, &format!("{first}root"), "\n"] {
+        let (begun, _) = first.split_at(30);
+        let beginning = std::str::from_utf8(BEGINNING).unwrap();
+        for text in [
+            "root:x:0:0",
+            "root:x:0:0\n",
+            "{}\n",
+            &long,
+            &format!("{first}root"),
+            "\n",
+            "\0root:x:0:0",
+            "\0\0\0x",
+            &format!("{begun}\0x"),
+            &format!("{first}\0\0root"),
+            &format!("{beginning}root"),
+            &format!("{beginning}{}\",\"line\":42", "0".repeat(DIGITS)),
+        ] {
             fs::write(&path, text).unwrap();
             let refused = Appender::open(&path).unwrap_err();
             assert!(refused.to_string().contains("move it away"), "{refused}");

@@ -1,18 +1,18 @@
 //! Whether entries are one chain, as they were written: pure, and the same for the store's head at a start, for what
 //! the API lists, and for an exported file.
 //!
-//! It finds what was changed, left out, added or moved between the first entry that it is shown and the last. What it
-//! cannot find is a chain that was written anew as a whole, or cut off at its end: for that, keep the newest hash
+//! It finds what was changed, left out, added or moved between the first entry that it is shown and the last, and goes
+//! on after it, so that one break does not hide another. What it cannot find is a chain that was written anew as a whole, or cut off at its end: for that, keep the newest hash
 //! elsewhere, and expect it.
 
 use std::fmt;
 
 use super::{
     BROKEN, Entry,
-    chain::{Link, hash},
+    chain::{Hash, Link, REACH, hash},
 };
 
-/// The first place where the chain is not as it was written.
+/// A place where the chain is not as it was written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Break {
     /// A line is not what its hash was made of.
@@ -139,35 +139,50 @@ impl Verifier {
         self.last.map_or(0, |last| last.sequence)
     }
 
-    /// Takes the next entry.
+    /// Takes the next entry. After a break it can be shown the one after that all the same.
     ///
     /// # Errors
-    /// It is not the next one, or not as it was written.
+    /// It is not the next one, or not as it was written, or says that the chain was found broken.
     pub fn take(&mut self, line: &str, stated: &str) -> Result<(), Break> {
         let own = hash(line);
-        let place = self.last.map(|last| last.sequence + 1);
         let entry = Entry::read(line);
         let number = entry.as_ref().map_or(0, |entry| entry.sequence);
-        let sequence = place.unwrap_or(number);
+        let place = self.last.map_or(number, |last| last.sequence.saturating_add(1));
         let Some(entry) = entry.filter(|_| own.to_hex().as_str() == stated) else {
-            return Err(Break::Changed { sequence });
+            // The one after it refers to what it was, which its hash may still say.
+            let hash = Hash::from_hex(stated).unwrap_or(own);
+            // Of a first one that does not say its number nothing is known.
+            self.last = (place > 0).then_some(Link { sequence: place, hash });
+            self.entries += 1;
+            return Err(Break::Changed { sequence: place });
         };
-        if number != sequence {
-            return Err(Break::Misplaced { expected: sequence, found: number });
+        let link = Link { sequence: number, hash: own };
+        let found = self.judge(place, &link, &entry);
+        // What was moved here from before, or was made up, does not say where the chain goes on.
+        if number.checked_sub(place).is_some_and(|ahead| ahead <= REACH) {
+            if self.entries == 0 && number == place {
+                self.before = Link { sequence: number.saturating_sub(1), hash: entry.previous_hash };
+            }
+            self.entries += 1;
+            self.last = Some(link);
+        }
+        found
+    }
+
+    /// What is to be said of an entry whose hash is right.
+    fn judge(&self, place: u64, link: &Link, entry: &Entry) -> Result<(), Break> {
+        let Link { sequence, hash } = *link;
+        if sequence != place {
+            return Err(Break::Misplaced { expected: place, found: sequence });
         }
         if self.last.is_some_and(|last| last.hash != entry.previous_hash) {
             return Err(Break::Unlinked { sequence });
         }
-        if self.expected.is_some_and(|expected| expected.sequence == sequence && expected.hash != own) {
+        if self.expected.is_some_and(|expected| expected.sequence == sequence && expected.hash != hash) {
             return Err(Break::Unexpected { sequence });
         }
-        if self.entries == 0 {
-            self.before = Link { sequence: sequence.saturating_sub(1), hash: entry.previous_hash };
-        }
-        self.entries += 1;
-        self.last = Some(Link { sequence, hash: own });
         if entry.call.operation == BROKEN {
-            return Err(Break::Reported { sequence, detail: entry.detail });
+            return Err(Break::Reported { sequence, detail: entry.detail.clone() });
         }
         Ok(())
     }
@@ -192,13 +207,13 @@ impl Verifier {
                 return Err(Break::CutOff { expected: sequence, last: last.sequence });
             }
             if sequence < self.before.sequence {
-                return Err(Break::NotKept { sequence, oldest: self.before.sequence + 1 });
+                return Err(Break::NotKept { sequence, oldest: self.before.sequence.saturating_add(1) });
             }
             if sequence == self.before.sequence && hash != self.before.hash {
                 return Err(Break::Unexpected { sequence });
             }
         }
-        let first = if self.entries == 0 { 0 } else { self.before.sequence + 1 };
+        let first = if self.entries == 0 { 0 } else { self.before.sequence.saturating_add(1) };
         Ok(Verified { entries: self.entries, first, last })
     }
 }

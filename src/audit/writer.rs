@@ -186,8 +186,9 @@ impl Writer {
         let mut head = Head { exported: self.export.exported(), ..self.head };
         let (mut commit, mut lines) = (Commit::new(), String::new());
         for draft in drafts {
+            let sequence = number_after(&head.newest).map_err(not_kept)?;
             let line = draft.line(&head.newest, now);
-            head.newest = Link { sequence: head.newest.sequence + 1, hash: hash(&line) };
+            head.newest = Link { sequence, hash: hash(&line) };
             if draft.call.operation == BROKEN {
                 head.broken = head.newest.sequence;
             }
@@ -276,8 +277,33 @@ impl Writer {
     }
 }
 
+/// The number of the next entry. Without an end of them, the first entries would be written over.
+fn number_after(newest: &Link) -> Result<u64> {
+    newest.sequence.checked_add(1).ok_or_else(|| {
+        let message = format!(
+            "there is no number after entry {}, the newest: somebody has written to the data folder; restore it from a \
+             backup",
+            newest.sequence
+        );
+        Error::new(Kind::Internal, Reason::RecordDamaged, message)
+    })
+}
+
 /// The audit cannot be written. What the store says of that is safe to show.
 fn unavailable(error: Error) -> Error {
     let message = format!("the audit cannot be written, so nothing was done: {error}");
     Error::new(Kind::Unavailable, Reason::AuditUnavailable, message).retry_after(RETRY).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_last_number_there_is_none() {
+        assert_eq!(number_after(&Link::START).unwrap(), 1);
+        let last = Link { sequence: u64::MAX, hash: hash("a") };
+        let refused = number_after(&last).unwrap_err();
+        assert!(refused.message().contains("no number after entry 18446744073709551615"), "{refused}");
+    }
 }

@@ -1,7 +1,8 @@
 //! Whom a command talks to, and what proves there who calls: flags, then the environment, then a context, then the
 //! default.
 //!
-//! What a context holds belongs to its control plane: another one is never shown its token or certificate.
+//! What a context holds belongs to its control plane: another one is never shown its token or certificate. A token wins
+//! over a certificate there; so one from further away than the certificate that was given is not shown.
 
 use std::{env, path::PathBuf};
 
@@ -23,6 +24,8 @@ pub(crate) const USUAL: &str = "http://127.0.0.1:50051";
 
 /// The variable with a token. No flag: what runs with which arguments is seen by everybody on a machine.
 const TOKEN: &str = "SEAWORTHY_TOKEN";
+const TOKEN_FILE: &str = "SEAWORTHY_TOKEN_FILE";
+const CLIENT_CERT: &str = "SEAWORTHY_CLIENT_CERT";
 
 /// Flags of every command that talks to a control plane.
 #[derive(Args, Clone, Debug, Default)]
@@ -44,15 +47,16 @@ pub(crate) struct Flags {
     /// Name that this certificate has to be for [default: the host of the address]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
-    /// Certificate, in PEM, that proves who calls [default: none]
-    #[arg(long, global = true, value_name = "FILE", env = "SEAWORTHY_CLIENT_CERT")]
+    /// Certificate, in PEM, that proves who calls, instead of the token of the environment or the context [default:
+    /// none]
+    #[arg(long, global = true, value_name = "FILE", env = CLIENT_CERT)]
     pub(crate) client_cert: Option<PathBuf>,
     /// Private key of that certificate, in PEM [default: none]
     #[arg(long, global = true, value_name = "FILE", env = "SEAWORTHY_CLIENT_KEY")]
     pub(crate) client_key: Option<PathBuf>,
     /// File with a token that proves who calls; - for the standard input, with `login` [default: none; a token itself
     /// can be in SEAWORTHY_TOKEN, never in an argument]
-    #[arg(long, global = true, value_name = "FILE", env = "SEAWORTHY_TOKEN_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = TOKEN_FILE)]
     pub(crate) token_file: Option<PathBuf>,
 }
 
@@ -94,7 +98,15 @@ impl Flags {
             Err(_) if self.context.is_none() => Contexts::default(),
             Err(failure) => return Err(failure),
         };
-        choose(self, variable(), &contexts)
+        choose(self, &Environment::of_process(), &contexts)
+    }
+
+    /// The token that they and the environment give. One of the environment does not go with a certificate of a flag.
+    pub(crate) fn token(&self, environment: &Environment) -> Option<Token> {
+        let by_flag = self.client_cert.is_some() && self.client_cert != environment.client_cert;
+        let is_heeded = |file: &PathBuf| !by_flag || Some(file) != environment.token_file.as_ref();
+        let file = self.token_file.clone().filter(is_heeded).map(Token::file);
+        file.or_else(|| environment.token.clone().filter(|_| !by_flag))
     }
 
     fn own(&self) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
@@ -108,16 +120,35 @@ impl Flags {
     }
 }
 
-/// The token of the environment, if there is one.
-pub(crate) fn variable() -> Option<Token> {
-    env::var_os(TOKEN).filter(|token| !token.is_empty()).map(|_| Token::env(TOKEN))
+/// What the environment says of who calls. A flag that says the same is taken to come from there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    token: Option<Token>,
+    token_file: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
 }
 
-/// Chooses. `variable` is the token of the environment.
+impl Environment {
+    /// That of this process.
+    pub(crate) fn of_process() -> Self {
+        let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            token: variable(TOKEN).map(|_| Token::env(TOKEN)),
+            token_file: variable(TOKEN_FILE).map(PathBuf::from),
+            client_cert: variable(CLIENT_CERT).map(PathBuf::from),
+        }
+    }
+}
+
+/// Chooses.
 ///
 /// # Errors
 /// What was given contradicts itself.
-pub(crate) fn choose(flags: &Flags, variable: Option<Token>, contexts: &Contexts) -> Result<Access, Failure> {
+pub(crate) fn choose(
+    flags: &Flags,
+    environment: &Environment,
+    contexts: &Contexts,
+) -> Result<Access, Failure> {
     let named = flags.context.as_ref().or(contexts.current.as_ref());
     let context = named.map(|name| Ok::<_, Failure>((name, contexts.named(name)?))).transpose()?;
     let used = match (context, &flags.server) {
@@ -136,15 +167,17 @@ pub(crate) fn choose(flags: &Flags, variable: Option<Token>, contexts: &Contexts
         Some((name, stored)) => (Some(name.clone()), stored.clone()),
         None => (None, Stored::default()),
     };
-    let given = flags.token_file.clone().map(Token::file).or(variable);
+    let own = flags.own()?;
+    // On the other side a token wins over a certificate: one that was kept must not overrule one that was given.
+    let kept = stored.token.filter(|_| own.is_none()).map(|token| Token::new(token.reveal()));
     let server = flags.server.clone().or_else(|| context.is_some().then_some(stored.server));
     Ok(Access {
         server: server.unwrap_or_else(|| USUAL.to_owned()),
         context,
         ca_cert: flags.ca_cert.clone().or(stored.ca_cert),
         server_name: flags.server_name.clone().or(stored.server_name),
-        own: flags.own()?.or_else(|| stored.client_cert.zip(stored.client_key)),
-        token: given.or_else(|| stored.token.map(|token| Token::new(token.reveal()))),
+        own: own.or_else(|| stored.client_cert.zip(stored.client_key)),
+        token: flags.token(environment).or(kept),
     })
 }
 
@@ -180,6 +213,15 @@ impl Access {
             client_cert,
             client_key,
             token: None,
+        }
+    }
+
+    /// The same for a look at whoever is there: it trusts anybody, and shows nothing.
+    pub(crate) fn tls_to_look(&self) -> Tls {
+        let tls = Tls::new().without_verification();
+        match &self.server_name {
+            Some(name) => tls.server_name(name),
+            None => tls,
         }
     }
 

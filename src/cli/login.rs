@@ -4,7 +4,6 @@ use std::path::Path;
 
 use clap::Args;
 use seaworthy_client::{
-    Token,
     proto::seaworthy::v1::{GetIdentityRequest, GetIdentityResponse},
     transport::Secret,
 };
@@ -12,7 +11,7 @@ use tonic::Code;
 
 use super::{
     Context,
-    access::{self, Access},
+    access::{self, Access, Environment},
     contexts::{self, Contexts, Stored},
     exit::Exit,
     failure::Failure,
@@ -45,16 +44,13 @@ pub(crate) struct Login {
 /// Runs it.
 pub(crate) async fn run(flags: Login, context: &mut Context) -> Result<Exit, Failure> {
     let place = context.flags.place()?;
-    let mut contexts = contexts::read(&place)?;
+    let contexts = contexts::read(&place)?;
     let name = flags.name.or_else(|| context.flags.context.clone()).or_else(|| contexts.current.clone());
     let name = name.unwrap_or_else(|| UNNAMED.to_owned());
     let access = destination(&context.flags, &contexts, &name)?;
     let given = given(&context.flags).await?;
     let (identity, token) = prove(access.clone(), given, context).await?;
-    let stored = Stored { token, ..access.stored() };
-    contexts.stored.insert(name.clone(), stored);
-    contexts.current = Some(name.clone());
-    contexts::write(&place, &contexts)?;
+    keep(&place, &name, Stored { token, ..access.stored() })?;
     if context.output.is_json() {
         context.document("GetIdentityResponse", &identity)?;
         return Ok(Exit::Done);
@@ -65,25 +61,29 @@ pub(crate) async fn run(flags: Login, context: &mut Context) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
+/// Stores it. Asking took its time: what was kept or forgotten meanwhile stays so.
+fn keep(place: &Path, name: &str, stored: Stored) -> Result<(), Failure> {
+    let mut contexts = contexts::read(place)?;
+    contexts.stored.insert(name.to_owned(), stored);
+    contexts.current = Some(name.to_owned());
+    contexts::write(place, &contexts)
+}
+
 /// The control plane that is meant: what the flags say, and for the rest the context of that name.
 fn destination(flags: &access::Flags, contexts: &Contexts, name: &str) -> Result<Access, Failure> {
     let known = contexts.stored.contains_key(name);
     let chosen = Contexts { current: known.then(|| name.to_owned()), stored: contexts.stored.clone() };
     // A token of before is not what logging in is for.
     let flags = access::Flags { context: None, token_file: None, ..flags.clone() };
-    Ok(access::choose(&flags, None, &chosen)?.with_token(None))
+    Ok(access::choose(&flags, &Environment::default(), &chosen)?.with_token(None))
 }
 
 /// The token that was given, if one was.
 async fn given(flags: &access::Flags) -> Result<Option<Secret>, Failure> {
-    let token = match &flags.token_file {
-        Some(file) if file == Path::new("-") => return prompt::secret("token").await.map(Some),
-        Some(file) => Token::file(file),
-        None => match access::variable() {
-            Some(token) => token,
-            None => return Ok(None),
-        },
-    };
+    if flags.token_file.as_deref() == Some(Path::new("-")) {
+        return prompt::secret("token").await.map(Some);
+    }
+    let Some(token) = flags.token(&Environment::of_process()) else { return Ok(None) };
     token.read().map(Some).map_err(|problem| Failure::Usage(format!("the token {problem}")))
 }
 

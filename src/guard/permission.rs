@@ -38,10 +38,16 @@ impl Permit {
     }
 
     fn write_down(&self, rpc: &Rpc, headers: &HeaderMap, caller: &Caller, refusal: &Error) {
-        if rpc.audited != Audited::Always {
+        // Whoever proves nothing is counted alone: anybody could fill the audit so.
+        if caller.identity.principal == Principal::Nobody {
             return;
         }
-        if let Some(audit) = self.audit.get() {
+        let wanted = |audit: &audit::Handle| match rpc.audited {
+            Audited::Always => true,
+            Audited::AsEnrolment => audit.has_enrolments(),
+            Audited::Never => false,
+        };
+        if let Some(audit) = self.audit.get().filter(|audit| wanted(audit)) {
             let who = Who::new(&caller.identity.principal, caller.connection.peer);
             let request_id = request_id(headers).unwrap_or_default().to_owned();
             // What it is about is in a message that is not even read.
@@ -115,6 +121,7 @@ fn role_for(needed: Permission) -> &'static str {
         Permission::Known => "any role",
         Permission::Enrol => "the role service, bound to that service",
         Permission::View => "the role viewer",
+        Permission::Oversee => "the role viewer, not narrowed",
         Permission::Operate => "the role operator",
         Permission::Run => "the role operator, not narrowed",
         Permission::Administer => "the role admin, not narrowed",

@@ -10,7 +10,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 use super::proof::{Lapse, Proof};
 use crate::{
@@ -38,14 +41,16 @@ pub struct Proofs {
     proof: Proof,
     seen: Mutex<Seen>,
     more: Notify,
+    /// From the beginning, so that nothing is missed that changes before it is first waited for.
+    changes: watch::Receiver<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     certificate: Option<Arc<Identity>>,
     tokens: Vec<(TokenHash, Arc<Identity>)>,
-    /// There were more tokens than are remembered.
-    overflown: bool,
+    /// There were more tokens than are remembered: when the first of those expires.
+    beyond: Option<SystemTime>,
 }
 
 impl Proofs {
@@ -56,8 +61,8 @@ impl Proofs {
         certificate: Option<Arc<PeerCertificate>>,
         proof: Proof,
     ) -> Self {
-        let seen = Mutex::new(Seen::default());
-        Self { authenticator, peer, certificate, proof, seen, more: Notify::new() }
+        let (seen, changes) = (Mutex::new(Seen::default()), authenticator.changes());
+        Self { authenticator, peer, certificate, proof, seen, more: Notify::new(), changes }
     }
 
     /// Who calls: the bearer of the token, if there is one, else the holder of the connection's certificate.
@@ -65,8 +70,13 @@ impl Proofs {
         if !self.authenticator.is_required() {
             return Identified { identity: self.authenticator.local(), failed: None };
         }
-        // What still comes on a connection that ends for that is nobody's.
-        if self.proof.has_lapsed().is_some() {
+        // What still comes on a connection that ends for that is judged anew: others on it are who they were.
+        if let Some(lapse) = self.proof.has_lapsed() {
+            let certificate = self.certificate.as_deref().filter(|_| *lapse == Lapse::Caller);
+            return self.authenticator.once(self.peer, certificate, *bearer);
+        }
+        // Which tokens count is not known before they have been read: that is no failure of who brings one.
+        if self.authenticator.tokens().is_none() && matches!(bearer, Bearer::Token(_)) {
             return Identified { identity: self.authenticator.nobody(), failed: None };
         }
         let found = match bearer {
@@ -104,7 +114,7 @@ impl Proofs {
         if seen.tokens.len() < REMEMBERED {
             seen.tokens.push((*hash, Arc::clone(&identity)));
         } else {
-            seen.overflown = true;
+            seen.beyond = seen.beyond.min(identity.expires).or(identity.expires);
         }
         self.more.notify_one();
         Some(identity)
@@ -122,13 +132,13 @@ impl Proofs {
         if !self.authenticator.is_required() {
             return std::future::pending().await;
         }
-        let mut changes = self.authenticator.changes();
+        let mut changes = self.changes.clone();
         loop {
             let now = self.authenticator.now().wall;
             let rest = self.next_expiry().map(|at| at.duration_since(now).unwrap_or_default());
             tokio::select! {
                 // An error means that the server is gone.
-                changed = changes.changed() => if changed.is_err() || self.seen.lock().overflown || !self.still_count() { return },
+                changed = changes.changed() => if changed.is_err() || self.seen.lock().beyond.is_some() || !self.still_count() { return },
                 () = self.more.notified() => {}
                 () = expire(rest) => if !self.still_count() { return },
             }
@@ -139,7 +149,8 @@ impl Proofs {
     fn next_expiry(&self) -> Option<SystemTime> {
         let seen = self.seen.lock();
         let tokens = seen.tokens.iter().map(|(_, identity)| identity);
-        tokens.chain(seen.certificate.as_ref()).filter_map(|identity| identity.expires).min()
+        let known = tokens.chain(seen.certificate.as_ref()).filter_map(|identity| identity.expires);
+        known.chain(seen.beyond).min()
     }
 
     /// Whether everybody who has called is who they were.
@@ -157,7 +168,7 @@ impl Proofs {
                 same(was, token.map(|token| self.authenticator.bearer_of(&token)))
             })
         };
-        certificate && tokens()
+        certificate && seen.beyond.is_none_or(|first| now < first) && tokens()
     }
 }
 

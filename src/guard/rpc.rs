@@ -122,7 +122,7 @@ impl Rpc {
     }
 }
 
-use Permission::{Administer, Enrol, Known, Open, Operate, Run, View};
+use Permission::{Administer, Enrol, Known, Open, Operate, Oversee, Run, View};
 use Shape::{Stream, Unary};
 use WhileDraining::{Answered, Refused};
 
@@ -151,8 +151,8 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused, View),
     rpc("/seaworthy.v1.HealthService/CheckNow", Unary, Refused, Operate),
     rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused, View),
-    rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, View),
-    rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered, View),
+    rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, Oversee),
+    rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered, Oversee),
     rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused, Run),
     rpc("/seaworthy.v1.SystemService/SetLogLevel", Unary, Answered, Run).audited(),
     rpc("/seaworthy.v1.SystemService/GetIdentity", Unary, Answered, Known),

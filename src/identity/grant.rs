@@ -52,6 +52,8 @@ pub enum Permission {
     Enrol,
     /// To read.
     View,
+    /// To read how the control plane as a whole is; like `Run`, for whoever is not narrowed.
+    Oversee,
     /// To change the fleet.
     Operate,
     /// To see and change how the control plane itself runs; like what follows, for whoever is not narrowed.
@@ -83,10 +85,15 @@ impl Grant {
             (Grant::Service(_), Permission::Enrol) => true,
             (
                 Grant::Service(_),
-                Permission::View | Permission::Operate | Permission::Run | Permission::Administer,
+                Permission::View
+                | Permission::Oversee
+                | Permission::Operate
+                | Permission::Run
+                | Permission::Administer,
             ) => false,
             (Grant::Role(..), Permission::Enrol) => false,
             (Grant::Role(..), Permission::View) => true,
+            (Grant::Role(_, scope), Permission::Oversee) => scope.is_everything(),
             (Grant::Role(role, _), Permission::Operate) => *role >= Role::Operator,
             (Grant::Role(role, scope), Permission::Run) => *role >= Role::Operator && scope.is_everything(),
             (Grant::Role(role, scope), Permission::Administer) => {
@@ -121,23 +128,23 @@ mod tests {
 
     #[test]
     fn grants_against_permissions_as_a_table() {
-        use Permission::{Administer, Enrol, Known, Open, Operate, Run, View};
+        use Permission::{Administer, Enrol, Known, Open, Operate, Oversee, Run, View};
         let role = |role| Grant::Role(role, Scope::default());
         let narrowing = Narrowing { services: vec![Pattern::parse("orders")], ..Narrowing::default() };
         let narrowed = |role| Grant::Role(role, Scope::default().narrowed(narrowing.clone()));
         let orders = Grant::Service(ServiceName::parse("orders").unwrap());
         for (grant, allowed) in [
             (Grant::Nothing, vec![Open]),
-            (Grant::Everything, vec![Open, Known, Enrol, View, Operate, Run, Administer]),
-            (role(Role::Viewer), vec![Open, Known, View]),
-            (role(Role::Operator), vec![Open, Known, View, Operate, Run]),
-            (role(Role::Admin), vec![Open, Known, View, Operate, Run, Administer]),
+            (Grant::Everything, vec![Open, Known, Enrol, View, Oversee, Operate, Run, Administer]),
+            (role(Role::Viewer), vec![Open, Known, View, Oversee]),
+            (role(Role::Operator), vec![Open, Known, View, Oversee, Operate, Run]),
+            (role(Role::Admin), vec![Open, Known, View, Oversee, Operate, Run, Administer]),
             (narrowed(Role::Operator), vec![Open, Known, View, Operate]),
             // Whoever could make tokens without bounds would have none.
             (narrowed(Role::Admin), vec![Open, Known, View, Operate]),
             (orders.clone(), vec![Open, Known, Enrol]),
         ] {
-            for needed in [Open, Known, Enrol, View, Operate, Run, Administer] {
+            for needed in [Open, Known, Enrol, View, Oversee, Operate, Run, Administer] {
                 assert_eq!(grant.allows(needed), allowed.contains(&needed), "{grant:?} {needed:?}");
             }
         }

@@ -70,10 +70,13 @@ impl Rules {
     /// Reads rules.
     ///
     /// # Errors
-    /// [`Reason::RulesInvalid`]: it is not TOML of this form, or a rule says nothing or what cannot be.
+    /// [`Reason::RulesInvalid`]: it is not TOML of this form, has no rule, or a rule says nothing or what cannot be.
     pub fn parse(text: &str) -> Result<Self> {
-        let File { grant, narrow } =
-            toml::from_str(text).map_err(|wrong| invalid(wrong.to_string().trim().replace('\n', " ")))?;
+        let File { grant, narrow } = toml::from_str(text).map_err(|wrong| invalid(in_line(text, &wrong)))?;
+        // A file that is being written is empty first, and would narrow nobody.
+        if grant.is_empty() && narrow.is_empty() {
+            return Err(invalid("it has no rule; where none are wanted, name no file"));
+        }
         if grant.len() + narrow.len() > MOST {
             return Err(invalid(format!("it has more than {MOST} rules")));
         }
@@ -139,14 +142,23 @@ fn certificate(who: &str) -> Result<Pattern, String> {
 }
 
 fn principal(who: &str) -> Result<Pattern, String> {
-    let rest = KINDS.iter().find_map(|kind| who.strip_prefix(kind));
-    match rest {
-        Some(rest) if !rest.trim_end_matches('*').contains('*') && !rest.is_empty() => {
-            Ok(Pattern::parse(who))
+    let named = KINDS.iter().find_map(|kind| Some((*kind, who.strip_prefix(kind)?)));
+    match named {
+        Some((_, rest)) if rest.is_empty() || rest.strip_suffix('*').unwrap_or(rest).contains('*') => {
+            Err(format!("who: {who:?} names nobody; only its end may be `*`, once"))
         }
-        Some(_) => Err(format!("who: {who:?} names nobody; only its end may be `*`")),
+        // What could match nobody would narrow nobody. Of a SPIFFE id the path may have capitals.
+        Some((kind, rest)) if lower_case(kind, rest).chars().any(char::is_uppercase) => {
+            Err(format!("who: {who:?} names nobody; such names are in lower case"))
+        }
+        Some(_) => Ok(Pattern::parse(who)),
         None => Err(format!("who: {who:?} begins neither with spiffe://, dns: nor token:")),
     }
+}
+
+/// The part of a name that is always in lower case.
+fn lower_case<'a>(kind: &str, rest: &'a str) -> &'a str {
+    if kind == "spiffe://" { rest.split('/').next().unwrap_or(rest) } else { rest }
 }
 
 fn granted(role: Option<&str>, service: Option<&str>) -> Result<Grant, String> {
@@ -190,6 +202,14 @@ fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, String> {
         Ok(Pattern::parse(text))
     };
     texts.iter().map(pattern).collect()
+}
+
+/// What is wrong and where, without the line itself, which names people.
+fn in_line(text: &str, wrong: &toml::de::Error) -> String {
+    let line = wrong
+        .span()
+        .map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
+    format!("line {line}: {}", wrong.message().replace('\n', ", "))
 }
 
 fn invalid(what: impl fmt::Display) -> Error {
@@ -280,6 +300,11 @@ mod tests {
             ("[[grant]]\nwho = \"alice\"\nrole = \"admin\"", "begins neither with"),
             ("[[grant]]\nwho = \"dns:\"\nrole = \"admin\"", "names nobody"),
             ("[[grant]]\nwho = \"dns:a*b\"\nrole = \"admin\"", "only its end may be"),
+            ("[[narrow]]\nwho = \"token:ci-**\"\nzones = [\"a\"]", "only its end may be"),
+            ("[[narrow]]\nwho = \"token:Alice\"\nzones = [\"a\"]", "in lower case"),
+            ("[[narrow]]\nwho = \"spiffe://Prod/a\"\nzones = [\"a\"]", "in lower case"),
+            ("", "it has no rule"),
+            ("# nothing yet\n", "it has no rule"),
             ("[[grant]]\nwho = \"dns:a\"\nrole = \"root\"", "none of viewer"),
             ("[[grant]]\nwho = \"dns:a\"", "it grants nothing"),
             ("[[grant]]\nwho = \"dns:a\"\nrole = \"viewer\"\nservice = \"a\"", "goes with the role service"),
@@ -294,6 +319,7 @@ mod tests {
             assert_eq!(error.reason(), Reason::RulesInvalid);
             assert!(error.message().contains(wrong), "{text:?}: {error}");
         }
-        assert_eq!(Rules::parse("").unwrap(), Rules::default());
+        let capital = "[[narrow]]\nwho = \"spiffe://prod/Team/*\"\nzones = [\"a\"]";
+        assert!(Rules::parse(capital).is_ok());
     }
 }

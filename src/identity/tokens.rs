@@ -20,7 +20,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, timeout},
 };
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use self::table::Table;
 use super::{Grant, Role, Scope};
@@ -192,7 +192,7 @@ struct Shared {
 /// Reads the tokens from the store, and sees that there is an admin's where one is asked for.
 ///
 /// # Errors
-/// The store cannot be read, a record is damaged or from a newer build, or the file of the first token cannot be written.
+/// The store cannot be read, or a record is damaged or from a newer build.
 pub async fn open(
     options: Options,
     clock: Clock,
@@ -205,8 +205,10 @@ pub async fn open(
     let shared = Shared { clock, table, on_revoked };
     let handle = Handle { shared: Arc::new(shared), commands: sender };
     let service = Service { handle: handle.clone(), store, entropy, commands };
-    if let Some(file) = bootstrap {
-        bootstrap::provide(&service, file).await?;
+    if let Some(file) = bootstrap
+        && let Err(error) = bootstrap::provide(&service, file).await
+    {
+        error!(component = "identity", operation = "start", error = %Chain(&error), "no admin's token counts, and none could be made");
     }
     Ok((handle, service))
 }
@@ -247,6 +249,7 @@ impl Service {
     }
 
     async fn create(&self, wanted: Wanted) -> Result<(Arc<Token>, BearerToken)> {
+        self.handle.shared.table.read().check_room(self.handle.shared.clock.now().wall)?;
         let secret = self.entropy.bearer_token()?;
         let token = self.write_new(wanted, &secret).await?;
         Ok((token, secret))

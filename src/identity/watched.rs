@@ -74,8 +74,7 @@ impl Service {
     pub async fn run(self, mut drain: drain::Watch) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first look compares with what the start has read: it may have changed since.
-        let mut last = None;
+        let (mut in_force, mut seen) = (None, None);
         loop {
             tokio::select! {
                 biased;
@@ -84,12 +83,15 @@ impl Service {
             }
             let file = self.file.clone();
             let Ok(found) = task::blocking("rules", move || read(&file)).await else { continue };
-            let found = found.map_err(|wrong| Chain(&wrong).to_string());
-            if last.as_ref() == Some(&found) {
-                continue;
+            let found = Some(found.map_err(|wrong| Chain(&wrong).to_string()));
+            // What is being written is seen in the middle: only what two looks in a row have seen alike is taken.
+            if found == seen && found != in_force {
+                if let Some(found) = &found {
+                    self.take(found, in_force.is_none());
+                }
+                in_force.clone_from(&found);
             }
-            self.take(&found, last.is_none());
-            last = Some(found);
+            seen = found;
         }
     }
 

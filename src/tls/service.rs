@@ -138,11 +138,14 @@ impl Service {
     }
 
     async fn follow(&self) {
+        // After a look that did not come to its end it is not known what was found last.
+        let mut is_unsure = false;
         loop {
             let is_asked = tokio::select! {
                 () = self.look.notified() => true,
-                () = sleep(EVERY) => false,
+                () = sleep(EVERY) => is_unsure,
             };
+            is_unsure = false;
             let reader = Arc::clone(&self.reader);
             let looking = task::blocking("tls files", move || reader.lock().look(is_asked));
             let mut looking = std::pin::pin!(looking);
@@ -150,6 +153,7 @@ impl Service {
                 looked = &mut looking => looked,
                 () = sleep(PATIENCE) => {
                     self.refuse("their file system does not answer".to_owned());
+                    is_unsure = true;
                     looking.await
                 }
             };
@@ -158,7 +162,10 @@ impl Service {
                 Ok(Look::AsInForce) => self.settle(),
                 Ok(Look::Taken(credentials)) => self.take(credentials),
                 Ok(Look::Refused(wrong)) => self.refuse(Chain(&wrong).to_string()),
-                Err(ended) => self.refuse(ended.to_string()),
+                Err(ended) => {
+                    is_unsure = true;
+                    self.refuse(ended.to_string());
+                }
             }
         }
     }

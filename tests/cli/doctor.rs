@@ -347,6 +347,38 @@ async fn an_http_side_that_is_its_own_and_not_alive_is_a_failure() {
     assert_eq!(found, format!("{site}/health/live: 500 Internal Server Error"));
 }
 
+/// Who listens there is not known before it has told; and what is closed is closed.
+#[tokio::test]
+async fn an_http_side_is_shown_no_token() {
+    let (heard, mut all) = tokio::sync::mpsc::unbounded_channel();
+    let site = listener(move |mut stream| {
+        let heard = heard.clone();
+        async move {
+            let mut asked = [0; 512];
+            let read = stream.read(&mut asked).await.unwrap_or(0);
+            let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+            let code = if asked.starts_with("GET /status ") { "401 Unauthorized" } else { "200 OK" };
+            heard.send(asked).unwrap();
+            let answer = format!("HTTP/1.1 {code}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.ok();
+        }
+    })
+    .await;
+    let peer = Peer::knowing(vec![("swt_hidden", identity("alice", Role::Admin))], Vec::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "swt_hidden").unwrap();
+    let more = ["--token-file", token.to_str().unwrap(), "--http", &site];
+    let (_, report) = doctor(&peer.url, &more).await;
+    let (outcome, found, _) = check(&report, "http.reachable");
+    assert_eq!(outcome, "pass", "{report:#}");
+    assert!(found.contains("401 Unauthorized for /status"), "{found}");
+    for page in ["GET /status ", "GET /health/live "] {
+        let asked = all.try_recv().unwrap();
+        assert!(asked.starts_with(page) && !asked.contains("swt_hidden"), "{asked}");
+    }
+}
+
 fn orders(counts: InstanceCounts) -> Service {
     let (name, health) = ("orders".to_owned(), HealthState::Healthy.into());
     Service { name, health, counts: Some(counts), ..Service::default() }

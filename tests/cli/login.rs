@@ -174,6 +174,16 @@ async fn at_a_terminal_a_token_is_asked_for_and_not_shown() {
     terminal.signal(Signal::INT);
     assert_eq!(terminal.ended(), 130);
     assert!(terminal.echoes() && !home.stored().contains("other"));
+
+    // What is forgotten while it asks stays forgotten.
+    let mut terminal = Terminal::start(120, 24, &args);
+    terminal.until("it asks", |picture| picture.contains("token for"));
+    assert_eq!(code(&home.run(&["logout", "lab"]).await), 0);
+    terminal.type_in("swt_hidden-bob\n");
+    terminal.until("it is known", |picture| picture.contains("as token:bob (viewer)"));
+    assert_eq!(terminal.ended(), 0);
+    let stored = home.stored();
+    assert!(stored.contains("swt_hidden-bob") && !stored.contains("swt_hidden-alice"), "{stored}");
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
 //! A scripted peer: it speaks the contract, and does what a test needs a server to do at that moment:
 //! end a stream, refuse, come back. It is no model of the real server.
 
-use std::{pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -55,6 +60,8 @@ struct State {
     tokens: Vec<Token>,
     /// What was asked about tokens.
     token_calls: Vec<String>,
+    /// A folder that goes away as soon as a token is made.
+    lost: Option<PathBuf>,
 }
 
 /// A running peer. Stops when it is dropped.
@@ -125,6 +132,11 @@ impl Peer {
     fn known(callers: Vec<(&'static str, Identity)>, tokens: Vec<Token>) -> State {
         let status = Some(GetStatusResponse::default());
         State { callers, tokens, status, services: Some(Vec::new()), ..State::default() }
+    }
+
+    /// Takes this folder away as soon as a token is made.
+    pub(crate) fn takes_away(&self, folder: &Path) {
+        self.state.lock().lost = Some(folder.to_owned());
     }
 
     /// What was asked about tokens.
@@ -459,6 +471,10 @@ impl SystemService for Script {
         let expire_time = Some(prost_types::Timestamp { seconds: 1_900_000_000, nanos: 0 });
         let token_id = "tok-0123456789abcdef".to_owned();
         let token = Token { token_id, name, role, service, expire_time, ..Token::default() };
+        if let Some(folder) = &state.lost {
+            std::fs::remove_dir_all(folder).unwrap();
+            state.tokens.push(token.clone());
+        }
         Ok(Response::new(CreateTokenResponse { token: Some(token), secret: "swt_made-just-now".to_owned() }))
     }
 

@@ -84,6 +84,24 @@ async fn a_secret_is_alone_on_the_output_and_in_a_file_of_its_owner() {
 }
 
 #[tokio::test]
+async fn a_token_whose_secret_cannot_be_kept_is_revoked() {
+    let scene = Scene::start().await;
+    let folder = scene.folder.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    scene.peer.takes_away(&folder);
+    let file = scene.path("folder/out");
+    let ended = scene.run("admin", &["token", "create", "ci", "--role", "viewer", "--out", &file]).await;
+    assert_eq!((code(&ended), stdout(&ended)), (2, String::new()));
+    let told = stderr(&ended);
+    assert!(told.contains("cannot write") && !told.contains("swt_"), "{told}");
+    assert!(
+        told.contains("token ci (tok-0123456789abcdef), which nobody has the secret of, was revoked"),
+        "{told}"
+    );
+    assert_eq!(scene.peer.token_calls()[1..], ["revoke tok-0123456789abcdef"]);
+}
+
+#[tokio::test]
 async fn who_may_not_is_told_what_it_takes_and_leaves_no_file() {
     let scene = Scene::start().await;
     let file = scene.path("out");

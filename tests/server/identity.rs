@@ -94,7 +94,7 @@ async fn a_token_tells_who_it_is() {
     let who = who.identity.unwrap();
     assert_eq!((who.name.as_str(), who.method()), ("token:orders-ci", pb::AuthenticationMethod::Token));
     assert_eq!((who.role(), who.service.as_str()), (pb::Role::Service, "orders"));
-    assert!(who.expire_time.is_some() && who.scope.is_none());
+    assert!(who.expire_time.is_some() && who.scopes.is_empty());
     let mut admin = guarded.system(&guarded.admin).await;
     let listed = admin.list_tokens(pb::ListTokensRequest::default()).await.unwrap().into_inner().tokens;
     let names: Vec<_> = listed.iter().map(|token| token.name.as_str()).collect();
@@ -269,6 +269,25 @@ async fn listing_shows_only_what_the_caller_may_see() {
             assert_eq!(refused.code() == Code::PermissionDenied, by_name, "{name} {id}: {refused:?}");
             assert_eq!(refused.code() == Code::NotFound, !by_name, "{name} {id}: {refused:?}");
         }
+        // How a service is says how its instances are, those that are not seen too.
+        let partly = matches!(name, "of-eu" | "of-pay");
+        let orders = pb::GetServiceRequest { name: "orders".into() };
+        let service = fleet.get_service(orders).await.unwrap().into_inner().service.unwrap();
+        assert_eq!(
+            (service.counts.is_none(), service.cause.is_empty()),
+            (partly, partly),
+            "{name}: {service:?}"
+        );
+        let mut health = guarded.health(&secret).await;
+        let asked = pb::ExplainRequest { service: "orders".into(), ..pb::ExplainRequest::default() };
+        assert_eq!(health.explain(asked).await.is_err(), partly, "{name}");
+        let asked = pb::GetHealthRequest { service: "orders".into(), ..pb::GetHealthRequest::default() };
+        assert_eq!(health.get_health(asked).await.is_err(), partly, "{name}");
+        let asked = pb::WatchHealthRequest { service: "orders".into(), ..pb::WatchHealthRequest::default() };
+        assert_eq!(health.watch_health(asked).await.is_err(), partly, "{name}");
+        let asked =
+            pb::ListTransitionsRequest { service: "orders".into(), ..pb::ListTransitionsRequest::default() };
+        assert_eq!(health.list_transitions(asked).await.is_err(), partly, "{name}");
         // Whoever sees only some instances of a service follows none: of one that is gone nobody can say whether it
         // was among them.
         let watch = fleet.watch_fleet(pb::WatchFleetRequest::default()).await;
@@ -298,7 +317,8 @@ async fn listing_shows_only_what_the_caller_may_see() {
 async fn rules_are_read_again_and_wrong_ones_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.toml");
-    std::fs::write(&rules, "").unwrap();
+    let narrowed = "[[narrow]]\nwho = \"token:alice\"\nservices = [\"orders\"]\n";
+    std::fs::write(&rules, narrowed).unwrap();
     let guarded = Guarded::start_with(|config| config.auth.rules_file = Some(rules.clone())).await;
     fleet_of(&guarded).await;
     let secret = guarded.token("alice", pb::Role::Viewer, "").await;
@@ -311,15 +331,26 @@ async fn rules_are_read_again_and_wrong_ones_change_nothing() {
         let page = guarded.fleet(&secret).await.list_services(pb::ListServicesRequest::default()).await;
         page.unwrap().into_inner().services.len()
     };
-    assert_eq!(count().await, 2);
-    std::fs::write(&rules, "[[narrow]]\nwho = \"token:alice\"\n").unwrap();
-    let shown = async { while !metric().await.contains("seaworthy_rules_failed 1") {} };
-    tokio::time::timeout(PATIENCE, shown).await.expect("the failure is shown");
-    assert_eq!(count().await, 2, "the last good ones");
-    std::fs::write(&rules, "[[narrow]]\nwho = \"token:alice\"\nservices = [\"orders\"]\n").unwrap();
-    let counts = async { while count().await != 1 {} };
+    assert_eq!(count().await, 1);
+    // A file that is cut off in the middle of being written would narrow nobody.
+    for wrong in ["[[narrow]]\nwho = \"token:alice\"\n", ""] {
+        std::fs::write(&rules, wrong).unwrap();
+        let shown = async { while !metric().await.contains("seaworthy_rules_failed 1") {} };
+        tokio::time::timeout(PATIENCE, shown).await.expect("the failure is shown");
+        assert_eq!(count().await, 1, "the last good ones");
+        std::fs::write(&rules, narrowed).unwrap();
+        let shown = async { while !metric().await.contains("seaworthy_rules_failed 0") {} };
+        tokio::time::timeout(PATIENCE, shown).await.expect("it is mended");
+    }
+    // What is open goes on under other rules for nobody.
+    let watch = guarded.fleet(&secret).await.watch_fleet(pb::WatchFleetRequest::default()).await;
+    let mut watch = watch.unwrap().into_inner();
+    let all = "[[narrow]]\nwho = \"token:alice\"\nservices = [\"orders\", \"payments\"]\n";
+    std::fs::write(&rules, all).unwrap();
+    let ended = async { while watch.message().await.is_ok_and(|message| message.is_some()) {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the watch ends");
+    let counts = async { while count().await != 2 {} };
     tokio::time::timeout(PATIENCE, counts).await.expect("the rules count");
-    assert!(metric().await.contains("seaworthy_rules_failed 0"));
 }
 
 #[tokio::test]

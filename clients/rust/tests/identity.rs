@@ -338,6 +338,52 @@ async fn leaving_while_it_goes_over_leaves_by_the_new_connection() {
     assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered);
 }
 
+#[tokio::test]
+async fn leaving_while_it_does_not_get_over_leaves_by_the_old_connection() {
+    for refused in [true, false] {
+        let mut scene = Scene::start().await;
+        scene.write("token", "swt_first");
+        let builder = scene.builder(scene.tls()).token(Token::file(scene.path("token")));
+        let agent = builder.attach().expect("attach");
+        let (mut old, _) = scene.peer.registered(7, "sws_1").await;
+        assert_eq!(agent.attached().await, Ok(7));
+        scene.write("token", "swt_second");
+        let mut new = scene.peer.session().await;
+        let leaving = tokio::spawn(agent.leave("deploy"));
+        // Where nobody answers, that is waited for a while.
+        new.open().await;
+        let _silent = match refused {
+            true => {
+                new.refuse(refusal(Code::Unauthenticated, "UNAUTHENTICATED", None)).await;
+                None
+            }
+            false => Some(new),
+        };
+        assert_eq!(old.until_leave().await.as_deref(), Some("deploy"), "refused: {refused}");
+        old.close(CloseReason::Left, None).await;
+        assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered, "refused: {refused}");
+    }
+}
+
+/// The answer to the try may be what was lost.
+#[tokio::test]
+async fn an_old_connection_that_was_superseded_meanwhile_is_not_believed_that_all_is_over() {
+    let mut scene = Scene::start().await;
+    scene.write("token", "swt_first");
+    let agent = scene.builder(scene.tls()).token(Token::file(scene.path("token"))).attach().expect("attach");
+    let (mut old, _) = scene.peer.registered(7, "sws_1").await;
+    assert_eq!(agent.attached().await, Ok(7));
+    scene.write("token", "swt_second");
+    let mut new = scene.peer.session().await;
+    let leaving = tokio::spawn(agent.leave("deploy"));
+    new.open().await;
+    new.refuse(refusal(Code::Unavailable, "SERVER_DRAINING", None)).await;
+    assert_eq!(old.until_leave().await.as_deref(), Some("deploy"));
+    old.close(CloseReason::Superseded, None).await;
+    assert_eq!(scene.peer.deregistered().await.session_token, "sws_1");
+    assert_eq!(leaving.await.expect("no panic"), LeaveOutcome::Deregistered);
+}
+
 fn refusal(code: Code, reason: &str, retry: Option<Duration>) -> tonic::Status {
     let mut details = ErrorDetails::with_error_info(reason, "seaworthy.dev", HashMap::new());
     details.set_retry_info(retry);

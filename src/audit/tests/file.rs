@@ -116,6 +116,70 @@ async fn a_file_of_another_chain_is_left_alone() {
     }
 }
 
+/// It would have a gap for ever.
+#[tokio::test]
+async fn a_file_that_the_store_does_not_go_on_after_is_left_alone() {
+    for (dropped, refused) in
+        [(1, None), (2, None), (3, Some("has entry 4 next")), (6, Some("has none after it"))]
+    {
+        let (_disk, store, _engine, dir) = disk();
+        let file = dir.path().join("audit.jsonl");
+        let audit = Running::on(&store, Some(&file)).await;
+        audit.put("a").await.unwrap();
+        audit.end().await;
+        // For a while there is no file.
+        let audit = Running::on(&store, None).await;
+        for object in ["b", "c"] {
+            audit.put(object).await.unwrap();
+        }
+        let whole = audit.verify().await.unwrap();
+        audit.end().await;
+        let text = fs::read_to_string(&file).unwrap();
+        let gone = (1..=dropped).fold(Commit::new(), |commit, number| commit.delete(record::key(number)));
+        store.commit(gone).await.unwrap();
+        let audit = Running::on(&store, Some(&file)).await;
+        let Some(why) = refused else {
+            audit.until("up to date", |_| of_file(&file).is_ok_and(|found| found == whole)).await;
+            audit.end().await;
+            continue;
+        };
+        assert!(audit.put("d").await.is_err(), "{dropped}");
+        let trouble = audit.handle.status().trouble.unwrap();
+        assert!(trouble.contains(why) && trouble.contains("move it away"), "{trouble}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        // An empty one may begin anywhere.
+        fs::rename(&file, dir.path().join("audit.jsonl.1")).unwrap();
+        audit.until("it can be written", |handle| handle.status().trouble.is_none()).await;
+        audit.put("d").await.unwrap();
+        // Where the end is gone, the start says so in the first entry.
+        let found = of_file(&file);
+        assert!(matches!(found, Ok(_) | Err(Break::Reported { .. })), "{found:?}");
+        audit.end().await;
+    }
+}
+
+/// What the store has dropped is known by what refers to it.
+#[tokio::test]
+async fn a_file_whose_last_entry_was_dropped_is_compared_all_the_same() {
+    let (_disk, store, _engine, dir) = disk();
+    let file = dir.path().join("audit.jsonl");
+    let audit = Running::on(&store, Some(&file)).await;
+    audit.put("a").await.unwrap();
+    audit.end().await;
+    let (_other_disk, other, _other_engine, _other_dir) = disk();
+    let audit = Running::on(&other, None).await;
+    for object in ["x", "y"] {
+        audit.put(object).await.unwrap();
+    }
+    audit.end().await;
+    other.commit(Commit::new().delete(record::key(1)).delete(record::key(2))).await.unwrap();
+    let audit = Running::on(&other, Some(&file)).await;
+    assert!(audit.put("z").await.is_err());
+    let trouble = audit.handle.status().trouble.unwrap();
+    assert!(trouble.contains("another control plane"), "{trouble}");
+    audit.end().await;
+}
+
 #[tokio::test]
 async fn what_is_not_exported_yet_is_not_dropped() {
     let (_disk, store, _engine, dir) = disk();

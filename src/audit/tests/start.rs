@@ -65,6 +65,48 @@ async fn an_end_that_is_not_as_it_was_written_is_reported_and_never_forgotten() 
     }
 }
 
+/// Its number would be the last that there is, and the first entries would be written over.
+#[tokio::test]
+async fn a_number_that_was_made_up_is_reported_and_not_gone_on_with() {
+    for (key, number) in [(record::key(u64::MAX), u64::MAX), (record::key(1 << 40), 1 << 40)] {
+        let (_disk, store, _engine, _dir) = disk();
+        let audit = Running::on(&store, None).await;
+        audit.put("a").await.unwrap();
+        let genuine = audit.entries().await;
+        audit.end().await;
+        let planted = store.get(&record::key(2)).await.unwrap().unwrap().value;
+        store.commit(Commit::new().put(key, planted)).await.unwrap();
+        let audit = Running::on(&store, None).await;
+        let broken = audit.handle.status().broken.unwrap();
+        let found = format!("there is a key \"audit/{number:020}\" far beyond entry 2");
+        assert!(broken.contains(&found), "{broken}");
+        audit.put("later").await.unwrap();
+        assert_eq!(audit.handle.ends().newest.sequence, 5);
+        let entries = audit.entries().await;
+        assert_eq!((entries.len(), &entries[..2]), (5, &genuine[..]));
+        audit.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_chain_that_was_cut_off_after_the_entry_of_a_start_is_reported() {
+    let (_disk, store, _engine, _dir) = disk();
+    let audit = Running::on(&store, None).await;
+    for object in ["a", "b", "c"] {
+        audit.put(object).await.unwrap();
+    }
+    audit.end().await;
+    damaged(&store, "removed").await;
+    let audit = Running::on(&store, None).await;
+    audit.put("later").await.unwrap();
+    audit.end().await;
+    store.commit(Commit::new().delete(record::key(8)).delete(record::key(9))).await.unwrap();
+    let audit = Running::on(&store, None).await;
+    let broken = audit.handle.status().broken.unwrap();
+    assert!(broken.contains("entry 9 is missing: the chain was cut off after entry 7"), "{broken}");
+    audit.end().await;
+}
+
 #[tokio::test]
 async fn a_newer_build_s_audit_is_not_guessed_at() {
     let (_disk, store, _engine, _dir) = disk();

@@ -83,6 +83,66 @@ fn a_start_that_found_a_break_is_told() {
     assert_eq!(verify(&lines, None, None), Err(told));
 }
 
+/// All that is found of a chain, also after the first place.
+fn all_breaks(lines: &[Line], newest: Option<Link>, expected: Option<Link>) -> Vec<Break> {
+    let mut verifier = Verifier::new(expected);
+    verifier.anchor(anchor());
+    let taken: Vec<_> = lines.iter().filter_map(|(line, hash)| verifier.take(line, hash).err()).collect();
+    taken.into_iter().chain(verifier.finish(newest).err()).collect()
+}
+
+#[test]
+fn what_comes_after_a_break_is_verified_too() {
+    let (mut lines, last) = chain(anchor(), 2);
+    let mut report = draft(9);
+    report.call.operation = BROKEN.to_owned();
+    report.detail = "d".to_owned();
+    let line = report.line(&last, SystemTime::UNIX_EPOCH);
+    let last = Link { sequence: 44, hash: hash(&line) };
+    lines.push((line, last.hash.to_hex().to_string()));
+    let (after, last) = chain(last, 5);
+    lines.extend(after);
+    let told = Break::Reported { sequence: 44, detail: "d".to_owned() };
+    assert_eq!(all_breaks(&lines, Some(last), Some(last)), std::slice::from_ref(&told));
+    // What was expected is compared.
+    let other = |sequence| Link { sequence, hash: hash("other") };
+    for (expected, found) in [
+        (other(47), Break::Unexpected { sequence: 47 }),
+        (other(50), Break::CutOff { expected: 50, last: 49 }),
+        (other(3), Break::NotKept { sequence: 3, oldest: 42 }),
+    ] {
+        assert_eq!(all_breaks(&lines, Some(last), Some(expected)), [told.clone(), found], "{expected}");
+    }
+    // One place is told once, whatever was done there, and hides no other.
+    let mut twice = lines.clone();
+    twice[3].0 = twice[3].0.replace("alice", "mallory");
+    twice.remove(5);
+    let (changed, removed) = (Break::Changed { sequence: 45 }, Break::Misplaced { expected: 47, found: 48 });
+    assert_eq!(all_breaks(&twice, Some(last), None), [told, changed, removed]);
+    let mut swapped = lines.clone();
+    swapped.swap(5, 6);
+    let moved = [Break::Misplaced { expected: 47, found: 48 }, Break::Misplaced { expected: 49, found: 47 }];
+    assert_eq!(all_breaks(&swapped, Some(last), None)[1..], moved);
+}
+
+#[test]
+fn a_number_that_was_made_up_does_not_say_where_the_chain_goes_on() {
+    for number in [u64::MAX, 46 + REACH] {
+        let (mut lines, last) = chain(anchor(), 5);
+        let before = Link { sequence: number - 1, hash: hash("made up") };
+        lines.insert(2, written(&before, 9).0);
+        let found = Break::Misplaced { expected: 44, found: number };
+        assert_eq!(all_breaks(&lines, Some(last), None), [found]);
+    }
+    // There is no number after it.
+    let end = Link { sequence: u64::MAX - 1, hash: hash("a") };
+    let (line, link) = written(&end, 1);
+    let mut verifier = Verifier::new(None);
+    verifier.take(&line.0, &line.1).unwrap();
+    assert_eq!(verifier.take(&line.0, &line.1), Err(Break::Unlinked { sequence: u64::MAX }));
+    assert_eq!(verifier.finish(Some(link)).map(|found| found.first), Ok(u64::MAX));
+}
+
 #[test]
 fn what_is_dropped_while_it_is_verified_is_no_break() {
     let (lines, last) = chain(anchor(), 6);

@@ -16,6 +16,11 @@ fn contexts() -> Contexts {
     Contexts { current: Some("prod".into()), stored }
 }
 
+/// Nothing but a token in it.
+fn of(token: Option<Token>) -> Environment {
+    Environment { token, ..Environment::default() }
+}
+
 fn secret(access: &Access) -> Option<String> {
     let transport = access.transport(|endpoint| endpoint).unwrap();
     transport.secret().unwrap().map(|secret| secret.reveal().to_owned())
@@ -84,7 +89,7 @@ fn flag_then_environment_then_context_then_default() {
         ),
     ];
     for (flags, variable, contexts, server, context, token) in table {
-        let access = choose(&flags, variable, &contexts).unwrap();
+        let access = choose(&flags, &of(variable), &contexts).unwrap();
         assert_eq!((&*access.server, access.context.as_deref()), (server, context), "{flags:?}");
         assert_eq!(secret(&access).as_deref(), token, "{flags:?}");
     }
@@ -103,7 +108,7 @@ fn a_token_file_comes_before_the_variable_and_a_flag_before_the_context() {
         client_key: Some("/mine/c.key".into()),
         ..Flags::default()
     };
-    let access = choose(&flags, Some(Token::new("swt_variable")), &contexts()).unwrap();
+    let access = choose(&flags, &of(Some(Token::new("swt_variable"))), &contexts()).unwrap();
     assert_eq!(secret(&access).as_deref(), Some("swt_file"));
     let stored = access.stored();
     assert_eq!(stored.ca_cert.as_deref(), Some(Path::new("/mine/ca.pem")));
@@ -113,10 +118,55 @@ fn a_token_file_comes_before_the_variable_and_a_flag_before_the_context() {
 }
 
 #[test]
+fn a_token_from_further_away_does_not_overrule_a_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "swt_file\n").unwrap();
+    let certificate = |token_file: Option<&Path>| Flags {
+        client_cert: Some("/mine/c.pem".into()),
+        client_key: Some("/mine/c.key".into()),
+        token_file: token_file.map(Path::to_owned),
+        ..Flags::default()
+    };
+    let environment = |token_file: Option<&Path>, client_cert: Option<&str>| Environment {
+        token: Some(Token::new("swt_variable")),
+        token_file: token_file.map(Path::to_owned),
+        client_cert: client_cert.map(PathBuf::from),
+    };
+    for (flags, environment, expected) in [
+        (certificate(None), Environment::default(), None),
+        (certificate(None), environment(None, None), None),
+        (certificate(Some(&file)), environment(Some(&file), None), None),
+        // Given together they go together.
+        (certificate(Some(&file)), environment(None, None), Some("swt_file")),
+        (certificate(None), environment(None, Some("/mine/c.pem")), Some("swt_variable")),
+        (certificate(None), environment(None, Some("/other/c.pem")), None),
+        (Flags::default(), Environment::default(), Some("swt_prod")),
+    ] {
+        let access = choose(&flags, &environment, &contexts()).unwrap();
+        assert_eq!(secret(&access).as_deref(), expected, "{flags:?} {environment:?}");
+    }
+}
+
+#[test]
+fn a_look_at_a_stranger_shows_nothing() {
+    let flags = Flags {
+        server_name: Some("other.example".into()),
+        client_cert: Some("/mine/c.pem".into()),
+        client_key: Some("/mine/c.key".into()),
+        ..Flags::default()
+    };
+    let access = choose(&flags, &Environment::default(), &contexts()).unwrap();
+    assert!(format!("{:?}", access.tls()).contains("/mine/c.pem"));
+    let look = format!("{:?}", access.tls_to_look());
+    assert!(look.contains("other.example") && !look.contains("/mine/"), "{look}");
+}
+
+#[test]
 fn what_contradicts_itself_is_refused() {
     let server = |server: &str| Flags { server: Some(server.into()), ..Flags::default() };
     let refused = |flags: &Flags, token: Option<Token>| {
-        let access = choose(flags, token, &contexts());
+        let access = choose(flags, &of(token), &contexts());
         access.and_then(|access| access.transport(|it| it).map(drop)).unwrap_err().to_string()
     };
     let token = || Some(Token::new("swt_hidden"));

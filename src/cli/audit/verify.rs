@@ -29,6 +29,8 @@ use crate::{
 
 /// How many entries are asked for at a time.
 const PAGE: i32 = 1000;
+/// How many places are named, beside what was expected and what is found at the end of the chain.
+const NAMED: usize = 10;
 
 /// Its flags.
 #[derive(Args, Debug)]
@@ -56,13 +58,54 @@ pub(crate) async fn run(flags: Verify, context: &mut Context) -> Result<Exit, Fa
     failure::told(answer, show(&found, context))
 }
 
-fn show(found: &Result<Verified, Break>, context: &mut Context) -> Result<(), Failure> {
+/// What is not as it was written, the first place first.
+#[derive(Debug, Default)]
+struct Breaks {
+    named: Vec<Break>,
+    /// How many more there are.
+    more: u64,
+}
+
+impl Breaks {
+    /// Remembers what was found of an entry.
+    fn note(&mut self, found: Result<(), Break>) {
+        match found {
+            // What was expected is always named.
+            Err(broken @ Break::Unexpected { .. }) => self.named.push(broken),
+            Err(broken) if self.named.len() < NAMED => self.named.push(broken),
+            Err(_) => self.more += 1,
+            Ok(()) => {}
+        }
+    }
+
+    /// All that was found, with what was found at the end.
+    fn finish(mut self, end: Result<Verified, Break>) -> Result<Verified, Self> {
+        match end {
+            Ok(verified) if self.named.is_empty() => return Ok(verified),
+            Ok(_) => {}
+            Err(broken) => self.named.push(broken),
+        }
+        Err(self)
+    }
+
+    /// A sentence for each.
+    fn sentences(&self) -> Vec<String> {
+        let more =
+            (self.more > 0).then(|| format!("{} more entries are not as they were written", self.more));
+        self.named.iter().map(ToString::to_string).chain(more).collect()
+    }
+}
+
+fn show(found: &Result<Verified, Breaks>, context: &mut Context) -> Result<(), Failure> {
     if context.output.is_json() {
         return context.output.document(&match found {
             Ok(Verified { entries, first, last }) => {
                 json!({"whole": true, "entries": entries, "first_sequence": first, "last": last.to_string()})
             }
-            Err(broken) => json!({"whole": false, "cause": broken.to_string()}),
+            Err(breaks) => {
+                let causes = breaks.sentences();
+                json!({"whole": false, "cause": causes.first(), "causes": causes})
+            }
         });
     }
     match found {
@@ -73,14 +116,16 @@ fn show(found: &Result<Verified, Break>, context: &mut Context) -> Result<(), Fa
             "entries {first} to {} are as they were written; the last one is {last}",
             last.sequence
         )),
-        Err(broken) => context.output.line(format_args!("the audit is not as it was written: {broken}")),
+        Err(breaks) => breaks.sentences().iter().try_for_each(|cause| {
+            context.output.line(format_args!("the audit is not as it was written: {cause}"))
+        }),
     }
 }
 
 /// Asks for all entries.
-async fn of_server(mut verifier: Verifier, remote: &Remote) -> Result<Result<Verified, Break>, Failure> {
+async fn of_server(mut verifier: Verifier, remote: &Remote) -> Result<Result<Verified, Breaks>, Failure> {
     let mut request = ListAuditEntriesRequest { page_size: PAGE, ..ListAuditEntriesRequest::default() };
-    let mut pages = Pages::default();
+    let (mut pages, mut breaks) = (Pages::default(), Breaks::default());
     loop {
         let answer = page(remote, &request).await?;
         let link = |sequence: u64, hash: &str| {
@@ -89,37 +134,36 @@ async fn of_server(mut verifier: Verifier, remote: &Remote) -> Result<Result<Ver
         };
         verifier.anchor(link(answer.oldest_sequence.saturating_sub(1), &answer.anchor_hash)?);
         for entry in &answer.entries {
-            if let Err(broken) = verifier.take(&entry.line, &entry.hash) {
-                return Ok(Err(broken));
-            }
+            breaks.note(verifier.take(&entry.line, &entry.hash));
         }
         match pages.next(answer.next_page_token)? {
             Some(token) => request.page_token = token,
-            None => return Ok(verifier.finish(Some(link(answer.newest_sequence, &answer.newest_hash)?))),
+            None => {
+                let newest = link(answer.newest_sequence, &answer.newest_hash)?;
+                return Ok(breaks.finish(verifier.finish(Some(newest))));
+            }
         }
     }
 }
 
 /// Reads all entries of an exported file.
-fn of_file(mut verifier: Verifier, file: &Path) -> Result<Result<Verified, Break>, Failure> {
+fn of_file(mut verifier: Verifier, file: &Path) -> Result<Result<Verified, Breaks>, Failure> {
     let unreadable = |cause| Failure::Usage(format!("--file {}: cannot read it: {cause}", file.display()));
     let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);
-    let mut text = Vec::new();
+    let (mut text, mut breaks) = (Vec::new(), Breaks::default());
     loop {
         text.clear();
         if reader.read_until(b'\n', &mut text).map_err(unreadable)? == 0 {
-            return Ok(verifier.finish(None));
+            return Ok(breaks.finish(verifier.finish(None)));
         }
         let Some(whole) = text.strip_suffix(b"\n") else {
             // What a crash has torn is written again by the next start.
             note("the last line of the file is not whole yet");
-            return Ok(verifier.finish(None));
+            return Ok(breaks.finish(verifier.finish(None)));
         };
         let entry = std::str::from_utf8(whole).ok().and_then(read_exported);
         // What is no line of this file was one, and was changed.
         let (line, hash) = entry.unwrap_or_default();
-        if let Err(broken) = verifier.take(line, hash) {
-            return Ok(Err(broken));
-        }
+        breaks.note(verifier.take(line, hash));
     }
 }

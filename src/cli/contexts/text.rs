@@ -32,8 +32,7 @@ pub(super) fn parse(text: &str) -> Result<Contexts, String> {
     let document: Document = toml::from_str(text).map_err(|cause| {
         let line =
             cause.span().map_or(0, |span| text.get(..span.start).unwrap_or(text).matches('\n').count());
-        // The message names keys and kinds; only the excerpt around it would show a value.
-        format!("is not right in line {}: {}", line + 1, cause.message())
+        format!("is not right in line {}{}", line + 1, reason(cause.message()))
     })?;
     let Document { current, contexts } = document;
     for called in contexts.keys() {
@@ -48,6 +47,12 @@ pub(super) fn parse(text: &str) -> Result<Contexts, String> {
         (name, Stored { server, ca_cert, server_name, client_cert, client_key, token })
     });
     Ok(Contexts { current, stored: stored.collect() })
+}
+
+/// What is wrong, where the message names nothing but a key. Others show the value.
+fn reason(message: &str) -> String {
+    let names_a_key = ["unknown field", "missing field"].iter().any(|start| message.starts_with(start));
+    if names_a_key { format!(": {message}") } else { String::new() }
 }
 
 pub(super) fn show(contexts: &Contexts) -> String {
@@ -102,6 +107,8 @@ mod tests {
             (format!("{entry}token = swt_hidden\n"), "line 3"),
             (format!("{entry}tokn = \"swt_hidden\"\n"), "tokn"),
             (format!("{entry}token = [\"swt_hidden\"]\n"), "line 3"),
+            ("[contexts]\na = \"swt_hidden\"\n".to_owned(), "line 2"),
+            ("contexts = \"swt_hidden\"\n".to_owned(), "line 1"),
             ("[contexts.a]\ntoken = \"swt_hidden\"\n".to_owned(), "server"),
             (format!("current = \"b\"\n{entry}"), "\"b\" is current"),
             ("[contexts.\"a b\"]\nserver = \"\"\n".to_owned(), "\"a b\""),

@@ -2,7 +2,8 @@
 //!
 //! Where a control plane listens by its own account is not always where it is found: ports are published,
 //! forwarded and balanced. What is found there is believed to be it only where it shows the same run; anything
-//! else there, or nothing, is no failure, unless the user says that this is the place.
+//! else there, or nothing, is no failure, unless the user says that this is the place. Whoever it is, no token is sent
+//! there: where the pages are closed, that is all there is to know.
 
 use std::{
     fmt,
@@ -12,11 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use seaworthy_client::transport::is_loopback;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -82,7 +82,7 @@ enum Named {
 enum Heard {
     /// A control plane: its run, and what is wrong with its liveness page.
     ControlPlane { boot_epoch: String, trouble: Option<String> },
-    /// Something that is alive, and tells who it is to others alone.
+    /// Something that is alive, and tells who it is to nobody without a proof.
     Closed(StatusCode),
     /// Something else, or nothing: why, in words.
     Else(String),
@@ -124,7 +124,7 @@ fn judge(heard: &Heard, run: &str, site: &Site, named: Named) -> Finding {
         }
         Heard::Closed(code) => {
             let found =
-                format!("{site}/ is alive, and does not tell this caller whose it is ({code} for /status)");
+                format!("{site}/ is alive, and does not tell everybody whose it is ({code} for /status)");
             return Finding::pass(ID, TITLE, found);
         }
         Heard::ControlPlane { .. } => format!("{site}/ is another control plane, or another run of it"),
@@ -174,7 +174,7 @@ async fn listen(site: &Site, access: &Access, name: &str, wait: Duration) -> Hea
     Heard::ControlPlane { boot_epoch: boot_epoch.to_owned(), trouble }
 }
 
-/// What is asked, and as whom.
+/// What is asked.
 struct Asked<'a> {
     site: &'a Site,
     access: &'a Access,
@@ -198,12 +198,12 @@ impl Asked<'_> {
             let shaken = tls.handshake(stream, self.name, "http/1.1");
             let stream =
                 timeout(wait, shaken).await.map_err(|_| format!("no TLS handshake within {wait:?}"))??;
-            let answer = timeout(wait, get(stream, self.site, path, self.proof())).await;
+            let answer = timeout(wait, get(stream, self.site, path)).await;
             return answer
                 .map_err(|_| format!("no answer within {wait:?}"))?
                 .ok_or_else(|| "it does not speak HTTP/1 there".to_owned());
         }
-        match timeout(wait, get(stream, self.site, path, self.proof())).await {
+        match timeout(wait, get(stream, self.site, path)).await {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => {
                 let heard = sniff::sniff(host, *port, wait).await;
@@ -212,34 +212,19 @@ impl Asked<'_> {
             Err(_) => Err(format!("no answer within {wait:?}")),
         }
     }
-
-    /// The token, for where nobody on the way can read it.
-    fn proof(&self) -> Option<HeaderValue> {
-        let Site { host, encrypted, .. } = self.site;
-        if !encrypted && !is_loopback(host) {
-            return None;
-        }
-        let secret = self.access.transport(|endpoint| endpoint).ok()?.secret().ok()??;
-        let mut value = HeaderValue::try_from(format!("Bearer {}", secret.reveal())).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
 }
 
 /// None where what comes is no HTTP/1.
-async fn get<S>(stream: S, site: &Site, path: &str, proof: Option<HeaderValue>) -> Option<(StatusCode, Bytes)>
+async fn get<S>(stream: S, site: &Site, path: &str) -> Option<(StatusCode, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let mut request = Request::get(path)
+    let request = Request::get(path)
         .header(header::HOST, reach::at(&site.host, site.port))
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .ok()?;
-    if let Some(proof) = proof {
-        request.headers_mut().insert(header::AUTHORIZATION, proof);
-    }
     let mut answer = pin!(async move {
         let (head, body) = sender.send_request(request).await.ok()?.into_parts();
         let body = Limited::new(body, LONGEST).collect().await;

@@ -49,7 +49,7 @@ async fn shake(
     wait: Duration,
     verified: bool,
 ) -> Result<(Option<Facts>, String), String> {
-    let tls = if verified { access.tls() } else { access.tls().without_verification() };
+    let tls = if verified { access.tls() } else { access.tls_to_look() };
     let shaken = async {
         let stream = TcpStream::connect((host, port)).await.map_err(|cause| cause.to_string())?;
         tls.handshake(stream, host, "h2").await

@@ -27,7 +27,7 @@ pub(crate) fn facts(who: &Identity, server: &str, context: &str, now: SystemTime
     fact("who", who.name.as_str().into());
     fact("proved by", method(who.method()).into());
     fact("may", may(who.role(), &who.service).into());
-    fact("narrowed to", scope(who.scope.as_ref()).into());
+    fact("narrowed to", scopes(&who.scopes).into());
     fact("expires", expiry(who.expire_time.as_ref(), now));
     fact("server", server.into());
     fact("context", dash(context).into());
@@ -96,14 +96,19 @@ fn method(method: AuthenticationMethod) -> &'static str {
     }
 }
 
-fn scope(scope: Option<&Scope>) -> String {
-    let Some(Scope { services, zones, labels }) = scope else { return "nothing".to_owned() };
+/// All of them hold together.
+fn scopes(scopes: &[Scope]) -> String {
+    let told: Vec<String> = scopes.iter().map(scope).filter(|told| !told.is_empty()).collect();
+    if told.is_empty() { "nothing".to_owned() } else { told.join(", and to ") }
+}
+
+fn scope(Scope { services, zones, labels }: &Scope) -> String {
     let mut labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     labels.sort_unstable();
     let parts = [("services", services), ("zones", zones), ("labels", &labels)];
     let named = parts.into_iter().filter(|(_, all)| !all.is_empty());
     let named: Vec<String> = named.map(|(kind, all)| format!("{kind} {}", all.join(", "))).collect();
-    if named.is_empty() { "nothing".to_owned() } else { named.join("; ") }
+    named.join("; ")
 }
 
 /// `in 23d`; a dash for never.
@@ -151,15 +156,19 @@ mod tests {
             ..Identity::default()
         };
         assert_eq!(in_words(&who), "token:alice (operator), until 2023-11-14T22:13:20Z");
-        who.scope = Some(Scope {
-            services: vec!["payments-*".into()],
-            zones: Vec::new(),
-            labels: HashMap::from([("team".into(), "checkout".into())]),
-        });
+        assert!(facts(&who, "h", "", now()).lines(PLAIN).join("\n").contains("narrowed to  nothing"));
+        who.scopes = vec![
+            Scope {
+                services: vec!["payments-*".into()],
+                zones: Vec::new(),
+                labels: HashMap::from([("team".into(), "checkout".into())]),
+            },
+            Scope { zones: vec!["a".into(), "b".into()], ..Scope::default() },
+        ];
         let lines = facts(&who, "http://h:1", "", now()).lines(PLAIN).join("\n");
         for part in [
             "proved by    a token",
-            "narrowed to  services payments-*; labels team=checkout",
+            "narrowed to  services payments-*; labels team=checkout, and to zones a, b",
             "context      -",
         ] {
             assert!(lines.contains(part), "{part}: {lines}");

@@ -7,7 +7,9 @@ use std::{
 };
 
 use clap::Args;
-use seaworthy_client::proto::seaworthy::v1::{CreateTokenRequest, CreateTokenResponse, Role};
+use seaworthy_client::proto::seaworthy::v1::{
+    CreateTokenRequest, CreateTokenResponse, RevokeTokenRequest, Role, Token,
+};
 
 use crate::cli::{
     Context,
@@ -16,6 +18,7 @@ use crate::cli::{
     failure::Failure,
     output::{clean, note},
     private::{self, Existing, Readers},
+    remote::Remote,
     render::{identity, when},
 };
 
@@ -62,8 +65,14 @@ pub(crate) async fn run(flags: Create, context: &mut Context) -> Result<Exit, Fa
         // It is ours, and empty.
         std::fs::remove_file(file).ok();
     }
-    let mut created = created?;
+    let (remote, mut created) = created?;
     let token = created.token.clone().unwrap_or_default();
+    if let Some(file) = &out
+        && let Err(failure) = keep(file, &created.secret, Existing::IsReplaced)
+    {
+        std::fs::remove_file(file).ok();
+        return Err(lost(&failure, &token, &remote).await);
+    }
     note(format_args!(
         "made token {} ({}, {}), which counts until {}; its secret is not shown again",
         clean(&token.name),
@@ -72,7 +81,6 @@ pub(crate) async fn run(flags: Create, context: &mut Context) -> Result<Exit, Fa
         when::stamp(token.expire_time.as_ref()),
     ));
     if let Some(file) = &out {
-        keep(file, &created.secret, Existing::IsReplaced)?;
         note(format_args!("wrote it to {}", file.display()));
         created.secret.clear();
     }
@@ -90,7 +98,7 @@ async fn create(
     service: Option<String>,
     lifetime: Option<Duration>,
     context: &Context,
-) -> Result<CreateTokenResponse, Failure> {
+) -> Result<(Remote, CreateTokenResponse), Failure> {
     let request = CreateTokenRequest {
         name: name.to_owned(),
         role: role.into(),
@@ -99,7 +107,23 @@ async fn create(
     };
     let remote = context.connect().await?;
     let mut system = remote.system();
-    remote.call(&format!("make token {name}"), system.create_token(request)).await
+    let created = remote.call(&format!("make token {name}"), system.create_token(request)).await?;
+    Ok((remote, created))
+}
+
+/// Takes back a token whose secret nobody has, as far as that can be done. What to tell then.
+async fn lost(failure: &Failure, token: &Token, remote: &Remote) -> Failure {
+    let (name, id) = (clean(&token.name), clean(&token.token_id));
+    let request = RevokeTokenRequest { token_id: token.token_id.clone(), allow_missing: true };
+    let mut system = remote.system();
+    let became = match remote.call(&format!("revoke token {name}"), system.revoke_token(request)).await {
+        Ok(_) => format!("token {name} ({id}), which nobody has the secret of, was revoked"),
+        Err(why) => format!(
+            "token {name} ({id}), which nobody has the secret of, counts and could not be revoked ({why}); run: \
+             seaworthy token revoke {id}"
+        ),
+    };
+    Failure::Usage(format!("{failure}; {became}"))
 }
 
 fn keep(file: &Path, secret: &str, existing: Existing) -> Result<(), Failure> {

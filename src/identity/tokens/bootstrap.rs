@@ -2,10 +2,11 @@
 //!
 //! Its secret is written to a file that only its owner can read, before the token counts: a crash between the two
 //! leaves a file that opens nothing, and the next start makes another. Whoever can read the file could change the
-//! store as well, so that it gives no power that its reader has not got.
+//! store as well, so that it gives no power that its reader has not got. Where it cannot be made the control plane goes on all
+//! the same, for those who prove who they are otherwise.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -77,7 +78,12 @@ fn write(file: &Path, secret: &BearerToken) -> io::Result<()> {
     let mut open = options.open(&part)?;
     open.write_all(format!("{}\n", secret.reveal()).as_bytes())?;
     open.sync_all()?;
-    fs::rename(&part, file)
+    fs::rename(&part, file)?;
+    // Its name, too: a token that counts and that nobody has would keep another one from being made.
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
 }
 
 fn unwritable(file: &Path, cause: io::Error) -> Error {

@@ -84,6 +84,11 @@ impl Table {
                 .with("token", &*other.id)
                 .at("name", "is taken"));
         }
+        Ok(())
+    }
+
+    /// Whether one more may count.
+    pub(super) fn check_room(&self, now: SystemTime) -> Result<()> {
         if self.count(now) >= MOST {
             let message = format!("{MOST} tokens count already; revoke those that nobody needs");
             return Err(Error::new(Kind::ResourceExhausted, Reason::TooManyTokens, message));

@@ -83,7 +83,11 @@ impl Keeper {
             if !plan.is_superseded() {
                 self.status.send_replace(Status::Connecting);
             }
-            files.about_to_be_read().await;
+            tokio::select! {
+                biased;
+                leave = asked_to_leave(stop) => return self.leave_without_session(&plan, leave).await,
+                () = files.about_to_be_read() => {}
+            }
             let (lived, end) = match self.open(&mut plan, stop).await {
                 Err(left) => return left,
                 Ok(Err(end)) => (Duration::ZERO, end),
@@ -144,6 +148,23 @@ impl Keeper {
         match timeout_at(leave.by, session.leave(&leave.message, &health)).await {
             Ok(Some(outcome)) => Left { outcome, done: leave.done },
             Ok(None) => {
+                drop(session);
+                self.leave_without_session(plan, leave).await
+            }
+            Err(_) => Left { outcome: LeaveOutcome::Unconfirmed, done: leave.done },
+        }
+    }
+
+    /// The same by a session that may have been superseded by a try of our own to resume: only that it has taken the
+    /// registration back is believed.
+    async fn leave_old_session(&self, plan: &Plan, mut session: Session, leave: Leaving) -> Left {
+        self.begin_leaving();
+        let health = self.board.now();
+        match timeout_at(leave.by, session.leave(&leave.message, &health)).await {
+            Ok(Some(LeaveOutcome::Deregistered)) => {
+                Left { outcome: LeaveOutcome::Deregistered, done: leave.done }
+            }
+            Ok(_) => {
                 drop(session);
                 self.leave_without_session(plan, leave).await
             }

@@ -15,8 +15,8 @@ const SLOW_PAUSE: Duration = Duration::from_secs(10);
 const HELD: Duration = Duration::from_secs(30);
 /// Longest pause that the control plane may ask for.
 const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(300);
-/// What is added at random to a pause that was asked for, so that a fleet does not return in step.
-const ASKED_JITTER: f64 = 0.2;
+/// What is added at random to a pause that many may be told at once, so that a fleet does not return in step.
+const JITTER: f64 = 0.2;
 
 /// A registration, and what proves that it is ours.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -157,7 +157,7 @@ impl Plan {
                 self.superseded = true;
                 SLOW_PAUSE
             }
-            Why::Unproven => SLOW_PAUSE,
+            Why::Unproven => unhurried(None, random),
             Why::Held if self.superseded => SLOW_PAUSE,
             Why::Held => backoff,
             Why::Refused => {
@@ -166,9 +166,7 @@ impl Plan {
                 SLOW_PAUSE
             }
         };
-        let asked = end
-            .retry_after
-            .map(|asked| asked.min(LONGEST_ASKED_PAUSE).mul_f64(1.0 + ASKED_JITTER * random.clamp(0.0, 1.0)));
+        let asked = end.retry_after.map(|asked| stretched(asked.min(LONGEST_ASKED_PAUSE), random));
         let pause = match (end.why, asked) {
             // Said with regard to the holder's lease, which may end earlier: ask now and then.
             (Why::Held, Some(asked)) => pause.max(asked.min(LONGEST_PAUSE)),
@@ -190,6 +188,16 @@ impl Plan {
             Opening::Resume(registered) => Some(registered.clone()),
         }
     }
+}
+
+/// The pause where only a change of what proves who we are helps, and none shorter than was asked for, for a random number
+/// from 0 up to 1.
+pub(crate) fn unhurried(asked: Option<Duration>, random: f64) -> Duration {
+    stretched(SLOW_PAUSE.max(asked.unwrap_or_default().min(LONGEST_ASKED_PAUSE)), random)
+}
+
+fn stretched(pause: Duration, random: f64) -> Duration {
+    pause.mul_f64(1.0 + JITTER * random.clamp(0.0, 1.0))
 }
 
 fn register(last: Option<Registered>) -> Opening {
@@ -226,13 +234,14 @@ mod tests {
         ] {
             let mut plan = attached();
             let next = plan.after(&end(why), Duration::ZERO, 1.0);
+            let slow_pause = if why == Why::Unproven { SLOW_PAUSE.mul_f64(1.2) } else { SLOW_PAUSE };
             assert_eq!(matches!(plan.opening(), Opening::Resume(_)), resumes, "{why:?}");
             let last = proves.then(|| Registered { incarnation: 7, token: "token".to_owned() });
             assert_eq!(plan.last_registered(), last, "{why:?}");
             // However often it is asked again.
             plan.after(&end(Why::Refused), Duration::ZERO, 1.0);
             assert_eq!(plan.last_registered(), last, "{why:?}");
-            assert_eq!(next.pause, if slow { SLOW_PAUSE } else { FIRST_PAUSE }, "{why:?}");
+            assert_eq!(next.pause, if slow { slow_pause } else { FIRST_PAUSE }, "{why:?}");
             assert_eq!(plan.is_superseded(), superseded, "{why:?}");
         }
     }
@@ -312,6 +321,29 @@ mod tests {
                 let pause = attached().after(&end, Duration::ZERO, random).pause.as_millis();
                 assert!((least..=most).contains(&pause), "{why:?} asked {asked}s: {pause}ms");
             }
+        }
+    }
+
+    #[test]
+    fn who_waits_for_another_proof_does_not_come_back_in_step_and_not_before_it_was_asked_to() {
+        for (asked, random, milliseconds) in [
+            (None, 0.0, 10_000),
+            (None, 0.5, 11_000),
+            (None, 1.0, 12_000),
+            (Some(1), 0.5, 11_000),
+            (Some(60), 0.0, 60_000),
+            (Some(60), 1.0, 72_000),
+            (Some(1_000_000), 1.0, 360_000),
+        ] {
+            let retry_after = asked.map(Duration::from_secs);
+            let pause = Duration::from_millis(milliseconds);
+            assert_eq!(unhurried(retry_after, random), pause, "{asked:?} {random}");
+            let unproven = End { retry_after, ..end(Why::Unproven) };
+            assert_eq!(
+                attached().after(&unproven, Duration::ZERO, random).pause,
+                pause,
+                "{asked:?} {random}"
+            );
         }
     }
 

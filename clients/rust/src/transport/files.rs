@@ -3,13 +3,15 @@
 
 use std::{fs, path::PathBuf, time::Duration, time::SystemTime};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::rt;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How much that varies, so that a fleet does not look, and come back, in step.
+/// How long somebody waits for one who wants to read them: where they are mounted from may not answer.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much the pause varies, so that a fleet does not look, and come back, in step.
 const JITTER: f64 = 0.2;
 
 /// Files, and how they were when they were last used.
@@ -32,21 +34,26 @@ impl Files {
         Self { paths, used: Vec::new() }
     }
 
-    /// Notes how they are, before they are read: what changes after that is seen.
+    /// Notes how they are, before they are read: what changes after that is seen. Takes a second at the most; what is not
+    /// known by then is noticed later. Cancel safe.
     pub(crate) async fn about_to_be_read(&mut self) {
-        if !self.paths.is_empty() {
-            self.used = self.look().await;
+        if !self.paths.is_empty()
+            && let Ok(seen) = timeout(LOOK_TIMEOUT, self.look()).await
+        {
+            self.used = seen;
         }
     }
 
-    /// Waits until they are not as they were. Cancel safe.
-    pub(crate) async fn changed(&self) {
+    /// Waits until they are not as they were, and notes how they are then: they can be read at once. Cancel safe.
+    pub(crate) async fn changed(&mut self) {
         if self.paths.is_empty() {
             return std::future::pending().await;
         }
         loop {
             sleep(rt::jittered(PAUSE, JITTER)).await;
-            if self.look().await != self.used {
+            let seen = self.look().await;
+            if seen != self.used {
+                self.used = seen;
                 return;
             }
         }
@@ -92,8 +99,8 @@ mod tests {
             },
             &|| fs::remove_file(&path).expect("removed"),
         ];
+        files.about_to_be_read().await;
         for (number, step) in steps.iter().enumerate() {
-            files.about_to_be_read().await;
             assert!(timeout(LONG, files.changed()).await.is_err(), "nothing changed before step {number}");
             step();
             timeout(LONG, files.changed()).await.unwrap_or_else(|_| panic!("step {number} is noticed"));

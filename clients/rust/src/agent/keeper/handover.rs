@@ -2,28 +2,27 @@
 //! same incarnation is resumed there before the old connection is let go of, so that no lease and no report suffers.
 //! Where the new ones do not work, the old connection goes on, and it is tried again.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::{oneshot, watch},
-    time::{sleep_until, timeout_at},
+    time::{sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
-use super::{Keeper, Leave, Leaving, Left, asked_to_leave};
+use super::{Keeper, Leave, Left, asked_to_leave};
 use crate::{
-    LeaveOutcome,
     health::Health,
     rt,
     session::{
         self, Session,
-        plan::{End, Plan, Why},
+        plan::{self, End, Plan, Why},
     },
     transport::files::Files,
 };
 
-/// Before it is tried again with files that did not work.
-const PAUSE: Duration = Duration::from_secs(10);
+/// How long the new connection is waited for where the owner leaves: half of what leaving may take.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// What became of going over to a new connection.
 enum Handover {
@@ -55,16 +54,18 @@ impl Keeper {
                 () = sleep_until(again.unwrap_or_else(rt::now)), if again.is_some() => None,
             };
             if let Some(leave) = leave {
-                return Err(self.leave_session(plan, session, leave).await);
+                return Err(match told {
+                    None => self.leave_session(plan, session, leave).await,
+                    Some(_) => self.leave_old_session(plan, session, leave).await,
+                });
             }
-            files.about_to_be_read().await;
             let (service, instance) = (&self.registration.service, &self.registration.instance_id);
             match self.hand_over(plan, session, &mut health, stop).await? {
                 Handover::Done(next) => {
                     info!(%service, %instance, "on a new connection: the certificate or token was renewed");
                     (session, again, told) = (next, None, None);
                 }
-                Handover::Stays(old, End { message, .. }) => {
+                Handover::Stays(old, End { message, retry_after, .. }) => {
                     // Said once aloud; while it lasts, quietly.
                     if told.as_ref() == Some(&message) {
                         debug!(%service, %instance, "the renewed certificate or token still does not work: {message}");
@@ -74,7 +75,8 @@ impl Keeper {
                             "the renewed certificate or token does not work, the old connection goes on: {message}"
                         );
                     }
-                    (session, again, told) = (old, Some(rt::now() + PAUSE), Some(message));
+                    let pause = plan::unhurried(retry_after, rt::random());
+                    (session, again, told) = (old, Some(rt::now() + pause), Some(message));
                 }
                 Handover::Ended(end) => return Ok(end),
             }
@@ -90,7 +92,8 @@ impl Keeper {
         stop: &mut oneshot::Receiver<Leave>,
     ) -> Result<Handover, Left> {
         let lifecycle = self.board.now().lifecycle();
-        let mut opened = pin!(session::open(&self.transport, &self.registration, plan.opening(), lifecycle));
+        let opening = session::open(&self.transport, &self.registration, plan.opening(), lifecycle);
+        let mut opened = Box::pin(opening);
         let mut ended: Option<End> = None;
         let leave = loop {
             tokio::select! {
@@ -106,12 +109,11 @@ impl Keeper {
         };
         // The old session may be superseded at any moment: what is under way decides who leaves.
         self.begin_leaving();
-        let Leaving { by, .. } = leave;
-        match timeout_at(by, opened).await {
-            Ok(Ok(next)) => Err(self.leave_session(plan, next, leave).await),
-            Ok(Err(_)) => Err(self.leave_without_session(plan, leave).await),
-            Err(_) => Err(Left { outcome: LeaveOutcome::Unconfirmed, done: leave.done }),
-        }
+        Err(match (timeout(LAST_WAIT, opened).await, ended) {
+            (Ok(Ok(next)), _) => self.leave_session(plan, next, leave).await,
+            (Ok(Err(_)) | Err(_), None) => self.leave_old_session(plan, session, leave).await,
+            (Ok(Err(_)) | Err(_), Some(_)) => self.leave_without_session(plan, leave).await,
+        })
     }
 }
 
