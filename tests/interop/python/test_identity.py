@@ -145,8 +145,8 @@ def test_grpc_health_probe(server, pki):
     for more in [[], own]:
         answer = run("grpc-health-probe", *flags, *more, "-rpc-timeout=10s")
         assert answer.returncode == 0, answer.stderr
-    # Without TLS there is nobody to talk to.
-    assert run("grpc-health-probe", f"-addr={server.grpc}", "-connect-timeout=2s").returncode == 2
+    # Without TLS there is nobody to talk to: it cannot connect (2), or is hung up on in its call (3).
+    assert run("grpc-health-probe", f"-addr={server.grpc}", "-connect-timeout=2s").returncode in (2, 3)
 
 
 def test_python(server, pki, token):

@@ -65,7 +65,7 @@ class Prometheus:
         if secure:
             # As the comments of the example say.
             ca, token = secure
-            proof = [f"tls_config: {{ca_file: {ca}}}", f"authorization: {{credentials_file: {token}}}"]
+            proof = [f"tls_config: {{ca_file: {ca}}}", f"authorization: {{type: Bearer, credentials_file: {token}}}"]
             own = "".join(f"    {line}\n" for line in ["scheme: https", *proof])
             found = "".join(f"        {line}\n" for line in proof)
             text = text.replace("  - job_name: seaworthy\n", f"  - job_name: seaworthy\n{own}")
