@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Entries that are read from the store at once to bring a file up to date.
-const PIECE: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const PIECE: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
 
 /// The file, if there is one.
 #[derive(Debug)]

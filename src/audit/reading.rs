@@ -10,7 +10,7 @@ use super::{
 use crate::error::Result;
 
 /// Entries that are read from the store at once.
-const PIECE: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const PIECE: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
 /// Entries that are looked at for one page, whether they are wanted or not.
 const LOOKED_AT: u64 = 10_000;
 

@@ -22,7 +22,7 @@ use crate::{
 /// Time between two turns, where nothing was configured anew.
 const TURN: Duration = Duration::from_secs(60);
 /// Entries that are dropped by one commit.
-const PIECE: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const PIECE: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
 
 /// Runs until the drain begins.
 pub(super) async fn run(shared: Arc<Shared>, store: Store, mut drain: drain::Watch) {

@@ -114,7 +114,7 @@ impl Proofs {
         if seen.tokens.len() < REMEMBERED {
             seen.tokens.push((*hash, Arc::clone(&identity)));
         } else {
-            seen.beyond = seen.beyond.min(identity.expires).or(identity.expires);
+            seen.beyond = seen.beyond.into_iter().chain(identity.expires).min();
         }
         self.more.notify_one();
         Some(identity)

@@ -259,7 +259,7 @@ mod tests {
             (spiffe("seaworthy.local/role/admin/alice"), role(Role::Admin)),
             (spiffe("seaworthy.local/role/admin"), Grant::Nothing),
             (spiffe("seaworthy.local/role/admin/"), Grant::Nothing),
-            (spiffe("seaworthy.local/role/root/alice"), Grant::Nothing),
+            (spiffe("seaworthy.local/role/owner/alice"), Grant::Nothing),
             (spiffe("seaworthy.local.evil/role/admin/alice"), Grant::Nothing),
             (spiffe("evil/seaworthy.local/role/admin/alice"), Grant::Nothing),
             (Name::Dns("spiffe://seaworthy.local/role/admin/alice".into()), Grant::Nothing),
