@@ -8,7 +8,7 @@ use seaworthy_client::proto::seaworthy::v1::{
     system_service_client::SystemServiceClient,
 };
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
@@ -88,11 +88,13 @@ impl Guarded {
 }
 
 /// What became of a call, as far as permissions go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     Passed,
     Unauthenticated,
     Denied,
+    /// Let through, and refused for this reason; by this code where it says none.
+    Failed(String),
 }
 
 /// Sends one message of raw bytes with these values of `authorization`, and answers how it was received: by the first
@@ -124,16 +126,21 @@ pub(crate) async fn outcome(
         }
         match body.data().await {
             Some(_) => None,
-            None => Status::from_header_map(&body.trailers().await.expect("an end").unwrap_or_default()),
+            None => {
+                let trailers = body.trailers().await.expect("an end").expect("trailers");
+                Some(Status::from_header_map(&trailers).expect("a status"))
+            }
         }
     };
     let status = tokio::time::timeout(PATIENCE, first).await.expect("in time");
     connection.abort();
-    match status.map(|status| reason(&status)).as_deref() {
-        Some("UNAUTHENTICATED") => Outcome::Unauthenticated,
-        Some("PERMISSION_DENIED") => Outcome::Denied,
+    let Some(status) = status.filter(|status| status.code() != Code::Ok) else { return Outcome::Passed };
+    match &*reason(&status) {
+        "UNAUTHENTICATED" => Outcome::Unauthenticated,
+        "PERMISSION_DENIED" => Outcome::Denied,
+        "" => Outcome::Failed(format!("{:?}", status.code())),
         // A session token that does not count is no question of roles.
-        _ => Outcome::Passed,
+        why => Outcome::Failed(why.to_owned()),
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, ProtocolVersion, RootCertStore,
@@ -440,11 +441,14 @@ async fn who_does_not_go_is_cut_and_an_authority_that_is_gone_takes_its_clients_
     let request = http::Request::post("http://localhost/seaworthy.v1.FleetService/WatchFleet")
         .header("content-type", "application/grpc")
         .header("te", "trailers");
-    let (answer, _open) = send.send_request(request.body(()).unwrap(), false).unwrap();
-    tokio::select! {
+    let (answer, mut asks) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    asks.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+    // What follows the head is not taken any more, and the goodbye with it.
+    let answer = tokio::select! {
         _ = &mut connection => panic!("it goes on"),
-        () = sleep(Duration::from_millis(100)) => {}
-    }
+        head = timeout(PATIENCE, answer) => head.expect("in time").unwrap(),
+    };
+    assert_eq!(answer.status(), 200);
     pki::put(&encrypted.files.client_ca, &Authority::new("theirs").pem());
     encrypted.until("seaworthy_connections_ended_total{why=\"lapsed\"} 1\n").await;
     encrypted.until("seaworthy_connections 0\n").await;
