@@ -3,12 +3,13 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod process;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,41 +24,14 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The real binary, ended when dropped.
-struct Serving {
-    child: Child,
-    dir: TempDir,
-    grpc: String,
-    http: String,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Waits for a condition, looking again every few milliseconds.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use process::{Serving, until};
 
 impl Serving {
     /// Starts under a limit on the size of its files, in units of 512 or 1,024 bytes; with this configuration.
     fn start(dir: TempDir, limit: &str, config: &str) -> Self {
         let file = dir.path().join("config.toml");
         fs::write(&file, config.replace("DIR", dir.path().to_str().unwrap())).unwrap();
-        let ready = dir.path().join("ready.json");
+        let ready = dir.path().join("ready");
         drop(fs::remove_file(&ready));
         let script = format!(r#"trap "" XFSZ; ulimit -S -f {limit}; exec "$0" "$@""#);
         let child = Command::new("sh")
@@ -73,19 +47,11 @@ impl Serving {
             .stderr(fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let (grpc, http) = until("ready", || {
-            let ready: Value = serde_json::from_slice(&fs::read(&ready).ok()?).ok()?;
-            Some((ready["grpc"].as_str()?.to_owned(), ready["http"].as_str()?.to_owned()))
-        });
-        Self { child, dir, grpc, http }
+        Self::ready(dir, child)
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     async fn channel(&self) -> Channel {

@@ -3,6 +3,8 @@
 #![cfg(unix)]
 #![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod process;
+
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -13,7 +15,6 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -23,34 +24,7 @@ use rustix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The real binary, ended when dropped.
-struct Serving {
-    child: Child,
-    dir: TempDir,
-    grpc: String,
-    http: String,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Waits for a condition, looking again every few milliseconds.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use process::{PATIENCE, Serving, until};
 
 fn serve(dir: &TempDir, words: &[&str]) -> Child {
     serve_with_log(dir, words, fs::File::create(dir.path().join("log")).expect("a log").into())
@@ -77,20 +51,6 @@ impl Serving {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let child = serve(&dir, &[]);
         Self::ready(dir, child)
-    }
-
-    fn ready(dir: TempDir, child: Child) -> Self {
-        let ready = dir.path().join("ready");
-        let grpc = until("ready", || {
-            let ready: Value = serde_json::from_slice(&fs::read(&ready).ok()?).ok()?;
-            Some((ready["grpc"].as_str()?.to_owned(), ready["http"].as_str()?.to_owned()))
-        });
-        let (grpc, http) = grpc;
-        Self { child, dir, grpc, http }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("our own child");
     }
 
     fn log_file(&self) -> PathBuf {

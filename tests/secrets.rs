@@ -4,43 +4,29 @@
 #![cfg(unix)]
 #![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod process;
+
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use seaworthy_client::proto::seaworthy::v1::{
     self as pb, fleet_service_client::FleetServiceClient, health_service_client::HealthServiceClient,
     system_service_client::SystemServiceClient,
 };
-use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{
     Request,
     transport::{Channel, Endpoint},
 };
 
+use process::{Serving, until};
+
 /// Everything that anything in it could say.
 const LEVEL: &str = "trace,h2=trace,hyper=trace,hyper_util=trace,tonic=trace,tower=trace";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The real binary, ended when dropped.
-struct Serving {
-    child: Child,
-    dir: tempfile::TempDir,
-    grpc: String,
-    http: String,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 impl Serving {
     fn start() -> Self {
@@ -61,18 +47,7 @@ impl Serving {
             .stderr(out("stderr"))
             .spawn();
         let child = started.expect("it starts");
-        let mut serving = Self { child, dir, grpc: String::new(), http: String::new() };
-        let began = Instant::now();
-        loop {
-            let ready = fs::read(serving.dir.path().join("ready")).ok();
-            if let Some(ready) = ready.and_then(|text| serde_json::from_slice::<Value>(&text).ok()) {
-                let at = |name: &str| ready[name].as_str().expect("an address").to_owned();
-                (serving.grpc, serving.http) = (at("grpc"), at("http"));
-                return serving;
-            }
-            assert!(began.elapsed() < PATIENCE, "it serves");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        Self::ready(dir, child)
     }
 
     async fn channel(&self) -> Channel {
@@ -92,12 +67,8 @@ impl Serving {
 
     /// Ends it in order, and answers all that it has written, but for the file that hands out the first token.
     fn written(mut self) -> Vec<(String, String)> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("our own child");
-        let began = Instant::now();
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < PATIENCE, "it ends");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.signal(Signal::TERM);
+        until("its end", || self.child.try_wait().expect("our own child"));
         let mut written = Vec::new();
         read_all(self.dir.path(), &mut written);
         written.retain(|(name, _)| !name.ends_with("bootstrap-token"));
