@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use seaworthy_client::proto::seaworthy::v1 as pb;
+use seaworthy_client::proto::seaworthy::v1::{
+    self as pb, fleet_service_client::FleetServiceClient, system_service_client::SystemServiceClient,
+};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -15,9 +17,7 @@ const LIST: &str = "/seaworthy.v1.FleetService/ListServices";
 
 /// What somebody is told who brings these values of `authorization`.
 async fn refusal(guarded: &Guarded, values: &[String]) -> tonic::Status {
-    let mut client = seaworthy_client::proto::seaworthy::v1::fleet_service_client::FleetServiceClient::new(
-        guarded.server.channel().await,
-    );
+    let mut client = FleetServiceClient::new(guarded.server.channel().await);
     let mut request = tonic::Request::new(pb::ListServicesRequest::default());
     for value in values {
         request.metadata_mut().append("authorization", value.parse().unwrap());
@@ -144,6 +144,30 @@ async fn what_was_opened_with_a_token_ends_when_it_is_revoked() {
     // And who has another one notices nothing.
     let quiet = tokio::time::timeout(Duration::from_millis(300), kept.message()).await;
     assert!(quiet.is_err(), "{quiet:?}");
+}
+
+/// More tokens call on one connection than it remembers: one that it does not remember is ended all the same.
+#[tokio::test]
+async fn a_token_beyond_those_that_a_connection_remembers_is_ended_too() {
+    let guarded = Guarded::start().await;
+    // All before the first is used: a new token ends a connection that does not remember all of its own.
+    let mut secrets = Vec::new();
+    for n in 0..40 {
+        secrets.push(guarded.token(&format!("viewer-{n}"), pb::Role::Viewer, "").await);
+    }
+    let channel = guarded.server.channel().await;
+    for secret in &secrets {
+        let mut system = SystemServiceClient::with_interceptor(channel.clone(), Bearer::of(secret));
+        system.get_status(pb::GetStatusRequest {}).await.unwrap();
+    }
+    let mut fleet = FleetServiceClient::with_interceptor(channel, Bearer::of(&secrets[39]));
+    let mut watch = fleet.watch_fleet(pb::WatchFleetRequest::default()).await.unwrap().into_inner();
+    watch.message().await.unwrap().expect("opened");
+    guarded.revoke("viewer-39").await;
+    let ended = async { while watch.message().await.is_ok_and(|message| message.is_some()) {} };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("the watch ends");
+    let again = fleet.watch_fleet(pb::WatchFleetRequest::default()).await.unwrap_err();
+    assert_eq!(again.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]
@@ -359,8 +383,7 @@ async fn while_the_tokens_are_being_read_nobody_is_told_that_theirs_does_not_cou
     let Guarded { server, admin } = guarded;
     let starting = server.stop_and_listen().await;
     let channel = starting.channel().await;
-    let mut fleet =
-        pb::fleet_service_client::FleetServiceClient::with_interceptor(channel, Bearer::of(&admin));
+    let mut fleet = FleetServiceClient::with_interceptor(channel, Bearer::of(&admin));
     let refused = fleet.list_services(pb::ListServicesRequest::default()).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused)), (Code::Unavailable, "LOADING".to_owned()));
     let server = starting.load().await;
