@@ -6,22 +6,16 @@
 
 mod support;
 
-use std::time::Instant;
-
 use support::{
-    Result, bare, fleet,
-    load::{Meter, Sample, measure},
+    Result, bare,
+    checking::{CONNECTIONS, checks},
+    fleet,
+    load::Sample,
     pair::Pair,
     process::Server,
     report::{self, Goal},
     settings::Settings,
-    wire::{Connection, framed},
 };
-use tokio::task::JoinSet;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
-
-const CONNECTIONS: usize = 4;
-const IN_FLIGHT: usize = 64;
 
 fn main() -> Result<()> {
     if bare::serve_if_asked()? {
@@ -46,24 +40,5 @@ fn main() -> Result<()> {
 }
 
 async fn round(server: &Server, settings: &Settings) -> Result<Sample> {
-    let connections = server.connect_thin(CONNECTIONS).await?;
-    let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    for worker in 0..CONNECTIONS * IN_FLIGHT {
-        workers.spawn(check(connections.nth(worker), meter.clone()));
-    }
-    measure(server, settings, &meter, workers).await
-}
-
-async fn check(connection: Connection, meter: Meter) -> Result<()> {
-    let request = framed(&HealthCheckRequest { service: String::new() })?;
-    while meter.running() {
-        let start = Instant::now();
-        let answer: HealthCheckResponse =
-            connection.unary("/grpc.health.v1.Health/Check", request.clone()).await?;
-        if answer.status() != ServingStatus::Serving {
-            return Err(format!("answered {:?}", answer.status()).into());
-        }
-        meter.answered_since(start);
-    }
-    Ok(())
+    checks(server, server.connect_thin(CONNECTIONS).await?, settings).await
 }

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub(crate) mod bare;
+pub(crate) mod checking;
 pub(crate) mod encrypted;
 pub(crate) mod etcd;
 pub(crate) mod fleet;

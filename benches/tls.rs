@@ -18,6 +18,7 @@ use seaworthy_client::proto::seaworthy::v1::{
 };
 use support::{
     Result,
+    checking::{CONNECTIONS, checks},
     encrypted::{self, Pki},
     fleet::{self, Registered},
     load::{Meter, Sample, measure},
@@ -25,17 +26,14 @@ use support::{
     process::Server,
     report::{self, Goal},
     settings::Settings,
-    wire::{Connection, Connections, framed},
+    wire::{Connections, framed},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinSet,
     time,
 };
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 
-const CONNECTIONS: usize = 4;
-const IN_FLIGHT: usize = 64;
 /// Instances that report, each one report at a time.
 const REPORTERS: usize = 64;
 /// Their service.
@@ -61,11 +59,11 @@ fn main() -> Result<()> {
             for _ in 0..settings.rounds {
                 let ours = pki.start(threads).await?;
                 let connections = pki.proved(&ours, CONNECTIONS, Role::Viewer, "").await?;
-                pair.ours.push(calls(&ours, connections, &settings).await?);
+                pair.ours.push(checks(&ours, connections, &settings).await?);
                 drop(ours);
                 let bare = pki.start_bare(threads).await?;
                 let connections = pki.connections(&bare, CONNECTIONS).await?;
-                pair.theirs.push(calls(&bare, connections, &settings).await?);
+                pair.theirs.push(checks(&bare, connections, &settings).await?);
             }
             let with = format!("{threads} server thread(s)");
             pair.rate(&format!("requests, {with}"), Goal::AtLeast(0.85, 0.95));
@@ -178,14 +176,6 @@ async fn status(connections: &Connections) -> Result<()> {
     Ok(())
 }
 
-async fn calls(server: &Server, connections: Connections, settings: &Settings) -> Result<Sample> {
-    let (meter, mut workers) = (Meter::default(), JoinSet::new());
-    for worker in 0..CONNECTIONS * IN_FLIGHT {
-        workers.spawn(check(connections.nth(worker), meter.clone()));
-    }
-    measure(server, settings, &meter, workers).await
-}
-
 /// Registers the instances that report.
 async fn register(connections: &Connections) -> Result<Vec<Registered>> {
     let mut members = Vec::with_capacity(REPORTERS);
@@ -226,20 +216,6 @@ async fn reports(
         });
     }
     measure(server, settings, &meter, workers).await
-}
-
-async fn check(connection: Connection, meter: Meter) -> Result<()> {
-    let request = framed(&HealthCheckRequest { service: String::new() })?;
-    while meter.running() {
-        let start = Instant::now();
-        let answer: HealthCheckResponse =
-            connection.unary("/grpc.health.v1.Health/Check", request.clone()).await?;
-        if answer.status() != ServingStatus::Serving {
-            return Err(format!("answered {:?}", answer.status()).into());
-        }
-        meter.answered_since(start);
-    }
-    Ok(())
 }
 
 async fn openings(pki: &Arc<Pki>, server: &Server, settings: &Settings) -> Result<Sample> {
