@@ -111,11 +111,7 @@ impl AuditedCall {
     /// # Errors
     /// What was judged.
     pub fn permitted<T>(&self, object: &str, judged: Result<T>) -> Result<T> {
-        judged.inspect_err(|error| {
-            let (who, operation) = (self.who.clone(), self.operation.to_owned());
-            let (object, request_id) = (object.to_owned(), self.request_id.clone());
-            self.audit.try_denied(Call { who, operation, object, request_id }, error);
-        })
+        judged.inspect_err(|error| self.audit.try_denied(self.about(object.to_owned()), error))
     }
 
     /// Makes a change to an object, with its entries around it. `done` says in a few words what was done.
@@ -132,9 +128,16 @@ impl AuditedCall {
         F: Future<Output = Result<T>> + Send + 'static,
         T: Send + 'static,
     {
-        let (who, operation, request_id) =
-            (self.who.clone(), self.operation.to_owned(), self.request_id.clone());
-        self.audit.change(Call { who, operation, object, request_id }, change, done).await
+        self.audit.change(self.about(object), change, done).await
+    }
+
+    fn about(&self, object: String) -> Call {
+        Call {
+            who: self.who.clone(),
+            operation: self.operation.to_owned(),
+            object,
+            request_id: self.request_id.clone(),
+        }
     }
 
     /// An answer that says under which id the call is found.

@@ -64,7 +64,7 @@ struct Loaded {
 impl Routes {
     /// Serves what needs no fleet. `largest`: bytes of the largest message that is taken.
     ///
-    /// What is asked may be packed, and what is answered is not: tonic holds an answer unpacked spawner what it packed
+    /// What is asked may be packed, and what is answered is not: tonic holds an answer unpacked beside what it packed
     /// for as long as that waits to be read, where nobody counts it.
     ///
     /// # Errors
