@@ -47,6 +47,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Checks that run at once.
     pub max_concurrent: usize,
+    /// Whether anybody is asked at all. Where not, what is checked becomes UNKNOWN in its time.
+    pub asks: bool,
     /// Whom they may ask.
     pub rules: Arc<Rules>,
     /// How long the request of somebody who wants a check now may take, before it is ended without a reason.
@@ -225,7 +227,8 @@ impl Service {
             let live = options.borrow_and_update().clone();
             while let Some(job) = books.schedule.start(live.max_concurrent) {
                 tally.started(&job, now);
-                running.push(|stood_still| runner.run(job, Arc::clone(&live.rules), stood_still));
+                let rules = live.asks.then(|| Arc::clone(&live.rules));
+                running.push(|stood_still| runner.run(job, rules, stood_still));
             }
             tally.scheduled(books.schedule.counts());
             let next = books.schedule.next().map(|at| clock.instant(at));

@@ -7,6 +7,7 @@
 mod access;
 mod args;
 mod audit;
+mod breakers;
 mod certs;
 mod check;
 mod completions;
@@ -19,17 +20,20 @@ mod doctor;
 mod exit;
 mod explain;
 mod failure;
+mod file;
 mod flags;
 mod fleet;
 mod follow;
 mod health;
 mod history;
+mod limits;
 mod live;
 mod log_level;
 mod login;
 mod logout;
 mod output;
 mod pages;
+mod policy;
 mod private;
 mod probe;
 mod prompt;
@@ -125,6 +129,16 @@ enum Command {
     /// See who did what, and verify that it is as it was written
     #[command(subcommand)]
     Audit(audit::Command),
+    /// See, put and delete policies: limits, permits, breakers and retries, of operations and of the control plane
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Show how breakers are: which operations are refused for a while because they fail; and force them by hand
+    Breakers(breakers::Breakers),
+    /// Show how much is used of limits, permits and pools, and what became of operations
+    Limits(limits::Limits),
+    /// See, put, switch and delete feature flags
+    #[command(subcommand)]
+    Flags(flags::Command),
     /// Ask a gRPC server for its health, with the flags and exit codes of grpc-health-probe
     Probe(probe::args::Probe),
     /// Show how the control plane itself is
@@ -267,6 +281,10 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Explain(command) => explain::run(command, context).await,
         Command::History(command) => history::run(command, context).await,
         Command::Audit(command) => audit::run(command, context).await,
+        Command::Policy(command) => policy::run(command, context).await,
+        Command::Breakers(command) => breakers::run(command, context).await,
+        Command::Limits(command) => limits::run(command, context).await,
+        Command::Flags(command) => flags::run(command, context).await,
         Command::Probe(command) => Ok(probe::run(command).await),
         Command::Status(command) => status::run(command, context).await,
         Command::Readiness(command) => readiness::run(command, context).await,

@@ -30,13 +30,14 @@ pub use self::{
     key::Key,
     keys::KEYS,
     log::{LogFormat, parse_filter},
+    nearest::suggestion,
     origin::Origin,
     quantity::{parse_duration, parse_size, show_duration, show_size},
     reference::reference,
     reload::{Reloaded, reload},
     settings::{
-        AccessLog, Audit, Auth, Checks, ClientAuth, Config, Fleet, Grpc, Http, LARGEST_MESSAGE, OpenPages,
-        Shutdown, Tls,
+        AccessLog, Audit, Auth, Checks, ClientAuth, Config, Declared, Fleet, Grpc, Http, LARGEST_MESSAGE,
+        OpenPages, Shutdown, Tls,
     },
     sources::{CONFIG_VARIABLE, Environment, Flags},
 };

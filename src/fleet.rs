@@ -379,6 +379,16 @@ impl Handle {
         }
     }
 
+    /// Whether an incarnation proves itself by its token. Nothing else follows: it is no sign of life.
+    ///
+    /// # Errors
+    /// It is not registered, stale or removed, or the token is wrong.
+    pub fn prove(&self, key: &InstanceKey, incarnation: u64, token: &TokenHash) -> Result<()> {
+        let (service, id) = (key.service.as_str(), key.id.as_str());
+        let proved = self.shared.state.read().authenticate(service, id, incarnation, token).map(drop);
+        proved.map_err(|refusal| refusal.about(service, id))
+    }
+
     /// Takes reports and a lifecycle of an instance that proves itself by its token.
     ///
     /// # Errors

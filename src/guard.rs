@@ -16,6 +16,8 @@ pub mod goodbye;
 pub mod permission;
 pub mod proof;
 pub mod proofs;
+pub mod protect;
+pub mod protection;
 pub mod questions;
 pub mod record;
 pub mod rpc;
@@ -44,6 +46,8 @@ use self::{
     drain::Gate,
     permission::Permit,
     proofs::Proofs,
+    protect::ProtectLayer,
+    protection::Protection,
     questions::QuestionsLayer,
     record::{RecordLayer, Recorder},
     shares::{Share, Shares},
@@ -68,6 +72,8 @@ pub struct Guard {
     pub gate: Gate,
     /// Knows how many requests are being answered.
     pub active: Active,
+    /// Policies in force for RPCs.
+    pub protection: Protection,
     /// Bounds the bytes of answers that are under way.
     pub answers: Shares,
     /// Bounds the bytes of messages that are coming.
@@ -84,16 +90,22 @@ pub struct Guard {
 type Layers = Stack<
     DeadlineLayer,
     Stack<
-        ClosingLayer,
+        ProtectLayer,
         Stack<
-            QuestionsLayer,
+            ClosingLayer,
             Stack<
-                AnswersLayer,
+                QuestionsLayer,
                 Stack<
-                    ActiveLayer,
+                    AnswersLayer,
                     Stack<
-                        CheckLayer<Gate>,
-                        Stack<CheckLayer<Permit>, Stack<CheckLayer<Identify>, Stack<RecordLayer, Identity>>>,
+                        ActiveLayer,
+                        Stack<
+                            CheckLayer<Gate>,
+                            Stack<
+                                CheckLayer<Permit>,
+                                Stack<CheckLayer<Identify>, Stack<RecordLayer, Identity>>,
+                            >,
+                        >,
                     >,
                 >,
             >,
@@ -132,10 +144,10 @@ impl Guard {
             .layer(QuestionsLayer::new(questions, self.max_message_bytes, self.request_timeout))
             // Inside of what waits for the call, so that streams which do not listen end the wait.
             .layer(ClosingLayer::new(connection))
-            // Rate limits (global, operation, caller), permits and the circuit breaker stand here, in
-            // this order: after the active-request guard, so that shutdown sees what waits for a
-            // permit; before the deadline, so that waiting for a permit has a bound of its own.
-            //
+            // Rate limits (global, operation, caller), permits and the circuit breaker, in this order:
+            // after the active-request guard, so that shutdown sees what waits for a permit; before the
+            // deadline, so that waiting for a permit has a bound of its own.
+            .layer(ProtectLayer::new(self.protection.clone()))
             // Innermost, so that the time is the handler's.
             .layer(DeadlineLayer::new(self.request_timeout))
     }

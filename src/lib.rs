@@ -26,6 +26,7 @@ pub mod audit;
 pub mod checks;
 pub mod fleet;
 pub mod identity;
+pub mod policy;
 pub mod system;
 
 // Floor 4: what speaks gRPC and HTTP.

@@ -6,6 +6,7 @@
 
 mod accept;
 mod age;
+mod behaviours;
 mod exit;
 mod grpc;
 mod http;
@@ -40,8 +41,9 @@ use crate::{
     config::Config,
     error::{Error, Result},
     fleet,
+    guard::protection,
     id::Entropy,
-    identity, store,
+    identity, policy, store,
     task::{self, Fatal, OnEnd, drain},
     telemetry::{log::LogHandle, notify},
     time::Clock,
@@ -93,6 +95,8 @@ pub struct Server {
     audit: audit::Service,
     fleet: fleet::Service,
     identity: Identity,
+    policies: policy::Service,
+    protection: protection::Service,
     checks: checks::Service,
     overview: Overview,
     doors: Doors,
@@ -200,6 +204,8 @@ impl Server {
             audit,
             fleet,
             identity,
+            policies,
+            protection,
             checks,
             overview,
             doors,
@@ -210,7 +216,8 @@ impl Server {
             let (live, fleet, log) = (doors.live.clone(), overview.fleet.clone(), overview.log.clone());
             let (checks, tls) = (overview.checks.clone(), overview.tls.clone());
             let (audit, access) = (overview.audit.clone(), overview.guard.access.clone());
-            Reload { source, live, fleet, checks, tls, audit, access, log }.run()
+            let policies = overview.policies.clone();
+            Reload { source, live, fleet, checks, tls, audit, access, policies, log }.run()
         });
         let ready = config.ready_file.as_deref().map(|file| ready_file::write(file, &addresses));
         let (reloading, ready) = match (reloading.transpose(), ready.transpose()) {
@@ -224,8 +231,13 @@ impl Server {
 
         let _reloading = reloading.map(|reloading| task::spawn("reload", OnEnd::Fine, reloading));
         let critical = || OnEnd::Fatal(fatal.clone());
+        let _protection = task::spawn("protection", critical(), protection.run(checks_watch.clone()));
+        let behaviours =
+            behaviours::follow(overview.policies.clone(), overview.checks.clone(), checks_watch.clone());
+        let _behaviours = task::spawn("behaviours", critical(), behaviours);
         let _checks = task::spawn("checks", critical(), checks.run(checks_watch));
         let identity = task::spawn("identity", critical(), identity.run(fleet_watch.clone()));
+        let policies = task::spawn("policy", critical(), policies.run(fleet_watch.clone()));
         let fleet = task::spawn("fleet", critical(), fleet.run(fleet_watch));
         let audit = task::spawn("audit", critical(), audit.run(audit_watch));
         doors.let_in(&overview, &entropy, clock);
@@ -258,6 +270,7 @@ impl Server {
             fleet_drain,
             fleet,
             identity,
+            policies,
             audit_drain,
             audit,
             engine,

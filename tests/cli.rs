@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // every function here belongs to a test
 #![allow(clippy::disallowed_methods)] // tests spawn what they own
 
+#[path = "cli/breakers.rs"]
+mod breakers;
 #[path = "cli/certs.rs"]
 mod certs;
 #[path = "cli/check.rs"]
@@ -22,6 +24,8 @@ mod doctor;
 mod encrypted;
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/feature_flags.rs"]
+mod feature_flags;
 #[path = "server/harness.rs"]
 mod harness;
 #[path = "cli/history.rs"]
@@ -32,6 +36,8 @@ mod live;
 mod login;
 #[path = "cli/peer.rs"]
 mod peer;
+#[path = "cli/policy.rs"]
+mod policy;
 #[path = "cli/probe.rs"]
 mod probe;
 #[path = "cli/token.rs"]
@@ -215,6 +221,22 @@ async fn a_wrong_command_line_ends_with_2() {
         &["certs", "issue", "server", "--dir", "/nowhere"],
         &["certs", "issue", "role", "service", "orders"],
         &["certs", "show", "/nowhere/ca.pem"],
+        &["policy", "put"],
+        &["policy", "put", "/nowhere/charges.toml"],
+        &["policy", "put", "charges", "--limit", "100/s"],
+        &["policy", "put", "charges", "--service", "orders", "--limit", "many"],
+        &["policy", "put", "charges", "--service", "orders", "--burst", "3"],
+        &["policy", "explain"],
+        &["policy", "explain", "--service", "orders"],
+        &["policy", "import", "/nowhere/edge.yaml", "--service", "orders"],
+        &["policy", "import", "/nowhere/edge.yaml"],
+        &["breakers", "force", "orders", "charge-card", "ajar"],
+        &["breakers", "orders", "force", "orders", "charge-card", "open"],
+        &["breakers", "--lines"],
+        &["limits", "orders/i-1/database"],
+        &["flags", "put", "/nowhere/flag.toml"],
+        &["flags", "put", "new-checkout", "--percentage", "0"],
+        &["flags", "put", "new-checkout", "--on", "--off"],
     ];
     for args in wrong {
         let ended = run(args).await;

@@ -37,6 +37,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("checks", "fleet"),
     // What somebody may do is said of services and instances; the fleet knows nobody who calls.
     ("identity", "fleet"),
+    // Policies and overrides name services and instances; the fleet knows no policy.
+    ("policy", "fleet"),
     // Entries name who did it.
     ("audit", "identity"),
     // Adapters read who calls from what the guard attached; the guard knows no adapter.

@@ -9,17 +9,21 @@ use std::{
     time::Duration,
 };
 
+use seaworthy::api::proto::server::health_service_server::HealthServiceServer;
 use tonic::transport::Server as Tonic;
 
 use super::{
     Result,
     process::{Server, data_folder, free_address},
+    reporting::Reporting,
 };
 
 /// The argument that makes a bench the server.
 const ARGUMENT: &str = "serve-bare-health";
 /// The same, with the limits of Seaworthy's connections.
 const LIMITED: &str = "serve-bare-limited";
+/// The same, with a service that takes reports and refuses calls without any at once.
+const REPORTING: &str = "serve-bare-reporting";
 
 /// Starts the bench as a bare server and waits until it serves.
 ///
@@ -38,6 +42,17 @@ pub(crate) async fn start(threads: usize) -> Result<Server> {
 /// It does not start.
 pub(crate) async fn start_limited(threads: usize) -> Result<Server> {
     let (command, address) = with_argument(LIMITED, threads)?;
+    let mut server = Server::spawn("bare tonic", command, address, data_folder()?)?;
+    server.serving().await?;
+    Ok(server)
+}
+
+/// Starts the bench as a bare server that takes reports, and waits until it serves.
+///
+/// # Errors
+/// It does not start.
+pub(crate) async fn start_reporting(threads: usize) -> Result<Server> {
+    let (command, address) = with_argument(REPORTING, threads)?;
     let mut server = Server::spawn("bare tonic", command, address, data_folder()?)?;
     server.serving().await?;
     Ok(server)
@@ -65,9 +80,11 @@ fn with_argument(argument: &str, threads: usize) -> Result<(Command, SocketAddr)
 /// It cannot listen.
 pub(crate) fn serve_if_asked() -> Result<bool> {
     let mut arguments = env::args().skip(1);
-    let limited = match arguments.next().as_deref() {
-        Some(ARGUMENT) => false,
-        Some(LIMITED) => true,
+    let kind = arguments.next();
+    let (limited, reporting) = match kind.as_deref() {
+        Some(ARGUMENT) => (false, false),
+        Some(LIMITED) => (true, false),
+        Some(REPORTING) => (true, true),
         _ => return Ok(false),
     };
     let port: u16 = arguments.next().ok_or("which port?")?.parse()?;
@@ -77,7 +94,8 @@ pub(crate) fn serve_if_asked() -> Result<bool> {
         let (_reporter, health) = tonic_health::server::health_reporter();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = if limited { with_limits(Tonic::builder()) } else { Tonic::builder() };
-        server.add_service(health).serve(address).await
+        let reporting = reporting.then(|| HealthServiceServer::new(Reporting::new()));
+        server.add_service(health).add_optional_service(reporting).serve(address).await
     })?;
     Ok(true)
 }

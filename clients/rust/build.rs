@@ -2,10 +2,11 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "grpc/health/v1/health.proto",
     "seaworthy/v1/fleet_service.proto",
     "seaworthy/v1/health_service.proto",
+    "seaworthy/v1/policy_service.proto",
     "seaworthy/v1/system_service.proto",
 ];
 

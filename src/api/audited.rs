@@ -19,6 +19,7 @@ use crate::{
     },
     id::Entropy,
     identity::Identity,
+    policy::book::OverrideKey,
 };
 
 /// The object of the level of the log.
@@ -37,6 +38,26 @@ pub fn instance(key: &InstanceKey) -> String {
 /// The object of a token: `token/alice`.
 pub fn token(name: &str) -> String {
     format!("token/{name}")
+}
+
+/// The object of a policy: `policy/charges`.
+pub fn policy(name: &str) -> String {
+    format!("policy/{name}")
+}
+
+/// The object of a flag: `flag/new-checkout`.
+pub fn flag(name: &str) -> String {
+    format!("flag/{name}")
+}
+
+/// The object of the breakers of an operation: `breaker/orders/charge-card`, or `breaker/orders/i-1/charge-card` of one
+/// instance alone.
+pub fn breaker(key: &OverrideKey) -> String {
+    let OverrideKey { service, operation, instance } = key;
+    match instance {
+        Some(id) => format!("breaker/{service}/{id}/{operation}"),
+        None => format!("breaker/{service}/{operation}"),
+    }
 }
 
 /// Writes calls down. Cheap to clone.

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod explain;
 pub mod instance;
+pub mod policy;
 pub mod service;
 pub mod system;
 

@@ -18,6 +18,7 @@ use crate::{
     fleet::{Handle, snapshot::Instance},
     guard::caller::Caller,
     id::SessionToken,
+    policy,
 };
 
 /// Registers instances. Cheap to clone.
@@ -25,13 +26,19 @@ use crate::{
 pub struct Enrolment {
     fleet: Handle,
     checks: checks::Handle,
+    policies: policy::Handle,
     defaults: Defaults,
 }
 
 impl Enrolment {
     /// Registers in this fleet, and has what is registered checked by these checks.
-    pub fn new(fleet: Handle, checks: checks::Handle, defaults: Defaults) -> Self {
-        Self { fleet, checks, defaults }
+    pub fn new(fleet: Handle, checks: checks::Handle, policies: policy::Handle, defaults: Defaults) -> Self {
+        Self { fleet, checks, policies, defaults }
+    }
+
+    /// What is ruled for those who are attached.
+    pub fn policies(&self) -> &policy::Handle {
+        &self.policies
     }
 
     /// The fleet that it registers in.

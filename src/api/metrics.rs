@@ -1,6 +1,8 @@
 //! `/metrics`: the server's own figures, by the conventions of OpenTelemetry for RPCs and of
 //! Prometheus for everything else.
 
+mod protection;
+
 use std::time::SystemTime;
 
 use axum::{
@@ -38,6 +40,7 @@ pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Respons
     families.extend(checks(&overview));
     families.extend(store(&overview));
     families.extend(identity(&overview));
+    families.extend(protection::families(&overview));
     families.extend(tls(&overview));
     families.extend(audit(&overview));
     families.extend(Process::new().figures());

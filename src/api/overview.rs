@@ -17,6 +17,7 @@ use crate::{
     fleet::{Handle, Totals, snapshot::Revision},
     guard::Guard,
     identity::watched,
+    policy,
     store::{self, Store},
     system::{
         Connections, Phase, Vitals,
@@ -36,6 +37,8 @@ pub struct Overview {
     pub audit: audit::Handle,
     /// The active checks.
     pub checks: checks::Handle,
+    /// What is ruled while the fleet runs.
+    pub policies: policy::Handle,
     /// The configuration in force, which may change while running.
     pub live: watch::Receiver<Arc<Config>>,
     /// The registry.

@@ -4,6 +4,7 @@
 mod active_check;
 pub mod audit;
 pub mod past;
+pub mod policy;
 pub mod registration;
 pub mod report;
 pub mod spec;

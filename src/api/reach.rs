@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use seaworthy_client::protect::policy::Policy;
 use tokio::task::yield_now;
 
 use crate::{
@@ -126,6 +127,45 @@ pub fn instance(identity: &Identity, fleet: &Handle, key: &InstanceKey) -> Resul
         Err(_) if !scope.has_all_of(key.service.as_str()) => Err(unseen()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a policy is in a scope: it names a service that is, as a whole.
+pub fn has_policy(scope: &Scope, policy: &Policy) -> bool {
+    scope.is_everything() || policy.service().is_some_and(|service| scope.has_all_of(service))
+}
+
+/// Whether somebody sees a policy.
+///
+/// # Errors
+/// It does not.
+pub fn sees_policy(identity: &Identity, policy: &Policy) -> Result<()> {
+    about_policy(identity, policy, "see")
+}
+
+/// Whether somebody may change a policy: put it, or what counts under its name until then.
+///
+/// # Errors
+/// It may not.
+pub fn changes_policy(identity: &Identity, policy: &Policy) -> Result<()> {
+    about_policy(identity, policy, "change")
+}
+
+fn about_policy(identity: &Identity, policy: &Policy, verb: &str) -> Result<()> {
+    if scope(identity).is_some_and(|scope| has_policy(scope, policy)) {
+        return Ok(());
+    }
+    let (principal, name) = (identity.principal.to_string(), &policy.name);
+    let message = format!(
+        "{principal} may not {verb} policy {name}, but only those that name a service of which it has all"
+    );
+    let error = Error::new(Kind::PermissionDenied, Reason::PermissionDenied, message);
+    Err(error.with("principal", principal).with("policy", name))
+}
+
+/// Whether an instance is in a scope, by how it is registered now.
+pub fn has_instance(scope: &Scope, fleet: &Handle, key: &InstanceKey) -> bool {
+    let registered = || fleet.instance(key).is_ok_and(|found| scope.sees_instance(&found.registration));
+    scope.sees_service(key.service.as_str()) && (scope.is_of_whole_services() || registered())
 }
 
 /// What somebody sees of the fleet who sees anything of it.

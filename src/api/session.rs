@@ -6,6 +6,7 @@
 
 mod alarm;
 mod ending;
+mod ruling;
 
 use std::{
     collections::VecDeque,
@@ -23,6 +24,7 @@ use tonic::{Status, Streaming};
 use self::{
     alarm::Alarm,
     ending::{Ending, Endings},
+    ruling::Ruling,
 };
 use super::{
     audited::{self, AuditedCall, enrol},
@@ -113,10 +115,11 @@ async fn begin(
     call: Option<Arc<AuditedCall>>,
     clock: Clock,
 ) -> Result<SessionStream> {
-    let how = match first {
+    let (how, takes_policies) = match first {
         Some(pb::AttachRequest {
-            message: Some(pb::attach_request::Message::Open(pb::OpenSession { how: Some(how) })),
-        }) => how,
+            message:
+                Some(pb::attach_request::Message::Open(pb::OpenSession { how: Some(how), takes_policies })),
+        }) => (how, takes_policies),
         Some(pb::AttachRequest { message: Some(pb::attach_request::Message::Open(_)) }) => {
             return Err(Error::field("open.how", "is missing; give register or resume"));
         }
@@ -132,8 +135,10 @@ async fn begin(
         }
     };
     let opened = opened(enrolment.fleet(), &instance, session_token);
+    let key = session.instance.registration.key.clone();
+    let ruling = takes_policies.then(|| Ruling::new(enrolment.policies().clone(), key, &caller.connection));
     let held = Held { fleet: enrolment.fleet().clone(), session, call };
-    Ok(SessionStream::new(held, opened, inbound, &caller.connection, clock))
+    Ok(SessionStream::new(held, opened, inbound, &caller.connection, clock, ruling.map(Box::new)))
 }
 
 fn take_up_registered(
@@ -200,6 +205,8 @@ pub struct SessionStream {
     inbound: Streaming<pb::AttachRequest>,
     ready: VecDeque<pb::AttachResponse>,
     acknowledge: Option<u64>,
+    /// None: the client takes no policies.
+    ruling: Option<Box<Ruling>>,
     endings: Endings,
     leaving: Option<Leaving>,
     silence: Alarm,
@@ -242,12 +249,16 @@ impl SessionStream {
         inbound: Streaming<pb::AttachRequest>,
         connection: &Connection,
         clock: Clock,
+        mut ruling: Option<Box<Ruling>>,
     ) -> Self {
-        let ready = VecDeque::from([response(pb::attach_response::Message::Opened(opened))]);
+        use pb::attach_response::Message;
+        let mut ready = VecDeque::from([response(Message::Opened(opened))]);
+        ready.extend(ruling.as_mut().map(|ruling| response(Message::Policies(ruling.first()))));
         Self {
             inbound,
             ready,
             acknowledge: None,
+            ruling,
             endings: Endings::new(connection.closing.clone()),
             leaving: None,
             silence: Alarm::after(clock, held.session.lease.ttl()),
@@ -312,6 +323,20 @@ impl SessionStream {
             }
             Some(Message::Open(_)) => {
                 return Err(Ended::With(status(&Error::field("open", "the session is open already"))));
+            }
+            Some(Message::PoliciesTaken(wire)) => {
+                fleet.session_heard(session);
+                let now = self.clock.mono();
+                if let Some(ruling) = &mut self.ruling {
+                    ruling.taken(wire, now);
+                }
+            }
+            Some(Message::Operations(wire)) => {
+                fleet.session_heard(session);
+                let now = self.clock.mono();
+                if let Some(ruling) = &mut self.ruling {
+                    ruling.reported(wire, now);
+                }
             }
             // A kind that this build does not know.
             None => fleet.session_heard(session),
@@ -429,6 +454,11 @@ impl Stream for SessionStream {
         }
         if let Some(last) = this.poll_end(cx) {
             return Poll::Ready(Some(last));
+        }
+        if let Some(ruling) = &mut this.ruling
+            && let Poll::Ready(directive) = ruling.poll(cx)
+        {
+            return Poll::Ready(Some(Ok(response(pb::attach_response::Message::Policies(directive)))));
         }
         if let Poll::Ready(silent) = this.poll_silence(cx) {
             this.ended = true;

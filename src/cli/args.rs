@@ -1,4 +1,5 @@
-//! Values that people type: targets, quantities, labels, durations, words for states.
+//! Values that people type: targets, quantities, labels, durations, rates, words for states.
 
+pub(crate) mod rate;
 pub(crate) mod target;
 pub(crate) mod value;

@@ -1,17 +1,20 @@
 //! `seaworthy config`: what `serve` would run with, and what the running control plane runs with.
 
+mod flags;
+
 use clap::{Args, Subcommand};
 use seaworthy_client::proto::seaworthy::v1::{ConfigEntry, GetConfigRequest, GetConfigResponse};
 
+pub(super) use self::flags::Flags;
 use super::{
     Context,
     exit::Exit,
     failure::Failure,
-    flags::Flags,
     output::{Text, note, table::Table},
     render::instance::dash,
 };
 use crate::{
+    api::declared,
     config::{Config, Environment, Origin, load},
     text::counted,
     time::Clock,
@@ -72,7 +75,9 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
 }
 
 fn read(flags: Flags) -> Result<Config, Failure> {
-    load(&flags.into(), &Environment::of_process()).map_err(Failure::Config)
+    let config = load(&flags.into(), &Environment::of_process()).map_err(Failure::Config)?;
+    declared::policies(&config.policies).map_err(Failure::Config)?;
+    Ok(config)
 }
 
 /// The same message as the running control plane answers, so that both look the same.

@@ -2,9 +2,9 @@
 //! that grow, from where it stopped.
 //!
 //! A server that is away, drains or still loads is waited for; one that says that the question is wrong is not,
-//! nor one that is not there the first time it is asked.
+//! nor one that is not there the first time it is asked. What has no stream is asked for again and again instead.
 
-use std::{future::Future, mem, time::Duration};
+use std::{convert::Infallible, future::Future, mem, time::Duration};
 
 use seaworthy_client::proto::seaworthy::v1::{
     WatchCursor, WatchFleetRequest, WatchFleetResponse, watch_fleet_response::Message,
@@ -19,6 +19,8 @@ use super::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between an answer and the next question, where there is no stream.
+const POLL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a watch until it ends by itself or Ctrl-C is pressed.
 pub(crate) async fn until_interrupted<T>(
@@ -55,13 +57,15 @@ where
     O: Future<Output = Result<Response<Streaming<M>>, Status>>,
     F: FnMut(&mut S, M) -> Result<(), Failure>,
 {
-    let tell = |_: &mut S, link: Link| match link {
-        Link::Up => {}
-        Link::Down { why, pause } => {
-            note(format_args!("not connected: {why}; trying again in {pause:?}"));
-        }
-    };
+    let tell = |_: &mut S, link: Link| note_lost(&link);
     follow_telling(remote, action, state, open, take, tell).await
+}
+
+/// Says on the standard error that the connection is lost, where it is.
+pub(crate) fn note_lost(link: &Link) {
+    if let Link::Down { why, pause } = link {
+        note(format_args!("not connected: {why}; trying again in {pause:?}"));
+    }
 }
 
 /// Calls `open` for a stream and hands every message to `take`; when the stream ends, opens another.
@@ -115,6 +119,53 @@ where
             Err(Failure::Unreachable { .. }) => Err("still away".to_owned()),
             Err(failure) => return Err(failure),
         };
+    }
+}
+
+/// Calls `ask` for an answer and hands it to `take`, again and again. `tell` hears when the connection is lost, and when
+/// it is there again.
+///
+/// # Errors
+/// The server refuses for good, or is not there the very first time; or `take` fails.
+pub(crate) async fn poll<T, O>(
+    ask: impl Fn() -> O,
+    mut take: impl FnMut(T) -> Result<(), Failure>,
+    mut tell: impl FnMut(Link),
+) -> Result<Infallible, Failure>
+where
+    O: Future<Output = Result<T, Failure>>,
+{
+    take(ask().await?)?;
+    let mut away = false;
+    loop {
+        tokio::time::sleep(POLL_PAUSE).await;
+        match ask().await {
+            Ok(answer) => {
+                if mem::take(&mut away) {
+                    tell(Link::Up);
+                }
+                take(answer)?;
+            }
+            Err(failure) => match passing(&failure) {
+                Some(why) => {
+                    if !mem::replace(&mut away, true) {
+                        tell(Link::Down { why, pause: POLL_PAUSE });
+                    }
+                }
+                None => return Err(failure),
+            },
+        }
+    }
+}
+
+/// Why a call failed, where trying again can help: a server that is away, stops or starts is there again soon.
+pub(crate) fn passing(failure: &Failure) -> Option<String> {
+    match failure {
+        Failure::Unreachable { cause, .. } => Some(cause.clone()),
+        Failure::Refused { status, .. } if status.code() == Code::Unavailable => {
+            Some(clean(status.message()))
+        }
+        _ => None,
     }
 }
 
@@ -175,9 +226,57 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        cell::{Cell, RefCell},
+        collections::VecDeque,
+    };
+
     use seaworthy_client::proto::seaworthy::v1::{WatchReset, WatchSnapshot};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_goes_on_while_the_server_is_away_and_ends_where_it_refuses() {
+        let away = || Failure::Unreachable { server: "h".into(), cause: "connection refused".into() };
+        let refused = |code| Failure::from_status("h", "ask", Status::new(code, "no"));
+        let answers = [
+            Ok(1),
+            Err(refused(Code::Unavailable)),
+            Err(away()),
+            Ok(2),
+            Ok(3),
+            Err(refused(Code::PermissionDenied)),
+        ];
+        let answers = RefCell::new(VecDeque::from(answers));
+        let (mut taken, mut told) = (Vec::new(), Vec::new());
+        let clock = crate::time::Clock::start();
+        let take = |answer| {
+            taken.push(answer);
+            Ok(())
+        };
+        let ask = || std::future::ready(answers.borrow_mut().pop_front().unwrap());
+        let ended = poll(ask, take, |link| told.push(link)).await.unwrap_err();
+        assert_eq!((taken, ended.exit().code()), (vec![1, 2, 3], 5));
+        // Told once, however long it lasts.
+        assert_eq!(told, [Link::Down { why: "no".into(), pause: POLL_PAUSE }, Link::Up]);
+        assert_eq!(clock.elapsed(), 5 * POLL_PAUSE);
+        assert!(answers.borrow().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_of_a_server_that_is_not_there_at_first_ends() {
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            std::future::ready(Err::<(), _>(Failure::from_status("h", "ask", Status::unavailable("loading"))))
+        };
+        let ended = poll(ask, |()| Ok(()), |_| ()).await.unwrap_err();
+        assert_eq!((ended.exit().code(), asked.get()), (5, 1));
+        // Nor does it go on where nobody reads.
+        let full =
+            poll(|| std::future::ready(Ok(())), |()| Err(Failure::PipeClosed), |_| ()).await.unwrap_err();
+        assert!(matches!(full, Failure::PipeClosed));
+    }
 
     fn response(message: Option<Message>, revision: u64) -> WatchFleetResponse {
         WatchFleetResponse { message, cursor: Some(WatchCursor { boot_epoch: "e".into(), revision }) }

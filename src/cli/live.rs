@@ -8,7 +8,7 @@ mod cut;
 mod rows;
 pub(crate) mod signals;
 
-use std::{cell::RefCell, future::Future, time::Duration};
+use std::{cell::RefCell, convert::Infallible, future::Future, time::Duration};
 
 use tokio::{sync::Notify, time::sleep};
 use tonic::{Response, Status, Streaming};
@@ -19,7 +19,7 @@ use self::{
 };
 use super::{
     failure::Failure,
-    follow::{Link, follow_telling},
+    follow::{self, Link, follow_telling},
     output::{Looks, Screen, clean},
     remote::Remote,
 };
@@ -65,7 +65,6 @@ where
 {
     let live = RefCell::new(Live { state, link: Link::Up });
     let changed = Notify::new();
-    let mut signals = Signals::listen()?;
     let mut shared = &live;
     let following = follow_telling(
         remote,
@@ -82,34 +81,87 @@ where
             changed.notify_one();
         },
     );
-    let painting = async {
-        loop {
-            tokio::select! {
-                () = changed.notified() => {}
-                // Nothing is drawn, and nothing covered, before there is something to see.
-                () = sleep(MOST - LEAST), if screen.is_drawn() => {}
-                signal = signals.next() => match signal {
-                    Signal::Resized if screen.is_drawn() => {}
-                    Signal::Resized => continue,
-                    Signal::Stop(ending) => return Err(Failure::Ended(ending)),
-                    Signal::Suspend => {
-                        screen.leave();
-                        signals::suspend();
-                    }
-                },
-            }
-            let size = screen.size();
-            let frame = Frame { looks, now: clock.now(), height: size.height.saturating_sub(HEAD) };
-            let picture = picture(&live.borrow(), &frame, remote, size.width, &lines);
-            screen.draw(&picture)?;
-            sleep(LEAST).await;
-        }
-    };
     tokio::select! {
         ended = following => ended,
-        ended = painting => ended,
+        told = paint(remote, &mut screen, looks, clock, &live, &changed, lines) => told.map(|never| match never {}),
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
     }
+}
+
+/// Asks again and again as [`follow::poll`] does, and shows `lines` of the last answer.
+///
+/// # Errors
+/// As `follow::poll`; else as [`watch`].
+pub(crate) async fn poll<T, O>(
+    remote: &Remote,
+    (mut screen, looks): (Screen, Looks),
+    clock: Clock,
+    ask: impl Fn() -> O,
+    lines: impl Fn(&T, &Frame) -> Vec<String>,
+) -> Result<Infallible, Failure>
+where
+    O: Future<Output = Result<T, Failure>>,
+{
+    let live = RefCell::new(Live { state: None, link: Link::Up });
+    let changed = Notify::new();
+    let take = |answer| {
+        live.borrow_mut().state = Some(answer);
+        changed.notify_one();
+        Ok(())
+    };
+    let tell = |link| {
+        live.borrow_mut().link = link;
+        changed.notify_one();
+    };
+    // Nothing is drawn before there is an answer.
+    let lines = |state: &Option<T>, frame: &Frame| {
+        state.as_ref().map(|state| lines(state, frame)).unwrap_or_default()
+    };
+    tokio::select! {
+        ended = follow::poll(ask, take, tell) => ended,
+        told = paint(remote, &mut screen, looks, clock, &live, &changed, lines) => told,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+    }
+}
+
+/// Draws whenever something has changed, and every second, until a signal ends it.
+async fn paint<S>(
+    remote: &Remote,
+    screen: &mut Screen,
+    looks: Looks,
+    clock: Clock,
+    live: &RefCell<Live<S>>,
+    changed: &Notify,
+    lines: impl Fn(&S, &Frame) -> Vec<String>,
+) -> Result<Infallible, Failure> {
+    let mut signals = Signals::listen()?;
+    loop {
+        tokio::select! {
+            () = changed.notified() => {}
+            // Nothing is drawn, and nothing covered, before there is something to see.
+            () = sleep(MOST - LEAST), if screen.is_drawn() => {}
+            signal = signals.next() => match signal {
+                Signal::Resized if screen.is_drawn() => {}
+                Signal::Resized => continue,
+                Signal::Stop(ending) => return Err(Failure::Ended(ending)),
+                Signal::Suspend => {
+                    screen.leave();
+                    signals::suspend();
+                }
+            },
+        }
+        let size = screen.size();
+        let frame = Frame { looks, now: clock.now(), height: size.height.saturating_sub(HEAD) };
+        let picture = picture(&live.borrow(), &frame, remote, size.width, &lines);
+        screen.draw(&picture)?;
+        sleep(LEAST).await;
+    }
+}
+
+/// Rows that fit below a heading, of so many; where not all do, there is room for a line that says so.
+pub(crate) fn fitting(all: usize, room: usize) -> usize {
+    let rows = room.saturating_sub(1);
+    if all <= rows { all } else { rows.saturating_sub(1) }
 }
 
 /// Lines above what the view shows.
@@ -131,4 +183,19 @@ fn picture<S>(
     let more = if frame.looks.unicode { '…' } else { '>' };
     let shown = lines(&live.state, frame);
     head.into_iter().chain(shown).map(|line| cut(&line, width, more)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_fit_with_their_heading_and_a_line_for_the_rest() {
+        for (all, room, expected) in [(0, 10, 0), (9, 10, 9), (10, 10, 8), (100, 3, 1), (5, 1, 0), (5, 0, 0)]
+        {
+            let shown = fitting(all, room);
+            assert_eq!(shown, expected, "{all} in {room}");
+            assert!(shown == all && shown < room.max(1) || shown + 2 <= room.max(2));
+        }
+    }
 }

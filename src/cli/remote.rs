@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 use seaworthy_client::{
     proto::seaworthy::v1::{
         fleet_service_client::FleetServiceClient, health_service_client::HealthServiceClient,
-        system_service_client::SystemServiceClient,
+        policy_service_client::PolicyServiceClient, system_service_client::SystemServiceClient,
     },
     rules::port,
     transport::{Authorized, Connection},
@@ -102,6 +102,11 @@ impl Remote {
     /// Client of health.
     pub(crate) fn health(&self) -> HealthServiceClient<Authorized> {
         HealthServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    /// Client of policies, breakers and flags.
+    pub(crate) fn policy(&self) -> PolicyServiceClient<Authorized> {
+        PolicyServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// Client of the control plane itself.

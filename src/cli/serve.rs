@@ -5,8 +5,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use clap::Args;
 use tracing::error;
 
-use super::{exit::Exit, failure::Failure, flags::Flags, output::note};
+use super::{config::Flags, exit::Exit, failure::Failure, output::note};
 use crate::{
+    api::declared,
     config::{self, Config, Environment},
     server::{self, Addresses, shutdown::Report},
     telemetry::log::{self, Shape},
@@ -32,8 +33,13 @@ pub(crate) async fn run(command: Serve) -> Result<Exit, Failure> {
 
 async fn serve(flags: config::Flags, environment: &Environment, shape: Shape) -> Result<Exit, Failure> {
     let config = config::load(&flags, environment).map_err(Failure::Config)?;
+    declared::policies(&config.policies).map_err(Failure::Config)?;
     let log = log::install(&config.log_level, config.log_format).map_err(Failure::Start)?;
-    let reload = move |current: &Config| config::reload(current, &flags, &Environment::of_process());
+    let reload = move |current: &Config| {
+        let reloaded = config::reload(current, &flags, &Environment::of_process())?;
+        // A policy that is wrong makes the whole configuration wrong, as at a start.
+        declared::policies(&reloaded.config.policies).map(|_| reloaded)
+    };
     let is_encrypted = config.tls.cert_file.is_some();
     let started = |addresses: &Addresses, data_dir: &Path| {
         // Those who collect JSON get JSON and nothing else.

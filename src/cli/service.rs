@@ -2,7 +2,6 @@
 
 mod change;
 mod delete;
-mod file;
 mod get;
 mod list;
 mod put;

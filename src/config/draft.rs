@@ -4,8 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::{
-    MASKED, check::broken_rules, key::Key, log::LogFormat, nearest::suggestion, origin::Origin,
-    settings::Config,
+    MASKED,
+    check::broken_rules,
+    key::Key,
+    log::LogFormat,
+    nearest::suggestion,
+    origin::Origin,
+    settings::{Config, Declared},
 };
 use crate::error::{Error, Kind, Reason, Result};
 
@@ -32,6 +37,11 @@ impl Draft {
                 self.refused.insert(key.name);
             }
         }
+    }
+
+    /// Keeps a policy that is declared.
+    pub(super) fn declare(&mut self, declared: Declared) {
+        self.config.policies.push(declared);
     }
 
     /// Keeps what is wrong with a value that cannot be shown.

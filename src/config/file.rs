@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{draft::Draft, key::Key, keys::KEYS, origin::Origin, sources::NamedFile};
+use super::{draft::Draft, key::Key, keys::KEYS, origin::Origin, settings::Declared, sources::NamedFile};
+
+/// The list of tables that is no setting.
+const POLICIES: &str = "policies";
 
 /// Writes the file's values into the draft.
 pub(super) fn read(named: &NamedFile, draft: &mut Draft) {
@@ -39,6 +42,10 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn table(&mut self, section: &str, table: &DeTable<'_>) {
         for (name, value) in table {
+            if section.is_empty() && name.get_ref() == POLICIES {
+                self.policies(value.get_ref(), line_of(self.text, name.span().start));
+                continue;
+            }
             let key = match section {
                 "" => name.get_ref().to_string(),
                 _ => format!("{section}.{}", name.get_ref()),
@@ -49,6 +56,29 @@ impl Walk<'_> {
                 // An empty section says nothing, but a misspelt one says that something went wrong.
                 DeValue::Table(_) if is_section(&key) => {}
                 value => self.value(&key, value, line),
+            }
+        }
+    }
+
+    /// Keeps what is declared of policies as it stands there.
+    fn policies(&mut self, declared: &DeValue<'_>, line: usize) {
+        let place = |line| Origin::File { path: self.path.to_owned(), line };
+        let tables =
+            toml::from_str::<toml::Table>(self.text).ok().and_then(|mut whole| whole.remove(POLICIES));
+        let (DeValue::Array(spans), Some(toml::Value::Array(tables))) = (declared, tables) else {
+            return self
+                .draft
+                .problem(format!("{POLICIES} ({}): is no list; write [[{POLICIES}]]", place(line)));
+        };
+        for (span, table) in spans.iter().zip(tables) {
+            let origin = place(line_of(self.text, span.span().start));
+            match table {
+                toml::Value::Table(table) => self.draft.declare(Declared { table, origin }),
+                _ => {
+                    return self
+                        .draft
+                        .problem(format!("{POLICIES} ({origin}): is no table; write [[{POLICIES}]]"));
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str> + 
 }
 
 /// `; did you mean NAME?`, or nothing.
-pub(super) fn suggestion<'a>(unknown: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+pub fn suggestion<'a>(unknown: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     nearest(unknown, known).map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 

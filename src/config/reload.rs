@@ -35,5 +35,9 @@ pub fn reload(current: &Config, flags: &Flags, environment: &Environment) -> Res
             reloaded.needs_restart.push(key.name);
         }
     }
+    if wanted.policies != current.policies {
+        reloaded.config.policies = wanted.policies;
+        reloaded.changed_keys.push("policies");
+    }
     Ok(reloaded)
 }

@@ -47,9 +47,23 @@ pub struct Config {
     pub checks: Checks,
     /// The phases of stopping.
     pub shutdown: Shutdown,
+    /// Policies that the file declares, as they stand there.
+    pub policies: Vec<Declared>,
     /// Where the values came from that are not defaults.
     pub(super) origins: BTreeMap<&'static str, Origin>,
 }
+
+/// One table of `[[policies]]` in the file. What it says is read by whoever knows policies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Declared {
+    /// What stands there.
+    pub table: toml::Table,
+    /// Where it begins.
+    pub origin: Origin,
+}
+
+// Tables have numbers that may be no numbers; two that are the same text are the same here.
+impl Eq for Declared {}
 
 /// Most that `grpc.max_message_bytes` may be.
 pub const LARGEST_MESSAGE: usize = 64 << 20;
@@ -198,6 +212,7 @@ impl Default for Config {
             fleet: Fleet::default(),
             checks: Checks::default(),
             shutdown: Shutdown::default(),
+            policies: Vec::new(),
             origins: BTreeMap::new(),
         }
     }

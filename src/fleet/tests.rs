@@ -8,7 +8,7 @@ use tokio::time::{advance, sleep};
 
 use super::{
     Claim, Handle, Options, Progress, Service,
-    names::InstanceKey,
+    names::{self, InstanceKey},
     open,
     past::Past,
     session::Opening,
@@ -19,7 +19,7 @@ use crate::{
     error::Reason,
     fleet::lifecycle::Lifecycle,
     health::component::Reported,
-    id::{Entropy, TokenHash},
+    id::{Entropy, SessionToken, TokenHash},
     store::embedded::{self, Engine},
     task::{self, OnEnd, drain},
     time::Clock,
@@ -107,6 +107,30 @@ async fn only_what_was_taken_is_counted() {
     fleet.session_report(&session, said(), None).unwrap();
     fleet.report(&key, 1, &token, |_| Ok(said()), None).unwrap();
     assert_eq!(fleet.counters().reports, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_proves_itself_is_no_sooner_and_no_later_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fleet, service, _engine) = open_in(&dir).await;
+    let (_signal, drain) = drain::channel();
+    let _running = task::spawn("fleet", OnEnd::Fine, service.run(drain));
+    let key = key("orders", "i-1");
+    let (instance, token) = register(&fleet, &key).await;
+    let why = |proved: crate::error::Result<()>| proved.err().map(|refused| refused.reason());
+    let ttl = instance.registration.lease_ttl;
+    for _ in 0..8 {
+        sleep(ttl / 4).await;
+        assert_eq!(why(fleet.prove(&key, 1, &token)), None);
+    }
+    assert_eq!(fleet.instance(&key).unwrap().lifecycle, Lifecycle::Lost);
+    assert_eq!(why(fleet.prove(&key, 2, &token)), Some(Reason::StaleIncarnation));
+    let other = SessionToken::from_wire("sws_other").hash();
+    assert_eq!(why(fleet.prove(&key, 1, &other)), Some(Reason::SessionTokenInvalid));
+    let nobody = InstanceKey { id: names::InstanceId::parse("i-2").unwrap(), ..key.clone() };
+    assert_eq!(why(fleet.prove(&nobody, 1, &token)), Some(Reason::InstanceNotFound));
+    fleet.remove(key.clone(), None, String::new()).await.unwrap();
+    assert_eq!(why(fleet.prove(&key, 1, &token)), Some(Reason::InstanceRemoved));
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,6 +65,34 @@ pub enum Audited {
     AsEnrolment,
 }
 
+/// Whether policies hold of an RPC: limits, permits, and the breaker of what it depends on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protected {
+    /// They do.
+    ByPolicies,
+    /// They do not: otherwise an overload would look like a mass death, and that it is one could never be told.
+    Exempt,
+}
+
+/// What an RPC cannot do its work without, beside this process.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum DependsOn {
+    /// Nothing.
+    Nothing,
+    /// The store, which it writes.
+    Store,
+}
+
+impl DependsOn {
+    /// What its breaker is called. None: it has none.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            DependsOn::Nothing => None,
+            DependsOn::Store => Some("store"),
+        }
+    }
+}
+
 /// One RPC and what applies to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rpc {
@@ -84,6 +112,10 @@ pub struct Rpc {
     pub needs: Permission,
     /// Whether it is in the audit.
     pub audited: Audited,
+    /// Whether policies hold of it.
+    pub protected: Protected,
+    /// What it cannot do its work without.
+    pub depends_on: DependsOn,
 }
 
 const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining, needs: Permission) -> Rpc {
@@ -92,7 +124,8 @@ const fn rpc(path: &'static str, shape: Shape, draining: WhileDraining, needs: P
         Stream => AtTheEnd::IsEnded,
     };
     let (loading, full, audited) = (WhileLoading::Refused, WhileFull::Refused, Audited::Never);
-    Rpc { path, shape, draining, loading, full, at_the_end, needs, audited }
+    let (protected, depends_on) = (Protected::ByPolicies, DependsOn::Nothing);
+    Rpc { path, shape, draining, loading, full, at_the_end, needs, audited, protected, depends_on }
 }
 
 impl Rpc {
@@ -104,6 +137,21 @@ impl Rpc {
     /// The same, answered from a reserve where there is no other room for it.
     const fn vital(self) -> Self {
         Self { full: WhileFull::Answered, ..self }
+    }
+
+    /// The same, of which no policy holds.
+    const fn exempt(self) -> Self {
+        Self { protected: Protected::Exempt, ..self }
+    }
+
+    /// The same, which writes the store.
+    const fn writes(self) -> Self {
+        Self { depends_on: DependsOn::Store, ..self }
+    }
+
+    /// The name by which policies call it: `seaworthy.v1.FleetService/Register`.
+    pub fn method(&self) -> &'static str {
+        self.path.trim_start_matches('/')
     }
 
     /// The same, in the audit.
@@ -128,37 +176,55 @@ use WhileDraining::{Answered, Refused};
 
 /// Every RPC that is served.
 pub const RPCS: &[Rpc] = &[
-    rpc("/grpc.health.v1.Health/Check", Unary, Answered, Open).early().vital(),
-    rpc("/grpc.health.v1.Health/List", Unary, Answered, Open).early().vital(),
-    rpc("/grpc.health.v1.Health/Watch", Stream, Answered, Open).early().vital(),
+    rpc("/grpc.health.v1.Health/Check", Unary, Answered, Open).early().vital().exempt(),
+    rpc("/grpc.health.v1.Health/List", Unary, Answered, Open).early().vital().exempt(),
+    rpc("/grpc.health.v1.Health/Watch", Stream, Answered, Open).early().vital().exempt(),
     rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused, Known).early(),
     rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused, Known).early(),
-    rpc("/seaworthy.v1.FleetService/Register", Unary, Refused, Enrol).enrols(),
-    rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered, Enrol).vital(),
-    rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered, Enrol).enrols().vital(),
-    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered, Enrol).enrols().vital().says_goodbye(),
+    rpc("/seaworthy.v1.FleetService/Register", Unary, Refused, Enrol).enrols().writes(),
+    rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered, Enrol).vital().exempt(),
+    rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered, Enrol).enrols().vital().writes(),
+    rpc("/seaworthy.v1.FleetService/Attach", Stream, Answered, Enrol)
+        .enrols()
+        .vital()
+        .says_goodbye()
+        .exempt(),
     rpc("/seaworthy.v1.FleetService/GetInstance", Unary, Refused, View),
     rpc("/seaworthy.v1.FleetService/ListInstances", Unary, Refused, View),
-    rpc("/seaworthy.v1.FleetService/RemoveInstance", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.FleetService/RemoveInstance", Unary, Refused, Operate).audited().writes(),
     rpc("/seaworthy.v1.FleetService/WatchFleet", Stream, Refused, View),
-    rpc("/seaworthy.v1.FleetService/PutService", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.FleetService/PutService", Unary, Refused, Operate).audited().writes(),
     rpc("/seaworthy.v1.FleetService/GetService", Unary, Refused, View),
     rpc("/seaworthy.v1.FleetService/ListServices", Unary, Refused, View),
-    rpc("/seaworthy.v1.FleetService/DeleteService", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.FleetService/DeleteService", Unary, Refused, Operate).audited().writes(),
     rpc("/seaworthy.v1.HealthService/ReportHealth", Unary, Answered, Enrol).vital(),
     rpc("/seaworthy.v1.HealthService/GetHealth", Unary, Refused, View),
     rpc("/seaworthy.v1.HealthService/WatchHealth", Stream, Refused, View),
     rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused, View),
     rpc("/seaworthy.v1.HealthService/CheckNow", Unary, Refused, Operate),
     rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/PutPolicy", Unary, Refused, Operate).audited().writes().exempt(),
+    rpc("/seaworthy.v1.PolicyService/GetPolicy", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/ListPolicies", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/DeletePolicy", Unary, Refused, Operate).audited().writes().exempt(),
+    rpc("/seaworthy.v1.PolicyService/WatchPolicies", Stream, Refused, Oversee),
+    rpc("/seaworthy.v1.PolicyService/ExplainPolicy", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/GetBreakers", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/OverrideBreaker", Unary, Refused, Operate).audited().writes().exempt(),
+    rpc("/seaworthy.v1.PolicyService/AcquireQuota", Unary, Answered, Enrol).vital(),
+    rpc("/seaworthy.v1.PolicyService/GetUsage", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/PutFlag", Unary, Refused, Run).audited().writes().exempt(),
+    rpc("/seaworthy.v1.PolicyService/GetFlag", Unary, Refused, Oversee),
+    rpc("/seaworthy.v1.PolicyService/ListFlags", Unary, Refused, Oversee),
+    rpc("/seaworthy.v1.PolicyService/DeleteFlag", Unary, Refused, Run).audited().writes().exempt(),
     rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, Oversee),
     rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered, Oversee),
     rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused, Run),
     rpc("/seaworthy.v1.SystemService/SetLogLevel", Unary, Answered, Run).audited(),
     rpc("/seaworthy.v1.SystemService/GetIdentity", Unary, Answered, Known),
-    rpc("/seaworthy.v1.SystemService/CreateToken", Unary, Refused, Administer).audited(),
+    rpc("/seaworthy.v1.SystemService/CreateToken", Unary, Refused, Administer).audited().writes(),
     rpc("/seaworthy.v1.SystemService/ListTokens", Unary, Refused, Administer),
-    rpc("/seaworthy.v1.SystemService/RevokeToken", Unary, Refused, Administer).audited(),
+    rpc("/seaworthy.v1.SystemService/RevokeToken", Unary, Refused, Administer).audited().writes(),
     rpc("/seaworthy.v1.SystemService/ListAuditEntries", Unary, Refused, Administer),
 ];
 

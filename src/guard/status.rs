@@ -101,12 +101,15 @@ fn subject(error: &Error) -> String {
     match (value("service"), value("instance_id")) {
         (Some(service), Some(id)) => format!("{service}/{id}"),
         (Some(service), None) => service.to_owned(),
+        (None, _) if value("caller").is_some() => value("caller").unwrap_or_default().to_owned(),
         _ => "control-plane".to_owned(),
     }
 }
 
 fn push_back(status: &mut Status, pause: Duration) {
-    if let Ok(value) = MetadataValue::try_from(pause.as_millis().to_string()) {
+    // Rounded up: who came back a part of a millisecond too early would be refused again.
+    let millis = pause.as_nanos().div_ceil(1_000_000);
+    if let Ok(value) = MetadataValue::try_from(millis.to_string()) {
         status.metadata_mut().insert(PUSHBACK, value);
     }
 }

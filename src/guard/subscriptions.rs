@@ -158,7 +158,8 @@ impl Subscription {
         poll_fn(|cx| self.poll_changed(cx)).await
     }
 
-    fn poll_changed(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+    /// The same for who polls.
+    pub fn poll_changed(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let mut topic = self.topic.lock();
         if topic.newest != self.seen {
             return Poll::Ready(Ok(()));

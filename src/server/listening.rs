@@ -24,6 +24,7 @@ use crate::{
     api::{
         self,
         audited::Audited,
+        declared,
         enrolment::Enrolment,
         http::front::Front,
         overview::{Folder, Overview},
@@ -41,6 +42,7 @@ use crate::{
         active::Active,
         bounds::{ANSWERS, QUESTIONS},
         drain::Gate,
+        protection::{self, Protection},
         record::Recorder,
         shares::Shares,
     },
@@ -50,6 +52,7 @@ use crate::{
         tokens::{self, OnRevoked},
         watched,
     },
+    policy,
     probe::{machine::Machine, permit::Rules},
     store::{self, Store},
     system::{Listener, Vitals},
@@ -183,6 +186,13 @@ impl Listening {
                 return Ok(None);
             }
         };
+        let (policies, ruler) = match open_policies(&config, clock, store.clone()).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                undo(engine).await;
+                return Err(error);
+            }
+        };
         let authenticator = doors.guard.authenticator.clone();
         let (identity, rules) =
             match open_identity(&config, clock, &entropy, store.clone(), &authenticator).await {
@@ -194,9 +204,11 @@ impl Listening {
             };
         let (checks, checker) =
             checks::open(checks_options(&config, doors.addresses, clock), fleet.clone(), clock);
+        let protection = protection::Service::new(doors.guard.protection.clone(), policies.clone());
         let overview = Overview {
             audit,
             checks,
+            policies,
             live: doors.live.subscribe(),
             fleet,
             vitals: doors.vitals.clone(),
@@ -219,6 +231,8 @@ impl Listening {
             audit: auditor,
             fleet: service,
             identity,
+            protection,
+            policies: ruler,
             checks: checker,
             overview,
             doors,
@@ -262,6 +276,7 @@ impl Doors {
             audit: Arc::default(),
             gate: Gate::loading(progress.clone()),
             active: Active::default(),
+            protection: Protection::new(),
             answers: Shares::new(ANSWERS),
             questions: Shares::new(QUESTIONS),
             max_message_bytes: config.grpc.max_message_bytes,
@@ -363,13 +378,20 @@ impl Doors {
         let audited = Audited::new(overview.audit.clone(), entropy.clone());
         self.routes.open(
             api::fleet::FleetApi::new(
-                Enrolment::new(fleet.clone(), checks.clone(), defaults),
+                Enrolment::new(fleet.clone(), checks.clone(), overview.policies.clone(), defaults),
                 audited.clone(),
                 watchers.clone(),
                 clock,
                 patience,
             ),
-            api::health::HealthApi::new(fleet.clone(), checks, watchers),
+            api::health::HealthApi::new(fleet.clone(), checks, watchers.clone()),
+            api::policy::PolicyApi::new(
+                overview.policies.clone(),
+                self.guard.protection.rules().clone(),
+                fleet.clone(),
+                audited.clone(),
+                watchers,
+            ),
             api::system::SystemApi::new(overview.clone(), audited),
         );
         self.pages.open(api::http::router(overview.clone()));
@@ -401,6 +423,16 @@ async fn open_identity(
     Ok((Identity { tokens, rules }, known))
 }
 
+/// Reads what is ruled, from the store and from the configuration.
+async fn open_policies(
+    config: &Config,
+    clock: Clock,
+    store: Store,
+) -> Result<(policy::Handle, policy::Service)> {
+    let options = policy::Options { declared: declared::policies(&config.policies)? };
+    policy::open(options, clock, store).await
+}
+
 fn fleet_options(config: &Config) -> fleet::Options {
     fleet::Options {
         limits: Limits {
@@ -417,6 +449,7 @@ fn checks_options(config: &Config, addresses: Addresses, clock: Clock) -> checks
     let Addresses { grpc, http, metrics, probe } = addresses;
     let mut options = checks::Options {
         max_concurrent: config.checks.max_concurrent.get(),
+        asks: true,
         rules: Arc::new(Rules {
             peers: config.checks.ask_peers,
             networks: Vec::new(),

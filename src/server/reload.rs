@@ -9,11 +9,13 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
+    api::declared,
     audit, checks,
     config::{self, Config, Reloaded},
     error::{Chain, Error, Result},
     fleet,
     guard::access::AccessLog,
+    policy,
     probe::permit::Rules,
     task,
     telemetry::log::LogHandle,
@@ -33,6 +35,7 @@ pub(super) struct Reload {
     pub(super) tls: Option<tls::Handle>,
     pub(super) audit: audit::Handle,
     pub(super) access: AccessLog,
+    pub(super) policies: policy::Handle,
     pub(super) log: LogHandle,
 }
 
@@ -91,6 +94,11 @@ impl Reload {
         self.audit.configure(audit_limits(&config));
         self.access.set_sample(config.access_log.sample);
         self.checks.configure(|options| configure_checks(options, &config));
+        let declared =
+            declared::policies(&config.policies).and_then(|declared| self.policies.declare(declared));
+        if let Err(wrong) = declared {
+            warn!(component = "config", operation = "reload", error = %Chain(&wrong), "the policies of the file stay as they were");
+        }
         self.live.send_replace(Arc::new(config));
         info!(component = "config", operation = "reload", changed = ?changed_keys, "configuration read again");
         if !needs_restart.is_empty() {
@@ -126,7 +134,8 @@ mod tests {
         let machine = Machine::new(Clock::start());
         let rules = Rules { peers: true, networks: Vec::new(), own: vec![own], machine };
         let request_timeout = Duration::from_secs(30);
-        let mut options = checks::Options { max_concurrent: 128, rules: Arc::new(rules), request_timeout };
+        let rules = Arc::new(rules);
+        let mut options = checks::Options { max_concurrent: 128, asks: true, rules, request_timeout };
         let mut config = Config::default();
         config.checks.max_concurrent = std::num::NonZeroUsize::MIN;
         config.checks.allowed_networks = vec!["10.1.0.0/16".parse().unwrap()];

@@ -17,13 +17,14 @@ use crate::{
     api::{
         fleet::FleetApi,
         health::HealthApi,
+        policy::PolicyApi,
         probe_health::ProbeHealth,
         proto::{
             DESCRIPTORS,
             health::health_server::HealthServer,
             server::{
                 fleet_service_server::FleetServiceServer, health_service_server::HealthServiceServer,
-                system_service_server::SystemServiceServer,
+                policy_service_server::PolicyServiceServer, system_service_server::SystemServiceServer,
             },
         },
         standard_health::StandardHealth,
@@ -58,6 +59,7 @@ pub(super) struct Routes {
 struct Loaded {
     fleet: FleetServiceServer<FleetApi>,
     health: HealthServiceServer<HealthApi>,
+    policy: PolicyServiceServer<PolicyApi>,
     system: SystemServiceServer<SystemApi>,
 }
 
@@ -104,13 +106,16 @@ impl Routes {
     }
 
     /// Serves what needs the fleet as well, from now on.
-    pub(super) fn open(&self, fleet: FleetApi, health: HealthApi, system: SystemApi) {
+    pub(super) fn open(&self, fleet: FleetApi, health: HealthApi, policy: PolicyApi, system: SystemApi) {
         use CompressionEncoding::Gzip;
         self.loaded.get_or_init(|| Loaded {
             fleet: FleetServiceServer::new(fleet)
                 .max_decoding_message_size(self.largest)
                 .accept_compressed(Gzip),
             health: HealthServiceServer::new(health)
+                .max_decoding_message_size(self.largest)
+                .accept_compressed(Gzip),
+            policy: PolicyServiceServer::new(policy)
                 .max_decoding_message_size(self.largest)
                 .accept_compressed(Gzip),
             system: SystemServiceServer::new(system)
@@ -126,6 +131,7 @@ impl Routes {
             (Some("/grpc.health.v1.Health"), _) => self.standard_health.clone().call(request),
             (Some("/seaworthy.v1.FleetService"), Some(loaded)) => loaded.fleet.clone().call(request),
             (Some("/seaworthy.v1.HealthService"), Some(loaded)) => loaded.health.clone().call(request),
+            (Some("/seaworthy.v1.PolicyService"), Some(loaded)) => loaded.policy.clone().call(request),
             (Some("/seaworthy.v1.SystemService"), Some(loaded)) => loaded.system.clone().call(request),
             (Some("/grpc.reflection.v1.ServerReflection"), _) => self.reflection.clone().call(request),
             (Some("/grpc.reflection.v1alpha.ServerReflection"), _) => {

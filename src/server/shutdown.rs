@@ -40,6 +40,7 @@ pub(super) struct Parts {
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
     pub(super) identity: Task<()>,
+    pub(super) policies: Task<()>,
     pub(super) audit_drain: drain::Signal,
     pub(super) audit: Task<bool>,
     pub(super) engine: store::embedded::Engine,
@@ -188,9 +189,10 @@ impl Parts {
         self.fleet_drain.begin();
         self.audit_drain.begin();
         let (fleet, identity, audit) = (&mut self.fleet, &mut self.identity, &mut self.audit);
+        let policies = &mut self.policies;
         let save = async {
-            let (fleet, tokens, audit) = tokio::join!(fleet, identity, audit);
-            (tokens.and(fleet), audit)
+            let (fleet, tokens, policies, audit) = tokio::join!(fleet, identity, policies, audit);
+            (policies.and(tokens).and(fleet), audit)
         };
         let saved = course.phase(Phase::SaveState, self.config.save_state, save).await;
 

@@ -60,6 +60,12 @@ async fn bash_completes_commands_flags_and_values() {
         ("seaworthy -o ", &["table", "wide", "json"]),
         ("seaworthy completions ", &["bash", "fish", "zsh", "powershell"]),
         ("seaworthy demo --sp", &["--speed"]),
+        ("seaworthy policy ", &["list", "get", "put", "delete", "explain", "watch", "import"]),
+        ("seaworthy policy put charges --algo", &["--algorithm"]),
+        ("seaworthy policy put charges --algorithm s", &["sliding-window"]),
+        ("seaworthy breakers ", &["force", "release"]),
+        ("seaworthy breakers force orders charge-card ", &["open", "closed"]),
+        ("seaworthy flags ", &["list", "get", "put", "delete"]),
     ] {
         let offered = offered(&script, line);
         for wanted in expected {

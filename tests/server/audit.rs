@@ -5,7 +5,9 @@ use seaworthy::{
     audit::verify::Verifier,
     guard::rpc::{Audited, RPCS},
 };
-use seaworthy_client::proto::seaworthy::v1::{self as pb, AuditStage};
+use seaworthy_client::proto::seaworthy::v1::{
+    self as pb, AuditStage, policy_service_client::PolicyServiceClient,
+};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
@@ -82,6 +84,49 @@ async fn call(server: &TestServer, path: &str, id: &str) -> (&'static str, Resul
             let request = pb::RevokeTokenRequest { token_id: "alice".to_owned(), allow_missing: true };
             ("token/alice", id_of(system.revoke_token(with_id(id, request)).await))
         }
+        path if path.starts_with("/seaworthy.v1.PolicyService/") => call_policy(server, path, id).await,
+        other => panic!("{other} is audited, and this test does not know how to call it"),
+    }
+}
+
+/// The same of an RPC that changes what is ruled.
+async fn call_policy(server: &TestServer, path: &str, id: &str) -> (&'static str, Result<String, Status>) {
+    let mut client = PolicyServiceClient::new(server.channel().await);
+    match path.rsplit('/').next().unwrap() {
+        "PutPolicy" => {
+            let policy = Some(pb::Policy { name: "charges".to_owned(), ..Default::default() });
+            let request = pb::PutPolicyRequest { policy, if_revision: None };
+            ("policy/charges", id_of(client.put_policy(with_id(id, request)).await))
+        }
+        "DeletePolicy" => {
+            let request = pb::DeletePolicyRequest { name: "charges".to_owned(), ..Default::default() };
+            ("policy/charges", id_of(client.delete_policy(with_id(id, request)).await))
+        }
+        "OverrideBreaker" => {
+            let request = pb::OverrideBreakerRequest {
+                service: "orders".to_owned(),
+                instance_id: "i-1".to_owned(),
+                operation: "charge-card".to_owned(),
+                state: pb::BreakerState::ForcedOpen.into(),
+                ..Default::default()
+            };
+            ("breaker/orders/i-1/charge-card", id_of(client.override_breaker(with_id(id, request)).await))
+        }
+        "PutFlag" => {
+            let value = Some(pb::FlagValue { kind: Some(pb::flag_value::Kind::BoolValue(true)) });
+            let flag = Some(pb::Flag {
+                name: "new-checkout".to_owned(),
+                variants: vec![pb::FlagVariant { name: "on".to_owned(), value }],
+                default_variant: "on".to_owned(),
+                ..Default::default()
+            });
+            let request = pb::PutFlagRequest { flag, if_revision: None };
+            ("flag/new-checkout", id_of(client.put_flag(with_id(id, request)).await))
+        }
+        "DeleteFlag" => {
+            let request = pb::DeleteFlagRequest { name: "new-checkout".to_owned(), ..Default::default() };
+            ("flag/new-checkout", id_of(client.delete_flag(with_id(id, request)).await))
+        }
         other => panic!("{other} is audited, and this test does not know how to call it"),
     }
 }
@@ -97,7 +142,7 @@ async fn attach(server: &TestServer, id: &str) -> Result<String, Status> {
     let register =
         pb::RegisterRequest { registration: Some(registration("orders", "i-held")), ..Default::default() };
     let how = Some(pb::open_session::How::Register(register));
-    let open = message(Message::Open(pb::OpenSession { how }));
+    let open = message(Message::Open(pb::OpenSession { how, takes_policies: false }));
     let leave = message(Message::Leave(pb::LeaveSession::default()));
     let said = tokio_stream::iter([open, leave]).chain(tokio_stream::pending());
     let mut stream = server.fleet().await.attach(with_id(id, said)).await?.into_inner();

@@ -38,7 +38,7 @@ fn open_as(instance: &str) -> Bytes {
         registration: Some(registration("orders", instance)),
         ..pb::RegisterRequest::default()
     };
-    let open = pb::OpenSession { how: Some(How::Register(register)) };
+    let open = pb::OpenSession { how: Some(How::Register(register)), takes_policies: false };
     framed(&pb::AttachRequest { message: Some(Say::Open(open)) }.encode_to_vec())
 }
 

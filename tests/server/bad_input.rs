@@ -516,6 +516,49 @@ fn table() -> Vec<Wrong> {
             &pb::SetLogLevelRequest { log_level: "loud=very=".into() },
             "log_level",
         ),
+        wrong("/seaworthy.v1.PolicyService/PutPolicy", &pb::PutPolicyRequest::default(), "policy"),
+        wrong(
+            "/seaworthy.v1.PolicyService/GetPolicy",
+            &pb::GetPolicyRequest { name: "Charges".into() },
+            "name",
+        ),
+        wrong(
+            "/seaworthy.v1.PolicyService/ListPolicies",
+            &pb::ListPoliciesRequest { page_size: -1, ..Default::default() },
+            "page_size",
+        ),
+        wrong(
+            "/seaworthy.v1.PolicyService/ListPolicies",
+            &pb::ListPoliciesRequest { page_token: "x".into(), ..Default::default() },
+            "page_token",
+        ),
+        wrong("/seaworthy.v1.PolicyService/DeletePolicy", &pb::DeletePolicyRequest::default(), "name"),
+        wrong("/seaworthy.v1.PolicyService/ExplainPolicy", &pb::ExplainPolicyRequest::default(), "call"),
+        wrong(
+            "/seaworthy.v1.PolicyService/ExplainPolicy",
+            &pb::ExplainPolicyRequest { caller: "c".repeat(257), ..Default::default() },
+            "caller",
+        ),
+        wrong(
+            "/seaworthy.v1.PolicyService/GetBreakers",
+            &pb::GetBreakersRequest { instance_id: "i-1".into(), ..Default::default() },
+            "service",
+        ),
+        wrong("/seaworthy.v1.PolicyService/OverrideBreaker", &pb::OverrideBreakerRequest::default(), "state"),
+        wrong("/seaworthy.v1.PolicyService/AcquireQuota", &pb::AcquireQuotaRequest::default(), "wants"),
+        wrong(
+            "/seaworthy.v1.PolicyService/GetUsage",
+            &pb::GetUsageRequest { service: "Orders".into(), ..Default::default() },
+            "service",
+        ),
+        wrong("/seaworthy.v1.PolicyService/PutFlag", &pb::PutFlagRequest::default(), "flag"),
+        wrong("/seaworthy.v1.PolicyService/GetFlag", &pb::GetFlagRequest { name: "A".into() }, "name"),
+        wrong(
+            "/seaworthy.v1.PolicyService/ListFlags",
+            &pb::ListFlagsRequest { page_size: -1, ..Default::default() },
+            "page_size",
+        ),
+        wrong("/seaworthy.v1.PolicyService/DeleteFlag", &pb::DeleteFlagRequest::default(), "name"),
         wrong(TOKEN, &pb::CreateTokenRequest { role: 1, ..Default::default() }, "name"),
         wrong(TOKEN, &pb::CreateTokenRequest { name: "Alice".into(), role: 1, ..Default::default() }, "name"),
         wrong(TOKEN, &pb::CreateTokenRequest { name: "alice".into(), ..Default::default() }, "role"),
@@ -574,7 +617,8 @@ fn table() -> Vec<Wrong> {
 }
 
 /// RPCs whose requests have nothing that could be wrong.
-const WITHOUT_FIELDS: [&str; 5] = [
+const WITHOUT_FIELDS: [&str; 6] = [
+    "/seaworthy.v1.PolicyService/WatchPolicies",
     "/seaworthy.v1.SystemService/GetIdentity",
     "/grpc.health.v1.Health/List",
     "/seaworthy.v1.SystemService/GetStatus",

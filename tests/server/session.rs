@@ -17,13 +17,13 @@ use tonic::{Code, Status, Streaming, codec::CompressionEncoding::Gzip, transport
 use crate::harness::{PATIENCE, Registered, TestServer, heartbeat, reason, register, registration};
 
 /// Both ends of a session's stream.
-struct Session {
-    say: mpsc::Sender<pb::AttachRequest>,
-    hear: Streaming<pb::AttachResponse>,
+pub(crate) struct Session {
+    pub(crate) say: mpsc::Sender<pb::AttachRequest>,
+    pub(crate) hear: Streaming<pb::AttachResponse>,
 }
 
 impl Session {
-    async fn open(server: &TestServer, how: How) -> Result<(Self, pb::SessionOpened), Status> {
+    pub(crate) async fn open(server: &TestServer, how: How) -> Result<(Self, pb::SessionOpened), Status> {
         Self::open_by(server.fleet().await, how).await
     }
 
@@ -32,31 +32,39 @@ impl Session {
         how: How,
     ) -> Result<(Self, pb::SessionOpened), Status> {
         let (say, said) = mpsc::channel(64);
-        say.send(message(Say::Open(pb::OpenSession { how: Some(how) }))).await.unwrap();
+        say.send(message(open(Some(how)))).await.unwrap();
         let hear = fleet.attach(ReceiverStream::new(said)).await?.into_inner();
-        let mut session = Self { say, hear };
-        match session.next().await? {
-            Some(Hear::Opened(opened)) => Ok((session, opened)),
+        Self { say, hear }.opened().await
+    }
+
+    /// Takes the first message.
+    pub(crate) async fn opened(mut self) -> Result<(Self, pb::SessionOpened), Status> {
+        match self.next().await? {
+            Some(Hear::Opened(opened)) => Ok((self, opened)),
             other => panic!("opened is the first message, not {other:?}"),
         }
     }
 
-    async fn say(&self, what: Say) {
+    pub(crate) async fn say(&self, what: Say) {
         self.say.send(message(what)).await.unwrap();
     }
 
     /// The next message; None at the end of the stream.
-    async fn next(&mut self) -> Result<Option<Hear>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Hear>, Status> {
         let next = tokio::time::timeout(PATIENCE, self.hear.message()).await.expect("in time")?;
         Ok(next.map(|response| response.message.expect("a kind that we know")))
     }
 }
 
-fn message(what: Say) -> pb::AttachRequest {
+pub(crate) fn message(what: Say) -> pb::AttachRequest {
     pb::AttachRequest { message: Some(what) }
 }
 
-fn anew(service: &str, id: &str) -> How {
+fn open(how: Option<How>) -> Say {
+    Say::Open(pb::OpenSession { how, takes_policies: false })
+}
+
+pub(crate) fn anew(service: &str, id: &str) -> How {
     How::Register(pb::RegisterRequest {
         registration: Some(registration(service, id)),
         ..pb::RegisterRequest::default()
@@ -133,9 +141,9 @@ async fn who_closes_its_side_hears_the_answers_to_what_it_said() {
         lifecycle: 0,
         sequence: 7,
     };
-    let open = || Say::Open(pb::OpenSession { how: Some(anew("orders", "i-1")) });
+    let first = || open(Some(anew("orders", "i-1")));
     let said = [
-        open(),
+        first(),
         Say::Health(undeclared.clone()),
         Say::Heartbeat(pb::SessionHeartbeat { sequence: 1 }),
         Say::Health(undeclared.clone()),
@@ -155,10 +163,10 @@ async fn who_closes_its_side_hears_the_answers_to_what_it_said() {
 
     // The same where it is we who end it.
     let said = [
-        Say::Open(pb::OpenSession { how: Some(anew("orders", "i-2")) }),
+        open(Some(anew("orders", "i-2"))),
         Say::Heartbeat(pb::SessionHeartbeat { sequence: 3 }),
         Say::Health(undeclared),
-        open(),
+        first(),
     ];
     let hear = server.fleet().await.attach(tokio_stream::iter(said.map(message))).await.unwrap();
     let mut session = Session { say: mpsc::channel(1).0, hear: hear.into_inner() };
@@ -272,22 +280,16 @@ async fn the_first_message_opens_and_only_the_first() {
     let server = TestServer::start().await;
     for (first, field) in [
         (Say::Heartbeat(pb::SessionHeartbeat { sequence: 1 }), "open:"),
-        (Say::Open(pb::OpenSession { how: None }), "open.how:"),
-        (
-            Say::Open(pb::OpenSession { how: Some(How::Resume(pb::ResumeSession::default())) }),
-            "open.resume.instance:",
-        ),
-        (
-            Say::Open(pb::OpenSession { how: Some(anew("Orders", "i-1")) }),
-            "open.register.registration.service:",
-        ),
+        (open(None), "open.how:"),
+        (open(Some(How::Resume(pb::ResumeSession::default()))), "open.resume.instance:"),
+        (open(Some(anew("Orders", "i-1"))), "open.register.registration.service:"),
     ] {
         let refused = server.fleet().await.attach(tokio_stream::iter([message(first)])).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().starts_with(field), "{} does not name {field}", refused.message());
     }
     let (mut session, _) = Session::open(&server, anew("orders", "i-1")).await.unwrap();
-    session.say(Say::Open(pb::OpenSession { how: Some(anew("orders", "i-2")) })).await;
+    session.say(open(Some(anew("orders", "i-2")))).await;
     assert_eq!(session.next().await.unwrap_err().code(), Code::InvalidArgument);
     server.stop().await;
 }

@@ -18,6 +18,7 @@ use crate::{
     health::{Identity, board::Board},
     proto::seaworthy::v1::Registration,
     rt,
+    ruled::Ruled,
     transport::Transport,
 };
 
@@ -202,10 +203,13 @@ impl Builder {
         let (status, watched) = watch::channel(Status::Connecting);
         let (stop, stopped) = oneshot::channel();
         let checks = run_components(&board, own);
-        let keeper = Keeper { transport, registration, board: board.clone(), status, checks };
+        let ruled = Ruled::new(&registration.service, &registration.instance_id);
+        ruled.operations.set_lifecycle(self.lifecycle);
+        let (told, rule) = (board.clone(), ruled.clone());
+        let keeper = Keeper { transport, registration, board: told, ruled: rule, status, checks };
         // It ends by itself, soon after the agent is dropped: dropping leaves.
         rt::spawn_detached(&runtime, keeper.run(stopped));
-        Ok(Agent::new(Handle::new(board, watched), stop))
+        Ok(Agent::new(Handle::new(board, ruled, watched), stop))
     }
 
     fn registration(&self, instance_id: String) -> Registration {

@@ -1,17 +1,25 @@
 //! What the rest of a service holds of its agent: cheap to clone, pushes health, reads health and
 //! status, never keeps the agent alive.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use tokio::sync::watch;
 
-use crate::{Lifecycle, LifecycleOrder, Report, Status, health::Health, health::board::Board};
+use crate::{
+    Lifecycle, LifecycleOrder, Report, Status,
+    flags::Flags,
+    health::Health,
+    health::board::Board,
+    protect::{Failure, Operations, ProtectError},
+    ruled::Ruled,
+};
 
 /// A cheap copy of an [`Agent`](crate::Agent)'s eyes and mouth. The agent leaves when it is dropped,
 /// whatever handles there are; local health goes on being answered.
 #[derive(Clone, Debug)]
 pub struct Handle {
     board: Board,
+    ruled: Ruled,
     status: watch::Receiver<Status>,
     instance_id: Arc<str>,
 }
@@ -30,9 +38,9 @@ pub struct UnknownComponent {
 pub struct HasLeft;
 
 impl Handle {
-    pub(crate) fn new(board: Board, status: watch::Receiver<Status>) -> Self {
+    pub(crate) fn new(board: Board, ruled: Ruled, status: watch::Receiver<Status>) -> Self {
         let instance_id = board.now().instance_id().into();
-        Self { board, status, instance_id }
+        Self { board, ruled, status, instance_id }
     }
 
     /// Id of this instance.
@@ -62,7 +70,51 @@ impl Handle {
     /// the control plane would refuse it: what is stopping does not become ready again, and what is ready
     /// does not start. Nothing has changed then.
     pub fn set_lifecycle(&self, lifecycle: Lifecycle) -> Result<(), LifecycleOrder> {
-        self.board.set_lifecycle(lifecycle)
+        self.board.set_lifecycle(lifecycle)?;
+        self.ruled.operations.set_lifecycle(lifecycle);
+        Ok(())
+    }
+
+    /// Runs a call of an operation through everything that protects it: it is turned away while the instance shuts down,
+    /// meets limits, resources, permits and its breaker, is tried again where that is allowed, and what became of it is
+    /// counted. By the policies of the control plane, which may change while the service runs, and without one by those that
+    /// the service's own code sets. `caller` is for whom it is done, as limits tell callers apart.
+    ///
+    /// Cancel safe: dropped, what it holds comes back, and it counts as cancelled.
+    ///
+    /// ```no_run
+    /// # async fn charge() -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn handler(seaworthy: seaworthy_client::Handle) {
+    /// match seaworthy.protect("charge-card", "shop-7", async || charge().await).await {
+    ///     Ok(()) => println!("charged"),
+    ///     Err(refused_or_failed) => println!("{refused_or_failed}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// It was refused, failed, or did not end in time.
+    pub async fn protect<T, E, F>(
+        &self,
+        operation: &str,
+        caller: &str,
+        op: impl FnMut() -> F,
+    ) -> Result<T, ProtectError<E>>
+    where
+        E: Failure,
+        F: Future<Output = Result<T, E>>,
+    {
+        self.ruled.operations.protect(operation, caller, op).await
+    }
+
+    /// What the service protects: policies by its own code, pools, layers, and what became of it all.
+    pub fn operations(&self) -> &Operations {
+        &self.ruled.operations
+    }
+
+    /// The feature flags of the fleet, as they hold for this instance.
+    pub fn flags(&self) -> &Flags {
+        &self.ruled.flags
     }
 
     /// The health of this process now, as it sees itself.

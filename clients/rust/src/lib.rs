@@ -37,6 +37,8 @@
 //! | hand it to the rest of the service | [`Agent::handle`], [`Handle`] |
 //! | prove who it is, and know that the control plane is the right one | [`Builder::tls`], [`Builder::token`], [`Tls`], [`Token`] |
 //! | know whether it is attached, and why not | [`Handle::status`], [`Status`], [`Handle::attached`] |
+//! | limit, break and retry what can hurt, by the fleet's policies | [`Handle::protect`], [`protect`] |
+//! | switch behaviour while it runs | [`Handle::flags`], [`flags`] |
 //! | answer a platform's probes from within the service | [`Handle::health`], and the features below |
 //!
 //! # Features
@@ -46,8 +48,8 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `tls` | `https://` control planes and client certificates: [`Tls`] |
-//! | `axum` | `Handle::health_router`: the service's own `/health`, `/health/live` and `/health/ready` |
-//! | `server` | `Handle::health_service`: the service's own `grpc.health.v1`, as a tonic service |
+//! | `axum` | `Operations::axum_layer`; `Handle::health_router`: the service's own `/health`, `/health/live` and `/health/ready` |
+//! | `server` | `Operations::tonic_layer`; `Handle::health_service`: the service's own `grpc.health.v1`, as a tonic service |
 //!
 //! # When it reconnects
 //!
@@ -75,6 +77,7 @@
 //! | a report | 4 KiB of message, 16 details; what is longer is cut, never refused |
 //! | messages on their way | 8; reports of one moment travel together, 20 ms after the first |
 //! | runs of a check | one at a time, each within its timeout; a panic or a hang is a report |
+//! | operations, pools, callers that one limit tells apart | 256 (more are counted together), 32, 100,000 |
 //! | connecting, opening a session, leaving | 3 s, 10 s, 2 s |
 //! | a connection on which nothing moves | asked after 10 s, given up 5 s later |
 //! | log | each cause of a lost session once aloud, repeats at debug |
@@ -88,6 +91,7 @@ mod builder;
 mod check;
 pub mod checks;
 mod component;
+pub mod flags;
 mod handle;
 mod health;
 #[cfg(feature = "axum")]
@@ -95,9 +99,11 @@ mod health_router;
 #[cfg(feature = "server")]
 mod health_service;
 mod lifecycle;
+pub mod protect;
 pub mod proto;
 mod report;
 mod rt;
+mod ruled;
 pub mod rules;
 mod session;
 mod spec;

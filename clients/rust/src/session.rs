@@ -5,6 +5,8 @@
 mod ending;
 mod open;
 pub(crate) mod plan;
+mod quota;
+mod reports;
 mod timing;
 
 use std::time::Duration;
@@ -19,16 +21,18 @@ use tracing::{debug, warn};
 pub(crate) use self::open::{deregister, open};
 use self::{
     plan::{End, Why},
+    reports::Reports,
     timing::Timing,
 };
 use crate::{
     LeaveOutcome, Lifecycle,
     health::Health,
     proto::seaworthy::v1::{
-        AttachRequest, AttachResponse, LeaveSession, SessionHealth, SessionHeartbeat, SessionReportRefused,
-        attach_request::Message as Say, attach_response::Message as Heard,
+        AttachRequest, AttachResponse, LeaveSession, PoliciesTaken, SessionHealth, SessionHeartbeat,
+        SessionReportRefused, attach_request::Message as Say, attach_response::Message as Heard,
     },
     rt,
+    ruled::Ruled,
     transport::Trouble,
 };
 
@@ -61,6 +65,13 @@ pub(crate) struct Session {
     last_refusal: Option<SessionReportRefused>,
     /// Of the connection.
     trouble: Trouble,
+    /// Where what the control plane rules goes, and what became of it comes from.
+    ruled: Ruled,
+    /// Where policies were taken and that was not said yet.
+    taken: Option<PoliciesTaken>,
+    reports: Reports,
+    /// Asks for slices of shared limits.
+    _quota: rt::Task<()>,
 }
 
 impl Session {
@@ -90,6 +101,7 @@ impl Session {
                 }
                 () = sleep_until(heartbeat_at) => {
                     self.heartbeat();
+                    self.say_taken();
                     heartbeat_at = self.next_heartbeat();
                 }
                 () = sleep_until(flush_at.unwrap_or(silent_at)), if flush_at.is_some() => {
@@ -100,6 +112,11 @@ impl Session {
                     match changed {
                         Ok(()) => flush_at = Some(rt::now() + LINGER),
                         Err(_) => return End::broken("the agent is gone"),
+                    }
+                }
+                () = sleep_until(self.reports.due()) => {
+                    if let Some(report) = self.reports.next(&self.ruled) {
+                        self.reports.said(self.requests.try_send(say(Say::Operations(report))).is_ok());
                     }
                 }
                 () = sleep_until(silent_at) => {
@@ -215,9 +232,24 @@ impl Session {
                     let message = "the control plane says that this instance left".to_owned();
                     End { why: Why::Gone, message, retry_after: None }
                 })),
+                Some(Heard::Policies(directive)) => {
+                    self.taken = Some(self.ruled.take(directive));
+                    self.say_taken();
+                    None
+                }
                 // A second `opened` says nothing new, and unknown kinds are for newer libraries.
                 Some(Heard::Opened(_)) | None => None,
             },
+        }
+    }
+
+    /// Says which policies are in force. What finds no room is said with the next heartbeat.
+    fn say_taken(&mut self) {
+        if let Some(taken) = self.taken.take()
+            && let Err(unsent) = self.requests.try_send(say(Say::PoliciesTaken(taken)))
+            && let Some(Say::PoliciesTaken(taken)) = unsent.into_inner().message
+        {
+            self.taken = Some(taken);
         }
     }
 

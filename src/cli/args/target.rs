@@ -70,6 +70,34 @@ impl fmt::Display for InstanceName {
     }
 }
 
+/// A service, or one instance of it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ServiceOrInstance {
+    pub(crate) service: String,
+    /// Empty: all of them.
+    pub(crate) instance: String,
+}
+
+impl FromStr for ServiceOrInstance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(Target { service, instance, component }) if component.is_empty() => {
+                Ok(ServiceOrInstance { service, instance })
+            }
+            _ => Err("write SERVICE or SERVICE/INSTANCE".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ServiceOrInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.service)?;
+        if self.instance.is_empty() { Ok(()) } else { write!(f, "/{}", self.instance) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +111,16 @@ mod tests {
         assert_eq!((&*target.service, &*target.instance, &*target.component), ("orders", "i-1", "database"));
         for bad in ["", "/", "orders/", "/i-1", "orders//database", "a/b/c/d", "a/b/c/"] {
             assert!(bad.parse::<Target>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_or_an_instance_has_one_or_two_parts() {
+        for good in ["orders", "orders/i-1"] {
+            assert_eq!(good.parse::<ServiceOrInstance>().unwrap().to_string(), good);
+        }
+        for bad in ["", "orders/", "/i-1", "orders/i-1/database"] {
+            assert!(bad.parse::<ServiceOrInstance>().is_err(), "{bad:?}");
         }
     }
 

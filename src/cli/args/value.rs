@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
-use seaworthy_client::proto::seaworthy::v1::{HealthState, Lifecycle, Quantity, Role, quantity};
+use seaworthy_client::proto::seaworthy::v1::{
+    HealthState, Lifecycle, PolicyScope, Quantity, RateAlgorithm, Role, quantity,
+};
 
-use crate::cli::render::words;
+use crate::cli::render::{policy, words};
 
 /// A number of instances, or a share of them.
 pub(crate) fn quantity(text: &str) -> Result<Quantity, String> {
@@ -51,6 +53,30 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
         None => duration(text)
             .map_err(|_| "write a time above zero with its unit, for example 12h, 30d or 1y".to_owned()),
     }
+}
+
+/// A share of a hundred, above 0.
+pub(crate) fn percentage(text: &str) -> Result<f64, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse() {
+        Ok(share) if share > 0.0 && share <= 100.0 => Ok(share),
+        _ => Err("write a share above 0 and up to 100, for example 10 or 0.5; for nobody: --off".to_owned()),
+    }
+}
+
+/// Parses a word for what is counted together.
+pub(crate) fn scope() -> impl TypedValueParser<Value = PolicyScope> {
+    PossibleValuesParser::new(policy::SCOPES.map(|(word, _)| word)).map(|given| {
+        let found = policy::SCOPES.iter().find(|(word, _)| *word == given);
+        found.map_or(PolicyScope::Unspecified, |(_, value)| *value)
+    })
+}
+
+/// Parses a word for how a rate is measured.
+pub(crate) fn algorithm() -> impl TypedValueParser<Value = RateAlgorithm> {
+    PossibleValuesParser::new(policy::ALGORITHMS.map(|(word, _)| word)).map(|given| {
+        let found = policy::ALGORITHMS.iter().find(|(word, _)| *word == given);
+        found.map_or(RateAlgorithm::Unspecified, |(_, value)| *value)
+    })
 }
 
 /// Parses a word for a role.
@@ -114,6 +140,16 @@ mod tests {
         }
         for bad in ["", "0d", "d", "-1d", "1.5d", "101y", "90", "99999999999999999999d", "forever"] {
             assert!(lifetime(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_above_zero() {
+        for (text, share) in [("10", 10.0), ("0.5", 0.5), ("100%", 100.0), ("1e1", 10.0)] {
+            assert_eq!(percentage(text), Ok(share), "{text}");
+        }
+        for bad in ["", "0", "-1", "100.1", "NaN", "inf", "half", "10%%"] {
+            assert!(percentage(bad).is_err(), "{bad:?}");
         }
     }
 

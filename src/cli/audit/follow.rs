@@ -8,7 +8,12 @@ use tokio::time::sleep;
 
 use super::{Wanted, page, row};
 use crate::cli::{
-    Context, exit::Exit, failure::Failure, follow::until_interrupted, output::note, remote::Remote,
+    Context,
+    exit::Exit,
+    failure::Failure,
+    follow::{passing, until_interrupted},
+    output::note,
+    remote::Remote,
     render::document::Contract,
 };
 
@@ -73,7 +78,7 @@ async fn follow(
                     continue;
                 }
             }
-            Err(failure) if is_passing(&failure) => {
+            Err(failure) if passing(&failure).is_some() => {
                 if !std::mem::replace(&mut away, true) {
                     note(format_args!("not connected: {failure}; trying again"));
                 }
@@ -81,15 +86,6 @@ async fn follow(
             Err(failure) => return Err(failure),
         }
         sleep(PAUSE).await;
-    }
-}
-
-/// Whether trying again can help: a server that is away, stops or starts is there again soon.
-fn is_passing(failure: &Failure) -> bool {
-    match failure {
-        Failure::Unreachable { .. } => true,
-        Failure::Refused { status, .. } => status.code() == tonic::Code::Unavailable,
-        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@ use seaworthy_client::proto::seaworthy::v1::{
     watch_fleet_response::Message,
 };
 
-use super::{Frame, rows::Rows};
+use super::{Frame, fitting, rows::Rows};
 use crate::{
     cli::{
         follow::Place,
@@ -203,12 +203,6 @@ impl Board {
     }
 }
 
-/// Rows that fit below a heading; where not all do, a line says so.
-fn fitting(all: usize, room: usize) -> usize {
-    let rows = room.saturating_sub(1);
-    if all <= rows { all } else { rows.saturating_sub(1) }
-}
-
 fn mark(changed: Option<Mono>, frame: &Frame) -> Text {
     match changed {
         Some(at) if frame.now.mono.since(at) < FRESH => Text::toned("*", Tone::Uneasy),
@@ -241,16 +235,6 @@ fn rank_of_instance(it: &Instance) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_fit_with_their_heading_and_a_line_for_the_rest() {
-        for (all, room, expected) in [(0, 10, 0), (9, 10, 9), (10, 10, 8), (100, 3, 1), (5, 1, 0), (5, 0, 0)]
-        {
-            let shown = fitting(all, room);
-            assert_eq!(shown, expected, "{all} in {room}");
-            assert!(shown == all && shown < room.max(1) || shown + 2 <= room.max(2));
-        }
-    }
 
     #[test]
     fn the_lost_stand_with_the_worst() {

@@ -95,7 +95,7 @@ pub(crate) fn readiness(report: &GetReadinessResponse, looks: Looks) -> Vec<Stri
 }
 
 /// A size in binary units: `1.5 MiB`.
-fn bytes(size: u64) -> String {
+pub(crate) fn bytes(size: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.iter().find(|(unit, _)| size >= *unit) {
         // A tenth is enough, and whole numbers make it without floating point.

@@ -29,7 +29,7 @@ pub(crate) fn coarse(span: Duration) -> String {
 
 /// A measured span: `850µs`, `12ms`, `1.5s`.
 pub(crate) fn measured(span: Option<&prost_types::Duration>) -> Option<String> {
-    let span = Duration::try_from(*span?).ok()?;
+    let span = length(span)?;
     Some(match span.as_micros() {
         0..1000 => format!("{}µs", span.as_micros()),
         1000..1_000_000 => format!("{}ms", span.as_millis()),
@@ -39,10 +39,20 @@ pub(crate) fn measured(span: Option<&prost_types::Duration>) -> Option<String> {
 
 /// A configured span: `15s`, `1m 30s`.
 pub(crate) fn span(span: Option<&prost_types::Duration>) -> String {
-    match span.and_then(|span| Duration::try_from(*span).ok()).map(jiff::SignedDuration::try_from) {
+    match length(span).map(jiff::SignedDuration::try_from) {
         Some(Ok(span)) => format!("{span:#}"),
         _ => "-".to_owned(),
     }
+}
+
+/// A span of a message; none where it is negative, or too long to be one.
+pub(crate) fn length(span: Option<&prost_types::Duration>) -> Option<Duration> {
+    span.and_then(|span| Duration::try_from(*span).ok())
+}
+
+/// A span that goes by, in its largest unit: `119s`; a dash where there is none.
+pub(crate) fn left(span: Option<&prost_types::Duration>) -> String {
+    length(span).map_or_else(|| "-".to_owned(), coarse)
 }
 
 /// The time of day in UTC: `14:03:07Z`.

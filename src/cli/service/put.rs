@@ -7,10 +7,18 @@ use seaworthy_client::proto::seaworthy::v1::{PutServiceRequest, ServiceSpec};
 
 use super::{
     change::Change,
-    file,
     get::{get, show},
 };
-use crate::cli::{Context, exit::Exit, failure::Failure, remote::Remote};
+use crate::cli::{
+    Context,
+    exit::Exit,
+    failure::Failure,
+    file::{self, Wanted},
+    remote::Remote,
+};
+
+/// What a file is to hold.
+const SPEC: Wanted = Wanted { message: "ServiceSpec", noun: "specification of a service" };
 
 const HELP: &str = concat!(
     "\
@@ -59,7 +67,7 @@ pub(crate) async fn run(flags: Put, context: &mut Context) -> Result<Exit, Failu
              --min-available 2"
         )));
     }
-    let given = file.as_ref().map(file::read).transpose()?;
+    let given = file.map(|path| file::read(&path, SPEC)).transpose()?;
     let remote = context.connect().await?;
     let (spec, revision) = match given {
         Some(spec) => (spec, if_revision),
@@ -82,5 +90,41 @@ async fn current(remote: &Remote, name: &str) -> Result<(ServiceSpec, u64), Fail
         Ok(service) => Ok((service.spec.unwrap_or_default(), service.spec_revision)),
         Err(failure) if failure.exit() == Exit::NotFound => Ok((ServiceSpec::default(), 0)),
         Err(failure) => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::render::document::Contract;
+
+    #[test]
+    fn the_example_of_the_help_says_everything_that_can_be_said() {
+        let example = include_str!("../../../deploy/service.example.toml");
+        let spec: ServiceSpec = file::parse(example, Some("toml"), SPEC.message).unwrap();
+        let document = Contract::load().unwrap().document(SPEC.message, &spec).unwrap();
+        // JSON has every field that there is, said or not.
+        let shown = serde_json::to_value(&document).unwrap();
+        assert_eq!(left_unsaid(&shown), Vec::<String>::new());
+    }
+
+    fn left_unsaid(value: &Value) -> Vec<String> {
+        match value {
+            Value::Object(fields) => fields
+                .iter()
+                .flat_map(|(name, value)| {
+                    left_unsaid(value).into_iter().map(move |below| format!("{name}.{below}"))
+                })
+                .collect(),
+            Value::Array(items) if !items.is_empty() => items.iter().flat_map(left_unsaid).collect(),
+            said if [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!([])]
+                .contains(said) =>
+            {
+                vec![said.to_string()]
+            }
+            _ => Vec::new(),
+        }
     }
 }

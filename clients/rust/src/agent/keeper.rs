@@ -17,6 +17,7 @@ use crate::{
     health::{Presence, board::Board},
     proto::seaworthy::v1 as wire,
     rt::{self, backoff::Backoff},
+    ruled::Ruled,
     session::{
         self, Session,
         plan::{End, Next, Opening, Plan, Registered},
@@ -59,6 +60,7 @@ pub(crate) struct Keeper {
     pub(crate) transport: Transport,
     pub(crate) registration: Arc<wire::Registration>,
     pub(crate) board: Board,
+    pub(crate) ruled: Ruled,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) checks: Vec<rt::Task<()>>,
 }
@@ -120,7 +122,8 @@ impl Keeper {
     ) -> Result<Result<Session, End>, Left> {
         let lifecycle = self.board.now().lifecycle();
         let opening = plan.opening().clone();
-        let mut opened = pin!(session::open(&self.transport, &self.registration, &opening, lifecycle));
+        let mut opened =
+            pin!(session::open(&self.transport, &self.registration, &opening, lifecycle, &self.ruled,));
         let leave = tokio::select! {
             biased;
             leave = asked_to_leave(stop) => leave,

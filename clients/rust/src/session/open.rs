@@ -10,6 +10,8 @@ use tracing::warn;
 use super::{
     QUEUE, Session, ending,
     plan::{End, Opening, Registered, Why},
+    quota,
+    reports::Reports,
     say,
     timing::Timing,
 };
@@ -21,6 +23,7 @@ use crate::{
         attach_response::Message as Heard, fleet_service_client::FleetServiceClient, open_session::How,
     },
     rt,
+    ruled::Ruled,
     transport::{Connection, Transport},
 };
 
@@ -38,8 +41,9 @@ pub(crate) async fn open(
     registration: &Registration,
     opening: &Opening,
     lifecycle: Lifecycle,
+    ruled: &Ruled,
 ) -> Result<Session, End> {
-    let opened = timeout(OPEN_TIMEOUT, attach(transport, registration, opening, lifecycle));
+    let opened = timeout(OPEN_TIMEOUT, attach(transport, registration, opening, lifecycle, ruled));
     opened.await.unwrap_or_else(|_| {
         Err(End::broken(format!("the control plane did not open a session within {OPEN_TIMEOUT:?}")))
     })
@@ -50,6 +54,7 @@ async fn attach(
     registration: &Registration,
     opening: &Opening,
     lifecycle: Lifecycle,
+    ruled: &Ruled,
 ) -> Result<Session, End> {
     let connection = connect(transport).await?;
     let trouble = connection.trouble().clone();
@@ -57,7 +62,9 @@ async fn attach(
     let (requests, queue) = mpsc::channel(QUEUE);
     let how = how(registration, opening, lifecycle);
     // The queue is empty and ours: there is room.
-    requests.try_send(say(Say::Open(OpenSession { how: Some(how) }))).map_err(|_| End::broken("no room"))?;
+    requests
+        .try_send(say(Say::Open(OpenSession { how: Some(how), takes_policies: true })))
+        .map_err(|_| End::broken("no room"))?;
     let answered = client.attach(ReceiverStream::new(queue)).await;
     let mut inbound = answered.map_err(|status| ending::over(&status, &trouble))?.into_inner();
     let opened = loop {
@@ -91,6 +98,13 @@ async fn attach(
         }
         Opening::Register { .. } => (instance.incarnation, Some(session_token)),
     };
+    let current = token.clone().unwrap_or_else(|| match opening {
+        Opening::Resume(registered) => registered.token.clone(),
+        Opening::Register { .. } => String::new(),
+    });
+    let named = instance_ref(registration, incarnation);
+    let rules = ruled.operations.rules().clone();
+    let quota = rt::spawn(quota::keep(connection.channel(), named, current, rules));
     Ok(Session {
         requests,
         inbound,
@@ -105,6 +119,10 @@ async fn attach(
         health_messages: 0,
         last_refusal: None,
         trouble,
+        ruled: ruled.clone(),
+        taken: None,
+        reports: Reports::begin(),
+        _quota: quota,
     })
 }
 

@@ -1,39 +1,68 @@
-//! A specification from a file: JSON or TOML by its extension, JSON from the standard input.
+//! A message of the contract from a file: JSON or TOML by its extension, JSON from the standard input.
 //!
 //! The names are those of the contract (`depends_on`, `min_available`); unknown ones are refused.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
-use seaworthy_client::proto::seaworthy::v1::ServiceSpec;
+use prost::Message;
 
-use crate::cli::{failure::Failure, render::document::Contract};
+use super::{failure::Failure, render::document::Contract};
 
-/// Reads a specification. `-` is the standard input.
-pub(crate) fn read(path: &PathBuf) -> Result<ServiceSpec, Failure> {
-    let is_stdin = path == Path::new("-");
-    let text = if is_stdin { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
-    let text = text.map_err(|cause| Failure::Usage(format!("cannot read {}: {cause}", path.display())))?;
-    let extension = if is_stdin { Some("json") } else { path.extension().and_then(|name| name.to_str()) };
-    parse(&text, extension).map_err(|cause| {
-        Failure::Usage(format!("{} is no specification of a service: {}", path.display(), cause.trim_end()))
+/// What a file is to hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// The message's name in `seaworthy.v1`.
+    pub(crate) message: &'static str,
+    /// What it is, for people: `specification of a service`.
+    pub(crate) noun: &'static str,
+}
+
+/// Reads a message. `-` is the standard input.
+///
+/// # Errors
+/// It cannot be read, or is no such message.
+pub(crate) fn read<M: Message + Default>(path: &Path, wanted: Wanted) -> Result<M, Failure> {
+    let text = text(path)?;
+    let extension =
+        if is_stdin(path) { Some("json") } else { path.extension().and_then(|name| name.to_str()) };
+    parse(&text, extension, wanted.message).map_err(|cause| {
+        Failure::Usage(format!("{} is no {}: {}", path.display(), wanted.noun, cause.trim_end()))
     })
 }
 
-fn parse(text: &str, extension: Option<&str>) -> Result<ServiceSpec, String> {
+/// What is in a file. `-` is the standard input.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn text(path: &Path) -> Result<String, Failure> {
+    let text = if is_stdin(path) { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
+    text.map_err(|cause| Failure::Usage(format!("cannot read {}: {cause}", path.display())))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Reads a message that is written in the format of this extension. `message` is its name in `seaworthy.v1`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse<M: Message + Default>(
+    text: &str,
+    extension: Option<&str>,
+    message: &str,
+) -> Result<M, String> {
     let contract = Contract::load().map_err(|failure| failure.to_string())?;
     match extension {
         Some("json") => {
             let mut input = serde_json::Deserializer::from_str(text);
-            let spec = contract.parse("ServiceSpec", &mut input)?;
+            let parsed = contract.parse(message, &mut input)?;
             input.end().map_err(|cause| cause.to_string())?;
-            Ok(spec)
+            Ok(parsed)
         }
         Some("toml") => {
             let input = toml::Deserializer::parse(text).map_err(|cause| cause.to_string())?;
-            contract.parse("ServiceSpec", input)
+            contract.parse(message, input)
         }
         _ => Err("name it .json or .toml, so that its format is known".to_owned()),
     }
@@ -42,11 +71,14 @@ fn parse(text: &str, extension: Option<&str>) -> Result<ServiceSpec, String> {
 #[cfg(test)]
 mod tests {
     use seaworthy_client::proto::seaworthy::v1::{
-        Budget, Dependency, DependencyKind, Objectives, Quantity, budget, quantity,
+        Budget, Dependency, DependencyKind, Objectives, Quantity, ServiceSpec, budget, quantity,
     };
-    use serde_json::{Value, json};
 
     use super::*;
+
+    fn spec(text: &str, extension: Option<&str>) -> Result<ServiceSpec, String> {
+        parse(text, extension, "ServiceSpec")
+    }
 
     const JSON: &str = r#"{
         "depends_on": [{"service": "payments"}, {"service": "cache", "kind": "DEPENDENCY_KIND_SOFT"}],
@@ -81,36 +113,8 @@ mod tests {
             }),
             protected: true,
         };
-        assert_eq!(parse(JSON, Some("json")), Ok(expected.clone()));
-        assert_eq!(parse(TOML, Some("toml")), Ok(expected));
-    }
-
-    #[test]
-    fn the_example_of_the_help_says_everything_that_can_be_said() {
-        let example = include_str!("../../../deploy/service.example.toml");
-        let spec = parse(example, Some("toml")).unwrap();
-        let document = Contract::load().unwrap().document("ServiceSpec", &spec).unwrap();
-        // JSON has every field that there is, said or not.
-        let shown = serde_json::to_value(&document).unwrap();
-        assert_eq!(left_unsaid(&shown), Vec::<String>::new());
-    }
-
-    fn left_unsaid(value: &Value) -> Vec<String> {
-        match value {
-            Value::Object(fields) => fields
-                .iter()
-                .flat_map(|(name, value)| {
-                    left_unsaid(value).into_iter().map(move |below| format!("{name}.{below}"))
-                })
-                .collect(),
-            Value::Array(items) if !items.is_empty() => items.iter().flat_map(left_unsaid).collect(),
-            said if [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!([])]
-                .contains(said) =>
-            {
-                vec![said.to_string()]
-            }
-            _ => Vec::new(),
-        }
+        assert_eq!(spec(JSON, Some("json")), Ok(expected.clone()));
+        assert_eq!(spec(TOML, Some("toml")), Ok(expected));
     }
 
     #[test]
@@ -124,7 +128,7 @@ mod tests {
             ("", None, ".json or .toml"),
         ];
         for (text, extension, expected) in table {
-            let refused = parse(text, extension).unwrap_err();
+            let refused = spec(text, extension).unwrap_err();
             assert!(refused.contains(expected), "{text:?}: {refused}");
         }
     }

@@ -1,0 +1,240 @@
+//! Protects whole servers: a tower layer for axum and one for tonic, through which each request is an operation.
+//!
+//! A request passes limits, resources, permits and the breaker of its operation; it is not tried again, which is its
+//! caller's to do. How it ended is read off the answer: an error of the server's own, or anything else.
+
+mod judged;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, request::Parts};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use self::judged::Judged;
+use super::{operations::Operations, refusal::Refusal};
+
+/// Says something of a request by its head.
+type Say = Arc<dyn Fn(&Parts) -> String + Send + Sync>;
+
+/// Protects the requests of a server, each as an operation. Made by [`Operations::axum_layer`] and
+/// [`Operations::tonic_layer`].
+#[derive(Clone)]
+pub struct ProtectLayer<P> {
+    operations: Operations,
+    operation: Say,
+    caller: Say,
+    protocol: P,
+}
+
+/// Requests by HTTP: 5xx is the server's own failure.
+#[cfg(feature = "axum")]
+#[derive(Clone, Copy, Debug)]
+pub struct Http;
+
+/// Requests by gRPC: the status says whose failure it is.
+#[cfg(feature = "server")]
+#[derive(Clone, Copy, Debug)]
+pub struct Grpc;
+
+/// How a protocol says that something is refused, and how it went.
+pub trait Protocol: Clone + Send + Sync + 'static {
+    /// What its answers are made of.
+    type Body: http_body::Body;
+
+    /// What who is refused is told.
+    fn refuse(&self, refusal: &Refusal) -> Response<Self::Body>;
+
+    /// Whether the head of an answer says how it went. None: its end does.
+    fn judge(&self, head: &http::response::Parts) -> Option<Verdict>;
+
+    /// The body, watched.
+    fn watched(body: Judged<Self::Body>) -> Self::Body;
+}
+
+/// How a request went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Well, or its caller is to blame.
+    Succeeded,
+    /// The server is to blame.
+    Failed,
+}
+
+impl Operations {
+    /// Protects an axum router, or a part of it: each route by its method and path is an operation (`POST:/orders/{id}`),
+    /// and the caller is the peer's address where the server tells it (`into_make_service_with_connect_info`). Add it by
+    /// `Router::route_layer`, so that the path is known.
+    #[cfg(feature = "axum")]
+    pub fn axum_layer(&self) -> ProtectLayer<Http> {
+        let path = |parts: &Parts| {
+            let matched = parts.extensions.get::<axum::extract::MatchedPath>();
+            let path = matched.map_or_else(|| parts.uri.path(), axum::extract::MatchedPath::as_str);
+            format!("{}:{path}", parts.method)
+        };
+        let peer = |parts: &Parts| {
+            let peer = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
+            peer.map_or_else(String::new, |peer| peer.0.ip().to_string())
+        };
+        self.layer(Http, path, peer)
+    }
+
+    /// Protects a tonic server: each of its methods is an operation (`package.Service/Method`), and the caller is the peer's
+    /// address.
+    #[cfg(feature = "server")]
+    pub fn tonic_layer(&self) -> ProtectLayer<Grpc> {
+        let path = |parts: &Parts| parts.uri.path().trim_start_matches('/').to_owned();
+        let peer = |parts: &Parts| {
+            let peer = parts.extensions.get::<tonic::transport::server::TcpConnectInfo>();
+            let ip = peer.and_then(|peer| peer.remote_addr()).map(|peer| peer.ip().to_string());
+            ip.unwrap_or_default()
+        };
+        self.layer(Grpc, path, peer)
+    }
+
+    fn layer<P>(
+        &self,
+        protocol: P,
+        operation: impl Fn(&Parts) -> String + Send + Sync + 'static,
+        caller: impl Fn(&Parts) -> String + Send + Sync + 'static,
+    ) -> ProtectLayer<P> {
+        let (operation, caller) = (Arc::new(operation), Arc::new(caller));
+        ProtectLayer { operations: self.clone(), operation, caller, protocol }
+    }
+}
+
+impl<P> ProtectLayer<P> {
+    /// Names operations in another way. Names that differ for each request are counted together beyond 256 of them.
+    #[must_use]
+    pub fn operation_by(mut self, name: impl Fn(&Parts) -> String + Send + Sync + 'static) -> Self {
+        self.operation = Arc::new(name);
+        self
+    }
+
+    /// Tells callers apart in another way: by a header, a tenant, a user.
+    #[must_use]
+    pub fn caller_by(mut self, name: impl Fn(&Parts) -> String + Send + Sync + 'static) -> Self {
+        self.caller = Arc::new(name);
+        self
+    }
+}
+
+impl<P> fmt::Debug for ProtectLayer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProtectLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S, P: Clone> Layer<S> for ProtectLayer<P> {
+    type Service = Protect<S, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Protect { inner, layer: self.clone() }
+    }
+}
+
+/// A service whose requests are protected.
+#[derive(Clone, Debug)]
+pub struct Protect<S, P> {
+    inner: S,
+    layer: ProtectLayer<P>,
+}
+
+impl<S, P, A> Service<Request<A>> for Protect<S, P>
+where
+    S: Service<Request<A>, Response = Response<P::Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    A: Send + 'static,
+    P: Protocol,
+{
+    type Response = Response<P::Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<P::Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        // The one that is ready is called; its clone is to become ready.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let ProtectLayer { operations, operation, caller, protocol } = self.layer.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let admitted = operations.admit(&operation(&parts), &caller(&parts)).await;
+            let admitted = match admitted {
+                Ok(admitted) => admitted,
+                Err(refusal) => return Ok(protocol.refuse(&refusal)),
+            };
+            let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
+            let (head, body) = response.into_parts();
+            let verdict = protocol.judge(&head);
+            Ok(Response::from_parts(head, P::watched(Judged::new(body, admitted, verdict))))
+        })
+    }
+}
+
+#[cfg(feature = "axum")]
+impl Protocol for Http {
+    type Body = axum::body::Body;
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Self::Body> {
+        use axum::response::IntoResponse as _;
+        use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+        let status = match refusal {
+            Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Full { .. }
+            | Refusal::Exhausted { .. }
+            | Refusal::Broken { .. }
+            | Refusal::TurnedAway { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let body = axum::Json(serde_json::json!({
+            "reason": refusal.kind().reason(),
+            "message": refusal.to_string(),
+            "policy": refusal.policy(),
+            "retry_after_ms": refusal.retry_after().map(|pause| pause.as_nanos().div_ceil(1_000_000)),
+        }));
+        let mut response = (status, body).into_response();
+        if let Some(pause) = refusal.retry_after() {
+            // Whole seconds (RFC 9110, 10.2.3), rounded up: who comes too early is refused again.
+            let seconds = pause.as_millis().div_ceil(1000);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(RETRY_AFTER, value);
+            }
+        }
+        response
+    }
+
+    fn judge(&self, head: &http::response::Parts) -> Option<Verdict> {
+        Some(if head.status.is_server_error() { Verdict::Failed } else { Verdict::Succeeded })
+    }
+
+    fn watched(body: Judged<Self::Body>) -> Self::Body {
+        axum::body::Body::new(body)
+    }
+}
+
+#[cfg(feature = "server")]
+impl Protocol for Grpc {
+    type Body = tonic::body::Body;
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Self::Body> {
+        super::status::status(refusal).into_http()
+    }
+
+    fn judge(&self, head: &http::response::Parts) -> Option<Verdict> {
+        judged::grpc(&head.headers)
+    }
+
+    fn watched(body: Judged<Self::Body>) -> Self::Body {
+        tonic::body::Body::new(body)
+    }
+}

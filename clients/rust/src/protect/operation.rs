@@ -1,0 +1,290 @@
+//! One operation that a service protects: the chain that each of its calls goes through, and what became of them.
+
+mod books;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use parking_lot::RwLock;
+
+use self::books::{Books, Ended};
+use super::{
+    breaker::Ticket,
+    clock::Clock,
+    entry::{Caller, Entered, Entering},
+    failure::{Failure, Fault, ProtectError},
+    permit::Outcome,
+    plan::Plan,
+    policy::choose::Call,
+    refusal::Refusal,
+    retry::{Advice, Failed, Safety, Why},
+    retrying::Retrying,
+    rules::Rules,
+    shelf::caller_key,
+    stats::OperationStats,
+};
+
+/// An operation.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    service: Arc<str>,
+    name: Arc<str>,
+    rules: Rules,
+    plan: RwLock<(u64, Arc<Plan>)>,
+    books: Books,
+}
+
+/// A call that was let through, for whoever runs it by itself. Dropped before its end was said, it was given up.
+#[derive(Debug)]
+#[must_use = "say how the call ended; dropping this says that it was given up"]
+pub struct Admitted {
+    operation: Arc<Operation>,
+    entered: Option<Entered>,
+    ticket: Option<Ticket>,
+    began: Duration,
+}
+
+/// What an attempt failed with.
+enum Attempted<E> {
+    Refused(Refusal),
+    Failed(E),
+}
+
+impl Operation {
+    pub(crate) fn new(service: &Arc<str>, name: &str, rules: &Rules) -> Self {
+        let (service, name) = (Arc::clone(service), Arc::from(name));
+        let plan = RwLock::new((0, Arc::default()));
+        Self { service, name, rules: rules.clone(), plan, books: Books::default() }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What protects it now.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        let version = self.rules.version();
+        {
+            let known = self.plan.read();
+            if known.0 == version {
+                return Arc::clone(&known.1);
+            }
+        }
+        let call = Call::Operation { service: &self.service, operation: &self.name };
+        let plan = self.rules.plan(call, Some(&self.name));
+        *self.plan.write() = (version, Arc::clone(&plan));
+        plan
+    }
+
+    /// Lets a call in, up to where the breaker is asked.
+    async fn enter(&self, plan: &Arc<Plan>, caller: &str) -> Result<Entered, Refusal> {
+        let caller = Caller { key: caller_key(caller), name: &caller };
+        let entered = match plan.try_enter(caller, self.rules.meter()) {
+            Entering::In(entered) => Ok(entered),
+            Entering::Wait(waiting) => waiting.enter().await,
+            Entering::Out(refusal) => Err(refusal),
+        };
+        if let Ok(entered) = &entered {
+            self.books.noticed(entered.noticed);
+        }
+        entered
+    }
+
+    fn now(&self) -> Duration {
+        self.rules.time().now()
+    }
+
+    /// Asks the breaker.
+    fn ask_breaker(&self, plan: &Plan) -> Result<Option<Ticket>, Refusal> {
+        let Some(breaker) = &plan.breaker else { return Ok(None) };
+        let ticket = breaker.admit();
+        ticket.map(Some).map_err(|refused| Refusal::Broken { protects: Arc::clone(&self.name), refused })
+    }
+
+    /// Lets one call through, without tries of its own.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        caller: &str,
+        open: Result<(), Refusal>,
+    ) -> Result<Admitted, Refusal> {
+        let call = self.books.begin();
+        let admitted = async {
+            open?;
+            let plan = self.plan();
+            let entered = self.enter(&plan, caller).await?;
+            let ticket = self.ask_breaker(&plan)?;
+            Ok::<_, Refusal>((entered, ticket))
+        };
+        match admitted.await {
+            Ok((entered, ticket)) => {
+                call.goes_on();
+                let operation = Arc::clone(self);
+                Ok(Admitted { operation, entered: Some(entered), ticket, began: self.now() })
+            }
+            Err(refusal) => {
+                call.ended(Ended::Refused(refusal.kind()), Duration::ZERO);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Runs one call through the whole chain.
+    pub(crate) async fn run<T, E, F>(
+        &self,
+        caller: &str,
+        open: Result<(), Refusal>,
+        safety: Option<Safety>,
+        op: impl FnMut() -> F,
+    ) -> Result<T, ProtectError<E>>
+    where
+        E: Failure,
+        F: Future<Output = Result<T, E>>,
+    {
+        let call = self.books.begin();
+        let plan = self.plan();
+        let entered = match open {
+            Ok(()) => self.enter(&plan, caller).await,
+            Err(turned_away) => Err(turned_away),
+        };
+        let entered = match entered {
+            Ok(entered) => entered,
+            Err(refusal) => {
+                call.ended(Ended::Refused(refusal.kind()), Duration::ZERO);
+                return Err(ProtectError::Refused(refusal));
+            }
+        };
+        let began = self.now();
+        let done = self.attempts(&plan, caller_key(caller), safety, op).await;
+        let latency = self.now().saturating_sub(began);
+        let (ended, outcome) = match &done {
+            Ok(_) => (Ended::Succeeded, Outcome::Done),
+            Err(ProtectError::Refused(refusal)) => (Ended::Refused(refusal.kind()), Outcome::Failed),
+            Err(ProtectError::Failed(error)) if error.fault() == Fault::Callers => {
+                (Ended::Succeeded, Outcome::Failed)
+            }
+            Err(ProtectError::Failed(_)) => (Ended::Failed, Outcome::Failed),
+            Err(ProtectError::TimedOut) => (Ended::Failed, Outcome::Dropped),
+        };
+        entered.done(self.now(), latency, outcome);
+        call.ended(ended, latency);
+        done
+    }
+
+    /// Runs it until it succeeds, or is not to be tried again.
+    async fn attempts<T, E, F>(
+        &self,
+        plan: &Plan,
+        caller: u64,
+        safety: Option<Safety>,
+        mut op: impl FnMut() -> F,
+    ) -> Result<T, ProtectError<E>>
+    where
+        E: Failure,
+        F: Future<Output = Result<T, E>>,
+    {
+        let Some(Retrying { retry, safety: ruled, .. }) = plan.retry.of(caller).map(Arc::as_ref) else {
+            return self.attempt(plan, op).await.map_err(|failed| match failed {
+                Attempted::Refused(refusal) => ProtectError::Refused(refusal),
+                Attempted::Failed(error) => ProtectError::Failed(error),
+            });
+        };
+        let advice = |failed: &Attempted<E>| match failed {
+            Attempted::Refused(_) => Advice::Never,
+            Attempted::Failed(error) => error.advice(),
+        };
+        let attempt = |attempt: super::retry::Attempt| {
+            if attempt.number > 1 {
+                self.books.retried();
+            }
+            // The breaker first: what it does not let through is not even begun.
+            let begun = self.ask_breaker(plan).map(|ticket| (ticket, op()));
+            async {
+                let (ticket, future) = begun.map_err(Attempted::Refused)?;
+                self.watch(ticket, future).await
+            }
+        };
+        let done = retry.run(safety.unwrap_or(*ruled), None, attempt, advice).await;
+        done.map_err(|Failed { error, why, .. }| match error {
+            Some(Attempted::Refused(refusal)) => ProtectError::Refused(refusal),
+            Some(Attempted::Failed(error)) => ProtectError::Failed(error),
+            None => {
+                debug_assert!(matches!(why, Why::Time | Why::Deadline));
+                ProtectError::TimedOut
+            }
+        })
+    }
+
+    /// One attempt, if the breaker lets it through.
+    async fn attempt<T, E, F>(&self, plan: &Plan, op: impl FnOnce() -> F) -> Result<T, Attempted<E>>
+    where
+        E: Failure,
+        F: Future<Output = Result<T, E>>,
+    {
+        let ticket = self.ask_breaker(plan).map_err(Attempted::Refused)?;
+        self.watch(ticket, op()).await
+    }
+
+    /// Runs an attempt that was let through, and tells the breaker how it ended.
+    async fn watch<T, E: Failure>(
+        &self,
+        ticket: Option<Ticket>,
+        attempt: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Attempted<E>> {
+        let began = self.now();
+        let result = attempt.await;
+        let latency = self.now().saturating_sub(began);
+        if let Some(ticket) = ticket {
+            match result.as_ref().map_err(Failure::fault) {
+                Ok(_) | Err(Fault::Callers) => ticket.success(latency),
+                Err(Fault::Own) => ticket.failure(latency),
+                // Nothing can be learnt from it.
+                Err(Fault::Nobodys) => drop(ticket),
+            }
+        }
+        result.map_err(Attempted::Failed)
+    }
+
+    /// What became of its calls.
+    pub(crate) fn stats(&self) -> OperationStats {
+        let plan = Arc::clone(&self.plan.read().1);
+        let max = plan.places[1].of(0).map_or(0, |places| places.usage().max);
+        OperationStats { operation: self.name.to_string(), max_in_flight: max, ..self.books.stats() }
+    }
+}
+
+impl Admitted {
+    /// It was done, or its caller's request was wrong.
+    pub fn succeeded(self) {
+        self.ended(Fault::Callers, Ended::Succeeded);
+    }
+
+    /// It failed, for which the operation itself is to blame.
+    pub fn failed(self) {
+        self.ended(Fault::Own, Ended::Failed);
+    }
+
+    fn ended(mut self, fault: Fault, ended: Ended) {
+        let now = self.operation.now();
+        let latency = now.saturating_sub(self.began);
+        if let Some(ticket) = self.ticket.take() {
+            match fault {
+                Fault::Own => ticket.failure(latency),
+                Fault::Callers => ticket.success(latency),
+                Fault::Nobodys => drop(ticket),
+            }
+        }
+        if let Some(entered) = self.entered.take() {
+            let outcome = if ended == Ended::Succeeded { Outcome::Done } else { Outcome::Failed };
+            entered.done(now, latency, outcome);
+            self.operation.books.ended(ended, latency);
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.entered.take().is_some() {
+            let latency = self.operation.now().saturating_sub(self.began);
+            self.operation.books.ended(Ended::Cancelled, latency);
+        }
+    }
+}

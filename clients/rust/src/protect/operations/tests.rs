@@ -1,0 +1,332 @@
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, AtomicUsize},
+};
+
+use tokio::time::{advance, sleep};
+
+use super::*;
+use crate::protect::{
+    RefusalKind, breaker, limit,
+    policy::{OnUnavailable, PermitLimit, PermitScope, PoolLimit, RateLimit, Retry, Scope, Target},
+    retry,
+};
+
+fn of(name: &str, operation: Option<&str>) -> Policy {
+    let target = Target::Operations { service: None, operation: operation.map(str::to_owned) };
+    Policy { target, ..Policy::named(name) }
+}
+
+fn limited(name: &str, scope: Scope, amount: u32) -> Policy {
+    let rate = limit::Rate::new(amount, Duration::from_secs(1)).unwrap();
+    let settings = limit::Settings::token_bucket(rate);
+    Policy { limits: vec![RateLimit { scope, settings, fleet_wide: None }], ..of(name, None) }
+}
+
+fn breaking(consecutive_failures: u32) -> Policy {
+    let options = breaker::Options {
+        consecutive_failures: Some(consecutive_failures),
+        probes: 1,
+        jitter: 0.0,
+        ..breaker::Options::default()
+    };
+    Policy { breaker: Some(breaker::Settings::new(options).unwrap()), ..of("breaking", None) }
+}
+
+async fn succeed(operations: &Operations, operation: &str, caller: &str) -> Result<(), RefusalKind> {
+    match operations.protect(operation, caller, async || Ok::<_, std::io::Error>(())).await {
+        Ok(()) => Ok(()),
+        Err(ProtectError::Refused(refusal)) => Err(refusal.kind()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+async fn fail(operations: &Operations, operation: &str) -> ProtectError<std::io::Error> {
+    let failing = async || Err::<(), _>(std::io::Error::other("the bank is down"));
+    operations.protect(operation, "shop", failing).await.unwrap_err()
+}
+
+fn stats(operations: &Operations, name: &str) -> crate::protect::stats::OperationStats {
+    operations.report().operations.into_iter().find(|it| it.operation == name).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn scopes_count_together_what_they_say() {
+    for (scope, expected) in [
+        // Of charge by a, charge by b, refund by a.
+        (Scope::Global, [Ok(()), Err(RefusalKind::Limited), Err(RefusalKind::Limited)]),
+        (Scope::Operation, [Ok(()), Err(RefusalKind::Limited), Ok(())]),
+        (Scope::Caller, [Ok(()), Ok(()), Err(RefusalKind::Limited)]),
+    ] {
+        let operations = Operations::new("orders");
+        operations.set_policy(limited("limits", scope, 1));
+        let mut found = Vec::new();
+        for (operation, caller) in [("charge", "a"), ("charge", "b"), ("refund", "a")] {
+            found.push(succeed(&operations, operation, caller).await);
+        }
+        assert_eq!(found, expected, "{scope:?}");
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_changes_holds_from_the_next_call_on_and_others_forget_nothing() {
+    let operations = Operations::new("orders");
+    operations.set_policy(limited("limits", Scope::Operation, 1));
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    // Something else changes: what was used up stays so.
+    operations.set_policy(breaking(3));
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Limited));
+    // The control plane says otherwise, and as specific as the code.
+    let ruled = limited("ruled", Scope::Operation, 5);
+    operations.rule(vec![(Arc::new(ruled), Origin::Put)], BTreeMap::new());
+    for _ in 0..5 {
+        assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    }
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Limited));
+    let counted = stats(&operations, "charge");
+    assert_eq!((counted.calls, counted.successes, counted.limited), (8, 6, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_in_shadow_refuses_nothing_and_is_seen() {
+    let operations = Operations::new("orders");
+    operations.set_policy(Policy { shadow: true, ..limited("shadow", Scope::Operation, 1) });
+    for _ in 0..3 {
+        assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    }
+    assert_eq!(stats(&operations, "charge").shadow_refused, 2);
+    let usage = operations.rules().usage();
+    assert_eq!((usage[0].allowed, usage[0].refused, usage[0].shadow), (1, 2, true));
+    assert_eq!(*usage[0].last_refused[0], *"charge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_opens_is_seen_and_closes_through_half_open() {
+    let operations = Operations::new("orders");
+    operations.set_policy(breaking(3));
+    for _ in 0..3 {
+        assert!(matches!(fail(&operations, "charge").await, ProtectError::Failed(_)));
+    }
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Broken));
+    assert_eq!(succeed(&operations, "refund", "a").await, Ok(()), "another operation has its own");
+    let breaker = |operations: &Operations| {
+        operations.report().breakers.into_iter().find(|it| it.operation == "charge").unwrap()
+    };
+    let open = breaker(&operations);
+    assert_eq!((open.state, open.cause.as_str()), (breaker::State::Open, "consecutive_failures"));
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(breaker(&operations).state, breaker::State::HalfOpen);
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    assert_eq!(breaker(&operations).state, breaker::State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_caller_did_wrong_never_opens_a_breaker() {
+    let operations = Operations::new("orders");
+    operations.set_policy(breaking(2));
+    for _ in 0..10 {
+        let wrong = async || Err::<(), _>(tonic::Status::invalid_argument("no card"));
+        let failed = operations.protect("charge", "poison", wrong).await.unwrap_err();
+        assert!(matches!(failed, ProtectError::Failed(_)), "{failed}");
+    }
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_override_holds_before_and_after_the_first_call_and_ends_by_itself() {
+    let operations = Operations::new("orders");
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    let minute = Duration::from_secs(60);
+    let forced = ["charge", "refund"].map(|name| (name.to_owned(), (Force::Open, minute)));
+    operations.rule(Vec::new(), forced.into());
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Broken));
+    assert_eq!(
+        succeed(&operations, "refund", "a").await,
+        Err(RefusalKind::Broken),
+        "it was never called before"
+    );
+    assert_eq!(succeed(&operations, "stock", "a").await, Ok(()));
+    advance(minute).await;
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    assert_eq!(succeed(&operations, "refund", "a").await, Ok(()));
+    // Taken back before its time.
+    operations.rule(Vec::new(), BTreeMap::from([("charge".to_owned(), (Force::Open, minute))]));
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Broken));
+    operations.rule(Vec::new(), BTreeMap::new());
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_waited_for_as_long_as_the_policy_says() {
+    let operations = Operations::new("orders");
+    let permits = PermitLimit {
+        scope: PermitScope::Operation,
+        max: NonZeroU32::MIN,
+        wait: Duration::from_secs(1),
+        max_waiting: 1,
+        adaptive: false,
+    };
+    operations.set_policy(Policy { permits: vec![permits], ..of("permits", None) });
+    let slow = |seconds| {
+        let operations = operations.clone();
+        crate::rt::spawn(async move {
+            let work = async || {
+                sleep(Duration::from_secs(seconds)).await;
+                Ok::<_, std::io::Error>(())
+            };
+            operations.protect("charge", "a", work).await.is_ok()
+        })
+    };
+    let mut first = slow(3);
+    tokio::task::yield_now().await;
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Full), "after a second");
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()), "the first one has ended by then");
+    assert!(first.join().await.unwrap());
+    let counted = stats(&operations, "charge");
+    assert_eq!((counted.full, counted.in_flight, counted.max_in_flight), (1, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_tried_again_where_that_is_safe() {
+    let operations = Operations::new("orders");
+    let rule = Retry { settings: retry::Settings::default(), safety: Safety::Unsafe };
+    operations.set_policy(Policy { retry: Some(rule), ..of("retry", None) });
+    let tries = AtomicU32::new(0);
+    let flaky = || {
+        let tries = &tries;
+        async move {
+            match tries.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => Err(std::io::Error::other("not yet")),
+                _ => Ok(()),
+            }
+        }
+    };
+    assert!(operations.protect("charge", "a", flaky).await.is_err(), "it may have been done");
+    assert_eq!(tries.swap(0, Ordering::Relaxed), 1);
+    assert!(operations.protect_idempotent("charge", "a", flaky).await.is_ok());
+    assert_eq!(tries.load(Ordering::Relaxed), 3);
+    assert_eq!(stats(&operations, "charge").retries, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shuts_down_takes_no_more_work() {
+    let operations = Operations::new("orders");
+    for (lifecycle, expected) in [
+        (Lifecycle::Starting, Ok(())),
+        (Lifecycle::LameDuck, Ok(())),
+        (Lifecycle::Draining, Err(RefusalKind::TurnedAway)),
+        (Lifecycle::Stopping, Err(RefusalKind::TurnedAway)),
+    ] {
+        operations.set_lifecycle(lifecycle);
+        assert_eq!(succeed(&operations, "charge", "a").await, expected, "{lifecycle}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_gives_back_all_it_held_and_is_counted() {
+    let operations = Operations::new("orders");
+    let permits = PermitLimit {
+        scope: PermitScope::Global,
+        max: NonZeroU32::MIN,
+        wait: Duration::ZERO,
+        max_waiting: 1,
+        adaptive: false,
+    };
+    operations.set_policy(Policy { permits: vec![permits], ..of("permits", None) });
+    let never = operations.protect("charge", "a", async || {
+        std::future::pending::<()>().await;
+        Ok::<_, std::io::Error>(())
+    });
+    assert!(tokio::time::timeout(Duration::from_secs(1), never).await.is_err());
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    let counted = stats(&operations, "charge");
+    assert_eq!((counted.cancelled, counted.successes, counted.in_flight), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pools_come_and_go_with_policies() {
+    let operations = Operations::new("orders");
+    assert_eq!(operations.acquire("database").await.unwrap_err().max, 0);
+    let pool = |size: u32| PoolLimit {
+        name: "database".into(),
+        size: NonZeroU32::new(size).unwrap(),
+        wait: Duration::from_millis(10),
+    };
+    operations.set_policy(Policy { pools: vec![pool(1)], ..of("pools", None) });
+    let held = operations.acquire("database").await.unwrap();
+    assert!(operations.acquire("database").await.is_err());
+    operations.set_policy(Policy { pools: vec![pool(2)], ..of("pools", None) });
+    let second = operations.acquire("database").await.unwrap();
+    let used = operations.report().pools.remove(0);
+    assert_eq!(
+        (used.name.as_str(), used.size, used.in_use, used.peak, used.refused),
+        ("database", 2, 2, 2, 1)
+    );
+    drop((held, second));
+    operations.set_policy(of("pools", None));
+    assert!(operations.report().pools.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_limit_is_held_by_its_slice_and_by_its_own_choice_without_one() {
+    for (away, expected) in
+        [(OnUnavailable::Allow, 100), (OnUnavailable::Deny, 0), (OnUnavailable::LastSlice, 5)]
+    {
+        let operations = Operations::new("orders");
+        let mut policy = limited("shared", Scope::Operation, 10);
+        policy.limits[0].fleet_wide = Some(away);
+        operations.set_policy(policy);
+        let admitted = || async {
+            let mut admitted = 0;
+            for _ in 0..100 {
+                admitted += u32::from(succeed(&operations, "charge", "a").await.is_ok());
+            }
+            admitted
+        };
+        assert_eq!(admitted().await, 10, "before the first slice the whole amount holds");
+        let share = operations.rules().shares().remove(0);
+        assert_eq!(share.asked_so_far(), 100);
+        share.take_slice(5.0, Duration::from_secs(3));
+        advance(Duration::from_secs(2)).await;
+        assert!(share.holds());
+        assert_eq!(admitted().await, 5, "half of it, and half of the burst");
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(admitted().await, expected, "{away:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn operations_are_bounded() {
+    let operations = Operations::new("orders");
+    for n in 0..1000 {
+        assert_eq!(succeed(&operations, &format!("op-{n}"), "a").await, Ok(()));
+    }
+    assert_eq!(succeed(&operations, "no name", "a").await, Ok(()));
+    let report = operations.report();
+    assert_eq!(report.operations.len(), MOST_OPERATIONS + 1);
+    assert_eq!(stats(&operations, OTHERS).calls, 1001 - MOST_OPERATIONS as u64);
+}
+
+/// What is protected can be spawned, whatever it captures.
+#[tokio::test]
+async fn a_protected_call_can_go_to_another_thread() {
+    let operations = Operations::new("orders");
+    let count = Arc::new(AtomicUsize::new(0));
+    let (moved, counted) = (operations.clone(), Arc::clone(&count));
+    let mut task = crate::rt::spawn(async move {
+        let name = String::from("charge");
+        let work = || {
+            let counted = Arc::clone(&counted);
+            async move {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::io::Error>(())
+            }
+        };
+        moved.protect(&name, &name, work).await.is_ok()
+    });
+    assert!(task.join().await.unwrap());
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+}

@@ -1,0 +1,154 @@
+//! A limit that all instances of a service share: the slice that this one holds of it, and spends by itself.
+//!
+//! A bucket of tokens that can be filled faster or slower while it is used, so that another slice forgets nothing. Who
+//! asks for slices is [`quota`](super::super::quota); a call never waits for that. Until the first slice comes an instance is
+//! held to the whole amount by itself.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    Time,
+    clock::Clock,
+    limit::{Algorithm, Decision, NEAR_LIMIT_PERCENT, Settings},
+    policy::OnUnavailable,
+};
+
+/// When somebody who is refused everything should come back.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// Which limit.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Which {
+    pub(crate) policy: String,
+    /// Its place in the policy.
+    pub(crate) limit: usize,
+    /// Empty: all operations together.
+    pub(crate) operation: String,
+}
+
+/// The slice of one limit.
+#[derive(Debug)]
+pub(crate) struct Share {
+    which: Which,
+    settings: Settings,
+    away: OnUnavailable,
+    time: Time,
+    asked: AtomicU64,
+    bucket: Mutex<Bucket>,
+}
+
+/// A bucket of tokens whose size can change.
+#[derive(Debug)]
+struct Bucket {
+    /// What it holds now.
+    tokens: f64,
+    /// As of when.
+    at: Duration,
+    /// How fast it fills, in tokens a second.
+    rate: f64,
+    /// What it can hold.
+    burst: f64,
+    /// Until when the slice holds. None: there was none yet.
+    until: Option<Duration>,
+}
+
+impl Share {
+    pub(crate) fn new(which: Which, settings: Settings, away: OnUnavailable, time: Time) -> Self {
+        let (rate, burst) = whole(&settings);
+        let bucket = Bucket { tokens: burst, at: time.now(), rate, burst, until: None };
+        Self { which, settings, away, time, asked: AtomicU64::new(0), bucket: Mutex::new(bucket) }
+    }
+
+    /// Which limit it is of.
+    pub(crate) fn which(&self) -> &Which {
+        &self.which
+    }
+
+    /// Decides of one call.
+    pub(crate) fn decide(&self) -> Decision {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let now = self.time.now();
+        let mut bucket = self.bucket.lock();
+        match (bucket.until, self.away) {
+            (Some(until), OnUnavailable::Allow) if now >= until => Decision::Allowed { near: false },
+            (Some(until), OnUnavailable::Deny) if now >= until => {
+                Decision::Refused { retry_after: COME_BACK }
+            }
+            _ => bucket.take(now),
+        }
+    }
+
+    /// How often it was asked since [`forget_asked`](Self::forget_asked): what the instance needs.
+    pub(crate) fn asked_so_far(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Begins to count anew.
+    pub(crate) fn forget_asked(&self) {
+        self.asked.store(0, Ordering::Relaxed);
+    }
+
+    /// The period of the limit.
+    pub(crate) fn period(&self) -> Duration {
+        self.settings.rate().period()
+    }
+
+    /// Takes a slice of this amount in each period.
+    pub(crate) fn take_slice(&self, amount: f64, ttl: Duration) {
+        let (rate, burst) = whole(&self.settings);
+        let part = (amount / f64::from(self.settings.rate().amount().get())).clamp(0.0, 1.0);
+        let now = self.time.now();
+        let mut bucket = self.bucket.lock();
+        bucket.fill(now);
+        bucket.rate = rate * part;
+        // Less than one could never be taken.
+        bucket.burst = if part > 0.0 { (burst * part).max(1.0) } else { 0.0 };
+        bucket.tokens = bucket.tokens.min(bucket.burst);
+        bucket.until = Some(now + ttl);
+    }
+
+    /// Whether the slice still holds.
+    #[cfg(test)]
+    pub(crate) fn holds(&self) -> bool {
+        self.bucket.lock().until.is_some_and(|until| self.time.now() < until)
+    }
+}
+
+impl Bucket {
+    fn fill(&mut self, now: Duration) {
+        let gone = now.saturating_sub(self.at);
+        self.tokens = (self.tokens + self.rate * gone.as_secs_f64()).min(self.burst);
+        self.at = self.at.max(now);
+    }
+
+    fn take(&mut self, now: Duration) -> Decision {
+        self.fill(now);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            let used = self.burst - self.tokens;
+            return Decision::Allowed { near: used * 100.0 >= self.burst * f64::from(NEAR_LIMIT_PERCENT) };
+        }
+        let lacking = (1.0 - self.tokens) / self.rate;
+        let retry_after =
+            Duration::try_from_secs_f64(lacking).unwrap_or(COME_BACK).max(Duration::from_nanos(1));
+        Decision::Refused { retry_after: if self.rate > 0.0 { retry_after } else { COME_BACK } }
+    }
+}
+
+/// The rate in a second and the burst of the whole limit.
+fn whole(settings: &Settings) -> (f64, f64) {
+    let rate = settings.rate();
+    let burst = match settings.algorithm() {
+        Algorithm::TokenBucket { burst } => burst,
+        // Limits of others are not shared.
+        Algorithm::LeakyBucket { .. } | Algorithm::SlidingWindow | Algorithm::FixedWindow => {
+            rate.default_burst()
+        }
+    };
+    (f64::from(rate.amount().get()) / rate.period().as_secs_f64(), f64::from(burst.get()))
+}

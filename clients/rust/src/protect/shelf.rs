@@ -1,0 +1,168 @@
+//! Keeps what counts, so that a change of one policy forgets nothing of the others: a limit that says the same goes on
+//! where it was.
+//!
+//! It holds them weakly: what no plan is made of any more is gone.
+
+use std::{
+    collections::HashMap,
+    fmt::{self, Display, Write as _},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::{
+        Arc, LazyLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    Time,
+    breaker::{self, Breaker},
+    limits::Limits,
+    places::Places,
+    policy::{PermitScope, Policy, RateLimit, Scope},
+    retrying::Retrying,
+};
+
+/// What counts.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    time: Time,
+    kept: Mutex<Kept>,
+    seeds: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    limits: HashMap<Key<Scope>, Weak<Limits>>,
+    places: HashMap<Key<PermitScope>, Weak<Places>>,
+    /// By policy and operation.
+    retries: HashMap<(String, String), Weak<Retrying>>,
+    /// By what they protect. Those stay: what is known of a dependency outlives the policy.
+    breakers: HashMap<Arc<str>, KeptBreaker>,
+}
+
+#[derive(Debug)]
+struct KeptBreaker {
+    breaker: Breaker,
+    settings: breaker::Settings,
+}
+
+#[derive(Debug, Eq, Hash, PartialEq)]
+struct Key<S> {
+    policy: String,
+    scope: S,
+    of: String,
+    shadow: bool,
+}
+
+impl Shelf {
+    pub(crate) fn new(time: Time) -> Self {
+        Self { time, kept: Mutex::default(), seeds: AtomicU64::new(0) }
+    }
+
+    /// The limits of a scope of a policy.
+    pub(crate) fn limits(&self, policy: &Policy, scope: Scope, of: &str) -> Option<Arc<Limits>> {
+        let rules: Vec<(usize, RateLimit)> =
+            policy.limits.iter().cloned().enumerate().filter(|(_, rule)| rule.scope == scope).collect();
+        if rules.is_empty() {
+            return None;
+        }
+        let key = Key { policy: policy.name.clone(), scope, of: of.to_owned(), shadow: policy.shadow };
+        let mut kept = self.kept.lock();
+        let known = kept.limits.get(&key).and_then(Weak::upgrade).filter(|limits| limits.are(&rules));
+        Some(known.unwrap_or_else(|| {
+            let made = Arc::new(Limits::new(&policy.name, scope, of, policy.shadow, &rules, self.time));
+            kept.limits.insert(key, Arc::downgrade(&made));
+            made
+        }))
+    }
+
+    /// The places of a scope of a policy.
+    pub(crate) fn places(&self, policy: &Policy, scope: PermitScope, of: &str) -> Option<Arc<Places>> {
+        let rule = policy.permits.iter().find(|rule| rule.scope == scope)?.clone();
+        let key = Key { policy: policy.name.clone(), scope, of: of.to_owned(), shadow: policy.shadow };
+        let mut kept = self.kept.lock();
+        let known = kept.places.get(&key).and_then(Weak::upgrade).filter(|places| places.rule == rule);
+        Some(known.unwrap_or_else(|| {
+            let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
+            let made = Arc::new(Places::new(&policy.name, of, policy.shadow, rule, self.time, seed));
+            kept.places.insert(key, Arc::downgrade(&made));
+            made
+        }))
+    }
+
+    /// The retries of an operation that a policy rules.
+    pub(crate) fn retrying(&self, policy: &Policy, of: &str) -> Option<Arc<Retrying>> {
+        let rule = policy.retry.clone()?;
+        let key = (policy.name.clone(), of.to_owned());
+        let mut kept = self.kept.lock();
+        let known = kept.retries.get(&key).and_then(Weak::upgrade).filter(|retrying| retrying.rule == rule);
+        Some(known.unwrap_or_else(|| {
+            let made = Arc::new(Retrying::new(rule, self.time));
+            kept.retries.retain(|_, retrying| retrying.strong_count() > 0);
+            kept.retries.insert(key, Arc::downgrade(&made));
+            made
+        }))
+    }
+
+    /// The breaker of what it protects, with these settings from now on.
+    pub(crate) fn breaker(&self, protects: &str, settings: breaker::Settings) -> Breaker {
+        let mut kept = self.kept.lock();
+        if let Some(known) = kept.breakers.get_mut(protects) {
+            if known.settings != settings {
+                known.breaker.reconfigure(settings);
+                known.settings = settings;
+            }
+            return known.breaker.clone();
+        }
+        let breaker = Breaker::new(settings, self.time);
+        kept.breakers.insert(protects.into(), KeptBreaker { breaker: breaker.clone(), settings });
+        breaker
+    }
+
+    /// All limits that are in use, by policy, scope and what they are of.
+    pub(crate) fn all_limits(&self) -> Vec<Arc<Limits>> {
+        let mut kept = self.kept.lock();
+        kept.limits.retain(|_, limits| limits.strong_count() > 0);
+        let mut all: Vec<_> = kept.limits.values().filter_map(Weak::upgrade).collect();
+        all.sort_by(|a, b| (&a.policy, a.scope, &a.of, a.shadow).cmp(&(&b.policy, b.scope, &b.of, b.shadow)));
+        all
+    }
+
+    /// All places that are in use, by policy, scope and what they are of.
+    pub(crate) fn all_places(&self) -> Vec<Arc<Places>> {
+        let mut kept = self.kept.lock();
+        kept.places.retain(|_, places| places.strong_count() > 0);
+        let mut all: Vec<_> = kept.places.values().filter_map(Weak::upgrade).collect();
+        let place = |it: &Places| (Arc::clone(&it.policy), it.scope(), Arc::clone(&it.of), it.shadow);
+        all.sort_by_key(|it| place(it));
+        all
+    }
+
+    /// All breakers, by what they protect.
+    pub(crate) fn all_breakers(&self) -> Vec<(Arc<str>, Breaker)> {
+        let kept = self.kept.lock();
+        let mut all: Vec<_> =
+            kept.breakers.iter().map(|(name, kept)| (Arc::clone(name), kept.breaker.clone())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+}
+
+/// The number by which a caller is told apart: from its name, and different in each process, so that nobody can choose
+/// names that share one.
+pub fn caller_key(name: impl Display) -> u64 {
+    static RANDOM: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    struct Into<H>(H);
+    impl<H: std::hash::Hasher> fmt::Write for Into<H> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.write(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut hasher = Into(RANDOM.build_hasher());
+    // Writing into it cannot fail.
+    write!(hasher, "{name}").ok();
+    hasher.0.finish()
+}

@@ -1,0 +1,199 @@
+//! The layer that asks the policies: rate limits, permits, and the breaker of what an RPC depends on.
+//!
+//! Most calls go through or are refused at once; one that has to wait for its turn or a place waits here, as long as the policy says.
+//! A breaker learns from answers whether what the RPC depends on did its part: only where the answer says that it did not
+//! is that a failure, so that no caller can shut out the others by what it asks.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{HeaderMap, Request, Response};
+use seaworthy_client::protect::{
+    Refusal,
+    gate::{Entrance, Entry},
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use tower::{Layer, Service};
+
+use super::{
+    caller::Caller,
+    check::OrRefused,
+    protection::{CallerKeys, CallerName, Protection, refusal},
+    rpc::{DependsOn, RpcId},
+    status::status,
+};
+use crate::error::Reason;
+
+/// Makes [`Protect`]s for one connection.
+#[derive(Clone, Debug)]
+pub struct ProtectLayer {
+    protection: Protection,
+    keys: Arc<CallerKeys>,
+}
+
+impl ProtectLayer {
+    /// Asks what protects RPCs.
+    pub fn new(protection: Protection) -> Self {
+        Self { protection, keys: Arc::default() }
+    }
+}
+
+impl<S> Layer<S> for ProtectLayer {
+    type Service = Protect<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Protect { inner, layer: self.clone() }
+    }
+}
+
+/// Lets through what the policies let through.
+#[derive(Clone, Debug)]
+pub struct Protect<S> {
+    inner: S,
+    layer: ProtectLayer,
+}
+
+impl<S, A, B> Service<Request<A>> for Protect<S>
+where
+    S: Service<Request<A>, Response = Response<B>, Error = Infallible, Future: Unpin> + Clone,
+{
+    type Response = Response<OrRefused<B>>;
+    type Error = Infallible;
+    type Future = ProtectFuture<S, A>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let extensions = request.extensions();
+        let (rpc, caller) = (extensions.get::<RpcId>().copied(), extensions.get::<Caller>());
+        let gate = rpc.and_then(|rpc| self.layer.protection.gate(rpc));
+        let (Some(rpc), Some(caller), Some(gate)) = (rpc, caller, gate) else {
+            return ProtectFuture::Running(self.inner.call(request), None);
+        };
+        let depends_on = rpc.rpc().depends_on;
+        match gate.enter(self.layer.keys.of(caller), &CallerName(caller)) {
+            Entrance::In(entry) => {
+                ProtectFuture::Running(self.inner.call(request), Some((entry, depends_on)))
+            }
+            Entrance::Out(refused) => ProtectFuture::refused(&refused, caller),
+            Entrance::Wait(turn) => {
+                let inner = self.inner.clone();
+                ProtectFuture::Waiting(Box::new(Waiting { turn, inner, request, depends_on }))
+            }
+        }
+    }
+}
+
+/// The answer, the refusal, or the wait for a turn.
+pub enum ProtectFuture<S: Service<Request<A>>, A> {
+    /// It was let through, and holds what it holds until it is answered.
+    Running(S::Future, Option<(Entry, DependsOn)>),
+    /// It waits for its turn.
+    Waiting(Box<Waiting<S, A>>),
+    /// It was not let through. None: it has been said.
+    Refused(Option<Box<Status>>),
+}
+
+/// A call that waits for its turn.
+pub struct Waiting<S, A> {
+    turn: Pin<Box<dyn Future<Output = Result<Entry, Refusal>> + Send>>,
+    inner: S,
+    request: Request<A>,
+    depends_on: DependsOn,
+}
+
+impl<S: Service<Request<A>>, A> std::fmt::Debug for ProtectFuture<S, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ProtectFuture::Running(..) => "Running",
+            ProtectFuture::Waiting(_) => "Waiting",
+            ProtectFuture::Refused(_) => "Refused",
+        })
+    }
+}
+
+impl<S, A> std::fmt::Debug for Waiting<S, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("depends_on", &self.depends_on).finish_non_exhaustive()
+    }
+}
+
+impl<S: Service<Request<A>>, A> ProtectFuture<S, A> {
+    fn refused(refused: &Refusal, caller: &Caller) -> Self {
+        Self::Refused(Some(Box::new(status(&refusal(refused, caller)))))
+    }
+}
+
+impl<S, A, B> Future for ProtectFuture<S, A>
+where
+    S: Service<Request<A>, Response = Response<B>, Error = Infallible, Future: Unpin>,
+{
+    type Output = Result<Response<OrRefused<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut *self {
+                ProtectFuture::Running(inner, held) => {
+                    let Ok(response) = ready!(Pin::new(inner).poll(cx));
+                    if let Some((entry, depends_on)) = held.take() {
+                        judge(entry, depends_on, response.headers());
+                    }
+                    return Poll::Ready(Ok(response.map(OrRefused::Passed)));
+                }
+                ProtectFuture::Waiting(waiting) => {
+                    let turn = ready!(waiting.turn.as_mut().poll(cx));
+                    let ProtectFuture::Waiting(waiting) =
+                        mem::replace(&mut *self, ProtectFuture::Refused(None))
+                    else {
+                        return Poll::Pending;
+                    };
+                    let Waiting { mut inner, request, depends_on, .. } = *waiting;
+                    *self = match (turn, request.extensions().get::<Caller>()) {
+                        (Ok(entry), _) => {
+                            ProtectFuture::Running(inner.call(request), Some((entry, depends_on)))
+                        }
+                        (Err(refused), Some(caller)) => ProtectFuture::refused(&refused, caller),
+                        // Without a caller it was not made to wait.
+                        (Err(_), None) => ProtectFuture::Refused(None),
+                    };
+                }
+                ProtectFuture::Refused(refused) => match refused.take() {
+                    Some(refused) => return Poll::Ready(Ok(refused.into_http())),
+                    // It was polled after its end, which nobody may.
+                    None => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+/// Tells the breaker of what an RPC depends on how that went, as the answer says it.
+fn judge(entry: Entry, depends_on: DependsOn, headers: &HeaderMap) {
+    match (depends_on, headers.get(Status::GRPC_STATUS)) {
+        (DependsOn::Nothing, _) => drop(entry),
+        // It is told after the body, and there is one.
+        (DependsOn::Store, None) => entry.succeeded(),
+        (DependsOn::Store, Some(code)) => match Code::from_bytes(code.as_bytes()) {
+            Code::Ok => entry.succeeded(),
+            Code::Unavailable if is_the_stores(headers) => entry.failed(),
+            // The store was not asked, or whether it was cannot be seen.
+            _ => drop(entry),
+        },
+    }
+}
+
+/// Whether an error is the store's.
+fn is_the_stores(headers: &HeaderMap) -> bool {
+    let reason = Status::from_header_map(headers)
+        .and_then(|status| status.get_error_details().error_info().map(|info| info.reason.clone()));
+    reason.is_some_and(|reason| reason == Reason::StoreUnavailable.as_str())
+}

@@ -1,0 +1,214 @@
+//! What instances report of what they protect: the newest report of each whose session lives.
+//!
+//! It is kept for as long as the session that it came by, and not stored: after a restart of the control plane instances
+//! report anew within seconds. Rows are bounded in all; whoever finds no room is counted, and everything else goes on.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use seaworthy_client::protect::stats::Report;
+
+use crate::{fleet::names::InstanceKey, time::Mono};
+
+/// Operations, breakers and pools that are kept, of all instances together: about 100 MiB.
+const MOST_ROWS: usize = 200_000;
+
+/// The newest reports.
+#[derive(Debug, Default)]
+pub struct Observed {
+    table: RwLock<Table>,
+    /// Reports that were not kept for want of room.
+    dropped: AtomicU64,
+    sessions: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_instance: BTreeMap<InstanceKey, Seen>,
+    rows: usize,
+}
+
+/// What an instance reported last.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The report.
+    pub report: Arc<Report>,
+    /// When it came.
+    pub at: Mono,
+    /// The revision of the policies that are in force there.
+    pub revision: u64,
+    session: u64,
+}
+
+/// The right to report for an instance, for as long as its session lives.
+#[derive(Debug)]
+pub struct Reporter {
+    observed: Arc<Observed>,
+    key: InstanceKey,
+    session: u64,
+    revision: u64,
+    kept: Option<Arc<Report>>,
+}
+
+impl Observed {
+    /// Lets a session report for its instance, in place of those before. It is known from now on, with nothing to show.
+    pub fn reporter(self: &Arc<Self>, key: InstanceKey, now: Mono) -> Reporter {
+        let session = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let mut reporter = Reporter { observed: Arc::clone(self), key, session, revision: 0, kept: None };
+        reporter.took(0, now);
+        reporter
+    }
+
+    /// Up to `limit` instances that have reported after a place, by service and id, and whether there are more.
+    pub fn after(&self, after: Option<&InstanceKey>, limit: usize) -> (Vec<(InstanceKey, Seen)>, bool) {
+        let table = self.table.read();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found =
+            table.by_instance.range((from, Bound::Unbounded)).map(|(key, seen)| (key.clone(), seen.clone()));
+        let page: Vec<_> = found.by_ref().take(limit).collect();
+        (page, found.next().is_some())
+    }
+
+    /// What an instance reported.
+    pub fn of(&self, key: &InstanceKey) -> Option<Seen> {
+        self.table.read().by_instance.get(key).cloned()
+    }
+
+    /// How many instances have reported.
+    pub fn count(&self) -> usize {
+        self.table.read().by_instance.len()
+    }
+
+    /// Reports that were not kept for want of room.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Seen {
+    /// How old it is.
+    pub fn age(&self, now: Mono) -> Duration {
+        now.since(self.at)
+    }
+}
+
+impl Reporter {
+    /// Takes a report. False: there is no room for it.
+    pub fn report(&mut self, report: Report, now: Mono) -> bool {
+        let report = Arc::new(report);
+        let kept = self.keep(&report, now);
+        if kept {
+            self.kept = Some(report);
+        } else {
+            self.observed.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        kept
+    }
+
+    /// Takes down which policies are in force there.
+    pub fn took(&mut self, revision: u64, now: Mono) {
+        self.revision = revision;
+        let report = self.kept.clone().unwrap_or_default();
+        self.keep(&report, now);
+        self.kept = Some(report);
+    }
+
+    fn keep(&self, report: &Arc<Report>, now: Mono) -> bool {
+        let Self { observed, key, session, revision, .. } = self;
+        let mut table = observed.table.write();
+        let before = match table.by_instance.get(key) {
+            // A newer session of the same instance has taken over.
+            Some(seen) if seen.session > *session => return true,
+            Some(seen) => rows(&seen.report),
+            None => 0,
+        };
+        let after = table.rows - before + rows(report);
+        if after > MOST_ROWS {
+            return false;
+        }
+        table.rows = after;
+        let seen = Seen { report: Arc::clone(report), at: now, revision: *revision, session: *session };
+        table.by_instance.insert(key.clone(), seen);
+        true
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        let mut table = self.observed.table.write();
+        if table.by_instance.get(&self.key).is_some_and(|seen| seen.session == self.session)
+            && let Some(seen) = table.by_instance.remove(&self.key)
+        {
+            table.rows -= rows(&seen.report);
+        }
+    }
+}
+
+/// What a report takes, the entry itself counted as one.
+fn rows(report: &Report) -> usize {
+    1 + report.operations.len() + report.breakers.len() + report.pools.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_client::protect::stats::OperationStats;
+
+    use super::*;
+    use crate::fleet::names::{InstanceId, ServiceName};
+
+    fn key(id: &str) -> InstanceKey {
+        InstanceKey { service: ServiceName::parse("orders").unwrap(), id: InstanceId::parse(id).unwrap() }
+    }
+
+    fn report(operations: usize) -> Report {
+        Report { operations: vec![OperationStats::default(); operations], ..Report::default() }
+    }
+
+    #[test]
+    fn a_report_lives_as_long_as_its_session() {
+        let observed = Arc::new(Observed::default());
+        let mut first = observed.reporter(key("i-1"), Mono::default());
+        assert!(first.report(report(2), Mono::from_millis(1)));
+        let mut second = observed.reporter(key("i-1"), Mono::default());
+        assert!(second.report(report(3), Mono::from_millis(2)));
+        // The old session may still say something, and end: the new one's report stays.
+        assert!(first.report(report(9), Mono::from_millis(3)));
+        drop(first);
+        assert_eq!(observed.of(&key("i-1")).unwrap().report.operations.len(), 3);
+        drop(second);
+        assert!(observed.of(&key("i-1")).is_none());
+        assert_eq!(observed.table.read().rows, 0);
+    }
+
+    #[test]
+    fn rows_are_bounded_in_all_and_who_finds_no_room_is_counted() {
+        let observed = Arc::new(Observed::default());
+        let mut full = observed.reporter(key("full"), Mono::default());
+        assert!(full.report(report(MOST_ROWS - 1), Mono::default()));
+        let mut late = observed.reporter(key("late"), Mono::default());
+        assert!(!late.report(report(1), Mono::default()));
+        assert_eq!((observed.dropped(), observed.count()), (1, 1), "it is not even known");
+        assert!(full.report(report(10), Mono::default()));
+        assert!(late.report(report(1), Mono::default()));
+    }
+
+    #[test]
+    fn pages_follow_each_other() {
+        let observed = Arc::new(Observed::default());
+        let mut all: Vec<_> =
+            (1..=3).map(|n| observed.reporter(key(&format!("i-{n}")), Mono::default())).collect();
+        all.iter_mut().for_each(|reporter| reporter.took(7, Mono::default()));
+        let (first, more) = observed.after(None, 2);
+        assert!(more && first.len() == 2 && first[0].1.revision == 7);
+        let (rest, more) = observed.after(Some(&first[1].0), 2);
+        assert!(!more && rest[0].0 == key("i-3"));
+    }
+}

@@ -1,0 +1,241 @@
+//! Operations that a service protects by the Rust client, ruled and seen by the real control plane.
+
+#![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+#[path = "server/harness.rs"]
+mod harness;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use seaworthy_client::{
+    Agent,
+    protect::{ProtectError, RefusalKind},
+    proto::seaworthy::v1::{self as pb, policy_service_client::PolicyServiceClient},
+};
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+use crate::harness::{PATIENCE, TestServer};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+type Policies = PolicyServiceClient<Channel>;
+
+async fn attach(server: &TestServer, id: &str) -> Agent {
+    let agent = Agent::builder(server.url(), "orders").instance_id(id).attach().expect("a good description");
+    timeout(PATIENCE, agent.attached()).await.expect("in time").expect("it has not left");
+    agent
+}
+
+fn charge_card() -> Option<pb::PolicyTarget> {
+    let of = pb::OperationTarget { service: "orders".into(), operation: "charge-card".into() };
+    Some(pb::PolicyTarget { what: Some(pb::policy_target::What::Operations(of)) })
+}
+
+async fn put(policies: &mut Policies, policy: pb::Policy) {
+    policies.put_policy(pb::PutPolicyRequest { policy: Some(policy), if_revision: None }).await.expect("put");
+}
+
+/// One call: whether it succeeded, failed (None), or was refused.
+async fn charge(agent: &Agent, works: bool) -> Result<(), Option<RefusalKind>> {
+    let work = async || if works { Ok(()) } else { Err(io::Error::other("the bank is down")) };
+    match agent.protect("charge-card", "shop", work).await {
+        Ok(()) => Ok(()),
+        Err(ProtectError::Refused(refusal)) => Err(Some(refusal.kind())),
+        Err(ProtectError::Failed(_) | ProtectError::TimedOut) => Err(None),
+    }
+}
+
+/// Looks until this is so.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < PATIENCE, "{what} never came to be");
+        sleep(LOOK).await;
+    }
+}
+
+async fn breaker(policies: &mut Policies) -> Option<pb::Breaker> {
+    let request = pb::GetBreakersRequest { service: "orders".into(), ..pb::GetBreakersRequest::default() };
+    policies.get_breakers(request).await.expect("breakers").into_inner().breakers.into_iter().next()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_reaches_a_running_service_and_is_kept_while_the_control_plane_is_away() {
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    assert_eq!(charge(&agent, true).await, Ok(()));
+    let limit = pb::RateLimit {
+        scope: pb::PolicyScope::Operation.into(),
+        amount: 1,
+        period: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..pb::RateLimit::default()
+    };
+    let limits = vec![limit];
+    put(&mut policies, pb::Policy { name: "c".into(), target: charge_card(), limits, ..Default::default() })
+        .await;
+    until("the limit", async || charge(&agent, true).await == Err(Some(RefusalKind::Limited))).await;
+    server.stop().await;
+    assert_eq!(charge(&agent, true).await, Err(Some(RefusalKind::Limited)), "what was ruled is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_opens_with_its_dependency_is_seen_and_recovers() {
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    let second = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let breaker_rule = pb::CircuitBreaker {
+        consecutive_failures: 3,
+        open: second,
+        max_open: second,
+        probes: 2,
+        ..pb::CircuitBreaker::default()
+    };
+    let policy = pb::Policy {
+        name: "bank".into(),
+        target: charge_card(),
+        breaker: Some(breaker_rule),
+        ..pb::Policy::default()
+    };
+    put(&mut policies, policy).await;
+    until("the policy", async || {
+        let usage =
+            policies.get_usage(pb::GetUsageRequest { service: "orders".into(), ..Default::default() }).await;
+        usage.unwrap().into_inner().instances.iter().any(|instance| instance.policy_revision > 0)
+    })
+    .await;
+    // The bank goes down, and comes back.
+    let works = AtomicBool::new(false);
+    until("an open breaker", async || {
+        charge(&agent, works.load(Ordering::Relaxed)).await == Err(Some(RefusalKind::Broken))
+    })
+    .await;
+    until("the sight of it", async || {
+        breaker(&mut policies).await.is_some_and(|seen| seen.state() == pb::BreakerState::Open)
+    })
+    .await;
+    let seen = breaker(&mut policies).await.expect("it is reported");
+    assert_eq!((seen.instance_id.as_str(), seen.operation.as_str()), ("i-1", "charge-card"));
+    works.store(true, Ordering::Relaxed);
+    until("recovery", async || charge(&agent, works.load(Ordering::Relaxed)).await.is_ok()).await;
+    until("the sight of recovery", async || {
+        charge(&agent, true).await.ok();
+        breaker(&mut policies).await.is_some_and(|seen| seen.state() == pb::BreakerState::Closed)
+    })
+    .await;
+    agent.leave("done").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_forces_every_instance_and_ends_by_itself() {
+    let server = TestServer::start().await;
+    let agents = [attach(&server, "i-1").await, attach(&server, "i-2").await];
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    for agent in &agents {
+        assert_eq!(charge(agent, true).await, Ok(()));
+    }
+    let forced = policies
+        .override_breaker(pb::OverrideBreakerRequest {
+            service: "orders".into(),
+            operation: "charge-card".into(),
+            state: pb::BreakerState::ForcedOpen.into(),
+            ttl: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+            message: "the bank is down".into(),
+            ..pb::OverrideBreakerRequest::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(forced.instances, 2);
+    for agent in &agents {
+        until("the override", async || charge(agent, true).await == Err(Some(RefusalKind::Broken))).await;
+    }
+    // It ends there although the control plane is gone.
+    server.stop().await;
+    for agent in &agents {
+        until("its end", async || charge(agent, true).await.is_ok()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_changes_what_a_running_service_does() {
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    assert!(!agent.flags().bool("new-checkout", false));
+    let variant = |name: &str, value| pb::FlagVariant {
+        name: name.into(),
+        value: Some(pb::FlagValue { kind: Some(pb::flag_value::Kind::BoolValue(value)) }),
+    };
+    let flag = pb::Flag {
+        name: "new-checkout".into(),
+        variants: vec![variant("on", true), variant("off", false)],
+        default_variant: "off".into(),
+        rules: vec![pb::FlagRule {
+            services: vec!["orders".into()],
+            variant: "on".into(),
+            ..Default::default()
+        }],
+        ..pb::Flag::default()
+    };
+    policies.put_flag(pb::PutFlagRequest { flag: Some(flag), if_revision: None }).await.unwrap();
+    until("the flag", async || agent.flags().bool("new-checkout", false)).await;
+    policies
+        .delete_flag(pb::DeleteFlagRequest { name: "new-checkout".into(), ..Default::default() })
+        .await
+        .unwrap();
+    until("its end", async || !agent.flags().bool("new-checkout", false)).await;
+    agent.leave("done").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_over_the_fleet_is_shared_by_its_instances() {
+    const AMOUNT: u32 = 60;
+    let server = TestServer::start().await;
+    let agents =
+        Arc::new([attach(&server, "i-1").await, attach(&server, "i-2").await, attach(&server, "i-3").await]);
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    let limit = pb::RateLimit {
+        scope: pb::PolicyScope::Operation.into(),
+        amount: AMOUNT,
+        burst: 3,
+        fleet_wide: true,
+        ..pb::RateLimit::default()
+    };
+    let limits = vec![limit];
+    put(&mut policies, pb::Policy { name: "c".into(), target: charge_card(), limits, ..Default::default() })
+        .await;
+    // All ask for far more than there is; once slices have settled, they never get more than there is together.
+    let counted = async |seconds: u64| {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let mut charged = [0_u32; 3];
+        while Instant::now() < until {
+            for (agent, charged) in agents.iter().zip(&mut charged) {
+                *charged += u32::from(charge(agent, true).await.is_ok());
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+        charged
+    };
+    counted(6).await;
+    let began = Instant::now();
+    let charged = counted(5).await;
+    let allowed = f64::from(AMOUNT) * began.elapsed().as_secs_f64();
+    // Each may have one more in its bucket.
+    let all = f64::from(charged.iter().sum::<u32>());
+    assert!(all <= allowed * 1.05 + 9.0, "{charged:?} of {allowed}");
+    assert!(charged.iter().all(|one| *one > 0), "{charged:?}");
+    server.stop().await;
+}
