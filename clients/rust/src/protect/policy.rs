@@ -1,7 +1,7 @@
 //! What protects operations, as values: limits, permits, resources, pools, a breaker and retries, and what they are about.
 //!
 //! Here is what a policy says and which of several decides ([`choose`]); what follows from that for a call is decided by
-//! [`rules`](super::rules). It comes from the wire by [`wire`](super::wire), and this knows nothing of where it is kept.
+//! [`Rules`](super::Rules). It comes from the wire by [`wire`](super::wire), and this knows nothing of where it is kept.
 
 pub mod choose;
 pub mod defaults;
