@@ -42,7 +42,7 @@ impl Reports {
         let now = rt::now();
         self.due = now + LOOK_EVERY;
         let report = ruled.operations.report();
-        let is_due = self.told_at.is_none_or(|at| now - at >= TELL_EVERY) && report != self.told;
+        let is_due = self.told_at.is_none_or(|at| now - at >= TELL_EVERY) && is_news(&report, &self.told);
         if !is_due && states(&report).eq(states(&self.told)) {
             return None;
         }
@@ -59,6 +59,53 @@ impl Reports {
     }
 }
 
+/// Whether something else happened than that time went by.
+fn is_news(report: &Report, told: &Report) -> bool {
+    let count = |report: &Report| {
+        report
+            .breakers
+            .iter()
+            .map(|it| (it.operation.clone(), it.state, it.calls, it.refused))
+            .collect::<Vec<_>>()
+    };
+    report.operations != told.operations || report.pools != told.pools || count(report) != count(told)
+}
+
 fn states(report: &Report) -> impl Iterator<Item = (&str, State)> {
     report.breakers.iter().map(|breaker| (breaker.operation.as_str(), breaker.state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn call(ruled: &Ruled, works: bool) {
+        let work = || async move { if works { Ok(()) } else { Err(std::io::Error::other("down")) } };
+        ruled.operations.protect("charge", "shop", work).await.ok();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happened_is_told_soon_and_that_time_goes_by_is_not() {
+        let ruled = Ruled::new("orders", "i-1");
+        let mut reports = Reports::begin();
+        assert!(reports.next(&ruled).is_none(), "nothing is protected yet");
+        call(&ruled, true).await;
+        assert!(reports.next(&ruled).is_some());
+        // It could not be sent: it is told at the next look.
+        reports.said(false);
+        assert!(reports.next(&ruled).is_some());
+        reports.said(true);
+        tokio::time::advance(2 * TELL_EVERY).await;
+        assert!(reports.next(&ruled).is_none(), "breakers are only older");
+        call(&ruled, true).await;
+        assert!(reports.next(&ruled).is_some());
+        reports.said(true);
+        call(&ruled, true).await;
+        assert!(reports.next(&ruled).is_none(), "figures wait their time");
+        for _ in 0..7 {
+            call(&ruled, false).await;
+        }
+        let told = reports.next(&ruled).expect("a breaker does not");
+        assert_eq!(told.breakers[0].state(), crate::proto::seaworthy::v1::BreakerState::Open);
+    }
 }
