@@ -15,8 +15,12 @@ use tracing::{debug, info, warn};
 use crate::{
     LeaveOutcome, Status,
     health::{Presence, board::Board},
+    protect::{
+        clock::Monotonic,
+        retry::{self, Advice, Budget, Retry, Safety},
+    },
     proto::seaworthy::v1 as wire,
-    rt::{self, backoff::Backoff},
+    rt,
     ruled::Ruled,
     session::{
         self, Session,
@@ -27,11 +31,16 @@ use crate::{
 
 /// How long leaving may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest pause before a registration that could not be taken back is taken back again, at first and later.
+/// How often a registration is taken back at the most.
+const ATTEMPTS: u32 = 10;
+/// Pause before a registration that could not be taken back is taken back again, at first and at the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// What the control plane is told when nobody said why.
 const DROPPED: &str = "the agent was dropped";
+
+/// Nobody said what became of a registration that was to be taken back.
+struct NoAnswer;
 
 /// Asks the keeper to leave.
 #[derive(Debug)]
@@ -190,15 +199,18 @@ impl Keeper {
         Left { outcome, done }
     }
 
-    /// Asks until there is an answer. Bounded by the caller.
+    /// Asks until there is an answer. Bounded by the caller as well.
     async fn deregister(&self, registered: &Registered, message: &str) -> LeaveOutcome {
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        loop {
-            match session::deregister(&self.transport, &self.registration, registered, message).await {
-                Some(outcome) => return outcome,
-                None => sleep(backoff.next(rt::random())).await,
-            }
-        }
+        // A test keeps that they are right.
+        let settings = retry::Settings::new(taking_back()).unwrap_or_default();
+        let retry = Retry::new(settings, Budget::new(&settings, Monotonic::start()));
+        let ask = |_| async {
+            let outcome = session::deregister(&self.transport, &self.registration, registered, message).await;
+            outcome.ok_or(NoAnswer)
+        };
+        // Gone twice is as gone as once.
+        let asked = retry.run(Safety::Idempotent, None, ask, |NoAnswer| Advice::IfSafe(None)).await;
+        asked.unwrap_or(LeaveOutcome::Unconfirmed)
     }
 
     /// Stops the checks, and turns probes away.
@@ -241,4 +253,25 @@ async fn asked_to_leave(stop: &mut oneshot::Receiver<Leave>) -> Leaving {
     let dropped = |_| Leave { message: DROPPED.to_owned(), done: None };
     let Leave { message, done } = stop.await.unwrap_or_else(dropped);
     Leaving { message, done, by: rt::now() + LEAVE_TIMEOUT }
+}
+
+/// How often, and when, a registration is taken back.
+fn taking_back() -> retry::Values {
+    retry::Values {
+        attempts: ATTEMPTS,
+        first_pause: FIRST_PAUSE,
+        max_pause: LONGEST_PAUSE,
+        total: LEAVE_TIMEOUT,
+        ..retry::Values::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_taking_back_makes_sense() {
+        assert!(retry::Settings::new(taking_back()).is_ok());
+    }
 }
