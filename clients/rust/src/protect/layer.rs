@@ -238,3 +238,6 @@ impl Protocol for Grpc {
         tonic::body::Body::new(body)
     }
 }
+
+#[cfg(all(test, feature = "axum", feature = "server"))]
+mod tests;
