@@ -239,5 +239,6 @@ impl Protocol for Grpc {
     }
 }
 
-#[cfg(all(test, feature = "axum", feature = "server"))]
+#[cfg(test)]
+#[cfg(all(feature = "axum", feature = "server"))]
 mod tests;
