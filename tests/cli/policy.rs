@@ -307,3 +307,66 @@ async fn a_file_that_no_policies_can_say_is_refused_as_a_whole() {
     assert!(stderr(&no_yaml).contains("is no configuration of envoyproxy/ratelimit"), "{}", stderr(&no_yaml));
     scene.server.stop().await;
 }
+
+/// A section of the README.
+fn section(name: &str) -> String {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let after = readme.split(&format!("\n## {name}\n")).nth(1).expect("the section").to_owned();
+    after.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The blocks of a section in one language.
+fn blocks<'a>(section: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    section.split(begin.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// The words of a command, as a shell reads them that knows quotes alone.
+fn words(line: &str) -> Vec<&str> {
+    let parts = line.split('"').enumerate();
+    parts
+        .flat_map(|(n, part)| if n % 2 == 1 { vec![part] } else { part.split_whitespace().collect() })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_command_of_the_readme_does_what_it_is_said_to() {
+    let scene = Scene::start().await;
+    let section = section("Protect it");
+    let lines: Vec<&str> = blocks(&section, "sh")
+        .iter()
+        .flat_map(|block| block.lines())
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert!(lines.len() >= 9, "{lines:?}");
+    for line in lines {
+        let words = words(line);
+        let (program, args) = words.split_first().unwrap();
+        assert_eq!(*program, "seaworthy", "{line}");
+        // What is followed does not end; other tests follow it.
+        let args: Vec<&str> = args.iter().copied().filter(|word| *word != "--watch").collect();
+        let ended = run(&scene.args(&args)).await;
+        assert_eq!(code(&ended), 0, "{line}: {}", stderr(&ended));
+    }
+    let explained =
+        scene.done(&["policy", "explain", "--service", "orders", "--operation", "charge-card"]).await;
+    assert!(row(&explained, "limits OPERATION").contains("charges"), "{explained}");
+    scene.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_configuration_of_the_readme_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("seaworthy.toml");
+    let section = section("Protect it");
+    let [text] = blocks(&section, "toml")[..] else { panic!("one block") };
+    fs::write(&file, text).unwrap();
+    let path = file.to_str().unwrap();
+    let right = run(&["config", "check", "--config", path]).await;
+    assert_eq!((code(&right), stderr(&right)), (0, String::new()));
+    // It is looked at.
+    fs::write(&file, text.replace("amount = 100", "amount = 0")).unwrap();
+    let wrong = run(&["config", "check", "--config", path]).await;
+    assert_eq!(code(&wrong), 64);
+    assert!(stderr(&wrong).contains("policies.limits[0].amount"), "{}", stderr(&wrong));
+}
