@@ -55,7 +55,7 @@ use self::{
 use crate::{audit, identity::authenticator::Authenticator, time::Clock};
 
 /// Domain of every `google.rpc.ErrorInfo` that we send.
-pub const ERROR_DOMAIN: &str = "seaworthy.dev";
+pub const ERROR_DOMAIN: &str = seaworthy_client::rules::errors::DOMAIN;
 
 /// What the layers share with the rest of the server. Cheap to clone.
 #[derive(Clone, Debug)]

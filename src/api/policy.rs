@@ -10,6 +10,8 @@ mod reports;
 mod usage;
 mod watch;
 
+pub(super) use self::watch::changes;
+
 use std::pin::Pin;
 
 use futures_core::Stream;

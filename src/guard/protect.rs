@@ -197,3 +197,55 @@ fn is_the_stores(headers: &HeaderMap) -> bool {
         .and_then(|status| status.get_error_details().error_info().map(|info| info.reason.clone()));
     reason.is_some_and(|reason| reason == Reason::StoreUnavailable.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_client::protect::{
+        Rules, breaker,
+        gate::Gate,
+        policy::{Origin, Policy, choose::Call},
+    };
+
+    use super::*;
+    use crate::error::{Error, Kind};
+
+    /// Stands before the store, and opens at the second failure in a row.
+    fn gate() -> Gate {
+        let options = breaker::Options { consecutive_failures: Some(2), ..breaker::Options::default() };
+        let breaker = breaker::Settings::new(options).ok();
+        let rules = Rules::new();
+        rules.replace([(Arc::new(Policy { breaker, ..Policy::named("test") }), Origin::Put)]);
+        Gate::new(&rules, Call::Rpc("seaworthy.v1.FleetService/PutService"), Some("store")).unwrap()
+    }
+
+    /// Answers so often, each time with this error; whether one more is let through.
+    fn is_open_after(answers: usize, error: Option<&Error>) -> bool {
+        let gate = gate();
+        let headers = error.map(|error| status(error).into_http::<()>().headers().clone());
+        for _ in 0..answers {
+            match gate.enter(0, &"caller") {
+                Entrance::In(entry) => judge(entry, DependsOn::Store, &headers.clone().unwrap_or_default()),
+                other => return matches!(other, Entrance::Out(Refusal::Broken { .. })),
+            }
+        }
+        matches!(gate.enter(0, &"caller"), Entrance::Out(Refusal::Broken { .. }))
+    }
+
+    #[tokio::test]
+    async fn only_what_says_that_the_store_failed_opens_its_breaker() {
+        let error = |kind, reason| Error::new(kind, reason, "x");
+        assert!(!is_open_after(1, Some(&error(Kind::Unavailable, Reason::StoreUnavailable))));
+        assert!(is_open_after(2, Some(&error(Kind::Unavailable, Reason::StoreUnavailable))));
+        for harmless in [
+            error(Kind::InvalidArgument, Reason::InvalidField),
+            error(Kind::PermissionDenied, Reason::PermissionDenied),
+            error(Kind::FailedPrecondition, Reason::RevisionMismatch),
+            error(Kind::Unavailable, Reason::ServerDraining),
+            error(Kind::Unavailable, Reason::AuditUnavailable),
+            error(Kind::ResourceExhausted, Reason::FleetFull),
+        ] {
+            assert!(!is_open_after(100, Some(&harmless)), "{harmless:?}");
+        }
+        assert!(!is_open_after(100, None), "it went well");
+    }
+}

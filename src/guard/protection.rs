@@ -37,7 +37,7 @@ pub struct Protection {
 
 /// What protects each RPC, by its place in the table. None: nothing does.
 #[derive(Debug)]
-struct Gates(Vec<Option<Gate>>);
+struct Gates(Vec<Option<Arc<Gate>>>);
 
 impl Protection {
     /// Nothing is protected before policies are known.
@@ -52,7 +52,7 @@ impl Protection {
     }
 
     /// What protects an RPC.
-    pub(super) fn gate(&self, rpc: RpcId) -> Option<Gate> {
+    pub(super) fn gate(&self, rpc: RpcId) -> Option<Arc<Gate>> {
         self.gates.read().0.get(rpc.0)?.clone()
     }
 
@@ -67,7 +67,9 @@ impl Protection {
         self.rules.replace(ruled);
         let gate = |rpc: &Rpc| match rpc.protected {
             Protected::Exempt => None,
-            Protected::ByPolicies => Gate::new(&self.rules, Call::Rpc(rpc.method()), rpc.depends_on.name()),
+            Protected::ByPolicies => {
+                Gate::new(&self.rules, Call::Rpc(rpc.method()), rpc.depends_on.name()).map(Arc::new)
+            }
         };
         *self.gates.write() = Arc::new(Gates(RPCS.iter().map(gate).collect()));
     }
@@ -193,5 +195,25 @@ pub(super) fn refusal(refusal: &Refusal, caller: &Caller) -> Error {
     match refusal.retry_after() {
         Some(pause) => error.retry_after(pause),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_client::protect::RefusalKind;
+
+    use super::*;
+
+    /// Who calls a service and who calls the control plane are told the same, and the retries of both read it.
+    #[test]
+    fn refusals_have_the_reasons_that_services_give() {
+        for (kind, reason) in [
+            (RefusalKind::Limited, Reason::RateLimited),
+            (RefusalKind::Full, Reason::TooManyInFlight),
+            (RefusalKind::Exhausted, Reason::ResourcesLow),
+            (RefusalKind::Broken, Reason::CircuitOpen),
+        ] {
+            assert_eq!(kind.reason(), reason.as_str());
+        }
     }
 }

@@ -4,15 +4,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use http::HeaderMap;
+use seaworthy_client::rules::errors::PUSHBACK;
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt as _};
 use tracing::error;
 
 use super::ERROR_DOMAIN;
 use crate::error::{Chain, Error, Kind};
-
-/// Metadata by which gRPC clients learn how long to wait before they retry, in milliseconds.
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// What is said of an error is a header, and clients bound theirs: the narrowest take 8 KiB. There a text is spelled out
 /// with up to three times its bytes, and once more in the details, which are in base64.

@@ -426,3 +426,46 @@ async fn the_end_does_not_wait_for_a_check() {
         report.state_saved && report.phases.iter().all(|phase| !phase.timed_out || phase.took < PATIENCE)
     );
 }
+
+#[tokio::test]
+async fn nobody_is_asked_while_a_flag_turns_checks_off() {
+    let server = TestServer::start().await;
+    let web = Web::start("").await;
+    let mut fleet = server.fleet().await;
+    register(&mut fleet, checked(check(http("/"), web.address.port()))).await;
+    assert_eq!(check_now(&server).await.state(), pb::HealthState::Healthy);
+    let off = pb::FlagVariant {
+        name: "off".into(),
+        value: Some(pb::FlagValue { kind: Some(pb::flag_value::Kind::BoolValue(false)) }),
+    };
+    let flag = pb::Flag {
+        name: "control-plane.active-checks".into(),
+        variants: vec![off],
+        default_variant: "off".into(),
+        ..pb::Flag::default()
+    };
+    let mut policies = pb::policy_service_client::PolicyServiceClient::new(server.channel().await);
+    policies.put_flag(pb::PutFlagRequest { flag: Some(flag), if_revision: None }).await.unwrap();
+    let refused = async {
+        loop {
+            if let Err(status) = server.health().await.check_now(now("database")).await {
+                return status;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it is off");
+    assert!(refused.message().contains("turned off"), "{refused:?}");
+    let asked = web.asked.load(Ordering::Relaxed);
+    server.health().await.check_now(now("database")).await.unwrap_err();
+    assert_eq!(web.asked.load(Ordering::Relaxed), asked);
+    policies
+        .delete_flag(pb::DeleteFlagRequest {
+            name: "control-plane.active-checks".into(),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    let again = async { while server.health().await.check_now(now("database")).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, again).await.expect("it is on again");
+    server.stop().await;
+}

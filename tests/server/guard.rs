@@ -177,6 +177,14 @@ async fn a_limit_of_one_caller_is_not_felt_by_another() {
         pb::Policy { caller: "127.0.0.2".into(), ..limiting("", vec![limit(pb::PolicyScope::Caller, 1)]) };
     put(&server, policy).await;
     let channel = server.channel().await;
+    // Whom it is of is refused, which shows that it holds.
+    let other = tonic::transport::Endpoint::from_shared(server.url()).unwrap();
+    let other =
+        other.local_address(Some([127, 0, 0, 2].into())).connect().await.expect("from another address");
+    assert_eq!(
+        refused(&other).await.get_error_details().error_info().unwrap().metadata["caller"],
+        "127.0.0.2"
+    );
     for _ in 0..50 {
         list(&channel).await.expect("it is somebody else's limit");
     }

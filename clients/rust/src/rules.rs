@@ -8,6 +8,7 @@
 //! plane's own.
 
 pub mod checks;
+pub mod errors;
 mod lifecycle;
 mod objectives;
 pub mod port;

@@ -19,10 +19,15 @@ use crate::{
     policy::Handle,
 };
 
-/// The name of what all watches of a connection listen to, as its sessions do. No service has such a name.
+/// The name of what is listened to. No service has such a name.
 const TOPIC: &str = "/policies";
 /// Bytes of the largest message: what clients take by default.
 const MOST: usize = 4 * 1024 * 1024;
+
+/// Hears of each change of what is ruled: once for all watches and sessions of a connection.
+pub(in crate::api) fn changes(connection: &Connection, policies: &Handle) -> Subscription {
+    connection.subscriptions.subscribe(TOPIC, || policies.changed())
+}
 
 struct Watch {
     policies: Handle,
@@ -39,7 +44,7 @@ pub(super) fn follow(
     connection: &Connection,
 ) -> impl Stream<Item = Result<pb::WatchPoliciesResponse, Status>> + Send + use<> {
     let watch = Watch {
-        changed: connection.subscriptions.subscribe(TOPIC, || policies.changed()),
+        changed: changes(connection, &policies),
         closing: Goodbye::of(connection.closing.clone()),
         begun: false,
         policies,

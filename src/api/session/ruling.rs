@@ -8,15 +8,12 @@ use std::task::{Context, Poll};
 use seaworthy_client::protect::wire;
 
 use crate::{
-    api::{convert::policy as convert, proto::v1 as pb},
+    api::{convert::policy as convert, policy::changes, proto::v1 as pb},
     fleet::names::InstanceKey,
     guard::{caller::Connection, subscriptions::Subscription},
     policy::{Handle, book::Book, observed::Reporter},
     time::Mono,
 };
-
-/// The name of what sessions listen to. No service has such a name.
-const TOPIC: &str = "/policies";
 
 /// The rules of one session.
 #[derive(Debug)]
@@ -30,7 +27,7 @@ pub(super) struct Ruling {
 
 impl Ruling {
     pub(super) fn new(policies: Handle, key: InstanceKey, connection: &Connection) -> Self {
-        let changed = connection.subscriptions.subscribe(TOPIC, || policies.changed());
+        let changed = changes(connection, &policies);
         let reporter = policies.observed().reporter(key.clone(), policies.clock().mono());
         Self { policies, key, changed, told: 0, reporter }
     }

@@ -5,6 +5,7 @@
 use std::{fmt::Display, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::{
+    Time,
     breaker::Ticket,
     clock::Clock,
     entry::{Caller, Entered, Entering},
@@ -47,7 +48,7 @@ impl std::fmt::Debug for Entrance {
 #[derive(Debug)]
 #[must_use = "what a call holds comes back when this is dropped: hold it for as long as the call runs"]
 pub struct Entry {
-    rules: Rules,
+    time: Time,
     entered: Entered,
     ticket: Option<Ticket>,
     began: Option<Duration>,
@@ -85,16 +86,11 @@ impl Gate {
         let ticket = ticket.map_err(|refused| Refusal::Broken { protects: protects(), refused })?;
         // What nobody learns from needs no clock.
         let began = ticket.is_some().then(|| self.rules.time().now());
-        Ok(Entry { rules: self.rules.clone(), entered, ticket, began })
+        Ok(Entry { time: self.rules.time(), entered, ticket, began })
     }
 }
 
 impl Entry {
-    /// Whether a limit is nearly used up.
-    pub fn is_near_limit(&self) -> bool {
-        self.entered.noticed.near
-    }
-
     /// What the call depends on did its part.
     pub fn succeeded(mut self) {
         let ticket = self.ticket.take();
@@ -109,7 +105,7 @@ impl Entry {
 
     fn settle(self, tell: impl FnOnce(Duration), outcome: Outcome) {
         let Some(began) = self.began else { return };
-        let now = self.rules.time().now();
+        let now = self.time.now();
         let latency = now.saturating_sub(began);
         tell(latency);
         self.entered.done(now, latency, outcome);

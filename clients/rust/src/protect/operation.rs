@@ -181,7 +181,7 @@ impl Operation {
         E: Failure,
         F: Future<Output = Result<T, E>>,
     {
-        let Some(Retrying { retry, safety: ruled, .. }) = plan.retry.of(caller).map(Arc::as_ref) else {
+        let Some(Retrying { retry, rule }) = plan.retry.of(caller).map(Arc::as_ref) else {
             return self.attempt(plan, op).await.map_err(|failed| match failed {
                 Attempted::Refused(refusal) => ProtectError::Refused(refusal),
                 Attempted::Failed(error) => ProtectError::Failed(error),
@@ -202,7 +202,7 @@ impl Operation {
                 self.watch(ticket, future).await
             }
         };
-        let done = retry.run(safety.unwrap_or(*ruled), None, attempt, advice).await;
+        let done = retry.run(safety.unwrap_or(rule.safety), None, attempt, advice).await;
         done.map_err(|Failed { error, why, .. }| match error {
             Some(Attempted::Refused(refusal)) => ProtectError::Refused(refusal),
             Some(Attempted::Failed(error)) => ProtectError::Failed(error),

@@ -3,20 +3,19 @@
 use super::{
     Time,
     policy::Retry as Rule,
-    retry::{Budget, Retry, Safety},
+    retry::{Budget, Retry},
 };
 
 /// How what fails is tried again, and how much of it may be.
 #[derive(Debug)]
 pub(crate) struct Retrying {
     pub(crate) rule: Rule,
-    pub(crate) safety: Safety,
     pub(crate) retry: Retry<Time>,
 }
 
 impl Retrying {
     pub(crate) fn new(rule: Rule, time: Time) -> Self {
         let retry = Retry::new(rule.settings, Budget::new(&rule.settings, time));
-        Self { safety: rule.safety, rule, retry }
+        Self { rule, retry }
     }
 }

@@ -6,11 +6,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, QuotaViolation, StatusExt as _};
 
 use super::refusal::{Refusal, RefusalKind};
-
-/// Domain of every `google.rpc.ErrorInfo`.
-const DOMAIN: &str = "seaworthy.dev";
-/// Metadata by which clients learn how long to wait before they try again, in milliseconds (gRFC A6).
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
+use crate::rules::errors::{DOMAIN, PUSHBACK};
 
 /// The status of a refusal: RESOURCE_EXHAUSTED with `QuotaFailure`, `RetryInfo` and `grpc-retry-pushback-ms`, or UNAVAILABLE
 /// with `RetryInfo` where the breaker is open or the service takes no work.

@@ -11,11 +11,10 @@ use super::plan::{End, Why};
 use crate::{
     proto::seaworthy::v1::{CloseReason, SessionClosing},
     rt,
+    rules::errors::DOMAIN,
     transport::Trouble,
 };
 
-/// Domain of the reasons that are understood here.
-const DOMAIN: &str = "seaworthy.dev";
 /// What the control plane adds where nothing came of it: key and value.
 const NOTHING_DONE: (&str, &str) = ("outcome", "not_written");
 

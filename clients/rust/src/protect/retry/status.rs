@@ -27,11 +27,8 @@ use tonic::{Code, ConnectError, Status, TimeoutExpired, transport};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
 use super::plan::Advice;
+use crate::rules::errors::{DOMAIN, PUSHBACK};
 
-/// Metadata by which servers say when to repeat a call, in milliseconds.
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
-/// Domain of the reasons that are understood here.
-const DOMAIN: &str = "seaworthy.dev";
 /// Reasons that are given before anything is done, and only then. One that is given later as well, as SERVER_DRAINING is,
 /// does not belong here: whoever gives it says the outcome.
 const NOTHING_DONE: &[&str] = &[
