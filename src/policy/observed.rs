@@ -16,10 +16,16 @@ use std::{
 use parking_lot::RwLock;
 use seaworthy_client::protect::stats::Report;
 
-use crate::{fleet::names::InstanceKey, time::Mono};
+use crate::{
+    fleet::names::{InstanceId, InstanceKey, ServiceName},
+    time::Mono,
+};
 
 /// Operations, breakers and pools that are kept, of all instances together: about 100 MiB.
 const MOST_ROWS: usize = 200_000;
+
+/// The first of all instance ids: they begin with a letter or digit.
+const LEAST_ID: &str = "0";
 
 /// The newest reports.
 #[derive(Debug, Default)]
@@ -67,12 +73,28 @@ impl Observed {
         reporter
     }
 
-    /// Up to `limit` instances that have reported after a place, by service and id, and whether there are more.
-    pub fn after(&self, after: Option<&InstanceKey>, limit: usize) -> (Vec<(InstanceKey, Seen)>, bool) {
+    /// Up to `limit` instances that have reported after a place, by service and id, and whether there are more. `of`: of this
+    /// service alone.
+    pub fn after(
+        &self,
+        after: Option<&InstanceKey>,
+        of: Option<&ServiceName>,
+        limit: usize,
+    ) -> (Vec<(InstanceKey, Seen)>, bool) {
         let table = self.table.read();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut found =
-            table.by_instance.range((from, Bound::Unbounded)).map(|(key, seen)| (key.clone(), seen.clone()));
+        let first = of.and_then(|service| {
+            Some(InstanceKey { service: service.clone(), id: InstanceId::parse(LEAST_ID).ok()? })
+        });
+        let from = match (after, &first) {
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(first)) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        };
+        let mut found = table
+            .by_instance
+            .range((from, Bound::Unbounded))
+            .take_while(|(key, _)| of.is_none_or(|service| key.service == *service))
+            .map(|(key, seen)| (key.clone(), seen.clone()));
         let page: Vec<_> = found.by_ref().take(limit).collect();
         (page, found.next().is_some())
     }
@@ -162,7 +184,6 @@ mod tests {
     use seaworthy_client::protect::stats::OperationStats;
 
     use super::*;
-    use crate::fleet::names::{InstanceId, ServiceName};
 
     fn key(id: &str) -> InstanceKey {
         InstanceKey { service: ServiceName::parse("orders").unwrap(), id: InstanceId::parse(id).unwrap() }
@@ -206,9 +227,19 @@ mod tests {
         let mut all: Vec<_> =
             (1..=3).map(|n| observed.reporter(key(&format!("i-{n}")), Mono::default())).collect();
         all.iter_mut().for_each(|reporter| reporter.took(7, Mono::default()));
-        let (first, more) = observed.after(None, 2);
+        let (first, more) = observed.after(None, None, 2);
         assert!(more && first.len() == 2 && first[0].1.revision == 7);
-        let (rest, more) = observed.after(Some(&first[1].0), 2);
+        let (rest, more) = observed.after(Some(&first[1].0), None, 2);
         assert!(!more && rest[0].0 == key("i-3"));
+        // Services before and behind it.
+        let other = |service: &str| {
+            let service = ServiceName::parse(service).unwrap();
+            observed.reporter(InstanceKey { service, id: InstanceId::parse("0").unwrap() }, Mono::default())
+        };
+        let _others = [other("billing"), other("payments")];
+        let (own, more) = observed.after(None, Some(&key("i-1").service), 9);
+        assert_eq!((own.len(), more, &own[0].0), (3, false, &key("i-1")));
+        let (rest, more) = observed.after(Some(&key("i-2")), Some(&key("i-1").service), 9);
+        assert_eq!((rest.len(), more), (1, false));
     }
 }

@@ -10,6 +10,7 @@
 pub mod checks;
 pub mod errors;
 mod lifecycle;
+pub mod names;
 mod objectives;
 pub mod port;
 pub mod registration;

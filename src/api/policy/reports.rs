@@ -93,11 +93,8 @@ impl PolicyApi {
         }
         let mut after = from.cloned();
         loop {
-            let (some, more) = observed.after(after.as_ref(), PIECE);
+            let (some, more) = observed.after(after.as_ref(), asked.service(), PIECE);
             for (key, seen) in &some {
-                if asked.service().is_some_and(|service| key.service > *service) {
-                    return true;
-                }
                 if !look(key, seen) {
                     return false;
                 }

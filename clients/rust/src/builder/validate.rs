@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{AttachError, Builder, Problem, Transport, names, reach};
+use super::{AttachError, Builder, Problem, Transport, reach};
 use crate::{
     Component, ServiceSpec,
     proto::seaworthy::v1::{Budget, Objectives, Quantity, budget::Limit, quantity::Value},
+    rules::names::{is_instance_id, is_label},
     rules::{
         self,
         registration::{self, MAX_LABELS, MAX_VERSION, MAX_WORD},
@@ -79,10 +80,10 @@ fn transport(problems: &mut Problems, builder: &Builder) -> Option<Transport> {
 }
 
 fn instance(problems: &mut Problems, builder: &Builder) {
-    problems.unless(names::is_label(&builder.service), "service", NOT_A_LABEL);
+    problems.unless(is_label(&builder.service), "service", NOT_A_LABEL);
     if let Some(id) = &builder.instance_id {
         let shape = "must be 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit";
-        problems.unless(names::is_instance_id(id), "instance_id", shape);
+        problems.unless(is_instance_id(id), "instance_id", shape);
     }
     problems.judge("version", registration::text(&builder.version, MAX_VERSION));
     problems.judge("zone", registration::text(&builder.zone, MAX_WORD));
@@ -108,7 +109,7 @@ fn spec(problems: &mut Problems, service: &str, spec: &ServiceSpec) {
     let mut seen = BTreeSet::new();
     for dependency in &spec.depends_on {
         let field = format!("spec.depends_on[{}]", dependency.service);
-        problems.unless(names::is_label(&dependency.service), &field, NOT_A_LABEL);
+        problems.unless(is_label(&dependency.service), &field, NOT_A_LABEL);
         problems.unless(dependency.service != service, &field, "is the service itself");
         problems.unless(seen.insert(&dependency.service), &field, "is named twice");
     }
@@ -131,7 +132,7 @@ fn components(problems: &mut Problems, components: &[Component]) {
     let mut seen = BTreeSet::new();
     for (position, component) in components.iter().enumerate() {
         let at = |field: &str| format!("components[{position}].{field}");
-        problems.unless(names::is_label(&component.name), &at("name"), NOT_A_LABEL);
+        problems.unless(is_label(&component.name), &at("name"), NOT_A_LABEL);
         problems.unless(seen.insert(&component.name), &at("name"), "is used twice");
         problems.judge(&at("kind"), registration::text(&component.kind, MAX_WORD));
         let mut named = BTreeSet::new();

@@ -1,16 +1,13 @@
 //! Names in a flag: what is a well-formed one. Each rule answers what is wrong, to be put behind the name of the field.
 
+use crate::rules::names::{INSTANCE_ID_LENGTH, LABEL_LENGTH, is_instance_id, is_label};
+
 /// Longest name of a flag.
 pub const MAX_FLAG: usize = 128;
 /// Longest name of a variant.
 pub const MAX_VARIANT: usize = 64;
 /// How names of the control plane's own flags begin.
 pub const CONTROL_PLANE: &str = "control-plane.";
-
-/// Longest name of a service: a DNS label.
-const MAX_SERVICE: usize = 63;
-/// Longest id of an instance.
-const MAX_INSTANCE: usize = 128;
 
 /// Judges the name of a flag.
 ///
@@ -30,25 +27,21 @@ pub fn variant(name: &str) -> Result<(), String> {
 
 /// Judges the name of a service, as a rule names it.
 pub(super) fn service(name: &str) -> Result<(), String> {
-    let edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let edges = name.bytes().next().is_some_and(edge) && name.bytes().last().is_some_and(edge);
-    if edges && name.len() <= MAX_SERVICE && name.bytes().all(|byte| edge(byte) || byte == b'-') {
+    if is_label(name) {
         return Ok(());
     }
     Err(format!(
-        "is no name of a service: use 1 to {MAX_SERVICE} of a-z, 0-9 and `-`, with a letter or digit first and last"
+        "is no name of a service: use 1 to {LABEL_LENGTH} of a-z, 0-9 and `-`, with a letter or digit first and last"
     ))
 }
 
 /// Judges the id of an instance, as a rule names it.
 pub(super) fn instance(id: &str) -> Result<(), String> {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let begins = id.starts_with(|first: char| first.is_ascii_alphanumeric());
-    if begins && id.len() <= MAX_INSTANCE && id.bytes().all(inner) {
+    if is_instance_id(id) {
         return Ok(());
     }
     Err(format!(
-        "is no id of an instance: use 1 to {MAX_INSTANCE} letters, digits, `.`, `_` and `-`, with a letter or digit first"
+        "is no id of an instance: use 1 to {INSTANCE_ID_LENGTH} letters, digits, `.`, `_` and `-`, with a letter or digit first"
     ))
 }
 

@@ -18,7 +18,13 @@ use super::{
     resources::{Ceiling, CpuShare},
     retry::{self, Safety},
 };
-use crate::{proto::seaworthy::v1 as pb, rules::registration};
+use crate::{
+    proto::seaworthy::v1 as pb,
+    rules::{
+        names::{LABEL_LENGTH, is_label},
+        registration,
+    },
+};
 
 mod back;
 mod stats;
@@ -31,8 +37,6 @@ pub use self::{
     },
 };
 
-/// Longest DNS label.
-const LABEL: usize = 63;
 /// Most permits, and the largest pool.
 const MAX_PERMITS: u32 = 1_000_000;
 /// Most callers that may wait for a permit, and calls that may wait in a leaky bucket.
@@ -470,16 +474,11 @@ fn retry(fields: &mut Fields, path: &str, wire: pb::Retry) -> Option<Retry> {
 
 /// A DNS label, as names of services and policies are.
 fn label(text: &str) -> Result<(), String> {
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let well_formed = (1..=LABEL).contains(&text.len())
-        && text.starts_with(edge)
-        && text.ends_with(edge)
-        && text.chars().all(|c| edge(c) || c == '-');
-    if well_formed {
+    if is_label(text) {
         return Ok(());
     }
     Err(format!(
-        "is not a DNS label: use 1 to {LABEL} lower-case letters, digits and hyphens, beginning and ending with a letter or digit"
+        "is not a DNS label: use 1 to {LABEL_LENGTH} lower-case letters, digits and hyphens, beginning and ending with a letter or digit"
     ))
 }
 
