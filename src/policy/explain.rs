@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use seaworthy_client::protect::policy::{
-    PermitScope, Scope,
     choose::{Call, Part, Ranked, candidates},
     summary,
 };
@@ -28,9 +27,10 @@ pub struct Explained {
 /// Explains a call of somebody. `breaks`: whether it depends on something that has a breaker.
 pub fn explain(book: &Book, call: Call<'_>, caller: &str, breaks: bool) -> Vec<Explained> {
     let ordered = book.ordered();
+    let parts: BTreeSet<Part<'_>> = ordered.iter().flat_map(|ranked| ranked.policy.parts()).collect();
     let mut explained = Vec::new();
     for shadow in [false, true] {
-        for part in parts(&ordered).into_iter().filter(|part| can_hold(call, *part, breaks)) {
+        for part in parts.iter().copied().filter(|part| can_hold(call, *part, breaks)) {
             let is_for =
                 |ranked: &Ranked<'_>| ranked.policy.caller.as_deref().is_none_or(|named| named == caller);
             let mut found = candidates(&ordered, call, part, shadow).filter(is_for);
@@ -54,20 +54,4 @@ fn can_hold(call: Call<'_>, part: Part<'_>, breaks: bool) -> bool {
         (Call::Rpc(_), Part::Breaker) => breaks,
         (Call::Rpc(_), Part::Resources | Part::Pool(_) | Part::Retry) => false,
     }
-}
-
-/// The parts that there are, in the order in which a call meets them.
-fn parts<'a>(ordered: &[Ranked<'a>]) -> Vec<Part<'a>> {
-    let pools: BTreeSet<&str> =
-        ordered.iter().flat_map(|ranked| ranked.policy.pools.iter().map(|pool| pool.name.as_str())).collect();
-    let first = [
-        Part::Limits(Scope::Global),
-        Part::Limits(Scope::Operation),
-        Part::Limits(Scope::Caller),
-        Part::Resources,
-        Part::Permits(PermitScope::Global),
-        Part::Permits(PermitScope::Operation),
-    ];
-    let last = [Part::Breaker, Part::Retry];
-    first.into_iter().chain(pools.into_iter().map(Part::Pool)).chain(last).collect()
 }

@@ -109,8 +109,8 @@ mod tests {
             [
                 "limits OPERATION",
                 "limits CALLER",
-                "permits OPERATION",
                 "resources",
+                "permits OPERATION",
                 "pool database",
                 "breaker",
                 "retry"

@@ -159,7 +159,7 @@ mod tests {
             (
                 "--service orders --operation charge-card --limit 100/s",
                 "charge-card of orders",
-                "limits OPERATION: 100 in 1s, token bucket",
+                "limits OPERATION: 100 in 1s, token bucket, burst 100",
             ),
             (
                 "--service orders --limit 100/min --burst 20 --scope caller",
@@ -179,19 +179,19 @@ mod tests {
             (
                 "--service orders --operation charge-card --limit 100/s --fleet-wide",
                 "charge-card of orders",
-                "limits OPERATION: 100 in 1s, token bucket, over the whole fleet",
+                "limits OPERATION: 100 in 1s, token bucket, burst 100, over the whole fleet",
             ),
             (
                 "--service orders --max-in-flight 8 --wait 100ms",
                 "all operations of orders",
-                "permits OPERATION: 8 under way, waits 100ms",
+                "permits OPERATION: 8 under way, up to 8 wait 100ms",
             ),
             (
                 "--rpc seaworthy.v1.FleetService/ListInstances --limit 5/s --max-in-flight 2 --scope global",
                 "RPC seaworthy.v1.FleetService/ListInstances",
-                "limits GLOBAL: 5 in 1s, token bucket; permits GLOBAL: 2 under way",
+                "limits GLOBAL: 5 in 1s, token bucket, burst 5; permits GLOBAL: 2 under way",
             ),
-            ("--rpc all --limit 5/s", "all RPCs", "limits OPERATION: 5 in 1s, token bucket"),
+            ("--rpc all --limit 5/s", "all RPCs", "limits OPERATION: 5 in 1s, token bucket, burst 5"),
         ] {
             let policy = policy(line);
             assert_eq!(

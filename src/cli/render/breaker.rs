@@ -4,7 +4,7 @@ use seaworthy_client::proto::seaworthy::v1::{Breaker, BreakerState};
 
 use super::{
     instance::{dash, short},
-    policy::percent,
+    usage::percent,
     when,
 };
 use crate::cli::output::{Text, Tone, table::Table};

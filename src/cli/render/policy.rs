@@ -1,15 +1,15 @@
 //! Policies: as rows of a table, in detail, and what decides of a call.
 
-mod says;
-
 use std::time::SystemTime;
 
-use seaworthy_client::proto::seaworthy::v1::{
-    OperationTarget, Policy, PolicyOrigin, PolicyPart, PolicyScope, PolicyTarget, RateAlgorithm, RpcTarget,
-    policy_target::What,
+use seaworthy_client::{
+    protect::{policy::summary, wire},
+    proto::seaworthy::v1::{
+        OperationTarget, Policy, PolicyOrigin, PolicyPart, PolicyScope, PolicyTarget, RateAlgorithm,
+        RpcTarget, policy_target::What,
+    },
 };
 
-pub(crate) use self::says::{parts, percent};
 use super::{
     instance::{dash, short},
     when,
@@ -87,7 +87,19 @@ pub(crate) fn explained(parts: &[PolicyPart]) -> Table {
     table
 }
 
-/// What it says, in a line: `limits OPERATION: 100 in 1s, token bucket; breaker: forced open`.
+/// The parts of a policy, each with what it says: `limits OPERATION`, `100 in 1s, token bucket, burst 100`.
+pub(crate) fn parts(policy: &Policy) -> Vec<(String, String)> {
+    match wire::policy("policy", policy.clone()) {
+        Ok(policy) => {
+            let each = policy.parts().into_iter();
+            each.map(|part| (summary::part(part), summary::of(&policy, part))).collect()
+        }
+        // A newer control plane may know what this program does not.
+        Err(wrong) => wrong,
+    }
+}
+
+/// What it says, in a line: `limits OPERATION: 100 in 1s, token bucket, burst 100; breaker: forced open`.
 pub(crate) fn says(policy: &Policy) -> String {
     let each: Vec<_> = parts(policy).into_iter().map(|(part, says)| format!("{part}: {says}")).collect();
     dash(&each.join("; ")).to_owned()

@@ -5,11 +5,7 @@ mod latency;
 use seaworthy_client::proto::seaworthy::v1::{InstanceUsage, LimitUsage, OperationStats, PoolUsage};
 
 use self::latency::quantile;
-use super::{
-    instance::dash,
-    policy::{percent, scope},
-    when,
-};
+use super::{instance::dash, policy::scope, when};
 use crate::cli::output::{Text, table::Table};
 
 /// Limits and permits of the control plane.
@@ -116,6 +112,11 @@ fn refused(it: &OperationStats) -> String {
     let some = kinds.into_iter().filter(|(count, _)| *count > 0);
     let each: Vec<_> = some.map(|(count, kind)| format!("{count} {kind}")).collect();
     dash(&each.join(", ")).to_owned()
+}
+
+/// A share: `12.5%`.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{}%", (share * 1000.0).round() / 10.0)
 }
 
 /// Of no calls there is no share.

@@ -5,7 +5,7 @@
 //! equally specific the one of the later [`Origin`], then the one whose name comes first. Parts are not mixed. Policies in
 //! shadow are chosen among themselves.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::{Origin, PermitScope, Policy, Scope, Target};
 
@@ -23,15 +23,15 @@ pub enum Call<'a> {
     },
 }
 
-/// One part of what protects a call.
+/// One part of what protects a call; the order is that in which a call meets them.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Part<'a> {
     /// Rate limits of a scope.
     Limits(Scope),
-    /// How much may be under way.
-    Permits(PermitScope),
     /// What the process must have left.
     Resources,
+    /// How much may be under way.
+    Permits(PermitScope),
     /// A pool of this name.
     Pool(&'a str),
     /// When calls stop for a while because they fail.
@@ -71,6 +71,19 @@ impl Target {
 }
 
 impl Policy {
+    /// The parts that it says something of.
+    pub fn parts(&self) -> BTreeSet<Part<'_>> {
+        let limits = self.limits.iter().map(|limit| Part::Limits(limit.scope));
+        let permits = self.permits.iter().map(|permits| Part::Permits(permits.scope));
+        let pools = self.pools.iter().map(|pool| Part::Pool(&pool.name));
+        let once = [
+            self.resources.as_ref().map(|_| Part::Resources),
+            self.breaker.as_ref().map(|_| Part::Breaker),
+            self.retry.as_ref().map(|_| Part::Retry),
+        ];
+        limits.chain(permits).chain(pools).chain(once.into_iter().flatten()).collect()
+    }
+
     /// Whether it says something of a part.
     pub fn has(&self, part: Part<'_>) -> bool {
         match part {

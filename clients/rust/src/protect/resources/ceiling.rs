@@ -66,13 +66,13 @@ impl Ceiling {
     }
 }
 
-/// For people: `memory up to 2 GiB, cpu up to 80 %, 16 MiB for each`.
+/// For people: `memory up to 2 GiB, cpu up to 80%, 16 MiB for each`.
 impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { memory, cpu, operation } = self;
         let parts = [
             memory.map(|bytes| format!("memory up to {}", Bytes(bytes.get()))),
-            cpu.map(|share| format!("cpu up to {} %", share.percent())),
+            cpu.map(|share| format!("cpu up to {}%", share.percent())),
             operation.map(|bytes| format!("{} for each", Bytes(bytes.get()))),
         ];
         match parts.into_iter().flatten().collect::<Vec<_>>() {
@@ -167,10 +167,10 @@ mod tests {
     fn it_is_said_in_a_line() {
         for (memory, cpu, operation, expected) in [
             (0, 0.0, 0, "any"),
-            (2 << 30, 0.8, 16 << 20, "memory up to 2 GiB, cpu up to 80 %, 16 MiB for each"),
+            (2 << 30, 0.8, 16 << 20, "memory up to 2 GiB, cpu up to 80%, 16 MiB for each"),
             (1_500, 0.0, 0, "memory up to 1500 bytes"),
-            (0, 0.29, 0, "cpu up to 29 %"),
-            (0, 0.125, 3 << 10, "cpu up to 12.5 %, 3 KiB for each"),
+            (0, 0.29, 0, "cpu up to 29%"),
+            (0, 0.125, 3 << 10, "cpu up to 12.5%, 3 KiB for each"),
         ] {
             let cpu = CpuShare::new(cpu).ok();
             let ceiling = Ceiling::new(NonZeroU64::new(memory), cpu, NonZeroU64::new(operation));

@@ -88,7 +88,7 @@ fn units_and_algorithms_are_read() {
         ("unit: MINUTE, requests_per_unit: 2", "2 in 60s, fixed window"),
         ("unit: hour, requests_per_unit: 3", "3 in 3600s, fixed window"),
         ("unit: day, requests_per_unit: 1000000000", "1000000000 in 86400s, fixed window"),
-        ("unit: second, requests_per_unit: 1, algorithm: token-bucket", "1 in 1s, token bucket"),
+        ("unit: second, requests_per_unit: 1, algorithm: token-bucket", "1 in 1s, token bucket, burst 1"),
         ("unit: second, requests_per_unit: 1, algorithm: SLIDING_WINDOW", "1 in 1s, sliding window"),
         ("unit: second, requests_per_unit: 1, algorithm: leaky-bucket", "1 in 1s, leaky bucket, queue 0"),
         ("unlimited: true", "1000000000 in 1s, fixed window"),
