@@ -231,7 +231,7 @@ mod tests {
                 max_cpu: 0.855,
                 operation_memory_bytes: 64 << 20,
             }),
-            breaker: Some(breaker.clone()),
+            breaker: Some(breaker),
             retry: Some(pb::Retry {
                 attempts: 5,
                 first_pause: span(0, 50_000_000),
@@ -260,7 +260,7 @@ mod tests {
         for (mode, expected) in
             [(pb::BreakerMode::ForcedOpen, "forced open"), (pb::BreakerMode::ForcedClosed, "forced closed")]
         {
-            let breaker = Some(pb::CircuitBreaker { mode: mode.into(), ..breaker.clone() });
+            let breaker = Some(pb::CircuitBreaker { mode: mode.into(), ..breaker });
             assert_eq!(of(&read(pb::Policy { breaker, ..pb::Policy::default() }), Part::Breaker), expected);
         }
     }
