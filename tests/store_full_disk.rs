@@ -4,13 +4,13 @@
 //! files (`ulimit -f`, with the signal ignored so that writes fail instead), fills the store until it
 //! refuses, and then lifts its own limit.
 #![cfg(target_os = "linux")]
-#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // helpers of tests stop a test like tests do
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used)] // helpers of tests stop a test like tests do
 
 use std::{num::NonZeroUsize, path::Path, process::Command, time::Duration};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use seaworthy::{
-    error::{Kind, Reason, Result},
+    error::{self, Kind, Reason},
     store::{
         Commit, Store, Trouble,
         embedded::{self, Options},
@@ -18,16 +18,28 @@ use seaworthy::{
     time::Clock,
 };
 use seaworthy_client::proto::seaworthy::v1::{
-    GetReadinessRequest, GetStatusRequest, RegisterRequest, Registration,
-    fleet_service_client::FleetServiceClient, system_service_client::SystemServiceClient,
+    Breaker, BreakerState, GetBreakersRequest, GetReadinessRequest, GetStatusRequest, HeartbeatOutcome,
+    HeartbeatRequest, InstanceHeartbeat, InstanceRef, RegisterRequest, RegisterResponse, Registration,
+    fleet_service_client::FleetServiceClient, policy_service_client::PolicyServiceClient,
+    system_service_client::SystemServiceClient,
 };
-use tokio::time::{sleep, timeout};
+use tempfile::TempDir;
+use tokio::{
+    process::Child,
+    time::{sleep, timeout},
+};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
 
 const DIR: &str = "SEAWORTHY_TEST_STORE_FULL_DIR";
 /// In units of 512 or 1024 bytes, as the shell has it.
 const LIMIT: &str = "4096";
+/// A test ends after so long, whatever it waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 
-async fn put(store: &Store, n: u32) -> Result<u64> {
+async fn put(store: &Store, n: u32) -> error::Result<u64> {
     store.commit(Commit::new().put(format!("fill/{n:06}"), vec![b'x'; 50_000])).await
 }
 
@@ -76,10 +88,10 @@ async fn child() {
     setrlimit(Resource::Fsize, limit).unwrap();
     let recovered = async {
         while !store.status().writable {
-            sleep(Duration::from_millis(20)).await;
+            sleep(LOOK).await;
         }
     };
-    timeout(Duration::from_secs(60), recovered).await.expect("it recovers by itself");
+    timeout(PATIENCE, recovered).await.expect("it recovers by itself");
     for n in 0..20 {
         put(&store, acknowledged + n).await.unwrap();
     }
@@ -90,61 +102,163 @@ async fn child() {
     engine.close().await.unwrap();
 }
 
-/// The server under the same limit: its callers are told why, and so is whoever asks how it is.
+/// The server under the same limit, filled until it refuses.
+struct FullServer {
+    process: Child,
+    channel: Channel,
+    /// How many it has taken.
+    registered: u32,
+    /// What it said to the last of them.
+    last: RegisterResponse,
+    /// What it said to the one after.
+    refused: Status,
+    _dir: TempDir,
+}
+
+impl FullServer {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = dir.path().join("ready.json");
+        let script = r#"trap "" XFSZ; ulimit -S -f 2048; exec "$0" serve --data-dir "$1/data" --ready-file "$1/ready.json" --grpc-listen 127.0.0.1:0 --http-listen 127.0.0.1:0"#;
+        let process = tokio::process::Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_seaworthy")])
+            .arg(dir.path())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let address = async {
+            loop {
+                if let Ok(text) = std::fs::read_to_string(&ready)
+                    && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
+                {
+                    break format!("http://{}", json["grpc"].as_str().unwrap());
+                }
+                sleep(LOOK).await;
+            }
+        };
+        let address = timeout(PATIENCE, address).await.expect("it serves");
+        let channel = tonic::transport::Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+        let (mut registered, mut last) = (0, RegisterResponse::default());
+        let refused = loop {
+            match register(&channel, registered).await {
+                Ok(answer) => (registered, last) = (registered + 1, answer),
+                Err(status) => break status,
+            }
+            assert!(registered < 10_000, "the limit does not hold");
+        };
+        assert!(registered > 50, "{registered}");
+        Self { process, channel, registered, last, refused, _dir: dir }
+    }
+
+    /// There is room again.
+    fn lift_the_limit(&self) {
+        let pid = Pid::from_raw(self.process.id().unwrap().try_into().unwrap());
+        // Its parent's, of which it was to have less.
+        let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+        let had = prlimit(pid, Resource::Fsize, Rlimit { current: maximum, maximum }).unwrap();
+        assert!(had.current.is_some(), "it had a limit");
+    }
+
+    async fn end(mut self) {
+        self.process.start_kill().unwrap();
+        self.process.wait().await.unwrap();
+    }
+}
+
+/// An instance with some 3 KiB of labels.
+async fn register(channel: &Channel, n: u32) -> Result<RegisterResponse, Status> {
+    let labels = (0..16).map(|l| (format!("label-{l}"), "x".repeat(200))).collect();
+    let instance_id = format!("i-{n}");
+    let registration =
+        Registration { service: "orders".into(), instance_id, labels, ..Registration::default() };
+    let request = RegisterRequest { registration: Some(registration), ..RegisterRequest::default() };
+    FleetServiceClient::new(channel.clone()).register(request).await.map(tonic::Response::into_inner)
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().expect("every error has a reason").reason.clone()
+}
+
+/// Callers are told why, and so is whoever asks how it is.
 #[tokio::test]
 async fn a_full_disk_is_named_to_callers_and_in_the_status() {
-    let dir = tempfile::tempdir().unwrap();
-    let ready = dir.path().join("ready.json");
-    let script = r#"trap "" XFSZ; ulimit -S -f 2048; exec "$0" serve --data-dir "$1/data" --ready-file "$1/ready.json" --grpc-listen 127.0.0.1:0 --http-listen 127.0.0.1:0"#;
-    let mut server = tokio::process::Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_seaworthy")])
-        .arg(dir.path())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let address = async {
-        loop {
-            if let Ok(text) = std::fs::read_to_string(&ready)
-                && let Ok(json) = serde_json::from_str::<serde_json::Value>(&text)
-            {
-                break format!("http://{}", json["grpc"].as_str().unwrap());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let address = timeout(Duration::from_secs(60), address).await.expect("it serves");
-    let channel = tonic::transport::Endpoint::from_shared(address).unwrap().connect().await.unwrap();
-    let mut fleet = FleetServiceClient::new(channel.clone());
-    let mut n = 0;
-    let refused = loop {
-        let labels = (0..16).map(|l| (format!("label-{l}"), "x".repeat(200))).collect();
-        let instance_id = format!("i-{n}");
-        let registration =
-            Registration { service: "orders".into(), instance_id, labels, ..Registration::default() };
-        let request = RegisterRequest { registration: Some(registration), ..RegisterRequest::default() };
-        match fleet.register(request).await {
-            Ok(_) => n += 1,
-            Err(status) => break status,
-        }
-        assert!(n < 10_000, "the limit does not hold");
-    };
-    assert!(n > 50, "{n}");
-    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    let server = FullServer::start().await;
+    let refused = &server.refused;
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let said = refused.message();
     assert!(
         said.contains("has written nothing of this: the file may grow no further; raise the limit"),
         "{said}"
     );
-    let mut system = SystemServiceClient::new(channel);
+    let mut system = SystemServiceClient::new(server.channel.clone());
     let store = system.get_status(GetStatusRequest {}).await.unwrap().into_inner().store.unwrap();
     assert!(!store.writable && store.trouble.starts_with("the file may grow no further: raise"), "{store:?}");
     let checks = system.get_readiness(GetReadinessRequest {}).await.unwrap().into_inner().checks;
     let check = checks.into_iter().find(|check| check.id == "store.writable").unwrap();
     assert!(check.message.contains("the file may grow no further"), "{check:?}");
     assert!(check.hint.contains("ulimit -f"), "{check:?}");
-    server.start_kill().unwrap();
-    server.wait().await.unwrap();
+    server.end().await;
+}
+
+async fn breaker_of_the_store(channel: &Channel) -> Breaker {
+    let request = GetBreakersRequest { operation: "store".into(), ..GetBreakersRequest::default() };
+    let answer = PolicyServiceClient::new(channel.clone()).get_breakers(request).await.unwrap();
+    answer.into_inner().breakers.pop().expect("the store has a breaker")
+}
+
+/// Who asks for a write is refused at once while the store fails, as its breaker says; what needs no store goes on; with
+/// room again a probe finds out.
+#[tokio::test]
+async fn the_breaker_of_a_full_store_opens_and_closes_with_room() {
+    let server = FullServer::start().await;
+    let channel = &server.channel;
+    assert_eq!(reason(&server.refused), Reason::StoreUnavailable.as_str());
+    let mut next = server.registered;
+    let opened = async {
+        loop {
+            next += 1;
+            match register(channel, next).await {
+                Err(status) if reason(&status) == Reason::CircuitOpen.as_str() => break status,
+                Err(status) => assert_eq!(reason(&status), Reason::StoreUnavailable.as_str()),
+                // A smaller one may still have found room.
+                Ok(_) => {}
+            }
+        }
+    };
+    let open = timeout(PATIENCE, opened).await.expect("it opens");
+    assert_eq!(open.code(), Code::Unavailable);
+    let details = open.get_error_details();
+    let named = &details.error_info().unwrap().metadata;
+    assert_eq!((named["depends_on"].as_str(), named["state"].as_str()), ("store", "open"), "{named:?}");
+    assert!(details.retry_info().unwrap().retry_delay.is_some_and(|pause| !pause.is_zero()));
+    let seen = breaker_of_the_store(channel).await;
+    assert_eq!((seen.state(), seen.opened), (BreakerState::Open, 1));
+    let of = server.last.instance.clone().expect("what was registered");
+    let beat = InstanceHeartbeat {
+        instance: Some(InstanceRef {
+            service: "orders".into(),
+            instance_id: format!("i-{}", server.registered - 1),
+            incarnation: of.incarnation,
+        }),
+        session_token: server.last.session_token.clone(),
+    };
+    let mut fleet = FleetServiceClient::new(channel.clone());
+    let answer = fleet.heartbeat(HeartbeatRequest { heartbeats: vec![beat] }).await.unwrap().into_inner();
+    assert_eq!(answer.results[0].outcome(), HeartbeatOutcome::Renewed, "heartbeats need no store");
+
+    server.lift_the_limit();
+    let closed = async {
+        while breaker_of_the_store(channel).await.state() != BreakerState::Closed {
+            next += 1;
+            // Refused until the breaker lets a probe through.
+            drop(register(channel, next).await);
+            sleep(LOOK).await;
+        }
+    };
+    timeout(PATIENCE, closed).await.expect("it closes");
+    register(channel, next + 1).await.expect("it writes again");
+    server.end().await;
 }
 
 #[test]
