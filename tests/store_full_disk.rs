@@ -230,7 +230,7 @@ async fn the_breaker_of_a_full_store_opens_and_closes_with_room() {
     assert_eq!(open.code(), Code::Unavailable);
     let details = open.get_error_details();
     let named = &details.error_info().unwrap().metadata;
-    assert_eq!((named["depends_on"].as_str(), named["state"].as_str()), ("store", "open"), "{named:?}");
+    assert_eq!((named["depends_on"].as_str(), named["state"].as_str()), ("store", "OPEN"), "{named:?}");
     assert!(details.retry_info().unwrap().retry_delay.is_some_and(|pause| !pause.is_zero()));
     let seen = breaker_of_the_store(channel).await;
     assert_eq!((seen.state(), seen.opened), (BreakerState::Open, 1));

@@ -188,7 +188,9 @@ pub(super) fn refusal(refusal: &Refusal, caller: &Caller) -> Error {
             error = error.with("scope", scope.as_str()).with("max_in_flight", full.max.to_string());
         }
         Refusal::Broken { protects, refused } => {
-            error = error.with("depends_on", &**protects).with("state", refused.state.as_str());
+            error = error
+                .with("depends_on", &**protects)
+                .with("state", refused.state.as_str().to_ascii_uppercase());
         }
         Refusal::Exhausted { .. } | Refusal::TurnedAway { .. } => {}
     }

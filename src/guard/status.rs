@@ -1,10 +1,10 @@
 //! The one mapping from [`Error`] to gRPC status, with the standard details: of what the layers refuse, and of what the
 //! adapters behind them do.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use http::HeaderMap;
-use seaworthy_client::rules::errors::PUSHBACK;
+use seaworthy_client::rules::errors::{PUSHBACK, whole_millis};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt as _};
 use tracing::error;
@@ -78,7 +78,7 @@ pub fn status(error: &Error) -> Status {
     }
     let mut status = Status::with_error_details(code, cut(error.message(), MAX_TEXT), details);
     if let (Code::ResourceExhausted, Some(pause)) = (code, error.retry_pause()) {
-        push_back(&mut status, pause);
+        status.metadata_mut().insert(PUSHBACK, MetadataValue::from(whole_millis(pause)));
     }
     status
 }
@@ -104,14 +104,6 @@ fn subject(error: &Error) -> String {
     }
 }
 
-fn push_back(status: &mut Status, pause: Duration) {
-    // Rounded up: who came back a part of a millisecond too early would be refused again.
-    let millis = pause.as_nanos().div_ceil(1_000_000);
-    if let Ok(value) = MetadataValue::try_from(millis.to_string()) {
-        status.metadata_mut().insert(PUSHBACK, value);
-    }
-}
-
 fn code(kind: Kind) -> Code {
     match kind {
         Kind::InvalidArgument => Code::InvalidArgument,
@@ -130,6 +122,8 @@ fn code(kind: Kind) -> Code {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::error::{FieldViolation as Wrong, Reason};
 

@@ -58,7 +58,7 @@ fn labels((policy, scope, shadow, is_permits): &Row) -> Labels {
     Labels::none()
         .with("policy", policy.clone())
         .with("part", if *is_permits { "permits" } else { "limits" })
-        .with("scope", *scope)
+        .with("scope", scope.to_ascii_lowercase())
         .with("shadow", shadow.to_string())
 }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import queue
 import re
 import shutil
 import subprocess
@@ -139,6 +140,29 @@ class Server:
         """Sends heartbeats in one call and answers their outcomes."""
         request = fleet.HeartbeatRequest(heartbeats=heartbeats)
         return [result.outcome for result in self.fleet.Heartbeat(request, timeout=CALL).results]
+
+
+class Session:
+    """One Attach stream: `send` what the instance says, `next` what the control plane says."""
+
+    def __init__(self, server):
+        self._outbox = queue.SimpleQueue()
+        self._stream = server.fleet.Attach(iter(self._outbox.get, None), timeout=CALL)
+
+    def send(self, **message):
+        self._outbox.put(fleet.AttachRequest(**message))
+
+    def next(self, kind):
+        """The next message, which has to be of this kind."""
+        answer = next(self._stream)
+        assert answer.WhichOneof("message") == kind, answer
+        return getattr(answer, kind)
+
+    def close(self):
+        """Closes the sending side and waits until the server has ended the stream."""
+        self._outbox.put(None)
+        for _ in self._stream:
+            pass
 
 
 def database():

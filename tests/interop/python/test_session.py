@@ -1,36 +1,11 @@
 """The session stream with generated stubs: open, be heard, be refused, come back, leave."""
 
-import queue
-
 import grpc
 import pytest
 from seaworthy.v1 import fleet_service_pb2 as fleet
 from seaworthy.v1 import health_pb2, instance_pb2
 from seaworthy.v1 import health_service_pb2 as health
-from support import CALL, database, refused
-
-
-class Session:
-    """One Attach stream: `send` what the instance says, `next` what the control plane says."""
-
-    def __init__(self, server):
-        self._outbox = queue.SimpleQueue()
-        self._stream = server.fleet.Attach(iter(self._outbox.get, None), timeout=CALL)
-
-    def send(self, **message):
-        self._outbox.put(fleet.AttachRequest(**message))
-
-    def next(self, kind):
-        """The next message, which has to be of this kind."""
-        answer = next(self._stream)
-        assert answer.WhichOneof("message") == kind, answer
-        return getattr(answer, kind)
-
-    def close(self):
-        """Closes the sending side and waits until the server has ended the stream."""
-        self._outbox.put(None)
-        for _ in self._stream:
-            pass
+from support import CALL, Session, database, refused
 
 
 def register(service):

@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use self::judged::Judged;
 use super::{operations::Operations, refusal::Refusal};
+use crate::rules::errors::whole_millis;
 
 /// Says something of a request by its head.
 type Say = Arc<dyn Fn(&Parts) -> String + Send + Sync>;
@@ -200,7 +201,7 @@ impl Protocol for Http {
             "reason": refusal.kind().reason(),
             "message": refusal.to_string(),
             "policy": refusal.policy(),
-            "retry_after_ms": refusal.retry_after().map(|pause| pause.as_nanos().div_ceil(1_000_000)),
+            "retry_after_ms": refusal.retry_after().map(whole_millis),
         }));
         let mut response = (status, body).into_response();
         if let Some(pause) = refusal.retry_after() {

@@ -276,7 +276,11 @@ pub fn breaker_stats(name: &str, breaker: &Breaker, now: Duration) -> BreakerSta
         operation: name.to_owned(),
         state: seen.state,
         age: now.saturating_sub(seen.since),
-        cause: seen.transitions.last().map(|last| last.cause.as_str().to_owned()).unwrap_or_default(),
+        cause: seen
+            .transitions
+            .last()
+            .map(|last| last.cause.as_str().to_ascii_uppercase())
+            .unwrap_or_default(),
         calls: seen.calls,
         failure_rate: seen.failure_rate.unwrap_or_default(),
         slow_call_rate: seen.slow_call_rate.unwrap_or_default(),

@@ -8,6 +8,7 @@ use super::{
     policy::{PermitScope, Scope},
     resources::Exhausted,
 };
+use crate::rules::errors::try_again_in;
 
 /// A call was not let through. Nothing was done.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,7 +145,7 @@ impl fmt::Display for Refusal {
         };
         match self {
             Refusal::Limited { policy, scope, limit, retry_after: Some(after) } => {
-                write!(f, "policy {policy} allows {} {limit}; try again in {after:?}", of(*scope))
+                write!(f, "policy {policy} allows {} {limit}; {}", of(*scope), try_again_in(*after))
             }
             Refusal::Limited { policy, scope, limit, retry_after: None } => {
                 write!(f, "policy {policy} allows {} {limit}, and never so much at once", of(*scope))

@@ -74,7 +74,7 @@ pub struct BreakerStats {
     pub state: State,
     /// For how long.
     pub age: Duration,
-    /// Why it changed last. Empty: it never did.
+    /// Why it changed last, as on the wire: `CONSECUTIVE_FAILURES`. Empty: it never did.
     pub cause: String,
     /// Calls in the window.
     pub calls: u64,

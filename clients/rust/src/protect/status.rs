@@ -6,7 +6,7 @@ use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, QuotaViolation, StatusExt as _};
 
 use super::refusal::{Refusal, RefusalKind};
-use crate::rules::errors::{DOMAIN, PUSHBACK};
+use crate::rules::errors::{DOMAIN, PUSHBACK, whole_millis};
 
 /// The status of a refusal: RESOURCE_EXHAUSTED with `QuotaFailure`, `RetryInfo` and `grpc-retry-pushback-ms`, or UNAVAILABLE
 /// with `RetryInfo` where the breaker is open or the service takes no work.
@@ -26,11 +26,7 @@ pub fn status(refusal: &Refusal) -> Status {
     details.set_retry_info(pause);
     let mut status = Status::with_error_details(code, refusal.to_string(), details);
     if let (Code::ResourceExhausted, Some(pause)) = (code, pause) {
-        // Rounded up: who came back a part of a millisecond too early would be refused again.
-        let millis = pause.as_nanos().div_ceil(1_000_000);
-        if let Ok(value) = MetadataValue::try_from(millis.to_string()) {
-            status.metadata_mut().insert(PUSHBACK, value);
-        }
+        status.metadata_mut().insert(PUSHBACK, MetadataValue::from(whole_millis(pause)));
     }
     status
 }

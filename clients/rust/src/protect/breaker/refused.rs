@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::State;
+use crate::rules::errors::try_again_in;
 
 /// A call that a breaker did not let through. Nothing was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +20,7 @@ pub struct Refused {
 
 fn advice(retry_after: Option<Duration>) -> String {
     match retry_after {
-        Some(wait) => format!("try again in {wait:?}"),
+        Some(wait) => try_again_in(wait).to_string(),
         None => "it stays so until its settings change".to_owned(),
     }
 }

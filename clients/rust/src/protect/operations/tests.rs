@@ -115,7 +115,7 @@ async fn a_breaker_opens_is_seen_and_closes_through_half_open() {
         operations.report().breakers.into_iter().find(|it| it.operation == "charge").unwrap()
     };
     let open = breaker(&operations);
-    assert_eq!((open.state, open.cause.as_str()), (breaker::State::Open, "consecutive_failures"));
+    assert_eq!((open.state, open.cause.as_str()), (breaker::State::Open, "CONSECUTIVE_FAILURES"));
     advance(Duration::from_secs(10)).await;
     assert_eq!(breaker(&operations).state, breaker::State::HalfOpen);
     assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::rules::errors::try_again_in;
+
 /// No permit was free, and waiting longer was not allowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "all {max} permits are in use, {waiting} callers wait, and none was free within {waited:?}; try again in \
-     {retry_after:?}"
+    "all {max} permits are in use, {waiting} callers wait, and none was free within {waited:?}; {}",
+    try_again_in(*retry_after)
 )]
 pub struct Full {
     /// Permits that may be out at once.

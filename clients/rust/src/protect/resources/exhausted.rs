@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::rules::errors::try_again_in;
+
 /// What there is not enough of.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Resource {
@@ -70,7 +72,7 @@ impl fmt::Display for Exhausted {
                 write!(f, "{asked} bytes of memory: {limit} are free, and {now} of these are reserved")
             }
         }?;
-        write!(f, "; try again in {retry_after:?}")
+        write!(f, "; {}", try_again_in(*retry_after))
     }
 }
 
