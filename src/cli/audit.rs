@@ -77,7 +77,7 @@ async fn page(
     request: &ListAuditEntriesRequest,
 ) -> Result<ListAuditEntriesResponse, Failure> {
     let mut system = remote.system();
-    remote.call("list entries of the audit", system.list_audit_entries(request.clone())).await
+    remote.read("list entries of the audit", async || system.list_audit_entries(request.clone()).await).await
 }
 
 /// The columns of entries.

@@ -38,7 +38,7 @@ pub(crate) async fn run(flags: Check, context: &mut Context) -> Result<Exit, Fai
     let InstanceName { service, instance: instance_id } = instance;
     let mut health = remote.health();
     let request = CheckNowRequest { service, instance_id, component: component.unwrap_or_default() };
-    let answer = remote.call(&action, health.check_now(request)).await?;
+    let answer = remote.write(&action, async || health.check_now(request.clone()).await).await?;
     let exit = if answer.components.iter().all(works) { Exit::Done } else { Exit::No };
     failure::told(exit, show(&answer, context))
 }

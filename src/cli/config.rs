@@ -66,8 +66,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
         Command::Show(command) if command.running => {
             let remote = context.connect().await?;
             let mut system = remote.system();
-            let request = system.get_config(GetConfigRequest {});
-            show(&remote.call("get the configuration", request).await?, context)?;
+            let ask = async || system.get_config(GetConfigRequest {}).await;
+            show(&remote.read("get the configuration", ask).await?, context)?;
         }
         Command::Show(command) => show(&entries(&read(command.flags)?), context)?,
     }

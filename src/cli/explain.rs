@@ -33,7 +33,7 @@ pub(crate) async fn run(flags: Explain, context: &mut Context) -> Result<Exit, F
     };
     let Target { service, instance, component } = flags.target.unwrap_or_default();
     let request = ExplainRequest { service, instance_id: instance, component };
-    let answer = remote.call(&action, remote.health().explain(request)).await?;
+    let answer = remote.read(&action, async || remote.health().explain(request.clone()).await).await?;
     let exit = health::verdict(answer.state());
     failure::told(exit, show(&answer, context))
 }

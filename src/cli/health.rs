@@ -90,7 +90,9 @@ async fn detail(remote: &Remote, target: &Target, context: &mut Context) -> Resu
     let of_service = instance.is_empty();
     let mut client = remote.health();
     let request = GetHealthRequest { service: service.clone(), instance_id: instance, component };
-    let answer = remote.call(&format!("get health of {target}"), client.get_health(request)).await?;
+    let answer = remote
+        .read(&format!("get health of {target}"), async || client.get_health(request.clone()).await)
+        .await?;
     let found = answer.health.unwrap_or_default();
     let exit = verdict(found.state());
     let instances = if of_service { Some(instances(remote, service).await?) } else { None };

@@ -82,8 +82,9 @@ async fn newest(
         // One more than is shown tells whether there are older ones.
         let wanted = (limit - found.len()).saturating_add(1).min(PAGE);
         request.page_size = i32::try_from(wanted).unwrap_or(0);
-        let page =
-            remote.call("list changes of health", remote.health().list_transitions(request.clone())).await?;
+        let page = remote
+            .read("list changes of health", async || remote.health().list_transitions(request.clone()).await)
+            .await?;
         found.extend(page.transitions);
         if found.len() > limit {
             found.truncate(limit);

@@ -92,7 +92,7 @@ async fn all(remote: &Remote, request: &GetUsageRequest) -> Result<GetUsageRespo
     let mut pages = Pages::default();
     loop {
         let mut client = remote.policy();
-        let page = remote.call("get what is used", client.get_usage(request.clone())).await?;
+        let page = remote.read("get what is used", async || client.get_usage(request.clone()).await).await?;
         found.limits.extend(page.limits);
         found.instances.extend(page.instances);
         match pages.next(page.next_page_token)? {

@@ -18,8 +18,11 @@ pub(crate) async fn run(flags: LogLevel, context: &mut Context) -> Result<Exit, 
     let remote = context.connect().await?;
     let mut system = remote.system();
     let request = SetLogLevelRequest { log_level: flags.level.clone() };
-    let answer =
-        remote.call(&format!("set the log level to {}", flags.level), system.set_log_level(request)).await?;
+    let answer = remote
+        .write(&format!("set the log level to {}", flags.level), async || {
+            system.set_log_level(request.clone()).await
+        })
+        .await?;
     if context.output.is_json() {
         context.document("SetLogLevelResponse", &answer)?;
     } else {

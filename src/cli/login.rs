@@ -117,5 +117,5 @@ async fn prove(
 async fn ask(access: &Access, context: &Context) -> Result<GetIdentityResponse, Failure> {
     let remote = Remote::connect(access, context.timeout).await?;
     let mut system = remote.system();
-    remote.call("log in", system.get_identity(GetIdentityRequest {})).await
+    remote.read("log in", async || system.get_identity(GetIdentityRequest {}).await).await
 }

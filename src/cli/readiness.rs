@@ -18,8 +18,8 @@ pub(crate) struct Readiness {}
 pub(crate) async fn run(_: Readiness, context: &mut Context) -> Result<Exit, Failure> {
     let remote = context.connect().await?;
     let mut system = remote.system();
-    let request = system.get_readiness(GetReadinessRequest {});
-    let report = remote.call("get the readiness report", request).await?;
+    let ask = async || system.get_readiness(GetReadinessRequest {}).await;
+    let report = remote.read("get the readiness report", ask).await?;
     // The checks decide, so that a report which forgot to sum itself up cannot pass.
     let failed = report.outcome() == CheckOutcome::Fail
         || report.checks.iter().any(|check| check.outcome() == CheckOutcome::Fail);

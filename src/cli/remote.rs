@@ -1,11 +1,17 @@
 //! The connection to the control plane.
 //!
 //! It is made before the first call, so that a server that is not there is told apart from one that
-//! refuses. Every wait has the deadline that the user gave.
+//! refuses. Every wait has the deadline that the user gave. A call that the server cannot answer now is tried again within
+//! it, by the same rules as those of services: a question always, a change only where it certainly was not made. A server
+//! that is gone is told at once.
 
 use std::{future::Future, time::Duration};
 
 use seaworthy_client::{
+    protect::{
+        clock::{Clock as _, Monotonic},
+        retry::{self, Advice, Next, Plan, Safety},
+    },
     proto::seaworthy::v1::{
         fleet_service_client::FleetServiceClient, health_service_client::HealthServiceClient,
         policy_service_client::PolicyServiceClient, system_service_client::SystemServiceClient,
@@ -13,12 +19,13 @@ use seaworthy_client::{
     rules::port,
     transport::{Authorized, Connection},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::{Response, Status, transport::Endpoint};
 
 use super::{
     access::Access,
-    failure::{Failure, innermost},
+    failure::{Failure, innermost, is_transport},
+    output::{clean, note},
 };
 
 /// Pages hold up to 1,000 instances with all their components.
@@ -27,6 +34,11 @@ const LARGEST_ANSWER: usize = 64 << 20;
 /// A watch notices a silent peer after this and [`ANSWER_TO_PING`].
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const ANSWER_TO_PING: Duration = Duration::from_secs(10);
+
+/// Tries of one call. The user's deadline ends them sooner.
+const ATTEMPTS: u32 = 10;
+/// A pause that is longer is told, so that nobody wonders.
+const TELL_FROM: Duration = Duration::from_millis(300);
 
 /// The port of `https://` where none is named.
 const HTTPS: u16 = 443;
@@ -37,6 +49,8 @@ pub(crate) struct Remote {
     server: String,
     timeout: Duration,
     connection: Connection,
+    /// Whether what cannot be answered now is tried again here.
+    retries: bool,
 }
 
 impl Remote {
@@ -53,7 +67,7 @@ impl Remote {
         })?;
         let server = access.server.clone();
         match timeout(wait, transport.connect()).await {
-            Ok(Ok(connection)) => Ok(Self { server, timeout: wait, connection }),
+            Ok(Ok(connection)) => Ok(Self { server, timeout: wait, connection, retries: true }),
             Ok(Err(cause)) if cause.is_distrust() => {
                 Err(Failure::Distrusted { server, cause: cause.cause() })
             }
@@ -67,7 +81,68 @@ impl Remote {
         &self.server
     }
 
-    /// Waits for an answer. `action` says what is asked, for messages: `list instances`.
+    /// The same, for those who try again themselves: each call is made once.
+    pub(crate) fn without_retries(&self) -> Self {
+        Self { retries: false, ..self.clone() }
+    }
+
+    /// Asks a question, again where that can help. `action` says what is asked, for messages: `list instances`.
+    pub(crate) async fn read<T>(
+        &self,
+        action: &str,
+        ask: impl AsyncFnMut() -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        self.retried(Safety::Idempotent, action, ask).await
+    }
+
+    /// Asks for a change, again only where it certainly was not made.
+    pub(crate) async fn write<T>(
+        &self,
+        action: &str,
+        ask: impl AsyncFnMut() -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        self.retried(Safety::Unsafe, action, ask).await
+    }
+
+    async fn retried<T>(
+        &self,
+        safety: Safety,
+        action: &str,
+        mut ask: impl AsyncFnMut() -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let values =
+            retry::Values { attempts: if self.retries { ATTEMPTS } else { 1 }, ..Default::default() };
+        // What is not changed is right by itself, and so is the number of attempts.
+        let settings = retry::Settings::new(values).unwrap_or_default();
+        let clock = Monotonic::start();
+        let mut plan = Plan::new(&settings, safety, clock.now(), Some(self.timeout));
+        loop {
+            let Ok(attempt) = plan.begin(clock.now()) else { return Err(self.no_answer()) };
+            let status = match timeout(attempt.time_left, ask()).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => return Err(self.no_answer()),
+            };
+            let advice = if is_transport(&status) { Advice::Never } else { retry::status::advice(&status) };
+            match plan.after(advice, clock.now(), retry::random()) {
+                Next::After(pause) => {
+                    if pause >= TELL_FROM {
+                        note(format_args!("{}; trying again in {pause:.1?}", clean(status.message())));
+                    }
+                    sleep(pause).await;
+                }
+                Next::Stop(_) => return Err(self.failure(action, status)),
+            }
+        }
+    }
+
+    fn no_answer(&self) -> Failure {
+        let cause = format!("no answer within {:?}", self.timeout);
+        Failure::Unreachable { server: self.server.clone(), cause }
+    }
+
+    /// Waits for an answer to what is asked once: a stream, or what a diagnosis wants to see fail. `action` as for
+    /// [`Remote::read`].
     pub(crate) async fn call<T>(
         &self,
         action: &str,
@@ -76,10 +151,7 @@ impl Remote {
         match timeout(self.timeout, answer).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.failure(action, status)),
-            Err(_) => Err(Failure::Unreachable {
-                server: self.server.clone(),
-                cause: format!("no answer within {:?}", self.timeout),
-            }),
+            Err(_) => Err(self.no_answer()),
         }
     }
 

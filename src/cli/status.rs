@@ -13,7 +13,7 @@ pub(crate) struct Status {}
 pub(crate) async fn run(_: Status, context: &mut Context) -> Result<Exit, Failure> {
     let remote = context.connect().await?;
     let mut system = remote.system();
-    let status = remote.call("get the status", system.get_status(GetStatusRequest {})).await?;
+    let status = remote.read("get the status", async || system.get_status(GetStatusRequest {}).await).await?;
     if context.output.is_json() {
         context.document("GetStatusResponse", &status)?;
     } else {

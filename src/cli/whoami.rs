@@ -14,7 +14,8 @@ pub(crate) async fn run(_: Whoami, context: &mut Context) -> Result<Exit, Failur
     let access = context.access()?;
     let remote = Remote::connect(&access, context.timeout).await?;
     let mut system = remote.system();
-    let answer = remote.call("ask who this is", system.get_identity(GetIdentityRequest {})).await?;
+    let answer =
+        remote.read("ask who this is", async || system.get_identity(GetIdentityRequest {}).await).await?;
     if context.output.is_json() {
         context.document("GetIdentityResponse", &answer)?;
         return Ok(Exit::Done);

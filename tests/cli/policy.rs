@@ -370,3 +370,34 @@ async fn the_configuration_of_the_readme_is_one() {
     assert_eq!(code(&wrong), 64);
     assert!(stderr(&wrong).contains("policies.limits[0].amount"), "{}", stderr(&wrong));
 }
+
+/// What the server cannot do now is asked for again within the user's deadline, as it says when; a longer wait is not begun.
+#[tokio::test]
+async fn a_call_over_the_limit_waits_for_its_turn_within_the_deadline() {
+    let scene = Scene::start().await;
+    let limit = |name, rate| {
+        [
+            "policy",
+            "put",
+            name,
+            "--rpc",
+            "seaworthy.v1.FleetService/ListServices",
+            "--limit",
+            rate,
+            "--burst",
+            "1",
+        ]
+    };
+    scene.done(&limit("slow", "1/s")).await;
+    scene.json(&["service", "list"]).await;
+    let waits = run(&scene.args(&["service", "list"])).await;
+    let said = stderr(&waits);
+    assert_eq!(code(&waits), 0, "{said}");
+    assert!(said.contains("policy slow allows") && said.contains("; trying again in "), "{said}");
+
+    scene.done(&limit("slow", "1/min")).await;
+    scene.json(&["service", "list"]).await;
+    let said = scene.refused(5, &["service", "list"]).await;
+    assert!(said.starts_with("error: cannot list services: policy slow allows"), "{said}");
+    scene.server.stop().await;
+}

@@ -64,7 +64,7 @@ pub(crate) fn now() -> Instant {
 }
 
 /// A random number from 0 up to 1, for jitter. 0.5 on a system that has no randomness to give.
-pub(crate) fn random() -> f64 {
+pub fn random() -> f64 {
     let mut bytes = [0; 4];
     match fill(&mut bytes) {
         true => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),

@@ -137,7 +137,7 @@ async fn change(
     request: OverrideBreakerRequest,
 ) -> Result<OverrideBreakerResponse, Failure> {
     let mut client = remote.policy();
-    remote.call(action, client.override_breaker(request)).await
+    remote.write(action, async || client.override_breaker(request.clone()).await).await
 }
 
 /// How many attached instances it reaches now.

@@ -76,7 +76,7 @@ pub(super) async fn all(
     let mut pages = Pages::default();
     loop {
         let mut client = remote.policy();
-        let page = remote.call("get breakers", client.get_breakers(request.clone())).await?;
+        let page = remote.read("get breakers", async || client.get_breakers(request.clone()).await).await?;
         found.breakers.extend(page.breakers);
         match pages.next(page.next_page_token)? {
             Some(token) => request.page_token = token,

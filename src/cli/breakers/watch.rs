@@ -31,6 +31,7 @@ pub(super) async fn picture(
     let wide = context.output.is_wide();
     let lines = |found: &GetBreakersResponse, frame: &Frame| drawn(&found.breakers, wide, frame);
     let screen = (screen, context.output.looks);
+    let remote = &remote.without_retries();
     match live::poll(remote, screen, context.clock, || all(remote, request), lines).await? {}
 }
 
@@ -67,7 +68,9 @@ pub(super) async fn lines(
         }
         output.flush()
     };
-    let ask = || all(remote, request);
+    // The poll itself goes on, and tells that the server is away.
+    let remote = remote.without_retries();
+    let ask = || all(&remote, request);
     match until_interrupted(follow::poll(ask, take, |link| note_lost(&link))).await? {}
 }
 

@@ -59,7 +59,8 @@ async fn unheard(remote: &Remote, services: &[Service]) -> Result<Unheard, Failu
     };
     let (mut client, mut pages) = (remote.fleet(), Pages::default());
     for _ in 0..MOST_PAGES {
-        let page = remote.call("list instances", client.list_instances(request.clone())).await?;
+        let page =
+            remote.read("list instances", async || client.list_instances(request.clone()).await).await?;
         found.of += page.instances.len();
         found.instances += page.instances.iter().filter(|instance| !instance.confirmed).count();
         let next = pages.next(page.next_page_token)?;

@@ -33,7 +33,9 @@ pub(crate) async fn run(flags: Delete, context: &mut Context) -> Result<Exit, Fa
     let if_revision = Some(if_revision.unwrap_or(found.revision));
     let request = DeleteFlagRequest { name: name.clone(), if_revision, allow_missing: false };
     let mut client = remote.policy();
-    let deleted = remote.call(&format!("delete flag {name}"), client.delete_flag(request)).await?;
+    let deleted = remote
+        .write(&format!("delete flag {name}"), async || client.delete_flag(request.clone()).await)
+        .await?;
     if context.output.is_json() {
         context.document("DeleteFlagResponse", &deleted)?;
         return Ok(Exit::Done);

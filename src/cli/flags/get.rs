@@ -33,6 +33,7 @@ pub(super) fn show(found: &Flag, context: &mut Context) -> Result<(), Failure> {
 pub(super) async fn get(remote: &Remote, name: &str) -> Result<Flag, Failure> {
     let mut client = remote.policy();
     let request = GetFlagRequest { name: name.to_owned() };
-    let response = remote.call(&format!("get flag {name}"), client.get_flag(request)).await?;
+    let response =
+        remote.read(&format!("get flag {name}"), async || client.get_flag(request.clone()).await).await?;
     Ok(response.flag.unwrap_or_default())
 }

@@ -36,7 +36,7 @@ async fn all(remote: &Remote) -> Result<ListFlagsResponse, Failure> {
     let mut pages = Pages::default();
     loop {
         let mut client = remote.policy();
-        let page = remote.call("list flags", client.list_flags(request.clone())).await?;
+        let page = remote.read("list flags", async || client.list_flags(request.clone()).await).await?;
         found.flags.extend(page.flags);
         match pages.next(page.next_page_token)? {
             Some(token) => request.page_token = token,

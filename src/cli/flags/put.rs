@@ -68,8 +68,8 @@ pub(crate) async fn run(flags: Put, context: &mut Context) -> Result<Exit, Failu
     };
     let action = format!("put flag {}", flag.name);
     let mut client = remote.policy();
-    let put = client.put_flag(PutFlagRequest { flag: Some(flag), if_revision });
-    let put = remote.call(&action, put).await?;
+    let request = PutFlagRequest { flag: Some(flag), if_revision };
+    let put = remote.write(&action, async || client.put_flag(request.clone()).await).await?;
     show(&put.flag.unwrap_or_default(), context)?;
     Ok(Exit::Done)
 }

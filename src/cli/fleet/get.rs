@@ -44,6 +44,8 @@ pub(crate) async fn run(flags: Get, context: &mut Context) -> Result<Exit, Failu
 pub(crate) async fn get(remote: &Remote, name: &InstanceName) -> Result<Instance, Failure> {
     let request = GetInstanceRequest { service: name.service.clone(), instance_id: name.instance.clone() };
     let mut fleet = remote.fleet();
-    let response = remote.call(&format!("get instance {name}"), fleet.get_instance(request)).await?;
+    let response = remote
+        .read(&format!("get instance {name}"), async || fleet.get_instance(request.clone()).await)
+        .await?;
     Ok(response.instance.unwrap_or_default())
 }

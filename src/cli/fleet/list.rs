@@ -73,7 +73,8 @@ pub(crate) async fn all(
     let mut pages = Pages::default();
     loop {
         let mut fleet = remote.fleet();
-        let page = remote.call("list instances", fleet.list_instances(request.clone())).await?;
+        let page =
+            remote.read("list instances", async || fleet.list_instances(request.clone()).await).await?;
         found.instances.extend(page.instances);
         found.removed.extend(page.removed);
         match pages.next(page.next_page_token)? {

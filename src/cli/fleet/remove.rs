@@ -50,7 +50,9 @@ pub(crate) async fn run(flags: Remove, context: &mut Context) -> Result<Exit, Fa
         allow_missing: false,
     };
     let mut fleet = remote.fleet();
-    let removed = remote.call(&format!("remove instance {name}"), fleet.remove_instance(request)).await?;
+    let removed = remote
+        .write(&format!("remove instance {name}"), async || fleet.remove_instance(request.clone()).await)
+        .await?;
     if context.output.is_json() {
         context.document("RemoveInstanceResponse", &removed)?;
     } else {

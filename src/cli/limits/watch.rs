@@ -32,6 +32,7 @@ pub(super) async fn picture(
         }
     };
     let screen = (screen, context.output.looks);
+    let remote = &remote.without_retries();
     match live::poll(remote, screen, context.clock, || all(remote, request), lines).await? {}
 }
 
@@ -71,7 +72,9 @@ pub(super) async fn lines(
         }
         output.flush()
     };
-    let ask = || all(remote, request);
+    // The poll itself goes on, and tells that the server is away.
+    let remote = remote.without_retries();
+    let ask = || all(&remote, request);
     match until_interrupted(follow::poll(ask, take, |link| note_lost(&link))).await? {}
 }
 

@@ -43,7 +43,9 @@ pub(crate) async fn run(flags: Delete, context: &mut Context) -> Result<Exit, Fa
     }
     let request = DeletePolicyRequest { name: name.clone(), if_revision, allow_missing: false };
     let mut client = remote.policy();
-    let deleted = remote.call(&format!("delete policy {name}"), client.delete_policy(request)).await?;
+    let deleted = remote
+        .write(&format!("delete policy {name}"), async || client.delete_policy(request.clone()).await)
+        .await?;
     if context.output.is_json() {
         context.document("DeletePolicyResponse", &deleted)?;
         return Ok(Exit::Done);

@@ -45,7 +45,7 @@ pub(crate) async fn run(flags: Explain, context: &mut Context) -> Result<Exit, F
     let request = ExplainPolicyRequest { call, caller: caller.unwrap_or_default() };
     let remote = context.connect().await?;
     let mut client = remote.policy();
-    let answer = remote.call(&action, client.explain_policy(request)).await?;
+    let answer = remote.read(&action, async || client.explain_policy(request.clone()).await).await?;
     if context.output.is_json() {
         context.document("ExplainPolicyResponse", &answer)?;
         return Ok(Exit::Done);

@@ -33,6 +33,7 @@ pub(super) fn show(found: &Policy, context: &mut Context) -> Result<(), Failure>
 pub(super) async fn get(remote: &Remote, name: &str) -> Result<Policy, Failure> {
     let mut client = remote.policy();
     let request = GetPolicyRequest { name: name.to_owned() };
-    let response = remote.call(&format!("get policy {name}"), client.get_policy(request)).await?;
+    let response =
+        remote.read(&format!("get policy {name}"), async || client.get_policy(request.clone()).await).await?;
     Ok(response.policy.unwrap_or_default())
 }

@@ -42,7 +42,7 @@ async fn all(remote: &Remote) -> Result<ListPoliciesResponse, Failure> {
     let mut pages = Pages::default();
     loop {
         let mut client = remote.policy();
-        let page = remote.call("list policies", client.list_policies(request.clone())).await?;
+        let page = remote.read("list policies", async || client.list_policies(request.clone()).await).await?;
         found.policies.extend(page.policies);
         match pages.next(page.next_page_token)? {
             Some(token) => request.page_token = token,

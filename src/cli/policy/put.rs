@@ -78,7 +78,7 @@ pub(super) async fn put(
     let action = format!("put policy {}", policy.name);
     let request = PutPolicyRequest { policy: Some(policy), if_revision };
     let mut client = remote.policy();
-    let put = remote.call(&action, client.put_policy(request)).await?;
+    let put = remote.write(&action, async || client.put_policy(request.clone()).await).await?;
     Ok(put.policy.unwrap_or_default())
 }
 

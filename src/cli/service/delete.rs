@@ -31,7 +31,9 @@ pub(crate) async fn run(flags: Delete, context: &mut Context) -> Result<Exit, Fa
         allow_missing: false,
     };
     let mut fleet = remote.fleet();
-    let deleted = remote.call(&format!("delete service {name}"), fleet.delete_service(request)).await?;
+    let deleted = remote
+        .write(&format!("delete service {name}"), async || fleet.delete_service(request.clone()).await)
+        .await?;
     if context.output.is_json() {
         context.document("DeleteServiceResponse", &deleted)?;
         return Ok(Exit::Done);

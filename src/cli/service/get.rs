@@ -33,6 +33,8 @@ pub(crate) fn show(found: &Service, context: &mut Context) -> Result<(), Failure
 pub(crate) async fn get(remote: &Remote, name: &str) -> Result<Service, Failure> {
     let mut fleet = remote.fleet();
     let request = GetServiceRequest { name: name.to_owned() };
-    let response = remote.call(&format!("get service {name}"), fleet.get_service(request)).await?;
+    let response = remote
+        .read(&format!("get service {name}"), async || fleet.get_service(request.clone()).await)
+        .await?;
     Ok(response.service.unwrap_or_default())
 }

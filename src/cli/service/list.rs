@@ -42,7 +42,7 @@ pub(crate) async fn all(remote: &Remote) -> Result<ListServicesResponse, Failure
     let mut pages = Pages::default();
     loop {
         let mut fleet = remote.fleet();
-        let page = remote.call("list services", fleet.list_services(request.clone())).await?;
+        let page = remote.read("list services", async || fleet.list_services(request.clone()).await).await?;
         found.services.extend(page.services);
         match pages.next(page.next_page_token)? {
             Some(token) => request.page_token = token,

@@ -79,7 +79,9 @@ pub(crate) async fn run(flags: Put, context: &mut Context) -> Result<Exit, Failu
     let request =
         PutServiceRequest { name: name.clone(), spec: Some(change.apply(spec)), if_revision: revision };
     let mut fleet = remote.fleet();
-    let put = remote.call(&format!("put service {name}"), fleet.put_service(request)).await?;
+    let put = remote
+        .write(&format!("put service {name}"), async || fleet.put_service(request.clone()).await)
+        .await?;
     show(&put.service.unwrap_or_default(), context)?;
     Ok(Exit::Done)
 }

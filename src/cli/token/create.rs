@@ -107,7 +107,9 @@ async fn create(
     };
     let remote = context.connect().await?;
     let mut system = remote.system();
-    let created = remote.call(&format!("make token {name}"), system.create_token(request)).await?;
+    let created = remote
+        .write(&format!("make token {name}"), async || system.create_token(request.clone()).await)
+        .await?;
     Ok((remote, created))
 }
 
@@ -116,7 +118,10 @@ async fn lost(failure: &Failure, token: &Token, remote: &Remote) -> Failure {
     let (name, id) = (clean(&token.name), clean(&token.token_id));
     let request = RevokeTokenRequest { token_id: token.token_id.clone(), allow_missing: true };
     let mut system = remote.system();
-    let became = match remote.call(&format!("revoke token {name}"), system.revoke_token(request)).await {
+    let became = match remote
+        .write(&format!("revoke token {name}"), async || system.revoke_token(request.clone()).await)
+        .await
+    {
         Ok(_) => format!("token {name} ({id}), which nobody has the secret of, was revoked"),
         Err(why) => format!(
             "token {name} ({id}), which nobody has the secret of, counts and could not be revoked ({why}); run: \

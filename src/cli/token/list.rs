@@ -41,7 +41,7 @@ pub(super) async fn all(remote: &Remote, show_ended: bool) -> Result<ListTokensR
     let mut pages = Pages::default();
     loop {
         let mut system = remote.system();
-        let page = remote.call("list tokens", system.list_tokens(request.clone())).await?;
+        let page = remote.read("list tokens", async || system.list_tokens(request.clone()).await).await?;
         found.tokens.extend(page.tokens);
         match pages.next(page.next_page_token)? {
             Some(token) => request.page_token = token,

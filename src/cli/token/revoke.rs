@@ -38,7 +38,9 @@ pub(crate) async fn run(flags: Revoke, context: &mut Context) -> Result<Exit, Fa
         request.token_id.clone_from(&found.token_id);
     }
     let mut system = remote.system();
-    let revoked = remote.call(&format!("revoke token {named}"), system.revoke_token(request)).await?;
+    let revoked = remote
+        .write(&format!("revoke token {named}"), async || system.revoke_token(request.clone()).await)
+        .await?;
     if context.output.is_json() {
         context.document("RevokeTokenResponse", &revoked)?;
     } else {

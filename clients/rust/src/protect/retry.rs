@@ -23,6 +23,7 @@ pub use self::{
     run::{Failed, Retry},
     settings::{Invalid, Settings, Values},
 };
+pub use crate::rt::random;
 
 #[cfg(test)]
 mod tests;
