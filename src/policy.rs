@@ -14,6 +14,7 @@ pub mod own;
 pub mod quota;
 pub mod quotas;
 mod record;
+pub mod totals;
 
 use std::{
     sync::Arc,
@@ -262,7 +263,9 @@ impl Service {
                 debug!(component = "policy", operation = "override breaker", error = %Chain(&error), "the record of an override that ended was not deleted");
             }
         }
-        self.handle.quotas.sweep(self.handle.clock.mono());
+        let now = self.handle.clock.mono();
+        self.handle.quotas.sweep(now);
+        self.handle.observed.sweep(now);
     }
 
     fn until_next_expiry(&self) -> Duration {

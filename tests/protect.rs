@@ -21,6 +21,8 @@ use seaworthy_client::{
 };
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
 
 use crate::harness::{PATIENCE, TestServer};
 
@@ -86,6 +88,116 @@ async fn a_policy_reaches_a_running_service_and_is_kept_while_the_control_plane_
     until("the limit", async || charge(&agent, true).await == Err(Some(RefusalKind::Limited))).await;
     server.stop().await;
     assert_eq!(charge(&agent, true).await, Err(Some(RefusalKind::Limited)), "what was ruled is kept");
+}
+
+async fn limit(policies: &mut Policies, name: &str, operation: &str) {
+    let of = pb::OperationTarget { service: "orders".into(), operation: operation.into() };
+    let target = Some(pb::PolicyTarget { what: Some(pb::policy_target::What::Operations(of)) });
+    let limit = pb::RateLimit {
+        scope: pb::PolicyScope::Operation.into(),
+        amount: 1,
+        period: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..pb::RateLimit::default()
+    };
+    put(policies, pb::Policy { name: name.into(), target, limits: vec![limit], ..pb::Policy::default() })
+        .await;
+}
+
+/// Whole servers, over the network: a route and a method are operations, and who is refused is told so as their protocols say.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_by_http_and_grpc_are_protected_by_a_layer() {
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+
+    let router = axum::Router::new()
+        .route("/orders/{id}", axum::routing::get(|| async { "here" }))
+        .route_layer(agent.operations().axum_layer());
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let web_address = web.local_addr().expect("bound");
+    let web = tokio::spawn(async move { axum::serve(web, router).await });
+    let get = async |path: &str| harness::get(web_address, path, "*/*").await;
+    assert_eq!(get("/orders/1").await, (200, "here".to_owned()));
+    limit(&mut policies, "web", "GET:/orders/{id}").await;
+    until("the limit of the route", async || get("/orders/2").await.0 == 429).await;
+    let refusal: serde_json::Value = serde_json::from_str(&get("/orders/3").await.1).expect("JSON");
+    assert_eq!((&refusal["reason"], &refusal["policy"]), (&"RATE_LIMITED".into(), &"web".into()));
+    assert!(refusal["retry_after_ms"].as_u64().is_some_and(|millis| millis > 3_000_000), "{refusal}");
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let health = tonic::transport::Server::builder()
+        .layer(agent.operations().tonic_layer())
+        .add_service(agent.health_service());
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let grpc = tokio::spawn(health.serve_with_incoming(incoming));
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let client = HealthClient::new(endpoint.connect().await.expect("it serves"));
+    let check = async || client.clone().check(HealthCheckRequest { service: String::new() }).await;
+    check().await.expect("nothing refuses it");
+    limit(&mut policies, "grpc", "grpc.health.v1.Health/Check").await;
+    until("the limit of the method", async || check().await.is_err()).await;
+    let refused = check().await.expect_err("over the limit");
+    let details = refused.get_error_details();
+    let info = details.error_info().expect("why");
+    assert_eq!((refused.code(), info.reason.as_str()), (tonic::Code::ResourceExhausted, "RATE_LIMITED"));
+    assert_eq!(info.metadata["policy"], "grpc");
+    assert!(details.retry_info().is_some_and(|info| info.retry_delay > Some(Duration::from_secs(3000))));
+    assert!(details.quota_failure().is_some());
+
+    agent.leave("done").await;
+    web.abort();
+    grpc.abort();
+    server.stop().await;
+}
+
+/// The figures of a service are those of all its instances, and stay when one of them goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_operations_is_in_the_metrics_and_stays_there() {
+    let server = TestServer::start().await;
+    let (first, second) = (attach(&server, "i-1").await, attach(&server, "i-2").await);
+    // What was done before the first report is not told apart from what was counted before.
+    for agent in [&first, &second] {
+        charge(agent, true).await.expect("nothing refuses it");
+    }
+    let counted = async |outcome: &str| {
+        let text = server.get("/metrics").await.1;
+        let line = format!(
+            r#"seaworthy_operation_calls_total{{service="orders",operation="charge-card",outcome="{outcome}"}} "#
+        );
+        let value = text.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok());
+        (value, text)
+    };
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    until("both reports", async || {
+        let usage =
+            policies.get_usage(pb::GetUsageRequest { service: "orders".into(), ..Default::default() }).await;
+        let instances = usage.expect("usage").into_inner().instances;
+        instances.iter().filter(|instance| !instance.operations.is_empty()).count() == 2
+    })
+    .await;
+    for agent in [&first, &second] {
+        for works in [true, true, false] {
+            charge(agent, works).await.ok();
+        }
+    }
+    until("four successes", async || counted("success").await.0 == Some(4)).await;
+    until("two failures", async || counted("failure").await.0 == Some(2)).await;
+    let (_, text) = counted("limited").await;
+    for line in [
+        r#"seaworthy_operation_duration_seconds_count{service="orders",operation="charge-card"} 6"#,
+        r#"seaworthy_operation_breakers{service="orders",operation="charge-card",state="closed"} 2"#,
+        r#"seaworthy_operation_in_flight{service="orders",operation="charge-card"} 0"#,
+        "seaworthy_operation_left_out_total 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    first.leave("done").await;
+    let one_left = r#"operation="charge-card",state="closed"} 1"#;
+    until("the breaker of the other alone", async || counted("success").await.1.contains(one_left)).await;
+    assert_eq!(counted("success").await.0, Some(4));
+    second.leave("done").await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

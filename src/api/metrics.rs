@@ -1,6 +1,7 @@
 //! `/metrics`: the server's own figures, by the conventions of OpenTelemetry for RPCs and of
 //! Prometheus for everything else.
 
+mod operations;
 mod protection;
 
 use std::time::SystemTime;
@@ -41,6 +42,7 @@ pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Respons
     families.extend(store(&overview));
     families.extend(identity(&overview));
     families.extend(protection::families(&overview));
+    families.extend(operations::families(&overview));
     families.extend(tls(&overview));
     families.extend(audit(&overview));
     families.extend(Process::new().figures());

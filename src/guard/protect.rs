@@ -84,7 +84,7 @@ where
             Entrance::In(entry) => {
                 ProtectFuture::Running(self.inner.call(request), Some((entry, depends_on)))
             }
-            Entrance::Out(refused) => ProtectFuture::refused(&refused, caller),
+            Entrance::Out(refused) => ProtectFuture::refused(refused, caller),
             Entrance::Wait(turn) => {
                 let inner = self.inner.clone();
                 ProtectFuture::Waiting(Box::new(Waiting { turn, inner, request, depends_on }))
@@ -99,8 +99,9 @@ pub enum ProtectFuture<S: Service<Request<A>>, A> {
     Running(S::Future, Option<(Entry, DependsOn)>),
     /// It waits for its turn.
     Waiting(Box<Waiting<S, A>>),
-    /// It was not let through. None: it has been said.
-    Refused(Option<Box<Status>>),
+    /// It was not let through, and whom to tell. None: it has been said. What it is told is worked out in its own turn: calls
+    /// are taken many at once, in which time nobody else has one.
+    Refused(Option<Box<(Refusal, String)>>),
 }
 
 /// A call that waits for its turn.
@@ -128,8 +129,8 @@ impl<S, A> std::fmt::Debug for Waiting<S, A> {
 }
 
 impl<S: Service<Request<A>>, A> ProtectFuture<S, A> {
-    fn refused(refused: &Refusal, caller: &Caller) -> Self {
-        Self::Refused(Some(Box::new(status(&refusal(refused, caller)))))
+    fn refused(refused: Refusal, caller: &Caller) -> Self {
+        Self::Refused(Some(Box::new((refused, CallerName(caller).to_string()))))
     }
 }
 
@@ -161,13 +162,16 @@ where
                         (Ok(entry), _) => {
                             ProtectFuture::Running(inner.call(request), Some((entry, depends_on)))
                         }
-                        (Err(refused), Some(caller)) => ProtectFuture::refused(&refused, caller),
+                        (Err(refused), Some(caller)) => ProtectFuture::refused(refused, caller),
                         // Without a caller it was not made to wait.
                         (Err(_), None) => ProtectFuture::Refused(None),
                     };
                 }
                 ProtectFuture::Refused(refused) => match refused.take() {
-                    Some(refused) => return Poll::Ready(Ok(refused.into_http())),
+                    Some(refused) => {
+                        let (refused, caller) = *refused;
+                        return Poll::Ready(Ok(status(&refusal(&refused, caller)).into_http()));
+                    }
                     // It was polled after its end, which nobody may.
                     None => return Poll::Pending,
                 },

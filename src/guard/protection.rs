@@ -168,7 +168,7 @@ impl fmt::Display for CallerName<'_> {
 }
 
 /// What a caller is told that is refused.
-pub(super) fn refusal(refusal: &Refusal, caller: &Caller) -> Error {
+pub(super) fn refusal(refusal: &Refusal, caller: String) -> Error {
     let (kind, reason) = match refusal {
         Refusal::Limited { .. } => (Kind::ResourceExhausted, Reason::RateLimited),
         Refusal::Full { .. } => (Kind::ResourceExhausted, Reason::TooManyInFlight),
@@ -178,7 +178,7 @@ pub(super) fn refusal(refusal: &Refusal, caller: &Caller) -> Error {
     };
     let mut error = Error::new(kind, reason, refusal.to_string());
     if let Some(policy) = refusal.policy() {
-        error = error.with("policy", policy).with("caller", CallerName(caller).to_string());
+        error = error.with("policy", policy).with("caller", caller);
     }
     match refusal {
         Refusal::Limited { scope, limit, .. } => {

@@ -1,10 +1,12 @@
 //! What instances report of what they protect: the newest report of each whose session lives.
 //!
-//! It is kept for as long as the session that it came by, and not stored: after a restart of the control plane instances
-//! report anew within seconds. Rows are bounded in all; whoever finds no room is counted, and everything else goes on.
+//! It is shown for as long as the session that it came by, and not stored: after a restart of the control plane instances
+//! report anew within seconds. For a while longer it is what the reports of the next session are compared with, for the
+//! totals. Rows are bounded in all; whoever finds no room is counted, and everything else goes on.
 
 use std::{
     collections::BTreeMap,
+    mem,
     ops::Bound,
     sync::{
         Arc,
@@ -16,6 +18,7 @@ use std::{
 use parking_lot::RwLock;
 use seaworthy_client::protect::stats::Report;
 
+use super::totals::Totals;
 use crate::{
     fleet::names::{InstanceId, InstanceKey, ServiceName},
     time::Mono,
@@ -23,6 +26,9 @@ use crate::{
 
 /// Operations, breakers and pools that are kept, of all instances together: about 100 MiB.
 const MOST_ROWS: usize = 200_000;
+
+/// How long the last report of a session that ended is remembered: most that lose theirs are back within seconds.
+const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 
 /// The first of all instance ids: they begin with a letter or digit.
 const LEAST_ID: &str = "0";
@@ -34,11 +40,15 @@ pub struct Observed {
     /// Reports that were not kept for want of room.
     dropped: AtomicU64,
     sessions: AtomicU64,
+    totals: Totals,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     by_instance: BTreeMap<InstanceKey, Seen>,
+    /// The last reports of sessions that ended, and when.
+    ended: BTreeMap<InstanceKey, (Arc<Report>, Mono)>,
+    /// Of both.
     rows: usize,
 }
 
@@ -52,6 +62,17 @@ pub struct Seen {
     /// The revision of the policies that are in force there.
     pub revision: u64,
     session: u64,
+    /// The last report of the instance, of this session or the one before.
+    known: Option<Arc<Report>>,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kept {
+    Yes,
+    /// A newer session of the instance has taken over, and speaks for it.
+    Superseded,
+    NoRoom,
 }
 
 /// The right to report for an instance, for as long as its session lives.
@@ -62,15 +83,29 @@ pub struct Reporter {
     session: u64,
     revision: u64,
     kept: Option<Arc<Report>>,
+    /// What the next report is compared with. None: with nothing, as this is the first that is known of the instance.
+    before: Option<Arc<Report>>,
 }
 
 impl Observed {
     /// Lets a session report for its instance, in place of those before. It is known from now on, with nothing to show.
     pub fn reporter(self: &Arc<Self>, key: InstanceKey, now: Mono) -> Reporter {
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let mut reporter = Reporter { observed: Arc::clone(self), key, session, revision: 0, kept: None };
+        let before = self.table.write().take_over(&key);
+        let mut reporter =
+            Reporter { observed: Arc::clone(self), key, session, revision: 0, kept: None, before };
         reporter.took(0, now);
         reporter
+    }
+
+    /// Forgets the last reports of sessions that ended long ago.
+    pub fn sweep(&self, now: Mono) {
+        self.table.write().forget(now);
+    }
+
+    /// What became of the operations of services, over all instances.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// Up to `limit` instances that have reported after a place, by service and id, and whether there are more. `of`: of this
@@ -122,17 +157,57 @@ impl Seen {
     }
 }
 
+impl Table {
+    /// The last report of an instance, whose session lives still or ended.
+    fn take_over(&mut self, key: &InstanceKey) -> Option<Arc<Report>> {
+        match self.ended.remove(key) {
+            Some((report, _)) => {
+                self.rows -= rows(&report);
+                Some(report)
+            }
+            None => self.by_instance.get(key)?.known.clone(),
+        }
+    }
+
+    fn remember(&mut self, key: InstanceKey, report: Arc<Report>, now: Mono) {
+        let more = rows(&report);
+        if self.rows + more <= MOST_ROWS {
+            self.rows += more;
+            if let Some((older, _)) = self.ended.insert(key, (report, now)) {
+                self.rows -= rows(&older);
+            }
+        }
+    }
+
+    fn forget(&mut self, now: Mono) {
+        let forgotten = self.ended.extract_if(.., |_, (_, ended)| now.since(*ended) >= REMEMBERED);
+        let freed: usize = forgotten.map(|(_, (report, _))| rows(&report)).sum();
+        self.rows -= freed;
+    }
+
+    fn forget_all(&mut self) {
+        let freed: usize = mem::take(&mut self.ended).values().map(|(report, _)| rows(report)).sum();
+        self.rows -= freed;
+    }
+}
+
 impl Reporter {
     /// Takes a report. False: there is no room for it.
     pub fn report(&mut self, report: Report, now: Mono) -> bool {
         let report = Arc::new(report);
+        let before = self.before.replace(Arc::clone(&report));
         let kept = self.keep(&report, now);
-        if kept {
-            self.kept = Some(report);
-        } else {
-            self.observed.dropped.fetch_add(1, Ordering::Relaxed);
+        if kept != Kept::Superseded
+            && let Some(before) = before
+        {
+            self.observed.totals.add(&self.key.service, &before, &report);
         }
-        kept
+        if kept == Kept::NoRoom {
+            self.observed.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.kept = Some(report);
+        }
+        kept != Kept::NoRoom
     }
 
     /// Takes down which policies are in force there.
@@ -143,23 +218,27 @@ impl Reporter {
         self.kept = Some(report);
     }
 
-    fn keep(&self, report: &Arc<Report>, now: Mono) -> bool {
+    fn keep(&self, report: &Arc<Report>, now: Mono) -> Kept {
         let Self { observed, key, session, revision, .. } = self;
         let mut table = observed.table.write();
         let before = match table.by_instance.get(key) {
-            // A newer session of the same instance has taken over.
-            Some(seen) if seen.session > *session => return true,
+            Some(seen) if seen.session > *session => return Kept::Superseded,
             Some(seen) => rows(&seen.report),
             None => 0,
         };
+        if table.rows - before + rows(report) > MOST_ROWS {
+            // Who lives comes first.
+            table.forget_all();
+        }
         let after = table.rows - before + rows(report);
         if after > MOST_ROWS {
-            return false;
+            return Kept::NoRoom;
         }
         table.rows = after;
-        let seen = Seen { report: Arc::clone(report), at: now, revision: *revision, session: *session };
+        let (report, known) = (Arc::clone(report), self.before.clone());
+        let seen = Seen { report, at: now, revision: *revision, session: *session, known };
         table.by_instance.insert(key.clone(), seen);
-        true
+        Kept::Yes
     }
 }
 
@@ -170,6 +249,9 @@ impl Drop for Reporter {
             && let Some(seen) = table.by_instance.remove(&self.key)
         {
             table.rows -= rows(&seen.report);
+            if let Some(known) = seen.known {
+                table.remember(self.key.clone(), known, seen.at);
+            }
         }
     }
 }
@@ -206,7 +288,57 @@ mod tests {
         assert_eq!(observed.of(&key("i-1")).unwrap().report.operations.len(), 3);
         drop(second);
         assert!(observed.of(&key("i-1")).is_none());
+        assert_eq!(observed.table.read().rows, 4, "remembered for the totals");
+        observed.sweep(Mono::from_millis(2) + REMEMBERED);
         assert_eq!(observed.table.read().rows, 0);
+    }
+
+    fn calls(calls: u64) -> Report {
+        let stats = OperationStats { operation: "charge".to_owned(), calls, ..OperationStats::default() };
+        Report { operations: vec![stats], ..Report::default() }
+    }
+
+    fn total(observed: &Observed) -> u64 {
+        observed.totals().all().iter().map(|(_, _, sum)| sum.calls).sum()
+    }
+
+    #[test]
+    fn totals_know_an_instance_again_that_lost_its_session() {
+        let observed = Arc::new(Observed::default());
+        let now = Mono::default();
+        let mut first = observed.reporter(key("i-1"), now);
+        first.report(calls(100), now);
+        assert_eq!(total(&observed), 0, "nobody knows when that was");
+        first.report(calls(110), now);
+        assert_eq!(total(&observed), 10);
+        drop(first);
+        // It is back, and went on meanwhile.
+        let mut second = observed.reporter(key("i-1"), now);
+        second.report(calls(115), now);
+        assert_eq!(total(&observed), 15);
+        // A third one takes over while the second has not ended, which says something once more.
+        let silent = observed.reporter(key("i-1"), now);
+        assert_eq!(observed.of(&key("i-1")).unwrap().report.operations, [], "nothing of it is shown");
+        drop(silent);
+        let mut third = observed.reporter(key("i-1"), now);
+        second.report(calls(118), now);
+        third.report(calls(120), now);
+        assert_eq!(total(&observed), 20);
+        drop((second, third));
+        observed.sweep(now + REMEMBERED);
+        observed.reporter(key("i-1"), now).report(calls(500), now);
+        assert_eq!(total(&observed), 20, "forgotten, and so known for the first time");
+    }
+
+    #[test]
+    fn what_is_remembered_gives_way_to_who_lives() {
+        let observed = Arc::new(Observed::default());
+        let now = Mono::default();
+        let mut first = observed.reporter(key("i-1"), now);
+        first.report(report(MOST_ROWS - 1), now);
+        drop(first);
+        assert!(observed.reporter(key("i-2"), now).report(report(MOST_ROWS - 1), now));
+        assert_eq!(observed.dropped(), 0);
     }
 
     #[test]

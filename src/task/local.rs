@@ -28,10 +28,10 @@ use crate::time::Clock;
 
 /// Rounds after which other tasks have their turn: a connection reads, its streams answer, it writes.
 const ROUNDS: usize = 4;
-/// Time after which other tasks have their turn, in the midst of a round too. As long as some ten calls take: a caller
-/// among others waits so long for each connection that has much to do, and with a longer one a flood of calls that are
-/// refused at once is felt by all of them (`benches/guard.rs`).
-const SLICE: Duration = Duration::from_micros(250);
+/// Time after which other tasks have their turn, in the midst of a round too. With a longer one a flood of calls that are
+/// refused at once is felt by all others (`benches/guard.rs`); with half of it heartbeats of many sessions cost a quarter
+/// more (`benches/heartbeat_session.rs`).
+const SLICE: Duration = Duration::from_micros(500);
 /// Turns until somebody looks at the time.
 const LOOK_EVERY: usize = 4;
 

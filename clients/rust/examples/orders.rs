@@ -90,7 +90,7 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     announce(&seaworthy, address)?;
     tell::greet(&seaworthy, &args.control_plane, address, store.path(), args.interval);
     let handle = seaworthy.handle();
-    let router = api::router(store).merge(handle.health_router());
+    let router = api::router(store, handle.clone()).merge(handle.health_router());
     let work = async {
         let served = serve(listener, router, handle.clone()).await;
         tell::left(seaworthy.leave("stopped by a signal").await);

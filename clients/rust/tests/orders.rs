@@ -1,5 +1,5 @@
 //! The example service as a process of its own, against the scripted control plane: what happens to its
-//! database file is seen by the control plane and at its own health endpoint.
+//! database file, and what became of its operations, is seen by the control plane and at its own health endpoint.
 // Helpers of tests may do what tests may.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 #![cfg(unix)]
@@ -177,6 +177,32 @@ async fn it_says_where_it_is_and_when_the_control_plane_goes_and_comes_back() {
     session.open().await;
     session.opened(1, "").await;
     until("attached again as orders/orders-1, incarnation 1").await;
+}
+
+#[tokio::test]
+async fn its_routes_and_its_queries_are_operations() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut peer = Peer::start().await;
+    let database = folder.path().join("orders.db");
+    let (mut child, address) = start(&peer, database.to_str().expect("a plain path")).await;
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    assert_eq!(ask(address, "GET", "/orders", &json!(null)).await.0, 200);
+    assert_eq!(ask(address, "POST", "/orders", &json!({ "item": "anchor" })).await.0, 422);
+    let report = async {
+        loop {
+            match session.next().await.expect("it stays") {
+                Said::Operations(report) if report.operations.len() == 3 => return report,
+                _ => {}
+            }
+        }
+    };
+    let report = timeout(PATIENCE, report).await.expect("in time");
+    let counted =
+        report.operations.iter().map(|stats| (stats.operation.as_str(), stats.calls, stats.successes));
+    // Who asked wrongly is to blame, and not the route.
+    let expected = [("GET:/orders", 1, 1), ("POST:/orders", 1, 1), ("query-database", 1, 1)];
+    assert_eq!(counted.collect::<Vec<_>>(), expected);
+    child.kill().await.expect("ended");
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ impl Protocol for Http {
         let mut response = (status, body).into_response();
         if let Some(pause) = refusal.retry_after() {
             // Whole seconds (RFC 9110, 10.2.3), rounded up: who comes too early is refused again.
-            let seconds = pause.as_millis().div_ceil(1000);
+            let seconds = whole_millis(pause).div_ceil(1000);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
                 response.headers_mut().insert(RETRY_AFTER, value);
             }

@@ -177,13 +177,14 @@ impl Session {
         }
     }
 
-    /// Takes the next health message; answers heartbeats meanwhile.
+    /// Takes the next health message; answers heartbeats meanwhile, and leaves out what is said of operations.
     pub(crate) async fn health(&mut self) -> SessionHealth {
         let health = async {
             loop {
                 match self.next().await {
                     Some(Said::Health(health)) => return health,
                     Some(Said::Heartbeat(heartbeat)) => self.ack(heartbeat.sequence).await,
+                    Some(Said::Operations(_)) => {}
                     other => panic!("health was expected, not {other:?}"),
                 }
             }

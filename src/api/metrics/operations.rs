@@ -1,0 +1,191 @@
+//! Figures of the operations that services protect: what became of their calls, and how their breakers are.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use seaworthy_client::protect::{
+    breaker::State,
+    stats::{BOUNDS_MS, OperationStats, Report},
+};
+
+use super::{number, one};
+use crate::{
+    api::overview::Overview,
+    fleet::names::ServiceName,
+    policy::{observed::Observed, totals},
+    telemetry::{
+        exposition::{Family, Labels},
+        histogram::Snapshot,
+    },
+};
+
+/// Instances that are looked at at once, so that nobody who reports waits for a scrape.
+const AT_ONCE: usize = 1_000;
+
+/// What is so at this moment, over all instances of a service.
+#[derive(Default)]
+struct Moment {
+    in_flight: u64,
+    peak_in_flight: u64,
+    /// How many breakers are in each state, as in [`State::ALL`].
+    breakers: [u64; State::ALL.len()],
+}
+
+/// Every figure of it.
+pub(super) fn families(overview: &Overview) -> Vec<Family> {
+    let observed = overview.policies.observed();
+    let (totals, moments) = (observed.totals(), Moments::of(observed));
+    let all = totals.all();
+    let of = |figure: fn(&OperationStats) -> u64| {
+        let samples =
+            all.iter().map(|(service, name, total)| (labels(service.as_str(), name), number(figure(total))));
+        samples.collect::<Vec<_>>()
+    };
+    let calls = all.iter().flat_map(|(service, name, total)| {
+        outcomes(total)
+            .map(|(outcome, count)| (labels(service.as_str(), name).with("outcome", outcome), number(count)))
+    });
+    let durations =
+        all.iter().map(|(service, name, total)| (labels(service.as_str(), name), snapshot(total)));
+    let now = |figure: fn(&Moment) -> u64| {
+        let samples = moments.all().map(|(service, name, now)| (labels(service, name), number(figure(now))));
+        samples.collect::<Vec<_>>()
+    };
+    let breakers = moments.all().filter(|(_, _, now)| now.breakers.iter().any(|count| *count > 0));
+    let breakers = breakers.flat_map(|(service, name, now)| {
+        State::ALL
+            .into_iter()
+            .zip(now.breakers)
+            .map(move |(state, count)| (labels(service, name).with("state", state.as_str()), number(count)))
+    });
+    vec![
+        Family::counter(
+            "seaworthy_operation_calls",
+            "Calls of operations that services protect, over all their instances, by what became of them; the first 500 operations.",
+            calls.collect::<Vec<_>>(),
+        ),
+        Family::counter(
+            "seaworthy_operation_retries",
+            "Tries of these beyond the first.",
+            of(|it| it.retries),
+        ),
+        Family::counter(
+            "seaworthy_operation_near_limit",
+            "Calls of these that were let through with at least 0.8 of a limit used.",
+            of(|it| it.near_limit),
+        ),
+        Family::counter(
+            "seaworthy_operation_shadow_refused",
+            "Calls of these that a policy in shadow would have refused.",
+            of(|it| it.shadow_refused),
+        ),
+        Family::histogram(
+            "seaworthy_operation_duration",
+            "How long those that were let through took.",
+            durations.collect::<Vec<_>>(),
+        ),
+        Family::gauge("seaworthy_operation_in_flight", "Calls that are under way.", now(|it| it.in_flight)),
+        Family::gauge(
+            "seaworthy_operation_in_flight_peak",
+            "The most of these at once in any one instance.",
+            now(|it| it.peak_in_flight),
+        ),
+        Family::gauge(
+            "seaworthy_operation_breakers",
+            "Instances whose breaker of the operation is in this state.",
+            breakers.collect::<Vec<_>>(),
+        ),
+        Family::counter(
+            "seaworthy_operation_left_out",
+            "Reports of operations that have no figures, because there are too many.",
+            one(totals.left_out()),
+        ),
+    ]
+}
+
+fn labels(service: &str, operation: &str) -> Labels {
+    Labels::none().with("service", service.to_owned()).with("operation", operation.to_owned())
+}
+
+fn outcomes(total: &OperationStats) -> [(&'static str, u64); 8] {
+    [
+        ("success", total.successes),
+        ("failure", total.failures),
+        ("limited", total.limited),
+        ("full", total.full),
+        ("exhausted", total.exhausted),
+        ("broken", total.broken),
+        ("turned_away", total.turned_away),
+        ("cancelled", total.cancelled),
+    ]
+}
+
+fn snapshot(total: &OperationStats) -> Snapshot {
+    // Whoever reports may say anything.
+    let mut count = 0_u64;
+    let cumulative = BOUNDS_MS.iter().zip(total.buckets).map(|(bound, more)| {
+        count = count.saturating_add(more);
+        (Duration::from_millis(*bound).as_secs_f64(), count)
+    });
+    let cumulative: Vec<_> = cumulative.collect();
+    let [.., longer] = total.buckets;
+    Snapshot { cumulative, count: count.saturating_add(longer), sum: total.total_latency.as_secs_f64() }
+}
+
+/// What there is of operations, by service and name.
+#[derive(Default)]
+struct Moments {
+    by_service: BTreeMap<ServiceName, BTreeMap<String, Moment>>,
+    operations: usize,
+}
+
+impl Moments {
+    /// What instances report, of as many operations as have totals.
+    fn of(observed: &Observed) -> Self {
+        let mut moments = Self::default();
+        let mut after = None;
+        loop {
+            let (found, more) = observed.after(after.as_ref(), None, AT_ONCE);
+            for (key, seen) in &found {
+                moments.add(&key.service, &seen.report);
+            }
+            after = found.into_iter().next_back().map(|(key, _)| key);
+            if !more {
+                return moments;
+            }
+        }
+    }
+
+    fn add(&mut self, service: &ServiceName, report: &Report) {
+        for stats in &report.operations {
+            if let Some(moment) = self.entry(service, &stats.operation) {
+                moment.in_flight += u64::from(stats.in_flight);
+                moment.peak_in_flight = moment.peak_in_flight.max(u64::from(stats.peak_in_flight));
+            }
+        }
+        for stats in &report.breakers {
+            let state = State::ALL.iter().position(|state| *state == stats.state);
+            if let (Some(state), Some(moment)) = (state, self.entry(service, &stats.operation)) {
+                moment.breakers[state] += 1;
+            }
+        }
+    }
+
+    fn entry(&mut self, service: &ServiceName, operation: &str) -> Option<&mut Moment> {
+        let known = self.by_service.get(service).is_some_and(|of_service| of_service.contains_key(operation));
+        if !known {
+            if self.operations >= totals::MOST {
+                return None;
+            }
+            self.operations += 1;
+            let of_service = self.by_service.entry(service.clone()).or_default();
+            of_service.insert(operation.to_owned(), Moment::default());
+        }
+        self.by_service.get_mut(service)?.get_mut(operation)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &str, &Moment)> {
+        self.by_service.iter().flat_map(|(service, operations)| {
+            operations.iter().map(|(name, now)| (service.as_str(), name.as_str(), now))
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! What became of the operations of services, over all their instances, since the control plane began.
+//!
+//! Instances report sums since their process began. Added up as they are, the figures of a service would fall whenever one of
+//! them goes; here each report adds what it says more than the one before, so that they only grow. What an instance did
+//! before its first report is not in them, as nobody can say whether that was counted before. Operations are bounded in all;
+//! those that come later are counted as left out.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use seaworthy_client::protect::stats::{OperationStats, Report};
+
+use crate::fleet::names::ServiceName;
+
+/// Operations of services that have totals of their own: some twenty figures each are what a scrape can bear.
+pub const MOST: usize = 500;
+
+/// The totals of all operations.
+#[derive(Debug, Default)]
+pub struct Totals {
+    table: Mutex<Table>,
+    left_out: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_service: BTreeMap<ServiceName, BTreeMap<String, OperationStats>>,
+    operations: usize,
+}
+
+impl Totals {
+    /// Adds what an instance of a service reports more than before.
+    pub(super) fn add(&self, service: &ServiceName, before: &Report, report: &Report) {
+        if report.operations.is_empty() {
+            return;
+        }
+        let mut table = self.table.lock();
+        let Table { by_service, operations } = &mut *table;
+        let of_service = by_service.entry(service.clone()).or_default();
+        for (at, now) in report.operations.iter().enumerate() {
+            let is_it = |before: &&OperationStats| before.operation == now.operation;
+            // Mostly at the same place.
+            let same = before.operations.get(at).filter(is_it);
+            let before = same.or_else(|| before.operations.iter().find(is_it));
+            match of_service.get_mut(&now.operation) {
+                Some(total) => grow(total, before, now),
+                None if *operations >= MOST => {
+                    self.left_out.fetch_add(1, Ordering::Relaxed);
+                }
+                None => {
+                    *operations += 1;
+                    grow(of_service.entry(now.operation.clone()).or_default(), before, now);
+                }
+            }
+        }
+    }
+
+    /// Those of each operation, by service and name. What is a figure of one moment is 0.
+    pub fn all(&self) -> Vec<(ServiceName, String, OperationStats)> {
+        let table = self.table.lock();
+        let all = table.by_service.iter().flat_map(|(service, operations)| {
+            operations.iter().map(|(name, total)| (service.clone(), name.clone(), total.clone()))
+        });
+        all.collect()
+    }
+
+    /// Reports of operations that have no totals, because there are too many.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+}
+
+/// Adds what there is more now than before. A process that began anew counts from 0 again, which its fewer calls tell.
+fn grow(total: &mut OperationStats, before: Option<&OperationStats>, now: &OperationStats) {
+    let none = OperationStats::default();
+    let before = before.filter(|before| before.calls <= now.calls).unwrap_or(&none);
+    let figures = [
+        (&mut total.calls, now.calls, before.calls),
+        (&mut total.successes, now.successes, before.successes),
+        (&mut total.failures, now.failures, before.failures),
+        (&mut total.limited, now.limited, before.limited),
+        (&mut total.full, now.full, before.full),
+        (&mut total.exhausted, now.exhausted, before.exhausted),
+        (&mut total.broken, now.broken, before.broken),
+        (&mut total.turned_away, now.turned_away, before.turned_away),
+        (&mut total.cancelled, now.cancelled, before.cancelled),
+        (&mut total.retries, now.retries, before.retries),
+        (&mut total.shadow_refused, now.shadow_refused, before.shadow_refused),
+        (&mut total.near_limit, now.near_limit, before.near_limit),
+    ];
+    let buckets = total.buckets.iter_mut().zip(now.buckets).zip(before.buckets);
+    for (sum, now, before) in
+        figures.into_iter().chain(buckets.map(|((sum, now), before)| (sum, now, before)))
+    {
+        // Whoever reports may say anything: what falls adds nothing.
+        *sum = sum.saturating_add(now.saturating_sub(before));
+    }
+    let more = now.total_latency.saturating_sub(before.total_latency);
+    total.total_latency = total.total_latency.saturating_add(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn orders() -> ServiceName {
+        ServiceName::parse("orders").unwrap()
+    }
+
+    /// So many calls of one operation, of which a tenth failed.
+    fn calls(operation: &str, calls: u64) -> Report {
+        let mut stats =
+            OperationStats { operation: operation.to_owned(), calls, ..OperationStats::default() };
+        (stats.failures, stats.successes) = (calls / 10, calls - calls / 10);
+        stats.buckets[0] = calls;
+        stats.total_latency = Duration::from_millis(calls);
+        Report { operations: vec![stats], ..Report::default() }
+    }
+
+    fn total(totals: &Totals) -> (u64, u64, u64, u64, Duration) {
+        let (_, _, sum) = totals.all().pop().unwrap();
+        (sum.calls, sum.successes, sum.failures, sum.buckets[0], sum.total_latency)
+    }
+
+    #[test]
+    fn they_grow_by_what_is_new_of_each_instance() {
+        let totals = Totals::default();
+        let (none, steps) = (Report::default(), [0, 10, 10, 50]);
+        for pair in steps.windows(2) {
+            totals.add(&orders(), &calls("charge", pair[0]), &calls("charge", pair[1]));
+        }
+        assert_eq!(total(&totals), (50, 45, 5, 50, Duration::from_millis(50)));
+        // Another instance, which had never done it before.
+        totals.add(&orders(), &none, &calls("charge", 30));
+        assert_eq!(total(&totals), (80, 72, 8, 80, Duration::from_millis(80)));
+        // The first one began anew.
+        totals.add(&orders(), &calls("charge", 50), &calls("charge", 20));
+        assert_eq!(total(&totals), (100, 90, 10, 100, Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn nobody_makes_them_fall_or_overflow() {
+        let totals = Totals::default();
+        totals.add(&orders(), &Report::default(), &calls("charge", 100));
+        let mut lies = calls("charge", 200);
+        lies.operations[0].failures = 0;
+        lies.operations[0].buckets[0] = u64::MAX;
+        totals.add(&orders(), &calls("charge", 100), &lies);
+        let (calls, _, failures, bucket, _) = total(&totals);
+        assert_eq!((calls, failures, bucket), (200, 10, u64::MAX));
+    }
+
+    #[test]
+    fn operations_are_bounded_in_all() {
+        let totals = Totals::default();
+        let many = (0..MOST + 3).map(|n| OperationStats {
+            operation: format!("op-{n}"),
+            calls: 1,
+            ..OperationStats::default()
+        });
+        let many = Report { operations: many.collect(), ..Report::default() };
+        totals.add(&orders(), &Report::default(), &many);
+        assert_eq!((totals.all().len(), totals.left_out()), (MOST, 3));
+        // Those that are known go on.
+        totals.add(&orders(), &Report::default(), &calls("op-0", 9));
+        assert_eq!(totals.all()[0].2.calls, 10);
+    }
+}
