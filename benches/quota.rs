@@ -1,4 +1,5 @@
-//! A limit that a whole fleet shares: what 100 instances let through together, against what the limit says.
+//! A limit that a whole fleet shares: what 100 instances let through together, against what the limit says; and how long a
+//! change of policies takes until it holds on all of them.
 //!
 //! The instances are agents of the Rust client in this process, each with a session of its own; what they ask for differs from
 //! one to the next (even, skewed, and moving). Slices settle for some seconds before it is measured.
@@ -18,12 +19,14 @@ use seaworthy_client::{
     Agent,
     protect::Operations,
     proto::seaworthy::v1::{
-        OperationTarget, Policy, PolicyScope, PolicyTarget, PutPolicyRequest, RateLimit,
+        BreakerMode, CircuitBreaker, ListServicesRequest, OperationTarget, Policy, PolicyScope, PolicyTarget,
+        PutPolicyRequest, RateLimit, RpcTarget, fleet_service_client::FleetServiceClient,
         policy_service_client::PolicyServiceClient, policy_target::What,
     },
 };
 use support::{
     Result, fleet,
+    process::Server,
     report::{self, Goal},
     settings::Settings,
 };
@@ -34,6 +37,8 @@ const INSTANCES: u32 = 100;
 const LIMIT: u32 = 2000;
 /// How long slices have to settle.
 const SETTLE: Duration = Duration::from_secs(8);
+/// Between two looks whether a change holds.
+const LOOK: Duration = Duration::from_millis(1);
 /// How often each instance asks.
 const TICK: Duration = Duration::from_millis(50);
 const SERVICE: &str = "orders";
@@ -58,8 +63,69 @@ fn main() -> Result<()> {
             }
             report::figure(&format!("error, {what}"), " %", &errors, &[], Goal::AtMost(5.0, 1.0));
         }
+        report::head("A change of policies, with 100 instances attached", "nobody");
+        let (mut on_all, mut on_server) = (Vec::new(), Vec::new());
+        for _ in 0..settings.rounds {
+            let (instances, rpcs) = change().await?;
+            on_all.push(instances);
+            on_server.push(rpcs);
+        }
+        report::figure("holds on all instances after", " ms", &on_all, &[], Goal::AtMost(1000.0, 100.0));
+        report::figure("holds of RPCs after", " ms", &on_server, &[], Goal::AtMost(1000.0, 100.0));
         Ok(())
     })
+}
+
+/// From asking to put a policy until it holds: on every instance, and of an RPC of the control plane. In milliseconds.
+async fn change() -> Result<(f64, f64)> {
+    let server = fleet::start(2).await?;
+    let channel = server.connect(1).await?.pop().ok_or("no connection")?;
+    let agents = attach(&server).await?;
+    let mut client = PolicyServiceClient::new(channel.clone());
+    let began = Instant::now();
+    let breaker = CircuitBreaker { mode: BreakerMode::ForcedOpen.into(), ..CircuitBreaker::default() };
+    let policy = Policy { breaker: Some(breaker), ..of_operation("closed") };
+    client.put_policy(PutPolicyRequest { policy: Some(policy), if_revision: None }).await?;
+    for agent in &agents {
+        while agent.operations().admit(OPERATION, "bench").await.is_ok() {
+            time::sleep(LOOK).await;
+        }
+    }
+    let instances = millis(began);
+
+    let mut fleet = FleetServiceClient::new(channel);
+    let limit =
+        RateLimit { scope: PolicyScope::Operation.into(), amount: 1, period: hour(), ..RateLimit::default() };
+    let method = "seaworthy.v1.FleetService/ListServices".to_owned();
+    let target = Some(PolicyTarget { what: Some(What::Rpcs(RpcTarget { method })) });
+    let policy = Policy { name: "seldom".to_owned(), target, limits: vec![limit], ..Policy::default() };
+    let began = Instant::now();
+    client.put_policy(PutPolicyRequest { policy: Some(policy), if_revision: None }).await?;
+    while fleet.list_services(ListServicesRequest::default()).await.is_ok() {
+        time::sleep(LOOK).await;
+    }
+    Ok((instances, millis(began)))
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+fn hour() -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds: 3600, nanos: 0 })
+}
+
+/// So many agents, each with its session.
+async fn attach(server: &Server) -> Result<Vec<Agent>> {
+    let mut agents = Vec::new();
+    for n in 0..INSTANCES {
+        let url = format!("http://{}", server.address());
+        agents.push(Agent::builder(url, SERVICE).instance_id(format!("i-{n}")).attach()?);
+    }
+    for agent in &agents {
+        agent.attached().await?;
+    }
+    Ok(agents)
 }
 
 /// By how many percent more or less is let through than the limit says.
@@ -69,14 +135,7 @@ async fn round(demand: Demand, settings: &Settings) -> Result<f64> {
     PolicyServiceClient::new(channel)
         .put_policy(PutPolicyRequest { policy: Some(shared()), if_revision: None })
         .await?;
-    let mut agents = Vec::new();
-    for n in 0..INSTANCES {
-        let url = format!("http://{}", server.address());
-        agents.push(Agent::builder(url, SERVICE).instance_id(format!("i-{n}")).attach()?);
-    }
-    for agent in &agents {
-        agent.attached().await?;
-    }
+    let agents = attach(&server).await?;
     let admitted = Arc::new(AtomicU64::new(0));
     let mut asking = JoinSet::new();
     for (n, agent) in (0..).zip(&agents) {
@@ -93,7 +152,6 @@ async fn round(demand: Demand, settings: &Settings) -> Result<f64> {
 }
 
 fn shared() -> Policy {
-    let of = OperationTarget { service: SERVICE.to_owned(), operation: OPERATION.to_owned() };
     let limit = RateLimit {
         scope: PolicyScope::Operation.into(),
         amount: LIMIT,
@@ -101,12 +159,13 @@ fn shared() -> Policy {
         fleet_wide: true,
         ..RateLimit::default()
     };
-    Policy {
-        name: "shared".to_owned(),
-        target: Some(PolicyTarget { what: Some(What::Operations(of)) }),
-        limits: vec![limit],
-        ..Policy::default()
-    }
+    Policy { limits: vec![limit], ..of_operation("shared") }
+}
+
+fn of_operation(name: &str) -> Policy {
+    let of = OperationTarget { service: SERVICE.to_owned(), operation: OPERATION.to_owned() };
+    let target = Some(PolicyTarget { what: Some(What::Operations(of)) });
+    Policy { name: name.to_owned(), target, ..Policy::default() }
 }
 
 /// Asks so often in a second, a few at each tick.

@@ -16,6 +16,8 @@ const HOLDERS_PER_SECOND: usize = 1000;
 const HELD_FOR: u32 = 3;
 /// How old the level may be by which slices are filled.
 const LEVEL_AGE: Duration = Duration::from_millis(250);
+/// Demands over which what somebody asks for is averaged.
+const SMOOTHED_OVER: f64 = 4.0;
 /// Share of an even slice that whoever needs nothing gets at least: its first call must not wait for its next slice.
 const FLOOR: f64 = 0.02;
 
@@ -73,7 +75,10 @@ impl<K: Clone + Eq + Hash> Quota<K> {
     pub fn acquire(&mut self, holder: &K, limit: f64, demand: Option<f64>, now: Mono) -> Slice {
         self.sweep(now);
         let known = self.holders.get(holder).and_then(|held| held.demand);
-        let demand = demand.or(known);
+        let demand = match (known, demand) {
+            (Some(known), Some(newest)) => Some(smoothed(known, newest)),
+            (known, newest) => newest.or(known),
+        };
         let entry = Holder { amount: 0.0, demand, until: now };
         self.holders.entry(holder.clone()).or_insert(entry).demand = demand;
         self.fill(limit, now);
@@ -132,6 +137,14 @@ impl Level {
     }
 }
 
+/// What somebody asks for on average. What it asked in one second differs from that by chance, and a slice that followed it
+/// would be too large in one second, and unused, and too small in the next. What is no chance (three standard deviations
+/// of calls that come independently) counts at once.
+fn smoothed(known: f64, newest: f64) -> f64 {
+    let by_chance = 3.0 * known.max(1.0).sqrt();
+    if (newest - known).abs() > by_chance { newest } else { known + (newest - known) / SMOOTHED_OVER }
+}
+
 /// What somebody needs of a limit. Of whom nothing is known yet that is an even share.
 fn need(demand: Option<f64>, limit: f64, holders: usize) -> f64 {
     let even = limit / as_float(holders.max(1));
@@ -186,6 +199,18 @@ mod tests {
             }
         }
         slices
+    }
+
+    #[test]
+    fn what_comes_by_chance_is_averaged_and_a_leap_counts_at_once() {
+        let mut known = 4.0;
+        for newest in [5.0, 3.0, 4.0, 6.0, 2.0, 4.0].repeat(10) {
+            known = smoothed(known, newest);
+            assert!((known - 4.0).abs() < 0.75, "{known}");
+        }
+        assert_eq!((smoothed(4.0, 0.0), smoothed(4.0, 11.0)), (3.0, 11.0));
+        assert_eq!((smoothed(400.0, 330.0), smoothed(400.0, 440.0)), (330.0, 410.0));
+        assert_eq!((smoothed(0.0, 3.0), smoothed(0.0, 4.0)), (0.75, 4.0));
     }
 
     #[test]

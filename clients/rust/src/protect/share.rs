@@ -106,8 +106,8 @@ impl Share {
         let mut bucket = self.bucket.lock();
         bucket.fill(now);
         bucket.rate = rate * part;
-        // Less than one could never be taken.
-        bucket.burst = if part > 0.0 { (burst * part).max(1.0) } else { 0.0 };
+        // Less than one could never be taken, and less than two would be lost to calls that come a moment early or late.
+        bucket.burst = if part > 0.0 { (burst * part).max(2.0) } else { 0.0 };
         bucket.tokens = bucket.tokens.min(bucket.burst);
         bucket.until = Some(now + ttl);
     }

@@ -31,6 +31,8 @@ struct Asked {
     share: Arc<Share>,
     since: Instant,
     again: Instant,
+    /// What was left out of demands so far, which are whole numbers: the next one makes up for it.
+    owed: f64,
 }
 
 /// Runs until it is dropped.
@@ -42,7 +44,7 @@ pub(super) async fn keep(channel: Authorized, instance: InstanceRef, session_tok
         let now = rt::now();
         let mut due: Vec<&mut Asked> = asked.iter_mut().filter(|it| it.again <= now).take(AT_ONCE).collect();
         if !due.is_empty() {
-            let wants = due.iter().map(|it| want(it, now)).collect();
+            let wants = due.iter_mut().map(|it| want(it, now)).collect();
             let (instance, session_token) = (Some(instance.clone()), session_token.clone());
             let request = AcquireQuotaRequest { instance, session_token, wants };
             match timeout(PATIENCE, client.acquire_quota(request)).await {
@@ -64,12 +66,12 @@ fn take_up_new(asked: &mut Vec<Asked>, shares: &[Arc<Share>]) {
     for share in shares {
         if !asked.iter().any(|it| Arc::ptr_eq(share, &it.share)) {
             let now = rt::now();
-            asked.push(Asked { share: Arc::clone(share), since: now, again: now });
+            asked.push(Asked { share: Arc::clone(share), since: now, again: now, owed: 0.0 });
         }
     }
 }
 
-fn want(it: &Asked, now: Instant) -> QuotaWant {
+fn want(it: &mut Asked, now: Instant) -> QuotaWant {
     let which = it.share.which();
     let (period, since) = (it.share.period().as_secs_f64(), (now - it.since).as_secs_f64());
     let count = it.share.asked_so_far();
@@ -77,14 +79,19 @@ fn want(it: &Asked, now: Instant) -> QuotaWant {
         policy: which.policy.clone(),
         limit: u32::try_from(which.limit).unwrap_or(u32::MAX),
         operation: which.operation.clone(),
-        demand: demand(count, since, period),
+        demand: demand(count, since, period, &mut it.owed),
     }
 }
 
-/// What was asked in a time, for a period. None: it is too short to say.
+/// What was asked in a time, for a period, in whole numbers that are right on average. None: the time is too short to say.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a limit
-fn demand(count: u64, since: f64, period: f64) -> Option<u64> {
-    (since >= 0.1).then(|| (count as f64 * period / since).ceil() as u64)
+fn demand(count: u64, since: f64, period: f64, owed: &mut f64) -> Option<u64> {
+    if since < 0.1 {
+        return None;
+    }
+    let exact = count as f64 * period / since + *owed;
+    *owed = exact.fract();
+    Some(exact as u64)
 }
 
 fn take(it: &mut Asked, slice: &QuotaSlice) {
@@ -109,10 +116,18 @@ mod tests {
 
     #[test]
     fn demand_is_what_was_asked_for_a_period() {
-        assert_eq!(demand(10, 1.0, 1.0), Some(10));
-        assert_eq!(demand(10, 2.0, 1.0), Some(5));
-        assert_eq!(demand(10, 2.0, 60.0), Some(300));
-        assert_eq!(demand(0, 1.0, 1.0), Some(0));
-        assert_eq!(demand(1, 0.01, 1.0), None);
+        for (count, since, period, said) in [
+            (10, 1.0, 1.0, Some(10)),
+            (10, 2.0, 1.0, Some(5)),
+            (10, 2.0, 60.0, Some(300)),
+            (0, 1.0, 1.0, Some(0)),
+            (1, 0.01, 1.0, None),
+        ] {
+            assert_eq!(demand(count, since, period, &mut 0.0), said);
+        }
+        // Three in four seconds.
+        let mut owed = 0.0;
+        let said: Vec<_> = (0..4).map(|_| demand(3, 4.0, 1.0, &mut owed).unwrap()).collect();
+        assert_eq!(said, [0, 1, 1, 1]);
     }
 }
