@@ -37,6 +37,8 @@ const ANSWER_TO_PING: Duration = Duration::from_secs(10);
 
 /// Tries of one call. The user's deadline ends them sooner.
 const ATTEMPTS: u32 = 10;
+/// The longest that a call may take, whatever the user says.
+const LONGEST_CALL: Duration = Duration::from_secs(3600);
 /// A pause that is longer is told, so that nobody wonders.
 const TELL_FROM: Duration = Duration::from_millis(300);
 
@@ -110,9 +112,11 @@ impl Remote {
         action: &str,
         mut ask: impl AsyncFnMut() -> Result<Response<T>, Status>,
     ) -> Result<T, Failure> {
-        let values =
-            retry::Values { attempts: if self.retries { ATTEMPTS } else { 1 }, ..Default::default() };
-        // What is not changed is right by itself, and so is the number of attempts.
+        let attempts = if self.retries { ATTEMPTS } else { 1 };
+        // As long as the user says.
+        let total = self.timeout.clamp(Duration::from_millis(1), LONGEST_CALL);
+        let values = retry::Values { attempts, total, ..retry::Values::default() };
+        // What is not changed is right by itself, and so are these two.
         let settings = retry::Settings::new(values).unwrap_or_default();
         let clock = Monotonic::start();
         let mut plan = Plan::new(&settings, safety, clock.now(), Some(self.timeout));
@@ -137,7 +141,7 @@ impl Remote {
     }
 
     fn no_answer(&self) -> Failure {
-        let cause = format!("no answer within {:?}", self.timeout);
+        let cause = format!("no answer within {:?}", self.timeout.min(LONGEST_CALL));
         Failure::Unreachable { server: self.server.clone(), cause }
     }
 

@@ -75,12 +75,14 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let extensions = request.extensions();
         let (rpc, caller) = (extensions.get::<RpcId>().copied(), extensions.get::<Caller>());
-        let gate = rpc.and_then(|rpc| self.layer.protection.gate(rpc));
-        let (Some(rpc), Some(caller), Some(gate)) = (rpc, caller, gate) else {
+        let (Some(rpc), Some(caller)) = (rpc, caller) else {
+            return ProtectFuture::Running(self.inner.call(request), None);
+        };
+        let Some(entrance) = self.layer.protection.enter(rpc, caller, &self.layer.keys) else {
             return ProtectFuture::Running(self.inner.call(request), None);
         };
         let depends_on = rpc.rpc().depends_on;
-        match gate.enter(self.layer.keys.of(caller), &CallerName(caller)) {
+        match entrance {
             Entrance::In(entry) => {
                 ProtectFuture::Running(self.inner.call(request), Some((entry, depends_on)))
             }
@@ -189,6 +191,7 @@ fn judge(entry: Entry, depends_on: DependsOn, headers: &HeaderMap) {
         (DependsOn::Store, Some(code)) => match Code::from_bytes(code.as_bytes()) {
             Code::Ok => entry.succeeded(),
             Code::Unavailable if is_the_stores(headers) => entry.failed(),
+            Code::DeadlineExceeded => entry.given_up(),
             // The store was not asked, or whether it was cannot be seen.
             _ => drop(entry),
         },

@@ -6,10 +6,11 @@
 
 use std::{fmt, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use seaworthy_client::protect::{
     Refusal, Rules, Sourced, caller_key,
-    gate::Gate,
+    gate::{Entrance, Gate},
     policy::{Policy, choose::Call},
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -32,18 +33,19 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Protection {
     rules: Rules,
-    gates: Arc<RwLock<Arc<Gates>>>,
+    /// Read for each call, by all threads at once, and written when policies change.
+    gates: Arc<ArcSwap<Gates>>,
 }
 
 /// What protects each RPC, by its place in the table. None: nothing does.
 #[derive(Debug)]
-struct Gates(Vec<Option<Arc<Gate>>>);
+struct Gates(Vec<Option<Gate>>);
 
 impl Protection {
     /// Nothing is protected before policies are known.
     pub fn new() -> Self {
         let gates = Gates(RPCS.iter().map(|_| None).collect());
-        Self { rules: Rules::new(), gates: Arc::new(RwLock::new(Arc::new(gates))) }
+        Self { rules: Rules::new(), gates: Arc::new(ArcSwap::from_pointee(gates)) }
     }
 
     /// The rules in force.
@@ -51,9 +53,11 @@ impl Protection {
         &self.rules
     }
 
-    /// What protects an RPC.
-    pub(super) fn gate(&self, rpc: RpcId) -> Option<Arc<Gate>> {
-        self.gates.read().0.get(rpc.0)?.clone()
+    /// Lets a call of somebody in, who is told apart by the key. None: nothing protects this RPC.
+    pub(super) fn enter(&self, rpc: RpcId, caller: &Caller, keys: &CallerKeys) -> Option<Entrance> {
+        let gates = self.gates.load();
+        let gate = gates.0.get(rpc.0)?.as_ref()?;
+        Some(gate.enter(keys.of(caller), &CallerName(caller)))
     }
 
     /// Puts in force what is ruled.
@@ -67,11 +71,9 @@ impl Protection {
         self.rules.replace(ruled);
         let gate = |rpc: &Rpc| match rpc.protected {
             Protected::Exempt => None,
-            Protected::ByPolicies => {
-                Gate::new(&self.rules, Call::Rpc(rpc.method()), rpc.depends_on.name()).map(Arc::new)
-            }
+            Protected::ByPolicies => Gate::new(&self.rules, Call::Rpc(rpc.method()), rpc.depends_on.name()),
         };
-        *self.gates.write() = Arc::new(Gates(RPCS.iter().map(gate).collect()));
+        self.gates.store(Arc::new(Gates(RPCS.iter().map(gate).collect())));
     }
 }
 

@@ -70,7 +70,8 @@ pub enum Audited {
 pub enum Protected {
     /// They do.
     ByPolicies,
-    /// They do not: otherwise an overload would look like a mass death, and that it is one could never be told.
+    /// They do not: otherwise an overload would look like a mass death, and whoever has to lift a limit could not, nor look at
+    /// what he changes.
     Exempt,
 }
 
@@ -204,18 +205,18 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.HealthService/CheckNow", Unary, Refused, Operate),
     rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused, View),
     rpc("/seaworthy.v1.PolicyService/PutPolicy", Unary, Refused, Operate).audited().writes().exempt(),
-    rpc("/seaworthy.v1.PolicyService/GetPolicy", Unary, Refused, View),
-    rpc("/seaworthy.v1.PolicyService/ListPolicies", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/GetPolicy", Unary, Refused, View).exempt(),
+    rpc("/seaworthy.v1.PolicyService/ListPolicies", Unary, Refused, View).exempt(),
     rpc("/seaworthy.v1.PolicyService/DeletePolicy", Unary, Refused, Operate).audited().writes().exempt(),
     rpc("/seaworthy.v1.PolicyService/WatchPolicies", Stream, Refused, Oversee),
-    rpc("/seaworthy.v1.PolicyService/ExplainPolicy", Unary, Refused, View),
+    rpc("/seaworthy.v1.PolicyService/ExplainPolicy", Unary, Refused, View).exempt(),
     rpc("/seaworthy.v1.PolicyService/GetBreakers", Unary, Refused, View),
     rpc("/seaworthy.v1.PolicyService/OverrideBreaker", Unary, Refused, Operate).audited().writes().exempt(),
     rpc("/seaworthy.v1.PolicyService/AcquireQuota", Unary, Answered, Enrol).vital(),
     rpc("/seaworthy.v1.PolicyService/GetUsage", Unary, Refused, View),
     rpc("/seaworthy.v1.PolicyService/PutFlag", Unary, Refused, Run).audited().writes().exempt(),
-    rpc("/seaworthy.v1.PolicyService/GetFlag", Unary, Refused, Oversee),
-    rpc("/seaworthy.v1.PolicyService/ListFlags", Unary, Refused, Oversee),
+    rpc("/seaworthy.v1.PolicyService/GetFlag", Unary, Refused, Oversee).exempt(),
+    rpc("/seaworthy.v1.PolicyService/ListFlags", Unary, Refused, Oversee).exempt(),
     rpc("/seaworthy.v1.PolicyService/DeleteFlag", Unary, Refused, Run).audited().writes().exempt(),
     rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, Oversee),
     rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered, Oversee),

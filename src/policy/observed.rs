@@ -5,7 +5,7 @@
 //! totals. Rows are bounded in all; whoever finds no room is counted, and everything else goes on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     ops::Bound,
     sync::{
@@ -46,6 +46,8 @@ pub struct Observed {
 #[derive(Debug, Default)]
 struct Table {
     by_instance: BTreeMap<InstanceKey, Seen>,
+    /// How many of them each service has.
+    by_service: BTreeMap<ServiceName, usize>,
     /// The last reports of sessions that ended, and when.
     ended: BTreeMap<InstanceKey, (Arc<Report>, Mono)>,
     /// Of both.
@@ -100,7 +102,11 @@ impl Observed {
 
     /// Forgets the last reports of sessions that ended long ago.
     pub fn sweep(&self, now: Mono) {
-        self.table.write().forget(now);
+        let mut table = self.table.write();
+        table.forget(now);
+        let Table { by_service, ended, .. } = &*table;
+        let remembered: BTreeSet<&ServiceName> = ended.keys().map(|key| &key.service).collect();
+        self.totals.keep(|service| by_service.contains_key(service) || remembered.contains(service));
     }
 
     /// What became of the operations of services, over all instances.
@@ -144,6 +150,11 @@ impl Observed {
         self.table.read().by_instance.len()
     }
 
+    /// How many instances of a service have reported, or are going to.
+    pub fn count_of(&self, service: &ServiceName) -> usize {
+        self.table.read().by_service.get(service).copied().unwrap_or_default()
+    }
+
     /// Reports that were not kept for want of room.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
@@ -166,6 +177,15 @@ impl Table {
                 Some(report)
             }
             None => self.by_instance.get(key)?.known.clone(),
+        }
+    }
+
+    fn one_less(&mut self, service: &ServiceName) {
+        if let Some(count) = self.by_service.get_mut(service) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_service.remove(service);
+            }
         }
     }
 
@@ -237,7 +257,9 @@ impl Reporter {
         table.rows = after;
         let (report, known) = (Arc::clone(report), self.before.clone());
         let seen = Seen { report, at: now, revision: *revision, session: *session, known };
-        table.by_instance.insert(key.clone(), seen);
+        if table.by_instance.insert(key.clone(), seen).is_none() {
+            *table.by_service.entry(key.service.clone()).or_default() += 1;
+        }
         Kept::Yes
     }
 }
@@ -249,6 +271,7 @@ impl Drop for Reporter {
             && let Some(seen) = table.by_instance.remove(&self.key)
         {
             table.rows -= rows(&seen.report);
+            table.one_less(&self.key.service);
             if let Some(known) = seen.known {
                 table.remember(self.key.clone(), known, seen.at);
             }
@@ -327,7 +350,7 @@ mod tests {
         drop((second, third));
         observed.sweep(now + REMEMBERED);
         observed.reporter(key("i-1"), now).report(calls(500), now);
-        assert_eq!(total(&observed), 20, "forgotten, and so known for the first time");
+        assert_eq!(total(&observed), 0, "forgotten with its service, and so known for the first time");
     }
 
     #[test]

@@ -16,8 +16,8 @@ const HOLDERS_PER_SECOND: usize = 1000;
 const HELD_FOR: u32 = 3;
 /// How old the level may be by which slices are filled.
 const LEVEL_AGE: Duration = Duration::from_millis(250);
-/// Demands over which what somebody asks for is averaged.
-const SMOOTHED_OVER: f64 = 4.0;
+/// How long it takes until all have asked who are there when the first one does: as long as its slice holds.
+const SETTLING: Duration = Duration::from_secs(3);
 /// Share of an even slice that whoever needs nothing gets at least: its first call must not wait for its next slice.
 const FLOOR: f64 = 0.02;
 
@@ -30,6 +30,8 @@ pub struct Quota<K> {
     level: Level,
     /// When those are looked for whose slices have ended.
     swept: Mono,
+    /// When the first one asked.
+    began: Option<Mono>,
 }
 
 /// What one instance holds.
@@ -65,20 +67,33 @@ pub struct Slice {
 
 impl<K> Default for Quota<K> {
     fn default() -> Self {
-        Self { holders: HashMap::new(), total: 0.0, level: Level::default(), swept: Mono::default() }
+        Self {
+            holders: HashMap::new(),
+            total: 0.0,
+            level: Level::default(),
+            swept: Mono::default(),
+            began: None,
+        }
     }
 }
 
 impl<K: Clone + Eq + Hash> Quota<K> {
     /// Gives somebody a slice of `limit` in place of the one before. `demand`: what it asked itself for in a period; None
     /// where that is not known yet.
-    pub fn acquire(&mut self, holder: &K, limit: f64, demand: Option<f64>, now: Mono) -> Slice {
+    /// `expected`: how many are going to ask, as far as that is known. At first nobody gets more than an even part among
+    /// those, or whoever asks first would hold all of it, and the others nothing, until it asks again.
+    pub fn acquire(
+        &mut self,
+        holder: &K,
+        limit: f64,
+        demand: Option<f64>,
+        expected: usize,
+        now: Mono,
+    ) -> Slice {
         self.sweep(now);
+        let began = *self.began.get_or_insert(now);
         let known = self.holders.get(holder).and_then(|held| held.demand);
-        let demand = match (known, demand) {
-            (Some(known), Some(newest)) => Some(smoothed(known, newest)),
-            (known, newest) => newest.or(known),
-        };
+        let demand = demand.or(known);
         let entry = Holder { amount: 0.0, demand, until: now };
         self.holders.entry(holder.clone()).or_insert(entry).demand = demand;
         self.fill(limit, now);
@@ -87,7 +102,10 @@ impl<K: Clone + Eq + Hash> Quota<K> {
         let ttl = refresh * HELD_FOR;
         let own = self.holders.get(holder).map_or(0.0, |held| held.amount);
         let others = self.total - own;
-        let wanted = self.level.share(need(demand, limit, count));
+        let mut wanted = self.level.share(need(demand, limit, count));
+        if now.since(began) < SETTLING {
+            wanted = wanted.min(limit / as_float(count.max(expected)));
+        }
         let amount = wanted.min(limit - others).max(0.0);
         self.total = others + amount;
         self.holders.insert(holder.clone(), Holder { amount, demand, until: now + ttl });
@@ -135,14 +153,6 @@ impl Level {
     fn share(&self, need: f64) -> f64 {
         need.min(self.height) + self.spare
     }
-}
-
-/// What somebody asks for on average. What it asked in one second differs from that by chance, and a slice that followed it
-/// would be too large in one second, and unused, and too small in the next. What is no chance (three standard deviations
-/// of calls that come independently) counts at once.
-fn smoothed(known: f64, newest: f64) -> f64 {
-    let by_chance = 3.0 * known.max(1.0).sqrt();
-    if (newest - known).abs() > by_chance { newest } else { known + (newest - known) / SMOOTHED_OVER }
 }
 
 /// What somebody needs of a limit. Of whom nothing is known yet that is an even share.
@@ -194,7 +204,7 @@ mod tests {
         for second in 0..seconds {
             for (holder, demand) in demands.iter().enumerate() {
                 let now = from + second * 1000 + holder as u64 * 1000 / demands.len() as u64;
-                slices[holder] = quota.acquire(&holder, LIMIT, Some(*demand), at(now)).amount;
+                slices[holder] = quota.acquire(&holder, LIMIT, Some(*demand), 0, at(now)).amount;
                 assert!(quota.out(at(now)) <= LIMIT * (1.0 + 1e-9), "more is out than there is");
             }
         }
@@ -202,15 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_by_chance_is_averaged_and_a_leap_counts_at_once() {
-        let mut known = 4.0;
-        for newest in [5.0, 3.0, 4.0, 6.0, 2.0, 4.0].repeat(10) {
-            known = smoothed(known, newest);
-            assert!((known - 4.0).abs() < 0.75, "{known}");
+    fn who_asks_first_leaves_the_others_their_part() {
+        let mut quota = Quota::default();
+        for holder in 0..100 {
+            let slice = quota.acquire(&holder, LIMIT, None, 100, at(holder));
+            assert!((slice.amount - LIMIT / 100.0).abs() < 1e-9, "{holder}: {slice:?}");
         }
-        assert_eq!((smoothed(4.0, 0.0), smoothed(4.0, 11.0)), (3.0, 11.0));
-        assert_eq!((smoothed(400.0, 330.0), smoothed(400.0, 440.0)), (330.0, 410.0));
-        assert_eq!((smoothed(0.0, 3.0), smoothed(0.0, 4.0)), (0.75, 4.0));
+        // Where nobody else is known it may have all of it, and once it has settled whatever it needs.
+        let mut quota = Quota::default();
+        assert_eq!(quota.acquire(&1, LIMIT, None, 1, at(0)).amount, LIMIT);
+        let mut quota = Quota::default();
+        quota.acquire(&1, LIMIT, None, 100, at(0));
+        let later = at(u64::try_from(SETTLING.as_millis()).unwrap());
+        assert_eq!(quota.acquire(&1, LIMIT, Some(LIMIT), 100, later).amount, LIMIT);
     }
 
     #[test]
@@ -252,7 +266,7 @@ mod tests {
         let mut quota = Quota::default();
         settle(&mut quota, &[LIMIT; 4], 0, 5);
         // All is out: the fifth waits for the others to ask again.
-        assert_eq!(quota.acquire(&4, LIMIT, None, at(5000)).amount, 0.0);
+        assert_eq!(quota.acquire(&4, LIMIT, None, 0, at(5000)).amount, 0.0);
         let slices = settle(&mut quota, &[LIMIT; 5], 5001, 4);
         assert!(slices.iter().all(|slice| (slice - 200.0).abs() < 1e-6), "{slices:?}");
         // Three stop to ask: within the life of their slices the other two have all.
@@ -278,7 +292,7 @@ mod tests {
             let mut now = 0;
             for (holder, demand, pause, known) in steps {
                 now += pause;
-                let slice = quota.acquire(&holder, LIMIT, known.then_some(demand), at(now));
+                let slice = quota.acquire(&holder, LIMIT, known.then_some(demand), 0, at(now));
                 prop_assert!(slice.amount >= 0.0 && slice.ttl >= REFRESH);
                 prop_assert!(quota.out(at(now)) <= LIMIT * (1.0 + 1e-9));
             }

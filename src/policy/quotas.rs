@@ -15,6 +15,8 @@ use crate::{fleet::names::InstanceKey, time::Mono};
 
 /// Limits that are shared at once, at the most.
 const MOST: usize = 10_000;
+/// Of these, of one service.
+const MOST_OF_SERVICE: usize = 500;
 
 /// The limits that are shared.
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ pub struct Want<'a> {
 }
 
 impl Quotas {
-    /// Gives an instance a slice.
+    /// Gives an instance a slice. `expected`: how many instances of its service are attached.
     ///
     /// # Errors
     /// Why there is none.
@@ -55,6 +57,7 @@ impl Quotas {
         book: &Book,
         holder: &InstanceKey,
         want: Want<'_>,
+        expected: usize,
         now: Mono,
     ) -> Result<Slice, String> {
         let Want { policy, limit, operation, demand } = want;
@@ -63,12 +66,19 @@ impl Quotas {
         let (policy, operation) = (policy.to_owned(), operation.to_owned());
         let which = Which { policy, limit, service: holder.service.to_string(), operation };
         let mut quotas = self.0.lock();
-        if quotas.len() >= MOST && !quotas.contains_key(&which) {
-            return Err(format!("{MOST} limits are shared already, which is the most"));
+        if !quotas.contains_key(&which) {
+            if quotas.len() >= MOST {
+                return Err(format!("{MOST} limits are shared already, which is the most"));
+            }
+            // Names of operations are whatever an instance says: it is not to use up what others need.
+            if quotas.keys().filter(|shared| shared.service == which.service).count() >= MOST_OF_SERVICE {
+                let service = &which.service;
+                return Err(format!("{service} shares {MOST_OF_SERVICE} limits already, which is the most"));
+            }
         }
         let amount = f64::from(shared.settings.rate().amount().get());
         let demand = demand.map(|demand| demand as f64);
-        Ok(quotas.entry(which).or_default().acquire(holder, amount, demand, now))
+        Ok(quotas.entry(which).or_default().acquire(holder, amount, demand, expected, now))
     }
 
     /// Forgets the limits of which nobody holds a slice.

@@ -2,8 +2,8 @@
 //!
 //! Instances report sums since their process began. Added up as they are, the figures of a service would fall whenever one of
 //! them goes; here each report adds what it says more than the one before, so that they only grow. What an instance did
-//! before its first report is not in them, as nobody can say whether that was counted before. Operations are bounded in all;
-//! those that come later are counted as left out.
+//! before its first report is not in them, as nobody can say whether that was counted before. Operations are bounded, in all
+//! and of each service; those that come later are counted as left out. A service is forgotten some time after its last instance.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,9 @@ use seaworthy_client::protect::stats::{OperationStats, Report};
 use crate::fleet::names::ServiceName;
 
 /// Operations of services that have totals of their own: some twenty figures each are what a scrape can bear.
-pub const MOST: usize = 500;
+const MOST: usize = 500;
+/// Of these, of one service: names of operations are whatever its instances say, and are not to be in the way of others.
+const MOST_OF_SERVICE: usize = 50;
 
 /// The totals of all operations.
 #[derive(Debug, Default)]
@@ -45,9 +47,10 @@ impl Totals {
             // Mostly at the same place.
             let same = before.operations.get(at).filter(is_it);
             let before = same.or_else(|| before.operations.iter().find(is_it));
+            let full = *operations >= MOST || of_service.len() >= MOST_OF_SERVICE;
             match of_service.get_mut(&now.operation) {
                 Some(total) => grow(total, before, now),
-                None if *operations >= MOST => {
+                None if full => {
                     self.left_out.fetch_add(1, Ordering::Relaxed);
                 }
                 None => {
@@ -65,6 +68,13 @@ impl Totals {
             operations.iter().map(|(name, total)| (service.clone(), name.clone(), total.clone()))
         });
         all.collect()
+    }
+
+    /// Forgets services of which nobody is there any more.
+    pub(super) fn keep(&self, is_there: impl Fn(&ServiceName) -> bool) {
+        let mut table = self.table.lock();
+        table.by_service.retain(|service, _| is_there(service));
+        table.operations = table.by_service.values().map(BTreeMap::len).sum();
     }
 
     /// Reports of operations that have no totals, because there are too many.
@@ -156,18 +166,26 @@ mod tests {
     }
 
     #[test]
-    fn operations_are_bounded_in_all() {
+    fn operations_are_bounded_of_a_service_and_in_all_and_forgotten_with_it() {
         let totals = Totals::default();
-        let many = (0..MOST + 3).map(|n| OperationStats {
+        let many = (0..MOST_OF_SERVICE + 3).map(|n| OperationStats {
             operation: format!("op-{n}"),
             calls: 1,
             ..OperationStats::default()
         });
         let many = Report { operations: many.collect(), ..Report::default() };
-        totals.add(&orders(), &Report::default(), &many);
-        assert_eq!((totals.all().len(), totals.left_out()), (MOST, 3));
+        let service = |n: usize| ServiceName::parse(&format!("s-{n}")).unwrap();
+        totals.add(&service(0), &Report::default(), &many);
+        assert_eq!((totals.all().len(), totals.left_out()), (MOST_OF_SERVICE, 3));
         // Those that are known go on.
-        totals.add(&orders(), &Report::default(), &calls("op-0", 9));
+        totals.add(&service(0), &Report::default(), &calls("op-0", 9));
         assert_eq!(totals.all()[0].2.calls, 10);
+        for n in 1..=MOST / MOST_OF_SERVICE {
+            totals.add(&service(n), &Report::default(), &many);
+        }
+        assert_eq!(totals.all().len(), MOST);
+        totals.keep(|name| *name != service(1));
+        totals.add(&orders(), &Report::default(), &calls("charge", 1));
+        assert_eq!(totals.all().len(), MOST - MOST_OF_SERVICE + 1);
     }
 }

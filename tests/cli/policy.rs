@@ -371,6 +371,31 @@ async fn the_configuration_of_the_readme_is_one() {
     assert!(stderr(&wrong).contains("policies.limits[0].amount"), "{}", stderr(&wrong));
 }
 
+/// Whoever made a policy that stops everything can see it, and lift it by the commands that say so.
+#[tokio::test]
+async fn a_policy_that_refuses_everything_is_lifted_by_its_command() {
+    let scene = Scene::start().await;
+    scene
+        .done(&[
+            "policy", "put", "stop", "--rpc", "all", "--limit", "1/h", "--burst", "1", "--scope", "global",
+        ])
+        .await;
+    scene.json(&["service", "list"]).await;
+    assert!(
+        scene.refused(5, &["service", "list"]).await.contains("policy stop allows everything together 1 in")
+    );
+    assert_eq!(scene.json(&["policy", "get", "stop"]).await["name"], "stop");
+    scene.done(&["policy", "list"]).await;
+    let force = ["breakers", "force", "orders", "charge-card", "open", "--ttl", "1m", "--yes", "charge-card"];
+    scene.done(&force).await;
+    scene.done(&["flags", "put", "control-plane.rate-limits", "--off"]).await;
+    scene.json(&["service", "list"]).await;
+    scene.done(&["flags", "put", "control-plane.rate-limits", "--on"]).await;
+    scene.done(&["policy", "delete", "stop", "--yes", "stop"]).await;
+    scene.json(&["service", "list"]).await;
+    scene.server.stop().await;
+}
+
 /// What the server cannot do now is asked for again within the user's deadline, as it says when; a longer wait is not begun.
 #[tokio::test]
 async fn a_call_over_the_limit_waits_for_its_turn_within_the_deadline() {

@@ -170,6 +170,24 @@ async fn signs_of_life_and_what_lifts_a_limit_pass_whatever_is_used_up() {
     server.stop().await;
 }
 
+/// A policy that is about everything may say what services alone have: it says nothing of RPCs.
+#[tokio::test]
+async fn what_is_of_services_alone_refuses_no_rpc() {
+    let server = TestServer::start().await;
+    let channel = server.channel().await;
+    let shared = pb::RateLimit { fleet_wide: true, ..limit(pb::PolicyScope::Global, 1) };
+    let policy = pb::Policy {
+        target: None,
+        resources: Some(pb::ResourceLimit { max_memory_bytes: 1, ..pb::ResourceLimit::default() }),
+        ..limiting("", vec![shared])
+    };
+    put(&server, policy).await;
+    for _ in 0..20 {
+        list(&channel).await.expect("the process has more than a byte, and is no fleet");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_limit_of_one_caller_is_not_felt_by_another() {
     let server = TestServer::start().await;

@@ -11,7 +11,7 @@ use super::{number, one};
 use crate::{
     api::overview::Overview,
     fleet::names::ServiceName,
-    policy::{observed::Observed, totals},
+    policy::observed::Observed,
     telemetry::{
         exposition::{Family, Labels},
         histogram::Snapshot,
@@ -33,8 +33,9 @@ struct Moment {
 /// Every figure of it.
 pub(super) fn families(overview: &Overview) -> Vec<Family> {
     let observed = overview.policies.observed();
-    let (totals, moments) = (observed.totals(), Moments::of(observed));
+    let totals = observed.totals();
     let all = totals.all();
+    let moments = Moments::of(&all, observed);
     let of = |figure: fn(&OperationStats) -> u64| {
         let samples =
             all.iter().map(|(service, name, total)| (labels(service.as_str(), name), number(figure(total))));
@@ -60,7 +61,7 @@ pub(super) fn families(overview: &Overview) -> Vec<Family> {
     vec![
         Family::counter(
             "seaworthy_operation_calls",
-            "Calls of operations that services protect, over all their instances, by what became of them; the first 500 operations.",
+            "Calls of operations that services protect, over all their instances, by what became of them; of 500 operations, and 50 of a service.",
             calls.collect::<Vec<_>>(),
         ),
         Family::counter(
@@ -131,22 +132,27 @@ fn snapshot(total: &OperationStats) -> Snapshot {
     Snapshot { cumulative, count: count.saturating_add(longer), sum: total.total_latency.as_secs_f64() }
 }
 
-/// What there is of operations, by service and name.
+/// What there is of operations that have totals, by service and name.
 #[derive(Default)]
 struct Moments {
     by_service: BTreeMap<ServiceName, BTreeMap<String, Moment>>,
-    operations: usize,
 }
 
 impl Moments {
-    /// What instances report, of as many operations as have totals.
-    fn of(observed: &Observed) -> Self {
+    /// What instances report of these.
+    fn of(all: &[(ServiceName, String, OperationStats)], observed: &Observed) -> Self {
         let mut moments = Self::default();
+        for (service, name, _) in all {
+            let of_service = moments.by_service.entry(service.clone()).or_default();
+            of_service.insert(name.clone(), Moment::default());
+        }
         let mut after = None;
         loop {
             let (found, more) = observed.after(after.as_ref(), None, AT_ONCE);
             for (key, seen) in &found {
-                moments.add(&key.service, &seen.report);
+                if let Some(of_service) = moments.by_service.get_mut(&key.service) {
+                    add(of_service, &seen.report);
+                }
             }
             after = found.into_iter().next_back().map(|(key, _)| key);
             if !more {
@@ -155,37 +161,24 @@ impl Moments {
         }
     }
 
-    fn add(&mut self, service: &ServiceName, report: &Report) {
-        for stats in &report.operations {
-            if let Some(moment) = self.entry(service, &stats.operation) {
-                moment.in_flight += u64::from(stats.in_flight);
-                moment.peak_in_flight = moment.peak_in_flight.max(u64::from(stats.peak_in_flight));
-            }
-        }
-        for stats in &report.breakers {
-            let state = State::ALL.iter().position(|state| *state == stats.state);
-            if let (Some(state), Some(moment)) = (state, self.entry(service, &stats.operation)) {
-                moment.breakers[state] += 1;
-            }
-        }
-    }
-
-    fn entry(&mut self, service: &ServiceName, operation: &str) -> Option<&mut Moment> {
-        let known = self.by_service.get(service).is_some_and(|of_service| of_service.contains_key(operation));
-        if !known {
-            if self.operations >= totals::MOST {
-                return None;
-            }
-            self.operations += 1;
-            let of_service = self.by_service.entry(service.clone()).or_default();
-            of_service.insert(operation.to_owned(), Moment::default());
-        }
-        self.by_service.get_mut(service)?.get_mut(operation)
-    }
-
     fn all(&self) -> impl Iterator<Item = (&str, &str, &Moment)> {
         self.by_service.iter().flat_map(|(service, operations)| {
             operations.iter().map(|(name, now)| (service.as_str(), name.as_str(), now))
         })
+    }
+}
+
+fn add(of_service: &mut BTreeMap<String, Moment>, report: &Report) {
+    for stats in &report.operations {
+        if let Some(moment) = of_service.get_mut(&stats.operation) {
+            moment.in_flight += u64::from(stats.in_flight);
+            moment.peak_in_flight = moment.peak_in_flight.max(u64::from(stats.peak_in_flight));
+        }
+    }
+    for stats in &report.breakers {
+        let state = State::ALL.iter().position(|state| *state == stats.state);
+        if let (Some(state), Some(moment)) = (state, of_service.get_mut(&stats.operation)) {
+            moment.breakers[state] += 1;
+        }
     }
 }

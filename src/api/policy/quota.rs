@@ -28,10 +28,11 @@ impl PolicyApi {
         reach::acts_for(&caller.identity, key.service.as_str())?;
         self.fleet.prove(&key, incarnation, &token)?;
         let (book, now) = (self.policies.book(), self.policies.clock().mono());
+        let expected = self.policies.observed().count_of(&key.service);
         let slice = |pb::QuotaWant { policy, limit, operation, demand }: &pb::QuotaWant| {
             let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
             let want = Want { policy, limit, operation, demand: *demand };
-            convert::slice(self.policies.quotas().acquire(&book, &key, want, now))
+            convert::slice(self.policies.quotas().acquire(&book, &key, want, expected, now))
         };
         Ok(pb::AcquireQuotaResponse { slices: wants.iter().map(slice).collect() })
     }

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use seaworthy_client::proto::seaworthy::v1::{
     BreakerState, ListInstancesRequest, OverrideBreakerRequest, OverrideBreakerResponse,
 };
+use tonic::Code;
 
 use crate::{
     cli::{
@@ -73,7 +74,11 @@ pub(super) async fn force(flags: Force, context: &mut Context) -> Result<Exit, F
     let Force { target, operation, state, ttl, message, yes } = flags;
     let remote = context.connect().await?;
     if state == Forced::Open {
-        let instances = attached(&remote, &target).await?;
+        // In an overload, which may be why, they cannot be counted.
+        let instances = match attached(&remote.without_retries(), &target).await {
+            Err(Failure::Refused { status, .. }) if status.code() == Code::ResourceExhausted => None,
+            counted => Some(counted?),
+        };
         confirm(&operation, yes.as_deref(), &loss(&target, &operation, ttl.unwrap_or(USUAL), instances))?;
     }
     let (word, state) = match state {
@@ -151,14 +156,17 @@ async fn attached(remote: &Remote, target: &ServiceOrInstance) -> Result<u64, Fa
     Ok(meant.count() as u64)
 }
 
-fn loss(target: &ServiceOrInstance, operation: &str, ttl: Duration, instances: u64) -> String {
+fn loss(target: &ServiceOrInstance, operation: &str, ttl: Duration, instances: Option<u64>) -> String {
     let (operation, shown) = (clean(operation), clean(&target.to_string()));
     let later = if target.instance.is_empty() { ", and those that come later," } else { "" };
-    let refuse = if instances == 1 && later.is_empty() { "refuses" } else { "refuse" };
+    let refuse = if instances == Some(1) && later.is_empty() { "refuses" } else { "refuse" };
     format!(
         "forcing the breaker of {operation} of {shown} open is a stop: within a second {}{later} {refuse} every call of \
          {operation}, for {ttl:?} or until `seaworthy breakers release {shown} {operation}`",
-        counted(instances, "attached instance"),
+        instances.map_or_else(
+            || "attached instances (too much goes on to count them)".to_owned(),
+            |instances| counted(instances, "attached instance").to_string(),
+        ),
     )
 }
 
@@ -172,16 +180,17 @@ mod tests {
             loss(&target.parse().unwrap(), "charge-card", Duration::from_secs(300), instances)
         };
         assert_eq!(
-            told("orders", 3),
+            told("orders", Some(3)),
             "forcing the breaker of charge-card of orders open is a stop: within a second 3 attached instances, and those \
              that come later, refuse every call of charge-card, for 300s or until `seaworthy breakers release orders \
              charge-card`"
         );
         assert!(
-            told("orders/i-1", 1).contains(" 1 attached instance refuses every call"),
+            told("orders/i-1", Some(1)).contains(" 1 attached instance refuses every call"),
             "{}",
-            told("orders/i-1", 1)
+            told("orders/i-1", Some(1))
         );
-        assert!(told("orders", 0).contains(" 0 attached instances, and those that come later, refuse"));
+        assert!(told("orders", Some(0)).contains(" 0 attached instances, and those that come later, refuse"));
+        assert!(told("orders", None).contains("within a second attached instances (too much goes on"));
     }
 }

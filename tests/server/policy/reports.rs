@@ -122,7 +122,7 @@ async fn usage_is_the_control_planes_own_and_what_instances_reported() {
     let _first = reporting(&server, "orders", "i-1").await;
     let _second = reporting(&server, "payments", "i-1").await;
     for _ in 0..3 {
-        client.list_flags(pb::ListFlagsRequest::default()).await.unwrap();
+        client.get_breakers(pb::GetBreakersRequest::default()).await.unwrap();
     }
     let usage = client.get_usage(pb::GetUsageRequest::default()).await.unwrap().into_inner();
     let row = |policy: &str, scope| {

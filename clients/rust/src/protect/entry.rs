@@ -64,13 +64,13 @@ pub(crate) struct Waiting {
 }
 
 impl Plan {
-    /// Lets a call in, or says why not; or that it has to wait.
-    pub(crate) fn try_enter(self: &Arc<Self>, caller: Caller<'_>, meter: &Meter) -> Entering {
+    /// Lets a call in, or says why not; or that it has to wait. `now`: a reading of the clock of the rules.
+    pub(crate) fn try_enter(self: &Arc<Self>, caller: Caller<'_>, meter: &Meter, now: Duration) -> Entering {
         let mut noticed = Noticed::default();
-        self.ask_shadow(caller, &mut noticed);
+        self.ask_shadow(caller, now, &mut noticed);
         let mut pause = Duration::ZERO;
         for limits in self.limits.iter().filter_map(|pick| pick.of(caller.key)) {
-            match limits.decide(caller.key) {
+            match limits.decide(caller.key, now) {
                 Ok(passed) => {
                     noticed.near |= passed.near;
                     pause = pause.max(passed.pause);
@@ -89,7 +89,7 @@ impl Plan {
         if pause.is_zero() {
             match self.take_free(caller.key, &mut entered.places) {
                 Ok(true) => {
-                    entered.shadow_places = self.shadow_taken(caller, &mut entered.noticed);
+                    entered.shadow_places = self.shadow_taken(caller.key, &mut entered.noticed);
                     return Entering::In(entered);
                 }
                 Ok(false) => {}
@@ -100,9 +100,9 @@ impl Plan {
     }
 
     /// What policies in shadow would have refused.
-    fn ask_shadow(&self, caller: Caller<'_>, noticed: &mut Noticed) {
+    fn ask_shadow(&self, caller: Caller<'_>, now: Duration, noticed: &mut Noticed) {
         for limits in self.shadow_limits.iter().filter_map(|pick| pick.of(caller.key)) {
-            if limits.decide(caller.key).is_err() {
+            if limits.decide(caller.key, now).is_err() {
                 limits.counted.remember(|| name_of(&limits.of, caller));
                 noticed.shadow_refused = true;
             }
@@ -131,9 +131,9 @@ impl Plan {
         Ok(true)
     }
 
-    fn shadow_taken(&self, caller: Caller<'_>, noticed: &mut Noticed) -> Vec<Place> {
+    fn shadow_taken(&self, caller: u64, noticed: &mut Noticed) -> Vec<Place> {
         let mut taken = Vec::new();
-        for places in self.shadow_places.iter().filter_map(|pick| pick.of(caller.key)) {
+        for places in self.shadow_places.iter().filter_map(|pick| pick.of(caller)) {
             match places.try_take() {
                 Ok(place) => taken.push(place),
                 Err(full) => {
@@ -162,6 +162,7 @@ impl Waiting {
                 *held = Some(places.take().await.map_err(|full| places.refuse(full))?);
             }
         }
+        entered.shadow_places = plan.shadow_taken(caller, &mut entered.noticed);
         Ok(entered)
     }
 }

@@ -57,14 +57,11 @@ impl Failure for tonic::Status {
     fn fault(&self) -> Fault {
         use tonic::Code;
         match self.code() {
-            Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-            | Code::Unimplemented => Fault::Own,
-            // Whoever answers so is well, and has had enough.
-            Code::ResourceExhausted | Code::Cancelled => Fault::Nobodys,
+            Code::Unknown | Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss => {
+                Fault::Own
+            }
+            // Whoever answers so is well, and has had enough; or has no such method, which says nothing of those it has.
+            Code::ResourceExhausted | Code::Cancelled | Code::Unimplemented => Fault::Nobodys,
             Code::Ok
             | Code::InvalidArgument
             | Code::NotFound

@@ -66,7 +66,8 @@ impl Gate {
     /// Lets a call in. `caller`: the number by which who makes it is told apart, of
     /// [`caller_key`](super::caller_key); `name`: its name, made only where it is shown.
     pub fn enter(&self, caller: u64, name: &(dyn Display + Sync)) -> Entrance {
-        match self.plan.try_enter(Caller { key: caller, name }, self.rules.meter()) {
+        let now = self.rules.time().now();
+        match self.plan.try_enter(Caller { key: caller, name }, self.rules.meter(), now) {
             Entering::In(entered) => match self.admit(entered) {
                 Ok(entry) => Entrance::In(entry),
                 Err(refusal) => Entrance::Out(refusal),
@@ -101,6 +102,15 @@ impl Entry {
     pub fn failed(mut self) {
         let ticket = self.ticket.take();
         self.settle(|latency| ticket.into_iter().for_each(|ticket| ticket.failure(latency)), Outcome::Failed);
+    }
+
+    /// Nobody waited any longer. If it was slow by then, what the call depends on was.
+    pub fn given_up(mut self) {
+        let ticket = self.ticket.take();
+        self.settle(
+            |latency| ticket.into_iter().for_each(|ticket| ticket.given_up(latency)),
+            Outcome::Dropped,
+        );
     }
 
     fn settle(self, tell: impl FnOnce(Duration), outcome: Outcome) {

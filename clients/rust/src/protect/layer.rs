@@ -19,8 +19,22 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use self::judged::Judged;
-use super::{operations::Operations, refusal::Refusal};
+use super::{failure::Fault, operations::Operations, refusal::Refusal};
 use crate::rules::errors::whole_millis;
+
+/// Methods that are told apart (RFC 9110, 9.3, and RFC 5789).
+#[cfg(feature = "axum")]
+const KNOWN_METHODS: [http::Method; 9] = [
+    http::Method::GET,
+    http::Method::HEAD,
+    http::Method::POST,
+    http::Method::PUT,
+    http::Method::DELETE,
+    http::Method::CONNECT,
+    http::Method::OPTIONS,
+    http::Method::TRACE,
+    http::Method::PATCH,
+];
 
 /// Says something of a request by its head.
 type Say = Arc<dyn Fn(&Parts) -> String + Send + Sync>;
@@ -50,6 +64,12 @@ pub trait Protocol: Clone + Send + Sync + 'static {
     /// What its answers are made of.
     type Body: http_body::Body;
 
+    /// Whether requests name operations that may not be there.
+    const ANYBODY_NAMES_OPERATIONS: bool;
+
+    /// Whether the head of an answer says that there is such an operation.
+    fn is_there(&self, head: &http::response::Parts) -> bool;
+
     /// What who is refused is told.
     fn refuse(&self, refusal: &Refusal) -> Response<Self::Body>;
 
@@ -78,7 +98,9 @@ impl Operations {
         let path = |parts: &Parts| {
             let matched = parts.extensions.get::<axum::extract::MatchedPath>();
             let path = matched.map_or_else(|| parts.uri.path(), axum::extract::MatchedPath::as_str);
-            format!("{}:{path}", parts.method)
+            // Anybody may make up methods: they are one.
+            let method = if KNOWN_METHODS.contains(&parts.method) { parts.method.as_str() } else { "OTHER" };
+            format!("{method}:{path}")
         };
         let peer = |parts: &Parts| {
             let peer = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
@@ -88,7 +110,8 @@ impl Operations {
     }
 
     /// Protects a tonic server: each of its methods is an operation (`package.Service/Method`), and the caller is the peer's
-    /// address.
+    /// address. As anybody may ask for methods that are not there, one that neither a policy nor the code names is one of the
+    /// others (`_others`) until it was answered once.
     #[cfg(feature = "server")]
     pub fn tonic_layer(&self) -> ProtectLayer<Grpc> {
         let path = |parts: &Parts| parts.uri.path().trim_start_matches('/').to_owned();
@@ -170,14 +193,28 @@ where
         let ProtectLayer { operations, operation, caller, protocol } = self.layer.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let admitted = operations.admit(&operation(&parts), &caller(&parts)).await;
-            let admitted = match admitted {
+            let operation = operation(&parts);
+            let admitted = if P::ANYBODY_NAMES_OPERATIONS {
+                operations.admit_named_by_anybody(&operation, &caller(&parts)).await
+            } else {
+                operations.admit(&operation, &caller(&parts)).await
+            };
+            let mut admitted = match admitted {
                 Ok(admitted) => admitted,
                 Err(refusal) => return Ok(protocol.refuse(&refusal)),
             };
             let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
             let (head, body) = response.into_parts();
+            if P::ANYBODY_NAMES_OPERATIONS && protocol.is_there(&head) {
+                operations.know(&operation);
+            }
+            admitted.answers();
             let verdict = protocol.judge(&head);
+            match verdict {
+                Some(Verdict::Succeeded) => admitted.judge(Fault::Callers),
+                Some(Verdict::Failed) => admitted.judge(Fault::Own),
+                None => {}
+            }
             Ok(Response::from_parts(head, P::watched(Judged::new(body, admitted, verdict))))
         })
     }
@@ -186,6 +223,13 @@ where
 #[cfg(feature = "axum")]
 impl Protocol for Http {
     type Body = axum::body::Body;
+
+    /// The layer is behind the routes.
+    const ANYBODY_NAMES_OPERATIONS: bool = false;
+
+    fn is_there(&self, _: &http::response::Parts) -> bool {
+        true
+    }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Self::Body> {
         use axum::response::IntoResponse as _;
@@ -226,6 +270,14 @@ impl Protocol for Http {
 #[cfg(feature = "server")]
 impl Protocol for Grpc {
     type Body = tonic::body::Body;
+
+    /// The layer is before the routes.
+    const ANYBODY_NAMES_OPERATIONS: bool = true;
+
+    fn is_there(&self, head: &http::response::Parts) -> bool {
+        let code = head.headers.get(tonic::Status::GRPC_STATUS);
+        code.is_none_or(|code| tonic::Code::from_bytes(code.as_bytes()) != tonic::Code::Unimplemented)
+    }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Self::Body> {
         super::status::status(refusal).into_http()

@@ -7,6 +7,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use super::{
     Time,
+    clock::whole_nanos,
     counted::Counted,
     limit::{Decision, KeyedLimiter, Limiter},
     policy::{RateLimit, Scope, summary},
@@ -86,14 +87,24 @@ impl Limits {
         }
     }
 
-    /// Decides of a call of this caller.
-    pub(crate) fn decide(&self, caller: u64) -> Result<Passed, Refusal> {
+    /// Takes over the slices of those before.
+    pub(crate) fn go_on_from(&self, before: &Limits) {
+        for share in self.shares() {
+            if let Some(old) = before.shares().find(|old| old.which() == share.which()) {
+                share.go_on_from(old);
+            }
+        }
+    }
+
+    /// Decides of a call of this caller, at this reading of the clock.
+    pub(crate) fn decide(&self, caller: u64, now: Duration) -> Result<Passed, Refusal> {
+        let nanos = whole_nanos(now);
         let mut passed = Passed::default();
         for held in &self.held {
             let decision = match &held.cell {
-                Cell::One(limiter) => limiter.decide(),
-                Cell::Callers(limiter) => limiter.decide(&caller),
-                Cell::Fleet(share) => share.decide(),
+                Cell::One(limiter) => limiter.decide_at(nanos),
+                Cell::Callers(limiter) => limiter.decide_at(&caller, nanos),
+                Cell::Fleet(share) => share.decide_at(now),
             };
             match decision {
                 Decision::Allowed { near } => passed.near |= near,

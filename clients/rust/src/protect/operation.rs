@@ -4,7 +4,7 @@ mod books;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use self::books::{Books, Ended};
 use super::{
@@ -29,6 +29,7 @@ pub(crate) struct Operation {
     service: Arc<str>,
     name: Arc<str>,
     rules: Rules,
+    has_breaker: bool,
     plan: RwLock<(u64, Arc<Plan>)>,
     books: Books,
 }
@@ -41,6 +42,8 @@ pub struct Admitted {
     entered: Option<Entered>,
     ticket: Option<Ticket>,
     began: Duration,
+    /// How long it took until the answer began, where that comes bit by bit.
+    answered: Option<Duration>,
 }
 
 /// What an attempt failed with.
@@ -49,11 +52,52 @@ enum Attempted<E> {
     Failed(E),
 }
 
+/// An attempt that runs, for the breaker: dropped in the midst of it, it was given up.
+struct Watched<'a> {
+    operation: &'a Operation,
+    ticket: Option<Ticket>,
+    began: Duration,
+    /// How long it may take. After that it is not given up, but has failed.
+    time_left: Option<Duration>,
+}
+
+/// Timers are as exact as that.
+const TIMER: Duration = Duration::from_millis(2);
+
+impl Watched<'_> {
+    fn ended(mut self, fault: Option<Fault>) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let latency = self.latency();
+        match fault {
+            None | Some(Fault::Callers) => ticket.success(latency),
+            Some(Fault::Own) => ticket.failure(latency),
+            // Nothing can be learnt from it.
+            Some(Fault::Nobodys) => drop(ticket),
+        }
+    }
+
+    fn latency(&self) -> Duration {
+        self.operation.now().saturating_sub(self.began)
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let latency = self.latency();
+        if self.time_left.is_some_and(|left| latency + TIMER >= left) {
+            ticket.failure(latency);
+        } else {
+            ticket.given_up(latency);
+        }
+    }
+}
+
 impl Operation {
-    pub(crate) fn new(service: &Arc<str>, name: &str, rules: &Rules) -> Self {
+    pub(crate) fn new(service: &Arc<str>, name: &str, rules: &Rules, has_breaker: bool) -> Self {
         let (service, name) = (Arc::clone(service), Arc::from(name));
         let plan = RwLock::new((0, Arc::default()));
-        Self { service, name, rules: rules.clone(), plan, books: Books::default() }
+        Self { service, name, rules: rules.clone(), has_breaker, plan, books: Books::default() }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -70,7 +114,7 @@ impl Operation {
             }
         }
         let call = Call::Operation { service: &self.service, operation: &self.name };
-        let plan = self.rules.plan(call, Some(&self.name));
+        let plan = self.rules.plan(call, self.has_breaker.then_some(&*self.name));
         *self.plan.write() = (version, Arc::clone(&plan));
         plan
     }
@@ -78,7 +122,7 @@ impl Operation {
     /// Lets a call in, up to where the breaker is asked.
     async fn enter(&self, plan: &Arc<Plan>, caller: &str) -> Result<Entered, Refusal> {
         let caller = Caller { key: caller_key(caller), name: &caller };
-        let entered = match plan.try_enter(caller, self.rules.meter()) {
+        let entered = match plan.try_enter(caller, self.rules.meter(), self.now()) {
             Entering::In(entered) => Ok(entered),
             Entering::Wait(waiting) => waiting.enter().await,
             Entering::Out(refusal) => Err(refusal),
@@ -118,7 +162,7 @@ impl Operation {
             Ok((entered, ticket)) => {
                 call.goes_on();
                 let operation = Arc::clone(self);
-                Ok(Admitted { operation, entered: Some(entered), ticket, began: self.now() })
+                Ok(Admitted { operation, entered: Some(entered), ticket, began: self.now(), answered: None })
             }
             Err(refusal) => {
                 call.ended(Ended::Refused(refusal.kind()), Duration::ZERO);
@@ -187,26 +231,34 @@ impl Operation {
                 Attempted::Failed(error) => ProtectError::Failed(error),
             });
         };
-        let advice = |failed: &Attempted<E>| match failed {
+        let advice = |failed: &Attempted<Advice>| match failed {
             Attempted::Refused(_) => Advice::Never,
-            Attempted::Failed(error) => error.advice(),
+            Attempted::Failed(advice) => *advice,
         };
+        // What the last try failed with that was let through: one that the breaker refuses afterwards hides nothing of it.
+        let failed = Mutex::new(None);
         let attempt = |attempt: super::retry::Attempt| {
             if attempt.number > 1 {
                 self.books.retried();
             }
             // The breaker first: what it does not let through is not even begun.
             let begun = self.ask_breaker(plan).map(|ticket| (ticket, op()));
-            async {
+            let failed = &failed;
+            async move {
                 let (ticket, future) = begun.map_err(Attempted::Refused)?;
-                self.watch(ticket, future).await
+                let done = self.watch(ticket, future, Some(attempt.time_left)).await;
+                done.map_err(|error| {
+                    let advice = error.advice();
+                    *failed.lock() = Some(error);
+                    Attempted::Failed(advice)
+                })
             }
         };
         let done = retry.run(safety.unwrap_or(rule.safety), None, attempt, advice).await;
-        done.map_err(|Failed { error, why, .. }| match error {
-            Some(Attempted::Refused(refusal)) => ProtectError::Refused(refusal),
-            Some(Attempted::Failed(error)) => ProtectError::Failed(error),
-            None => {
+        done.map_err(|Failed { error, why, .. }| match (failed.lock().take(), error) {
+            (Some(error), _) => ProtectError::Failed(error),
+            (None, Some(Attempted::Refused(refusal))) => ProtectError::Refused(refusal),
+            (None, _) => {
                 debug_assert!(matches!(why, Why::Time | Why::Deadline));
                 ProtectError::TimedOut
             }
@@ -220,27 +272,21 @@ impl Operation {
         F: Future<Output = Result<T, E>>,
     {
         let ticket = self.ask_breaker(plan).map_err(Attempted::Refused)?;
-        self.watch(ticket, op()).await
+        self.watch(ticket, op(), None).await.map_err(Attempted::Failed)
     }
 
-    /// Runs an attempt that was let through, and tells the breaker how it ended.
+    /// Runs an attempt that was let through, and tells the breaker how it ended. `time_left`: how long it may take, by whoever
+    /// drops it after that.
     async fn watch<T, E: Failure>(
         &self,
         ticket: Option<Ticket>,
         attempt: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Attempted<E>> {
-        let began = self.now();
+        time_left: Option<Duration>,
+    ) -> Result<T, E> {
+        let watched = Watched { operation: self, ticket, began: self.now(), time_left };
         let result = attempt.await;
-        let latency = self.now().saturating_sub(began);
-        if let Some(ticket) = ticket {
-            match result.as_ref().map_err(Failure::fault) {
-                Ok(_) | Err(Fault::Callers) => ticket.success(latency),
-                Err(Fault::Own) => ticket.failure(latency),
-                // Nothing can be learnt from it.
-                Err(Fault::Nobodys) => drop(ticket),
-            }
-        }
-        result.map_err(Attempted::Failed)
+        watched.ended(result.as_ref().err().map(Failure::fault));
+        result
     }
 
     /// What became of its calls.
@@ -262,19 +308,32 @@ impl Admitted {
         self.ended(Fault::Own, Ended::Failed);
     }
 
+    /// The answer begins. Who is slow to take it, or has asked for a long one, says nothing of the operation: for the breaker,
+    /// and for an adaptive number of permits, it took until now. What it holds it holds to its end.
+    pub fn answers(&mut self) {
+        let Self { operation, began, answered, .. } = self;
+        answered.get_or_insert_with(|| operation.now().saturating_sub(*began));
+    }
+
+    /// Tells the breaker whose fault it is, once.
+    pub(super) fn judge(&mut self, fault: Fault) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let answered = self.answered.unwrap_or_else(|| self.operation.now().saturating_sub(self.began));
+        match fault {
+            Fault::Own => ticket.failure(answered),
+            Fault::Callers => ticket.success(answered),
+            Fault::Nobodys => drop(ticket),
+        }
+    }
+
     fn ended(mut self, fault: Fault, ended: Ended) {
+        self.judge(fault);
         let now = self.operation.now();
         let latency = now.saturating_sub(self.began);
-        if let Some(ticket) = self.ticket.take() {
-            match fault {
-                Fault::Own => ticket.failure(latency),
-                Fault::Callers => ticket.success(latency),
-                Fault::Nobodys => drop(ticket),
-            }
-        }
+        let answered = self.answered.unwrap_or(latency);
         if let Some(entered) = self.entered.take() {
             let outcome = if ended == Ended::Succeeded { Outcome::Done } else { Outcome::Failed };
-            entered.done(now, latency, outcome);
+            entered.done(now, answered, outcome);
             self.operation.books.ended(ended, latency);
         }
     }
@@ -284,6 +343,9 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if self.entered.take().is_some() {
             let latency = self.operation.now().saturating_sub(self.began);
+            if let Some(ticket) = self.ticket.take() {
+                ticket.given_up(self.answered.unwrap_or(latency));
+            }
             self.operation.books.ended(Ended::Cancelled, latency);
         }
     }

@@ -127,6 +127,27 @@ impl Operations {
         self.operation(operation).admit(caller, self.open()).await
     }
 
+    /// Lets a request through whose operation anybody may name. One that nobody knows yet is one of the others: neither the
+    /// code nor a policy names it, and nothing of that name was ever answered ([`know`](Self::know)). So nobody can fill the
+    /// table by names that he makes up.
+    #[cfg(any(feature = "axum", feature = "server"))]
+    pub(crate) async fn admit_named_by_anybody(
+        &self,
+        operation: &str,
+        caller: &str,
+    ) -> Result<Admitted, Refusal> {
+        let known = self.0.operations.read().get(operation).cloned();
+        let is_known = || self.0.rules.names(operation) || self.0.said.lock().forced.contains_key(operation);
+        let operation = known.unwrap_or_else(|| self.operation(if is_known() { operation } else { OTHERS }));
+        operation.admit(caller, self.open()).await
+    }
+
+    /// There is an operation of this name.
+    #[cfg(any(feature = "axum", feature = "server"))]
+    pub(crate) fn know(&self, operation: &str) {
+        let _made = self.operation(operation);
+    }
+
     /// Holds one of a pool until it is dropped.
     ///
     /// # Errors
@@ -188,8 +209,10 @@ impl Operations {
         let mut operations = self.0.operations.write();
         let full = operations.len() >= MOST_OPERATIONS;
         let name = if full || policy::operation(name).is_err() { OTHERS } else { name };
+        // What they are nobody can say, so that one of them fails says nothing of another: they have no breaker.
         let Inner { service, rules, .. } = &*self.0;
-        let made = || (Arc::<str>::from(name), Arc::new(Operation::new(service, name, rules)));
+        let made =
+            || (Arc::<str>::from(name), Arc::new(Operation::new(service, name, rules, name != OTHERS)));
         let known = operations.get(name).cloned();
         known.unwrap_or_else(|| {
             let (name, operation) = made();
@@ -235,8 +258,12 @@ impl Operations {
             let rule = decides.and_then(|ranked| ranked.policy.pools.iter().find(|pool| pool.name == name));
             if let Some(rule) = rule {
                 let settings = PoolSettings { wait: rule.wait, ..PoolSettings::new(rule.size) };
-                // Names are checked with the policy, and there are no more than may be.
-                self.0.pools.put(name, settings).ok();
+                if self.0.pools.put(name, settings).is_err() {
+                    tracing::warn!(
+                        pool = name,
+                        "there are more pools than {MOST_POOLS}: this one has nothing to lend"
+                    );
+                }
             }
         }
     }

@@ -24,7 +24,7 @@ pub(crate) struct Places {
     /// The RPC or operation that they are of, where each has its own. Empty: of all.
     pub(crate) of: Arc<str>,
     pub(crate) shadow: bool,
-    pub(crate) counted: Counted,
+    pub(crate) counted: Arc<Counted>,
     pub(crate) rule: PermitLimit,
     permits: InFlight,
     adaptive: Option<Mutex<Adaptive>>,
@@ -56,9 +56,24 @@ impl Places {
             policy: policy.into(),
             of: of.into(),
             shadow,
-            counted: Counted::default(),
+            counted: Arc::default(),
             permits: InFlight::new(max, rule.max_waiting),
             adaptive: adaptive.map(Mutex::new),
+            rule,
+        }
+    }
+
+    /// The same places, of which there are as many as another rule says from now on. Neither rule is adaptive.
+    pub(crate) fn ruled_by(&self, rule: PermitLimit) -> Self {
+        self.permits.resize(rule.max);
+        self.permits.set_max_waiting(rule.max_waiting);
+        Self {
+            policy: Arc::clone(&self.policy),
+            of: Arc::clone(&self.of),
+            shadow: self.shadow,
+            counted: Arc::clone(&self.counted),
+            permits: self.permits.clone(),
+            adaptive: None,
             rule,
         }
     }

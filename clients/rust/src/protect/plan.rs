@@ -12,7 +12,7 @@ use super::{
     },
     resources::Ceiling,
     retrying::Retrying,
-    shelf::{Shelf, caller_key},
+    shelf::{Kind, Shelf, caller_key},
 };
 use std::sync::Arc;
 
@@ -90,21 +90,26 @@ impl Plan {
         protects: Option<&str>,
         shelf: &Shelf,
     ) -> Self {
-        let of = match call {
-            Call::Rpc(method) => method,
-            Call::Operation { operation, .. } => operation,
+        let (of, kind) = match call {
+            Call::Rpc(method) => (method, Kind::Rpc),
+            Call::Operation { operation, .. } => (operation, Kind::Operation),
         };
         let limits = |shadow| {
             SCOPES.map(|scope| {
                 pick(ordered, call, Part::Limits(scope), shadow, |ranked| {
-                    shelf.limits(ranked.policy, scope, if scope == Scope::Operation { of } else { "" })
+                    shelf.limits(ranked.policy, scope, if scope == Scope::Operation { of } else { "" }, kind)
                 })
             })
         };
         let places = |shadow| {
             PERMIT_SCOPES.map(|scope| {
                 pick(ordered, call, Part::Permits(scope), shadow, |ranked| {
-                    shelf.places(ranked.policy, scope, if scope == PermitScope::Operation { of } else { "" })
+                    shelf.places(
+                        ranked.policy,
+                        scope,
+                        if scope == PermitScope::Operation { of } else { "" },
+                        kind,
+                    )
                 })
             })
         };

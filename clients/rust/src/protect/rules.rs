@@ -60,7 +60,9 @@ impl Rules {
 
     /// Takes these policies in place of those before. What says the same goes on counting where it was.
     pub fn replace(&self, policies: impl IntoIterator<Item = Sourced>) {
-        *self.0.policies.write() = policies.into_iter().collect();
+        let policies = policies.into_iter().collect();
+        let mut now = self.0.policies.write();
+        *now = policies;
         // After them: who sees the new version makes its plan of the new policies.
         self.0.version.fetch_add(1, Ordering::Release);
     }
@@ -72,9 +74,20 @@ impl Rules {
 
     /// What protects a call now. `protects`: what its breaker is of, where it has one.
     pub(crate) fn plan(&self, call: Call<'_>, protects: Option<&str>) -> Arc<Plan> {
-        let policies = Arc::clone(&self.0.policies.read());
+        // Held until the plan is made: an older one would put what it is made of in the place of the newer.
+        let policies = self.0.policies.read();
         let ranked = policies.iter().map(|(policy, origin)| Ranked { policy, origin: *origin });
         Arc::new(Plan::make(&ordered(ranked), call, protects, &self.0.shelf))
+    }
+
+    /// Whether a policy names this operation.
+    #[cfg(any(feature = "axum", feature = "server"))]
+    pub(crate) fn names(&self, operation: &str) -> bool {
+        use super::policy::Target;
+        self.0.policies.read().iter().any(|(policy, _)| match &policy.target {
+            Target::Operations { operation: Some(named), .. } => named == operation,
+            Target::Operations { operation: None, .. } | Target::Rpcs { .. } | Target::Everything => false,
+        })
     }
 
     /// The policies in force.

@@ -69,10 +69,9 @@ impl Share {
         &self.which
     }
 
-    /// Decides of one call.
-    pub(crate) fn decide(&self) -> Decision {
+    /// Decides of one call, at this reading of its clock.
+    pub(crate) fn decide_at(&self, now: Duration) -> Decision {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let now = self.time.now();
         let mut bucket = self.bucket.lock();
         match (bucket.until, self.away) {
             (Some(until), OnUnavailable::Allow) if now >= until => Decision::Allowed { near: false },
@@ -93,9 +92,43 @@ impl Share {
         self.asked.store(0, Ordering::Relaxed);
     }
 
+    /// The amount of the whole limit in each period.
+    pub(crate) fn amount(&self) -> f64 {
+        f64::from(self.settings.rate().amount().get())
+    }
+
     /// The period of the limit.
     pub(crate) fn period(&self) -> Duration {
         self.settings.rate().period()
+    }
+
+    /// Begins with the part of the whole that another one held of the same limit, whose amount has changed.
+    pub(crate) fn go_on_from(&self, before: &Share) {
+        let part = before.part();
+        let (rate, burst) = whole(&self.settings);
+        let mut old = before.bucket.lock();
+        let now = self.time.now();
+        old.fill(now);
+        let full = if old.burst > 0.0 { old.tokens / old.burst } else { 0.0 };
+        let until = old.until;
+        drop(old);
+        let mut bucket = self.bucket.lock();
+        bucket.rate = rate * part;
+        bucket.burst = part_of(burst, part);
+        (bucket.tokens, bucket.at, bucket.until) = (bucket.burst * full, now, until);
+    }
+
+    /// The slice that it holds, and for how long still. None: it holds none any more, or never did.
+    pub(crate) fn slice(&self) -> Option<(f64, Duration)> {
+        let until = self.bucket.lock().until?;
+        let left = until.checked_sub(self.time.now()).filter(|left| !left.is_zero())?;
+        Some((self.amount() * self.part(), left))
+    }
+
+    /// How much of the whole it holds.
+    fn part(&self) -> f64 {
+        let (rate, _) = whole(&self.settings);
+        (self.bucket.lock().rate / rate).clamp(0.0, 1.0)
     }
 
     /// Takes a slice of this amount in each period.
@@ -106,16 +139,9 @@ impl Share {
         let mut bucket = self.bucket.lock();
         bucket.fill(now);
         bucket.rate = rate * part;
-        // Less than one could never be taken, and less than two would be lost to calls that come a moment early or late.
-        bucket.burst = if part > 0.0 { (burst * part).max(2.0) } else { 0.0 };
+        bucket.burst = part_of(burst, part);
         bucket.tokens = bucket.tokens.min(bucket.burst);
         bucket.until = Some(now + ttl);
-    }
-
-    /// Whether the slice still holds.
-    #[cfg(test)]
-    pub(crate) fn holds(&self) -> bool {
-        self.bucket.lock().until.is_some_and(|until| self.time.now() < until)
     }
 }
 
@@ -138,6 +164,12 @@ impl Bucket {
             Duration::try_from_secs_f64(lacking).unwrap_or(COME_BACK).max(Duration::from_nanos(1));
         Decision::Refused { retry_after: if self.rate > 0.0 { retry_after } else { COME_BACK } }
     }
+}
+
+/// What a part of the whole can hold. Less than one could never be taken, and less than two would be lost to calls that come
+/// a moment early or late.
+fn part_of(burst: f64, part: f64) -> f64 {
+    if part > 0.0 { (burst * part).max(burst.min(2.0)) } else { 0.0 }
 }
 
 /// The rate in a second and the burst of the whole limit.

@@ -32,6 +32,15 @@ pub(crate) struct Shelf {
     seeds: AtomicU64,
 }
 
+/// What a call is. Fleet-wide limits and adaptive permits are of services alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// An RPC of the control plane.
+    Rpc,
+    /// An operation of a service.
+    Operation,
+}
+
 #[derive(Debug, Default)]
 struct Kept {
     limits: HashMap<Key<Scope>, Weak<Limits>>,
@@ -62,34 +71,55 @@ impl Shelf {
     }
 
     /// The limits of a scope of a policy.
-    pub(crate) fn limits(&self, policy: &Policy, scope: Scope, of: &str) -> Option<Arc<Limits>> {
+    pub(crate) fn limits(&self, policy: &Policy, scope: Scope, of: &str, kind: Kind) -> Option<Arc<Limits>> {
+        let holds =
+            |rule: &RateLimit| rule.scope == scope && (kind == Kind::Operation || rule.fleet_wide.is_none());
         let rules: Vec<(usize, RateLimit)> =
-            policy.limits.iter().cloned().enumerate().filter(|(_, rule)| rule.scope == scope).collect();
+            policy.limits.iter().cloned().enumerate().filter(|(_, rule)| holds(rule)).collect();
         if rules.is_empty() {
             return None;
         }
         let key = Key { policy: policy.name.clone(), scope, of: of.to_owned(), shadow: policy.shadow };
         let mut kept = self.kept.lock();
-        let known = kept.limits.get(&key).and_then(Weak::upgrade).filter(|limits| limits.are(&rules));
-        Some(known.unwrap_or_else(|| {
-            let made = Arc::new(Limits::new(&policy.name, scope, of, policy.shadow, &rules, self.time));
-            kept.limits.insert(key, Arc::downgrade(&made));
-            made
-        }))
+        let known = kept.limits.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = known.as_ref().filter(|limits| limits.are(&rules)) {
+            return Some(Arc::clone(known));
+        }
+        let made = Arc::new(Limits::new(&policy.name, scope, of, policy.shadow, &rules, self.time));
+        if let Some(before) = known {
+            made.go_on_from(&before);
+        }
+        kept.limits.insert(key, Arc::downgrade(&made));
+        Some(made)
     }
 
     /// The places of a scope of a policy.
-    pub(crate) fn places(&self, policy: &Policy, scope: PermitScope, of: &str) -> Option<Arc<Places>> {
-        let rule = policy.permits.iter().find(|rule| rule.scope == scope)?.clone();
+    pub(crate) fn places(
+        &self,
+        policy: &Policy,
+        scope: PermitScope,
+        of: &str,
+        kind: Kind,
+    ) -> Option<Arc<Places>> {
+        let mut rule = policy.permits.iter().find(|rule| rule.scope == scope)?.clone();
+        rule.adaptive &= kind == Kind::Operation;
         let key = Key { policy: policy.name.clone(), scope, of: of.to_owned(), shadow: policy.shadow };
         let mut kept = self.kept.lock();
-        let known = kept.places.get(&key).and_then(Weak::upgrade).filter(|places| places.rule == rule);
-        Some(known.unwrap_or_else(|| {
-            let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
-            let made = Arc::new(Places::new(&policy.name, of, policy.shadow, rule, self.time, seed));
-            kept.places.insert(key, Arc::downgrade(&made));
-            made
-        }))
+        let known = kept.places.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = known.as_ref().filter(|places| places.rule == rule) {
+            return Some(Arc::clone(known));
+        }
+        let made = match known {
+            // What is under way stays so, and is counted.
+            Some(before) if !before.rule.adaptive && !rule.adaptive => before.ruled_by(rule),
+            _ => {
+                let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
+                Places::new(&policy.name, of, policy.shadow, rule, self.time, seed)
+            }
+        };
+        let made = Arc::new(made);
+        kept.places.insert(key, Arc::downgrade(&made));
+        Some(made)
     }
 
     /// The retries of an operation that a policy rules.

@@ -4,10 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
 use tracing::debug;
 
 use crate::{
-    protect::{Rules, share::Share},
+    protect::{
+        Rules,
+        retry::{Advice, status::advice},
+        share::Share,
+    },
     proto::seaworthy::v1::{
         AcquireQuotaRequest, InstanceRef, QuotaSlice, QuotaWant, policy_service_client::PolicyServiceClient,
     },
@@ -19,6 +24,12 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest pause after failures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A demand is said of no shorter time, in seconds.
+const SHORTEST: f64 = 0.1;
+/// Demands over which it is averaged.
+const AVERAGED_OVER: f64 = 4.0;
 /// Limits of which slices are asked for at once: as many as the control plane takes.
 const AT_ONCE: usize = 64;
 /// A slice is asked for again after this part of its life.
@@ -31,7 +42,17 @@ struct Asked {
     share: Arc<Share>,
     since: Instant,
     again: Instant,
-    /// What was left out of demands so far, which are whole numbers: the next one makes up for it.
+    demand: Demand,
+    /// Until when the slice of the session before holds: a control plane that has just started gives small ones at first.
+    before: Option<Instant>,
+}
+
+/// What an instance asks for on average.
+#[derive(Debug, Default)]
+struct Demand {
+    /// In a second. None: nothing is known yet.
+    mean: Option<f64>,
+    /// What was left out of what was said so far, in whole numbers: the next one makes up for it.
     owed: f64,
 }
 
@@ -39,10 +60,16 @@ struct Asked {
 pub(super) async fn keep(channel: Authorized, instance: InstanceRef, session_token: String, rules: Rules) {
     let mut client = PolicyServiceClient::new(channel);
     let mut asked: Vec<Asked> = Vec::new();
+    let mut failures = 0;
     loop {
         take_up_new(&mut asked, &rules.shares());
         let now = rt::now();
-        let mut due: Vec<&mut Asked> = asked.iter_mut().filter(|it| it.again <= now).take(AT_ONCE).collect();
+        let mut due: Vec<&mut Asked> = asked.iter_mut().filter(|it| it.again <= now).collect();
+        // Whoever has waited longest is first, so that everybody has its turn.
+        due.sort_by_key(|it| it.again);
+        let more = due.len() > AT_ONCE;
+        due.truncate(AT_ONCE);
+        let mut pause = LOOK_EVERY;
         if !due.is_empty() {
             let wants = due.iter_mut().map(|it| want(it, now)).collect();
             let (instance, session_token) = (Some(instance.clone()), session_token.clone());
@@ -51,13 +78,31 @@ pub(super) async fn keep(channel: Authorized, instance: InstanceRef, session_tok
                 Ok(Ok(answer)) => {
                     let slices = answer.into_inner().slices;
                     due.iter_mut().zip(slices).for_each(|(it, slice)| take(it, &slice));
+                    if more {
+                        pause = Duration::ZERO;
+                    }
+                    failures = 0;
                 }
-                Ok(Err(status)) => debug!(%status, "no slices of shared limits"),
+                Ok(Err(status)) => {
+                    debug!(%status, "no slices of shared limits");
+                    pause = after(&status, failures);
+                    failures += 1;
+                }
                 Err(_) => debug!("no slices of shared limits within {PATIENCE:?}"),
             }
         }
-        sleep(LOOK_EVERY).await;
+        sleep(pause).await;
     }
+}
+
+/// How long to wait after a failure, of so many in a row before it: as long as is asked for, or longer each time.
+fn after(status: &Status, failures: u32) -> Duration {
+    let asked = match advice(status) {
+        Advice::IfSafe(asked) | Advice::Always(asked) => asked,
+        Advice::Never | Advice::Pushback => None,
+    };
+    let own = LOOK_EVERY.saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE);
+    rt::jittered(asked.unwrap_or_default().clamp(own, LONGEST_PAUSE), JITTER)
 }
 
 /// Goes on with those that there are still, and begins with those that are new.
@@ -66,7 +111,9 @@ fn take_up_new(asked: &mut Vec<Asked>, shares: &[Arc<Share>]) {
     for share in shares {
         if !asked.iter().any(|it| Arc::ptr_eq(share, &it.share)) {
             let now = rt::now();
-            asked.push(Asked { share: Arc::clone(share), since: now, again: now, owed: 0.0 });
+            let before = share.slice().map(|(_, left)| now + left);
+            let (share, demand) = (Arc::clone(share), Demand::default());
+            asked.push(Asked { share, since: now, again: now, demand, before });
         }
     }
 }
@@ -79,19 +126,38 @@ fn want(it: &mut Asked, now: Instant) -> QuotaWant {
         policy: which.policy.clone(),
         limit: u32::try_from(which.limit).unwrap_or(u32::MAX),
         operation: which.operation.clone(),
-        demand: demand(count, since, period, &mut it.owed),
+        demand: it.demand.say(count, since, period),
     }
 }
 
-/// What was asked in a time, for a period, in whole numbers that are right on average. None: the time is too short to say.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a limit
-fn demand(count: u64, since: f64, period: f64, owed: &mut f64) -> Option<u64> {
-    if since < 0.1 {
-        return None;
+impl Demand {
+    /// What to say of what was asked in a time, for a period, both in seconds. None: the time is too short to say.
+    ///
+    /// What was asked in one second differs from the average by chance, and a slice that followed it would be too large in one
+    /// second, and unused, and too small in the next. What is no chance (three standard deviations of calls that come
+    /// independently) counts at once.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a limit
+    fn say(&mut self, count: u64, since: f64, period: f64) -> Option<u64> {
+        if since < SHORTEST {
+            return None;
+        }
+        let count = count as f64;
+        let mean = match self.mean {
+            Some(mean) if (count - mean * since).abs() <= 3.0 * (mean * since).max(1.0).sqrt() => {
+                mean + (count / since - mean) / AVERAGED_OVER
+            }
+            _ => count / since,
+        };
+        self.mean = Some(mean);
+        let exact = mean * period;
+        if exact < 1.0 {
+            // Less than one cannot be said, and a slice of nothing would be no slice.
+            return Some(u64::from(exact > 0.01));
+        }
+        let exact = exact + self.owed;
+        self.owed = exact.fract();
+        Some(exact as u64)
     }
-    let exact = count as f64 * period / since + *owed;
-    *owed = exact.fract();
-    Some(exact as u64)
 }
 
 fn take(it: &mut Asked, slice: &QuotaSlice) {
@@ -100,7 +166,15 @@ fn take(it: &mut Asked, slice: &QuotaSlice) {
     it.since = now;
     let ttl = slice.ttl.and_then(|ttl| Duration::try_from(ttl).ok()).unwrap_or_default();
     if slice.problem.is_empty() && !ttl.is_zero() {
-        it.share.take_slice(slice.amount, ttl);
+        let held = it.share.slice();
+        let goes_on = held.is_some_and(|(amount, _)| {
+            slice.amount == 0.0 || (slice.amount < amount && it.before.is_some_and(|until| now < until))
+        });
+        if !goes_on {
+            // Where all of it is out, until those who hold it ask again, whoever is new begins with an even part.
+            let even = it.share.amount() / f64::from(slice.holders.max(1));
+            it.share.take_slice(if slice.amount > 0.0 { slice.amount } else { even }, ttl);
+        }
         // What one instance got too little of it is to get soon.
         let pause = if slice.amount > 0.0 { ttl / AGAIN_AFTER } else { LOOK_EVERY };
         it.again = now + rt::jittered(pause, JITTER);
@@ -112,7 +186,18 @@ fn take(it: &mut Asked, slice: &QuotaSlice) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
+    use crate::{
+        protect::{
+            clock::Monotonic,
+            limit::{Rate, Settings},
+            policy::OnUnavailable,
+            share::Which,
+        },
+        rules::errors::PUSHBACK,
+    };
 
     #[test]
     fn demand_is_what_was_asked_for_a_period() {
@@ -122,12 +207,66 @@ mod tests {
             (10, 2.0, 60.0, Some(300)),
             (0, 1.0, 1.0, Some(0)),
             (1, 0.01, 1.0, None),
+            (1, 10.0, 1.0, Some(1)),
         ] {
-            assert_eq!(demand(count, since, period, &mut 0.0), said);
+            assert_eq!(Demand::default().say(count, since, period), said);
         }
-        // Three in four seconds.
-        let mut owed = 0.0;
-        let said: Vec<_> = (0..4).map(|_| demand(3, 4.0, 1.0, &mut owed).unwrap()).collect();
-        assert_eq!(said, [0, 1, 1, 1]);
+        // Five in four seconds, in whole numbers.
+        let mut demand = Demand::default();
+        let said: Vec<_> = (0..4).map(|_| demand.say(5, 4.0, 1.0).unwrap()).collect();
+        assert_eq!(said, [1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn what_comes_by_chance_is_averaged_and_a_leap_counts_at_once() {
+        for (period, longer) in [(1.0, 1), (60.0, 60)] {
+            let mut demand = Demand { mean: Some(4.0), owed: 0.0 };
+            for count in [5, 3, 4, 6, 2, 4].repeat(10) {
+                let said = demand.say(count, 1.0, period).unwrap();
+                assert!((3 * longer..=5 * longer).contains(&said), "{said}");
+            }
+            let mut demand = Demand { mean: Some(4.0), owed: 0.0 };
+            assert_eq!(demand.say(11, 1.0, period), Some(11 * longer));
+            assert_eq!(demand.say(0, 1.0, period), Some(0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_left_with_nothing_because_others_hold_all_or_the_control_plane_starts_anew() {
+        let which = Which { policy: "shared".into(), limit: 0, operation: String::new() };
+        let settings = Settings::token_bucket(Rate::new(1000, Duration::from_secs(1)).unwrap());
+        let share = Arc::new(Share::new(which, settings, OnUnavailable::LastSlice, Monotonic::start()));
+        let mut asked = Vec::new();
+        take_up_new(&mut asked, &[Arc::clone(&share)]);
+        let after = |it: &mut Asked, amount| {
+            let ttl = Some(prost_types::Duration { seconds: 3, nanos: 0 });
+            take(it, &QuotaSlice { amount, ttl, holders: 10, problem: String::new() });
+            it.share.slice().unwrap().0.round()
+        };
+        let it = &mut asked[0];
+        assert_eq!(after(it, 0.0), 100.0, "an even part");
+        assert_eq!((after(it, 50.0), after(it, 0.0)), (50.0, 50.0));
+        advance(Duration::from_secs(3)).await;
+        assert_eq!(after(it, 0.0), 100.0, "that slice has ended");
+        assert_eq!(after(it, 300.0), 300.0);
+        // Another session: those that are smaller count once the last one of before has ended.
+        advance(Duration::from_secs(1)).await;
+        let mut asked = Vec::new();
+        take_up_new(&mut asked, &[share]);
+        let it = &mut asked[0];
+        assert_eq!((after(it, 10.0), after(it, 400.0), after(it, 10.0)), (300.0, 400.0, 400.0));
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(after(it, 10.0), 10.0);
+    }
+
+    #[test]
+    fn who_is_refused_comes_back_when_it_is_told_and_ever_more_seldom() {
+        let refused = Status::unavailable("not now");
+        let pauses: Vec<_> = (0..20).map(|failures| after(&refused, failures).as_secs_f64()).collect();
+        assert!((0.2..0.3).contains(&pauses[0]) && (0.4..0.6).contains(&pauses[1]), "{pauses:?}");
+        assert!((25.0..35.0).contains(&pauses[19]), "{pauses:?}");
+        let mut told = Status::resource_exhausted("too many");
+        told.metadata_mut().insert(PUSHBACK, 7000.into());
+        assert!((6.0..8.0).contains(&after(&told, 0).as_secs_f64()));
     }
 }

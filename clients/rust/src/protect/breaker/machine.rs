@@ -126,7 +126,7 @@ impl Machine {
             return;
         }
         let options = self.settings.options();
-        let slow = options.slow_calls.is_some_and(|slow| latency > slow.longer_than);
+        let slow = self.is_slow(latency);
         let call = Call { failed: outcome == Outcome::Failure, slow };
         match (&mut self.phase, pass.role) {
             (Phase::Closed, Role::Counted) => {
@@ -144,6 +144,11 @@ impl Machine {
             },
             _ => {}
         }
+    }
+
+    /// Whether a call that took so long is a slow one.
+    pub(super) fn is_slow(&self, latency: Duration) -> bool {
+        self.settings.options().slow_calls.is_some_and(|slow| latency > slow.longer_than)
     }
 
     /// Takes back a pass whose call says nothing.

@@ -38,6 +38,14 @@ impl<C: Clock> Ticket<C> {
         self.shared.report(self.pass, Outcome::Failure, latency);
     }
 
+    /// The call was given up after this time, by who made it. If it had been slow by then it counts as a slow one: a protected
+    /// thing that never answers would otherwise never be found out. Otherwise nothing is learnt.
+    pub fn given_up(self, latency: Duration) {
+        if self.shared.with(|machine, _| machine.is_slow(latency)) {
+            self.success(latency);
+        }
+    }
+
     /// The breaker's generation when the call was let through.
     pub fn generation(&self) -> u64 {
         self.pass.generation

@@ -75,14 +75,37 @@ async fn a_method_is_an_operation_and_its_status_says_whose_failure_it_is() {
         let operations = operations();
         let mut service = operations.tonic_layer().layer(Answers(code));
         let mut codes = Vec::new();
-        for _ in 0..3 {
+        // The first one is one of the others: anybody may make up methods.
+        for _ in 0..4 {
             let request = Request::post("/shop.v1.Orders/Charge").body(()).unwrap();
             let answer = service.call(request).await.unwrap();
             codes.push(tonic::Status::from_header_map(answer.headers()).unwrap().code());
         }
-        assert_eq!(codes, [code, code, tonic::Code::ResourceExhausted]);
-        let counted = only(&operations);
+        assert_eq!(codes, [code, code, code, tonic::Code::ResourceExhausted]);
+        let [others, counted] = &operations.report().operations[..] else { panic!("two") };
+        assert_eq!((others.operation.as_str(), others.calls), ("_others", 1));
         assert_eq!(counted.operation, "shop.v1.Orders/Charge");
         assert_eq!((counted.calls, counted.failures, counted.limited), (3, failures, 1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_makes_operations_by_asking_for_them() {
+    let operations = Operations::new("shop");
+    let mut grpc = operations.tonic_layer().layer(Answers(tonic::Code::Unimplemented));
+    for n in 0..300 {
+        grpc.call(Request::post(format!("/a.B/{n}")).body(()).unwrap()).await.unwrap();
+    }
+    let others = only(&operations);
+    assert_eq!((others.operation.as_str(), others.calls, others.failures), ("_others", 300, 0));
+    assert_eq!(operations.report().breakers, []);
+    // Those of HTTP have a path that is there, and no more methods than are known.
+    let mut http =
+        Router::new().route("/orders", get(|| async { "here" })).route_layer(operations.axum_layer());
+    for n in 0..300 {
+        let request = Request::builder().method(format!("M{n}").as_str()).uri("/orders");
+        http.call(request.body(Body::empty()).unwrap()).await.unwrap();
+    }
+    let names: Vec<_> = operations.report().operations.into_iter().map(|stats| stats.operation).collect();
+    assert_eq!(names, ["OTHER:/orders", "_others"]);
 }

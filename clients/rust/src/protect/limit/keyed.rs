@@ -58,6 +58,11 @@ where
         self.decide_many(key, NonZeroU32::MIN)
     }
 
+    /// The same at a reading of the clock that was taken for several decisions.
+    pub(crate) fn decide_at(&self, key: &K, nanos: u64) -> Decision {
+        self.cells.decide(key, nanos, NonZeroU32::MIN)
+    }
+
     /// Decides on a call of this key that takes so many permits: all of them or none.
     pub fn decide_many(&self, key: &K, permits: NonZeroU32) -> Decision {
         self.cells.decide(key, self.clock.nanos(), permits)

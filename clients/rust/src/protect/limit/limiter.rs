@@ -42,6 +42,11 @@ impl<C: Clock> Limiter<C> {
         self.decide_many(NonZeroU32::MIN)
     }
 
+    /// The same at a reading of the clock that was taken for several decisions.
+    pub(crate) fn decide_at(&self, nanos: u64) -> Decision {
+        self.cell.decide(nanos, NonZeroU32::MIN)
+    }
+
     /// Decides on a call that takes so many permits: all of them or none.
     pub fn decide_many(&self, permits: NonZeroU32) -> Decision {
         self.cell.decide(self.clock.nanos(), permits)

@@ -123,6 +123,86 @@ async fn a_breaker_opens_is_seen_and_closes_through_half_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_never_answers_opens_the_breaker_whoever_gives_up() {
+    // Until the time of all tries is over.
+    let operations = Operations::new("orders");
+    operations.set_policy(breaking(3));
+    for _ in 0..3 {
+        let hangs = async || std::future::pending::<Result<(), std::io::Error>>().await;
+        let ended = operations.protect("charge", "shop", hangs).await.unwrap_err();
+        assert!(matches!(ended, ProtectError::TimedOut), "{ended}");
+    }
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Broken));
+    // And where its caller gives up before, after longer than a call may take; those that it gave up soon say nothing.
+    for (patience, expected) in [(1, Ok(())), (6, Err(RefusalKind::Broken))] {
+        let operations = Operations::new("orders");
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..25 {
+            let operations = operations.clone();
+            calls.spawn(async move {
+                let hangs = async || std::future::pending::<Result<(), std::io::Error>>().await;
+                let _refund = operations.admit("refund", "shop").await.unwrap();
+                let charge = operations.protect("charge", "shop", hangs);
+                tokio::time::timeout(Duration::from_secs(patience), charge).await.unwrap_err();
+            });
+        }
+        calls.join_all().await;
+        assert_eq!(succeed(&operations, "charge", "a").await, expected, "{patience} s");
+        assert_eq!(succeed(&operations, "refund", "a").await, expected, "{patience} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_try_failed_with_is_told_though_the_breaker_refuses_the_next() {
+    let operations = Operations::new("orders");
+    operations.set_policy(breaking(1));
+    let failing = async || Err::<(), _>(std::io::Error::other("the bank is down"));
+    let failed = operations.protect_idempotent("charge", "shop", failing).await.unwrap_err();
+    assert_eq!(failed.to_string(), "the bank is down");
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Broken));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_permits_count_what_is_under_way() {
+    let operations = Operations::new("orders");
+    let permits = |max| {
+        let max = NonZeroU32::new(max).unwrap();
+        let wait = Duration::ZERO;
+        let rule = PermitLimit { scope: PermitScope::Operation, max, wait, max_waiting: 1, adaptive: false };
+        Policy { permits: vec![rule], ..of("permits", None) }
+    };
+    operations.set_policy(permits(3));
+    let first = operations.admit("charge", "a").await.unwrap();
+    let _second = operations.admit("charge", "a").await.unwrap();
+    operations.set_policy(permits(2));
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Full));
+    first.succeeded();
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    operations.set_policy(permits(1));
+    assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Full));
+    assert_eq!(operations.rules().usage()[0].refused, 2, "counts go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_limit_that_changes_begins_with_the_part_that_was_held() {
+    let operations = Operations::new("orders");
+    let shared = |amount| {
+        let mut policy = limited("shared", Scope::Operation, amount);
+        policy.limits[0].fleet_wide = Some(OnUnavailable::LastSlice);
+        operations.rule(vec![(Arc::new(policy), Origin::Put)], BTreeMap::new());
+    };
+    shared(1000);
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    operations.rules().shares()[0].take_slice(10.0, Duration::from_secs(3));
+    shared(500);
+    let mut through = 0;
+    while succeed(&operations, "charge", "a").await.is_ok() {
+        through += 1;
+    }
+    assert!((4..=5).contains(&through), "a hundredth of 500: {through}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_caller_did_wrong_never_opens_a_breaker() {
     let operations = Operations::new("orders");
     operations.set_policy(breaking(2));
@@ -291,7 +371,7 @@ async fn a_shared_limit_is_held_by_its_slice_and_by_its_own_choice_without_one()
         assert_eq!(share.asked_so_far(), 100);
         share.take_slice(5.0, Duration::from_secs(3));
         advance(Duration::from_secs(2)).await;
-        assert!(share.holds());
+        assert!(share.slice().is_some());
         assert_eq!(admitted().await, 5, "half of it, and half of the burst");
         advance(Duration::from_secs(2)).await;
         assert_eq!(admitted().await, expected, "{away:?}");

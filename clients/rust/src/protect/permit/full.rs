@@ -6,10 +6,7 @@ use crate::rules::errors::try_again_in;
 
 /// No permit was free, and waiting longer was not allowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "all {max} permits are in use, {waiting} callers wait, and none was free within {waited:?}; {}",
-    try_again_in(*retry_after)
-)]
+#[error("{}", self.says())]
 pub struct Full {
     /// Permits that may be out at once.
     pub max: u32,
@@ -19,6 +16,20 @@ pub struct Full {
     pub waiting: u32,
     /// When a permit is likely to be free: a guess from how long permits are held, between 10 ms and 30 s.
     pub retry_after: Duration,
+}
+
+impl Full {
+    fn says(&self) -> String {
+        let Self { max, waited, waiting, retry_after } = self;
+        if *max == 0 {
+            return "there is none: no policy has a pool of this name, or there are too many pools"
+                .to_owned();
+        }
+        let again = try_again_in(*retry_after);
+        format!(
+            "all {max} permits are in use, {waiting} callers wait, and none was free within {waited:?}; {again}"
+        )
+    }
 }
 
 /// Sooner is a busy loop.

@@ -15,6 +15,9 @@ use crate::rt;
 const FIRST_GUESS: Duration = Duration::from_millis(100);
 /// The newest hold counts for one part in so many of the mean.
 const MEAN_OF: u32 = 8;
+/// Of permits that are lent at once the hold of one in so many is measured: it is a guess in any case, and each reading of
+/// the clock has its price.
+const MEASURED_OF: u32 = 16;
 
 /// Permits for at most so many operations at once, lent in the order in which they are asked for. Cheap to
 /// clone; clones lend the same permits.
@@ -27,6 +30,8 @@ struct State {
     queue: Queue,
     refused: u64,
     mean_hold: Duration,
+    /// Permits that were lent without waiting, to choose whose hold is measured.
+    lent: u32,
 }
 
 /// How permits are used at one moment.
@@ -49,7 +54,7 @@ impl InFlight {
     /// once. Zero: nobody waits.
     pub fn new(max: NonZeroU32, max_waiting: u32) -> Self {
         let queue = Queue::new(max, max_waiting);
-        Self(Arc::new(Mutex::new(State { queue, refused: 0, mean_hold: FIRST_GUESS })))
+        Self(Arc::new(Mutex::new(State { queue, refused: 0, mean_hold: FIRST_GUESS, lent: 0 })))
     }
 
     /// Takes a permit if one is free now.
@@ -60,7 +65,12 @@ impl InFlight {
     pub fn try_acquire(&self) -> Result<Permit, Full> {
         let mut state = self.0.lock();
         match state.queue.try_take() {
-            true => Ok(self.permit()),
+            true => {
+                let is_measured = state.lent.is_multiple_of(MEASURED_OF);
+                state.lent = state.lent.wrapping_add(1);
+                drop(state);
+                Ok(Permit { permits: self.clone(), since: is_measured.then(rt::now) })
+            }
             false => Err(state.refuse(Duration::ZERO)),
         }
     }
@@ -104,7 +114,7 @@ impl InFlight {
 
     /// How they are used now.
     pub fn usage(&self) -> Usage {
-        let State { queue, refused, mean_hold: _ } = &*self.0.lock();
+        let State { queue, refused, mean_hold: _, lent: _ } = &*self.0.lock();
         Usage {
             in_use: queue.in_use(),
             max: queue.max(),
@@ -121,7 +131,7 @@ impl InFlight {
     }
 
     fn permit(&self) -> Permit {
-        Permit { permits: self.clone(), since: rt::now() }
+        Permit { permits: self.clone(), since: Some(rt::now()) }
     }
 
     fn give_back(&self, held: Option<Duration>) {
@@ -190,7 +200,8 @@ impl Drop for Place<'_> {
 #[must_use = "a permit comes back when it is dropped: hold it for as long as the operation runs"]
 pub struct Permit {
     permits: InFlight,
-    since: Instant,
+    /// Since when it is out, where somebody wants to know.
+    since: Option<Instant>,
 }
 
 impl fmt::Debug for Permit {
@@ -202,7 +213,7 @@ impl fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.permits.give_back(Some(rt::now() - self.since));
+        self.permits.give_back(self.since.map(|since| rt::now() - since));
     }
 }
 

@@ -84,6 +84,18 @@ impl Policy {
         limits.chain(permits).chain(pools).chain(once.into_iter().flatten()).collect()
     }
 
+    /// Whether it says something of a part of a call of this kind.
+    fn has_of(&self, part: Part<'_>, call: Call<'_>) -> bool {
+        match (call, part) {
+            (Call::Operation { .. }, _) | (Call::Rpc(_), Part::Permits(_) | Part::Breaker) => self.has(part),
+            // What only services have says nothing of RPCs, where a policy is about both.
+            (Call::Rpc(_), Part::Limits(scope)) => {
+                self.limits.iter().any(|limit| limit.scope == scope && limit.fleet_wide.is_none())
+            }
+            (Call::Rpc(_), Part::Resources | Part::Pool(_) | Part::Retry) => false,
+        }
+    }
+
     /// Whether it says something of a part.
     pub fn has(&self, part: Part<'_>) -> bool {
         match part {
@@ -125,7 +137,7 @@ pub fn candidates<'a>(
 ) -> impl Iterator<Item = Ranked<'a>> {
     ordered.iter().copied().filter(move |ranked| {
         let policy = ranked.policy;
-        policy.shadow == shadow && policy.has(part) && policy.target.covers(call)
+        policy.shadow == shadow && policy.has_of(part, call) && policy.target.covers(call)
     })
 }
 
@@ -185,7 +197,7 @@ mod tests {
         }
         let others = ordered(all.iter().map(|policy| Ranked { policy, origin: Origin::Put }));
         let rpc = Call::Rpc("seaworthy.v1.FleetService/Register");
-        assert_eq!(deciding(&others, rpc, "shop", Part::Retry, false).unwrap().policy.name, "i");
+        assert!(deciding(&others, rpc, "shop", Part::Retry, false).is_none(), "which services alone have");
         let elsewhere = Call::Operation { service: "payments", operation: "refund" };
         assert_eq!(deciding(&others, elsewhere, "bank", Part::Retry, false).unwrap().policy.name, "h");
     }
@@ -193,7 +205,7 @@ mod tests {
     #[test]
     fn of_two_that_are_equally_specific_the_origin_decides_and_then_the_name() {
         let (early, late) = (policy("a", Target::Everything, None), policy("b", Target::Everything, None));
-        let call = Call::Rpc("x");
+        let call = Call::Operation { service: "orders", operation: "charge" };
         for (origins, expected) in [
             ([Origin::Put, Origin::Put], "a"),
             ([Origin::File, Origin::Put], "b"),
@@ -221,5 +233,26 @@ mod tests {
         assert_eq!(name(Part::Breaker, false), Some("general"));
         assert_eq!(name(Part::Retry, true), Some("shadow"));
         assert_eq!(name(Part::Resources, false), None);
+    }
+    #[test]
+    fn of_rpcs_only_what_the_control_plane_has_holds() {
+        let mut both = policy("both", Target::Everything, None);
+        both.breaker = Some(crate::protect::breaker::Settings::default());
+        both.resources = Some(crate::protect::resources::Ceiling::default());
+        let rate = crate::protect::limit::Rate::new(1, std::time::Duration::from_secs(1)).unwrap();
+        let settings = crate::protect::limit::Settings::token_bucket(rate);
+        let away = Some(crate::protect::policy::OnUnavailable::Deny);
+        both.limits =
+            vec![crate::protect::policy::RateLimit { scope: Scope::Global, settings, fleet_wide: away }];
+        let parts = [Part::Limits(Scope::Global), Part::Resources, Part::Breaker, Part::Retry];
+        for (fleet_wide, expected) in
+            [(away, [false, false, true, false]), (None, [true, false, true, false])]
+        {
+            both.limits[0].fleet_wide = fleet_wide;
+            let all = ordered([Ranked { policy: &both, origin: Origin::Put }]);
+            let holds = |call: Call<'_>| parts.map(|part| deciding(&all, call, "", part, false).is_some());
+            assert_eq!(holds(Call::Rpc("x")), expected);
+            assert_eq!(holds(Call::Operation { service: "orders", operation: "charge" }), [true; 4]);
+        }
     }
 }
