@@ -18,6 +18,8 @@ const MEAN_OF: u32 = 8;
 /// Of permits that are lent at once the hold of one in so many is measured: it is a guess in any case, and each reading of
 /// the clock has its price.
 const MEASURED_OF: u32 = 16;
+/// At first each is, until the guess has been left behind.
+const MEASURED_AT_FIRST: u32 = 64;
 
 /// Permits for at most so many operations at once, lent in the order in which they are asked for. Cheap to
 /// clone; clones lend the same permits.
@@ -66,8 +68,9 @@ impl InFlight {
         let mut state = self.0.lock();
         match state.queue.try_take() {
             true => {
-                let is_measured = state.lent.is_multiple_of(MEASURED_OF);
-                state.lent = state.lent.wrapping_add(1);
+                let is_measured = state.lent < MEASURED_AT_FIRST || state.lent.is_multiple_of(MEASURED_OF);
+                // Where it would begin anew it goes on behind those.
+                state.lent = state.lent.checked_add(1).unwrap_or(MEASURED_AT_FIRST);
                 drop(state);
                 Ok(Permit { permits: self.clone(), since: is_measured.then(rt::now) })
             }
