@@ -188,6 +188,10 @@ async fn what_became_of_operations_is_in_the_metrics_and_stays_there() {
         r#"seaworthy_operation_duration_seconds_count{service="orders",operation="charge-card"} 6"#,
         r#"seaworthy_operation_breakers{service="orders",operation="charge-card",state="closed"} 2"#,
         r#"seaworthy_operation_in_flight{service="orders",operation="charge-card"} 0"#,
+        r#"seaworthy_operation_in_flight_peak{service="orders",operation="charge-card"} 1"#,
+        r#"seaworthy_operation_retries_total{service="orders",operation="charge-card"} 0"#,
+        r#"seaworthy_operation_near_limit_total{service="orders",operation="charge-card"} 0"#,
+        r#"seaworthy_operation_shadow_refused_total{service="orders",operation="charge-card"} 0"#,
         "seaworthy_operation_left_out_total 0",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");

@@ -238,6 +238,23 @@ mod tests {
         matches!(gate.enter(0, &"caller"), Entrance::Out(Refusal::Broken { .. }))
     }
 
+    /// A store that hangs is never heard of, but for those who wait no longer.
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_were_given_up_open_the_breaker_where_they_had_been_slow() {
+        let late = Error::new(Kind::DeadlineExceeded, Reason::RequestTimeout, "x");
+        let headers = status(&late).into_http::<()>().headers().clone();
+        for (seconds, opens) in [(1, false), (6, true)] {
+            let gate = gate();
+            let entries: Vec<_> = (0..20).map(|_| gate.enter(0, &"caller")).collect();
+            tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+            for entrance in entries {
+                let Entrance::In(entry) = entrance else { panic!("{entrance:?}") };
+                judge(entry, DependsOn::Store, &headers);
+            }
+            assert_eq!(matches!(gate.enter(0, &"caller"), Entrance::Out(_)), opens, "after {seconds} s");
+        }
+    }
+
     #[tokio::test]
     async fn only_what_says_that_the_store_failed_opens_its_breaker() {
         let error = |kind, reason| Error::new(kind, reason, "x");

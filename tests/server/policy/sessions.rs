@@ -193,6 +193,24 @@ async fn slices_of_all_instances_together_never_exceed_the_limit() {
 }
 
 #[tokio::test]
+async fn who_asks_first_gets_its_part_among_all_that_are_attached() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    put(&mut client, shared(), None).await.unwrap();
+    let _three = [
+        attached(&server, "orders", "a-1").await,
+        attached(&server, "orders", "a-2").await,
+        attached(&server, "orders", "a-3").await,
+    ];
+    let _elsewhere = attached(&server, "payments", "a-1").await;
+    let one = register(&mut server.fleet().await, registration("orders", "i-1")).await;
+    let request = quota(&one, vec![want("charges", "charge-card", 1000)]);
+    let slices = client.acquire_quota(request).await.unwrap().into_inner().slices;
+    assert!((slices[0].amount - 100.0 / 3.0).abs() < 1e-6, "{slices:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn slices_are_for_the_incarnation_that_proves_itself_and_of_limits_that_are_shared() {
     let server = TestServer::start().await;
     let mut client = client(&server).await;
