@@ -7,11 +7,14 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 8] = [
     "grpc/health/v1/health.proto",
+    "seaworthy/v1/backup_service.proto",
     "seaworthy/v1/fleet_service.proto",
     "seaworthy/v1/health_service.proto",
+    "seaworthy/v1/operation_service.proto",
     "seaworthy/v1/policy_service.proto",
+    "seaworthy/v1/restore_service.proto",
     "seaworthy/v1/system_service.proto",
 ];
 

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod audited;
+pub mod backup;
 mod caller;
 pub mod codec;
 pub mod convert;
@@ -16,12 +17,14 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod names;
+pub mod operation;
 pub mod overview;
 pub mod page;
 pub mod parse;
 pub mod policy;
 pub mod probe_health;
 pub mod reach;
+pub mod restore;
 pub mod session;
 pub mod standard_health;
 pub mod status;

@@ -7,6 +7,7 @@
 mod access;
 mod args;
 mod audit;
+mod backup;
 mod breakers;
 mod certs;
 mod check;
@@ -26,11 +27,14 @@ mod fleet;
 mod follow;
 mod health;
 mod history;
+mod key;
+mod keygen;
 mod limits;
 mod live;
 mod log_level;
 mod login;
 mod logout;
+mod operations;
 mod output;
 mod pages;
 mod policy;
@@ -40,10 +44,12 @@ mod prompt;
 mod readiness;
 mod remote;
 mod render;
+mod restore;
 mod serve;
 mod service;
 mod status;
 mod token;
+mod vault;
 mod whoami;
 
 use std::{ffi::OsString, time::Duration};
@@ -68,6 +74,9 @@ Exit codes (those of `probe` differ, see its help):
   3    not found
   4    the server cannot be reached, or did not answer in time
   5    the server refused
+  6    an operation that was followed to its end was done in part
+  7    an operation that was followed failed, or something in a vault is damaged or missing
+  8    an operation that was followed was cancelled
   64   the configuration is invalid
   70   internal error
   129  a view that was open when its terminal was closed (SIGHUP)
@@ -136,6 +145,22 @@ enum Command {
     Breakers(breakers::Breakers),
     /// Show how much is used of limits, permits and pools, and what became of operations
     Limits(limits::Limits),
+    /// See, follow and cancel what takes its time: backups, restores, verifications
+    Operations(operations::Operations),
+    /// Take, see, verify and delete backups of services, and of the control plane's own state
+    #[command(subcommand)]
+    Backup(backup::Command),
+    /// Give the state of components back from a backup; first shown as a plan
+    #[command(subcommand)]
+    Restore(restore::Command),
+    /// Read a vault without any server, by its bucket and its key alone: list, verify, restore
+    #[command(subcommand)]
+    Vault(vault::Command),
+    /// Make a key for a vault
+    Keygen(keygen::Keygen),
+    /// See which key of a vault it is; the key itself is never shown
+    #[command(subcommand)]
+    Key(key::Command),
     /// See, put, switch and delete feature flags
     #[command(subcommand)]
     Flags(flags::Command),
@@ -204,7 +229,7 @@ impl Context {
 pub enum Threads {
     /// It asks, waits and prints.
     One,
-    /// It serves.
+    /// It serves, or decrypts much.
     Many,
 }
 
@@ -241,7 +266,9 @@ impl Invocation {
     /// How many threads it needs.
     pub fn threads(&self) -> Threads {
         match &self.0 {
-            Parsed::Line(line) if matches!(line.command, Command::Serve(_) | Command::Demo(_)) => {
+            Parsed::Line(line)
+                if matches!(line.command, Command::Serve(_) | Command::Demo(_) | Command::Vault(_)) =>
+            {
                 Threads::Many
             }
             Parsed::Line(_) | Parsed::Probe(_) => Threads::One,
@@ -284,6 +311,12 @@ async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Policy(command) => policy::run(command, context).await,
         Command::Breakers(command) => breakers::run(command, context).await,
         Command::Limits(command) => limits::run(command, context).await,
+        Command::Operations(command) => operations::run(command, context).await,
+        Command::Backup(command) => backup::run(command, context).await,
+        Command::Restore(command) => restore::run(command, context).await,
+        Command::Vault(command) => vault::run(command, context).await,
+        Command::Keygen(command) => keygen::run(&command, context),
+        Command::Key(command) => key::run(command, context).await,
         Command::Flags(command) => flags::run(command, context).await,
         Command::Probe(command) => Ok(probe::run(command).await),
         Command::Status(command) => status::run(command, context).await,
@@ -339,6 +372,9 @@ mod tests {
             Exit::NotFound,
             Exit::Unreachable,
             Exit::Refused,
+            Exit::InPart,
+            Exit::Failed,
+            Exit::Cancelled,
             Exit::Config,
             Exit::Internal,
             Exit::Ended(Ending::Hangup),

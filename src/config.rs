@@ -22,6 +22,7 @@ mod reload;
 mod settings;
 mod sources;
 mod value;
+mod vault;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ pub use self::{
     reload::{Reloaded, reload},
     settings::{
         AccessLog, Audit, Auth, Checks, ClientAuth, Config, Declared, Fleet, Grpc, Http, LARGEST_MESSAGE,
-        OpenPages, Shutdown, Tls,
+        OpenPages, Secretive, Shutdown, Tls,
     },
     sources::{CONFIG_VARIABLE, Environment, Flags},
 };

@@ -9,6 +9,8 @@ mod agenda;
 pub mod changes;
 mod circles;
 mod declared;
+pub mod directive;
+pub mod directives;
 pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -128,6 +130,7 @@ struct Shared {
     state: RwLock<State>,
     heartbeats: AtomicU64,
     reports: AtomicU64,
+    ignored_reports: AtomicU64,
 }
 
 /// Events since the start, counted.
@@ -139,6 +142,8 @@ pub struct Counters {
     pub reports: u64,
     /// Waves of losses that began, and were put under protection.
     pub protections: u64,
+    /// Reports of directives that nobody waited for.
+    pub ignored_reports: u64,
 }
 
 /// Reads the fleet from the store. Instances come back READY, unconfirmed, with a whole lease ahead.
@@ -181,6 +186,7 @@ pub async fn open(
         state: RwLock::new(state),
         heartbeats: AtomicU64::new(0),
         reports: AtomicU64::new(0),
+        ignored_reports: AtomicU64::new(0),
     };
     // Before any of them is used. Nobody can use one in an empty store, and a start that fails leaves it empty.
     if store.status().keys > 0 {
@@ -446,7 +452,7 @@ impl Handle {
         self.shared.state.write().not_checked(now, key, incarnation, component, why)
     }
 
-    /// Opens a session for an instance that proves itself by its token.
+    /// Opens a session for an instance that proves itself by its token. `takes_directives`: what its client says.
     ///
     /// # Errors
     /// It is not registered, stale or removed, or the token is wrong.
@@ -456,6 +462,7 @@ impl Handle {
         incarnation: u64,
         token: &TokenHash,
         opening: Opening,
+        takes_directives: bool,
     ) -> Result<(Session, Arc<Instance>)> {
         let mut state = self.shared.state.write();
         let refused = |refusal: Refusal| refusal.about(key.service.as_str(), key.id.as_str());
@@ -466,7 +473,7 @@ impl Handle {
             // Opening it tells the registry all that a notice would.
             let _noticed = member.lease.touch(now.mono);
         }
-        state.open_session(now, key, incarnation)
+        state.open_session(now, key, incarnation, takes_directives)
     }
 
     /// Takes a sign of life on an open session: the hot path, without any lock.
@@ -545,6 +552,7 @@ impl Handle {
             heartbeats: self.shared.heartbeats.load(Ordering::Relaxed),
             reports: self.shared.reports.load(Ordering::Relaxed),
             protections: self.shared.state.read().waves().begun(),
+            ignored_reports: self.shared.ignored_reports.load(Ordering::Relaxed),
         }
     }
 }

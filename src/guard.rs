@@ -39,6 +39,7 @@ use self::{
     access::AccessLog,
     active::{Active, ActiveLayer},
     answers::{Answers, AnswersLayer},
+    bounds::{Bounds, UPLOAD_MESSAGE},
     caller::{Connection, Identify},
     check::CheckLayer,
     closing::ClosingLayer,
@@ -74,16 +75,32 @@ pub struct Guard {
     pub active: Active,
     /// Policies in force for RPCs.
     pub protection: Protection,
-    /// Bounds the bytes of answers that are under way.
-    pub answers: Shares,
-    /// Bounds the bytes of messages that are coming.
-    pub questions: Shares,
+    /// Bounds what is held for others.
+    pub held: Held,
+    /// The same, for connections that are for much data at once: they take nothing from the others.
+    pub bulk: Held,
     /// Bytes of the largest message that is taken.
     pub max_message_bytes: usize,
     /// How long a unary RPC may take.
     pub request_timeout: Duration,
     /// The time.
     pub clock: Clock,
+}
+
+/// Bounds the bytes that the server holds for those at the other ends. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Of answers that are under way.
+    pub answers: Shares,
+    /// Of messages that are coming.
+    pub questions: Shares,
+}
+
+impl Held {
+    /// Nothing is held yet.
+    pub fn new(answers: Bounds, questions: Bounds) -> Self {
+        Self { answers: Shares::new(answers), questions: Shares::new(questions) }
+    }
 }
 
 /// The layers, outermost first.
@@ -141,7 +158,11 @@ impl Guard {
             // Around everything that makes bytes, so that none are under way uncounted.
             .layer(AnswersLayer::new(answers))
             // Around everything that reads messages, and inside of what tells the refusal.
-            .layer(QuestionsLayer::new(questions, self.max_message_bytes, self.request_timeout))
+            .layer(QuestionsLayer::new(
+                questions,
+                self.max_message_bytes.max(UPLOAD_MESSAGE),
+                self.request_timeout,
+            ))
             // Inside of what waits for the call, so that streams which do not listen end the wait.
             .layer(ClosingLayer::new(connection))
             // Rate limits (global, operation, caller), permits and the circuit breaker, in this order:

@@ -1,12 +1,15 @@
-//! Names that the control plane makes itself: session tokens, instance ids, the boot epoch.
+//! Names that the control plane makes itself: session tokens, instance ids, the boot epoch, ids that sort by time.
 //!
 //! All randomness of the server comes from an [`Entropy`] that is handed in, so that a simulation can
 //! repeat itself. (The vault's keys are the exception: they always come from the operating system.)
+
+mod ordered;
 
 use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
+pub use self::ordered::{NoId, Ordered};
 use crate::error::{Error, Result};
 
 /// Lower-case base32 without letters that look alike (Crockford's alphabet).
@@ -63,6 +66,14 @@ impl Entropy {
     /// The operating system's generator failed.
     pub fn bearer_token(&self) -> Result<BearerToken> {
         Ok(BearerToken(format!("{BEARER_PREFIX}{}", base32(&self.bytes::<32>()?))))
+    }
+
+    /// 256 random bits in letters and digits, for a secret of whoever gives it a prefix.
+    ///
+    /// # Errors
+    /// The operating system's generator failed.
+    pub fn secret(&self) -> Result<String> {
+        Ok(base32(&self.bytes::<32>()?))
     }
 
     /// A new name with 80 random bits: `prefix-` and 16 characters.

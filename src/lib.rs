@@ -17,16 +17,20 @@ pub mod probe;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod vault;
 
 // Floor 2: pure rules and engines.
 pub mod health;
+pub mod operation;
 
 // Floor 3: the domain.
 pub mod audit;
+pub mod backup;
 pub mod checks;
 pub mod fleet;
 pub mod identity;
 pub mod policy;
+pub mod restore;
 pub mod system;
 
 // Floor 4: what speaks gRPC and HTTP.

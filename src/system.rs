@@ -4,6 +4,7 @@
 //! Holds figures and judges them; what they are read from (connections, requests, disks) is up to the
 //! rooms that have it.
 
+pub mod key_kept;
 pub mod readiness;
 
 use std::{

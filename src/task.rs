@@ -116,6 +116,22 @@ pub async fn blocking<T: Send + 'static>(
     })
 }
 
+/// The same, begun at once: for work that goes on while its owner does something else. Dropping it does not stop what has
+/// begun.
+#[allow(clippy::disallowed_methods)] // the one place that spawns
+pub fn begin_blocking<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Task<T> {
+    let guarded = move || {
+        let mut guard = EndGuard { name, on_end: OnEnd::Fine, done: false };
+        let output = work();
+        guard.done = true;
+        output
+    };
+    Task { name, handle: tokio::task::spawn_blocking(guarded) }
+}
+
 /// Runs a closure on a thread of its own, for work that blocks for long. Its end means what `on_end` says,
 /// by a panic too.
 ///

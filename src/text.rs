@@ -10,6 +10,16 @@ pub fn counted(number: u64, noun: &str) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "{number} {noun}{}", if number == 1 { "" } else { "s" }))
 }
 
+/// A size in binary units: `1.5 MiB`.
+pub fn bytes(size: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| size >= *unit) {
+        // A tenth is enough, and whole numbers make it without floating point.
+        Some((unit, name)) => format!("{}.{} {name}", size / unit, size % unit * 10 / unit),
+        None => counted(size, "byte").to_string(),
+    }
+}
+
 /// Replaces what moves a cursor or reorders a line: line ends by a space, other control characters and marks that
 /// nobody sees by a mark that everybody does.
 pub fn clean(text: &str) -> String {
@@ -41,6 +51,15 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_a_tenth() {
+        for (size, expected) in
+            [(0, "0 bytes"), (1, "1 byte"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB")]
+        {
+            assert_eq!(bytes(size), expected);
+        }
+    }
 
     #[test]
     fn one_alone_is_singular() {

@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // every function here belongs to a test
 #![allow(clippy::disallowed_methods)] // tests spawn what they own
 
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/breakers.rs"]
 mod breakers;
 #[path = "cli/certs.rs"]
@@ -34,6 +36,8 @@ mod history;
 mod live;
 #[path = "cli/login.rs"]
 mod login;
+#[path = "cli/operations.rs"]
+mod operations;
 #[path = "cli/peer.rs"]
 mod peer;
 #[path = "cli/policy.rs"]
@@ -42,6 +46,8 @@ mod policy;
 mod probe;
 #[path = "cli/token.rs"]
 mod token;
+#[path = "cli/vault.rs"]
+mod vault;
 #[path = "cli/watch.rs"]
 mod watch;
 

@@ -39,6 +39,10 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("identity", "fleet"),
     // Policies and overrides name services and instances; the fleet knows no policy.
     ("policy", "fleet"),
+    // Backups are of what is registered, and restores of what was backed up; the fleet knows neither.
+    ("backup", "fleet"),
+    ("restore", "fleet"),
+    ("restore", "backup"),
     // Entries name who did it.
     ("audit", "identity"),
     // Adapters read who calls from what the guard attached; the guard knows no adapter.

@@ -121,9 +121,9 @@ impl Terminal {
 }
 
 #[test]
-fn ten_commands_lead_from_nothing_to_a_fleet_under_mutual_tls() {
+fn eleven_commands_lead_from_nothing_to_a_fleet_under_mutual_tls() {
     let commands = commands();
-    assert_eq!(commands.len(), 10, "{commands:#?}");
+    assert_eq!(commands.len(), 11, "{commands:#?}");
     let mut terminal = Terminal::open();
     let mut said = Vec::new();
     for line in &commands {

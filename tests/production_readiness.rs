@@ -254,6 +254,10 @@ async fn the_story_of_a_fleet() {
 
     tell("a control plane starts on an empty folder; nobody is registered");
     let (code, _) = plane.cli(&["readiness"]);
+    assert_eq!(code, 1, "the key of backups is on this machine alone");
+    let key = plane.dir.path().join("data").join("vault.key").display().to_string();
+    assert_eq!(plane.cli(&["key", "confirm", "--key-file", &key]).0, 0, "said of a copy elsewhere");
+    let (code, _) = plane.cli(&["readiness"]);
     assert_eq!(code, 0, "nothing fails");
 
     tell("two services attach: orders, which needs payments");

@@ -178,7 +178,8 @@ pub(crate) async fn attach(connection: &Connection, n: usize) -> Result<Call> {
 /// The session does not open.
 pub(crate) async fn open(connection: &Connection, registration: RegisterRequest) -> Result<Call> {
     let how = Some(open_session::How::Register(registration));
-    let open = attach_request::Message::Open(OpenSession { how, takes_policies: false });
+    let open =
+        attach_request::Message::Open(OpenSession { how, takes_policies: false, takes_directives: false });
     let first = AttachRequest { message: Some(open) };
     let mut call = connection.stream("/seaworthy.v1.FleetService/Attach", &first).await?;
     match call.answer::<AttachResponse>().await?.message {

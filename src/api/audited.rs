@@ -10,6 +10,7 @@ use tonic::{Extensions, Response, Status, metadata::MetadataMap};
 use super::caller::caller;
 use crate::{
     audit::{Call, Handle, Who},
+    backup::Subject,
     error::{Error, Result},
     fleet::names::{InstanceKey, ServiceName},
     guard::{
@@ -17,7 +18,7 @@ use crate::{
         rpc::RpcId,
         status::status,
     },
-    id::Entropy,
+    id::{Entropy, Ordered},
     identity::Identity,
     policy::book::OverrideKey,
 };
@@ -35,6 +36,19 @@ pub fn instance(key: &InstanceKey) -> String {
     format!("instance/{key}")
 }
 
+/// The object of the key of the vault.
+pub(super) const KEY: &str = "vault/key";
+
+/// The object of the backups of a service: `backups/orders`.
+pub fn backups(subject: &Subject) -> String {
+    format!("backups/{}", subject.as_str())
+}
+
+/// The object of a backup: `backup/01kc2x7m9q4t8v0000000000ab`.
+pub fn backup(id: Ordered) -> String {
+    format!("backup/{id}")
+}
+
 /// The object of a token: `token/alice`.
 pub fn token(name: &str) -> String {
     format!("token/{name}")
@@ -48,6 +62,11 @@ pub fn policy(name: &str) -> String {
 /// The object of a flag: `flag/new-checkout`.
 pub fn flag(name: &str) -> String {
     format!("flag/{name}")
+}
+
+/// The object of an operation: `operation/01kc2x7m9q4t8v0000000000ab`.
+pub fn operation(id: Ordered) -> String {
+    format!("operation/{id}")
 }
 
 /// The object of the breakers of an operation: `breaker/orders/charge-card`, or `breaker/orders/i-1/charge-card` of one

@@ -2,8 +2,11 @@
 //! field does not compile until somebody decides whether it is shown.
 
 pub mod audit;
+pub mod backup;
+pub mod directive;
 pub mod explain;
 pub mod instance;
+pub mod operation;
 pub mod policy;
 pub mod service;
 pub mod system;

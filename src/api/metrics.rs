@@ -1,6 +1,7 @@
 //! `/metrics`: the server's own figures, by the conventions of OpenTelemetry for RPCs and of
 //! Prometheus for everything else.
 
+mod backup;
 mod operations;
 mod protection;
 
@@ -43,6 +44,7 @@ pub async fn page(With(overview): With<Overview>, headers: HeaderMap) -> Respons
     families.extend(identity(&overview));
     families.extend(protection::families(&overview));
     families.extend(operations::families(&overview));
+    families.extend(backup::families(&overview));
     families.extend(tls(&overview));
     families.extend(audit(&overview));
     families.extend(Process::new().figures());
@@ -217,6 +219,11 @@ fn fleet(overview: &Overview) -> Vec<Family> {
             "seaworthy_health_reports",
             "Reports of components that were taken.",
             one(counters.reports),
+        ),
+        Family::counter(
+            "seaworthy_directive_reports_ignored",
+            "Reports of directives that nobody waited for, or nobody understood.",
+            one(counters.ignored_reports),
         ),
         Family::gauge(
             "seaworthy_fleet_revision",

@@ -12,15 +12,16 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    audit, checks,
+    audit, backup, checks,
     config::Config,
     fleet::{Handle, Totals, snapshot::Revision},
     guard::Guard,
     identity::watched,
-    policy,
+    operation, policy, restore,
     store::{self, Store},
     system::{
         Connections, Phase, Vitals,
+        key_kept::KeyKept,
         readiness::{self, Check, Encrypted, Facts},
     },
     telemetry::{log::LogHandle, process},
@@ -37,6 +38,14 @@ pub struct Overview {
     pub audit: audit::Handle,
     /// The active checks.
     pub checks: checks::Handle,
+    /// Backups.
+    pub backups: backup::Handle,
+    /// Restores.
+    pub restores: restore::Handle,
+    /// Whether the key of the vault is kept elsewhere too.
+    pub key_kept: KeyKept,
+    /// What takes its time.
+    pub operations: operation::Handle,
     /// What is ruled while the fleet runs.
     pub policies: policy::Handle,
     /// The configuration in force, which may change while running.
@@ -165,6 +174,7 @@ impl Overview {
             open_files: max_open_files(),
             max_connections: connections as u64,
             stopping: self.vitals.phase() > Phase::Running,
+            key_unconfirmed: self.key_unconfirmed(&config),
             auth_required: config.auth.required,
             tls: self.tls.as_ref().map(|tls| Encrypted {
                 problem: tls.status().problem,
@@ -172,6 +182,17 @@ impl Overview {
             }),
             now: self.fleet.wall(),
         })
+    }
+}
+
+impl Overview {
+    /// Id of the key that was made beside the vault, where nobody has said that it is kept elsewhere too. A key that was given
+    /// is kept by whoever gave it.
+    fn key_unconfirmed(&self, config: &Config) -> Option<String> {
+        let vault = &config.vault;
+        let given = vault.key.is_some() || vault.key_file.is_some() || vault.passphrase_file.is_some();
+        let id = self.backups.vault().key_id();
+        (!given && !self.key_kept.is_kept(&id)).then_some(id)
     }
 }
 

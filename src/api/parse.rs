@@ -3,6 +3,9 @@
 
 mod active_check;
 pub mod audit;
+pub mod backup;
+pub mod directive;
+pub mod operation;
 pub mod past;
 pub mod policy;
 pub mod registration;

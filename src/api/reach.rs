@@ -9,6 +9,7 @@ use seaworthy_client::protect::policy::Policy;
 use tokio::task::yield_now;
 
 use crate::{
+    backup::Subject,
     error::{Error, Kind, Reason, Result},
     fleet::{
         Handle,
@@ -17,6 +18,7 @@ use crate::{
         snapshot::{Instance, Service},
     },
     identity::{Identity, Scope},
+    operation::{Operation, not_found},
 };
 
 /// Services that are looked at at a time, where not all are seen.
@@ -129,6 +131,33 @@ pub fn instance(identity: &Identity, fleet: &Handle, key: &InstanceKey) -> Resul
     }
 }
 
+/// Whether somebody sees the backups of a service; those of the control plane's own state, who sees all.
+///
+/// # Errors
+/// It does not.
+pub fn sees_backups(identity: &Identity, subject: &Subject) -> Result<()> {
+    match subject {
+        Subject::Service(service) => sees_service(identity, service),
+        Subject::OwnState => sees_all(identity),
+    }
+}
+
+/// Whether somebody may change the backups of a service, or what they are restored into, as a whole.
+///
+/// # Errors
+/// It may not.
+pub fn changes_backups(identity: &Identity, subject: &Subject) -> Result<()> {
+    match subject {
+        Subject::Service(service) => changes_service(identity, service),
+        Subject::OwnState => sees_all(identity),
+    }
+}
+
+/// Whether the backups of a service of this name are in a scope.
+pub fn has_backups(scope: &Scope, service: &str) -> bool {
+    scope.is_everything() || scope.sees_service(service)
+}
+
 /// Whether a policy is in a scope: it names a service that is, as a whole.
 pub fn has_policy(scope: &Scope, policy: &Policy) -> bool {
     scope.is_everything() || policy.service().is_some_and(|service| scope.has_all_of(service))
@@ -160,6 +189,35 @@ fn about_policy(identity: &Identity, policy: &Policy, verb: &str) -> Result<()> 
     );
     let error = Error::new(Kind::PermissionDenied, Reason::PermissionDenied, message);
     Err(error.with("principal", principal).with("policy", name))
+}
+
+/// Whether an operation about this service is in a scope. One about none is for whoever sees everything.
+pub fn has_operation(scope: &Scope, service: &str) -> bool {
+    scope.is_everything() || !service.is_empty() && scope.sees_service(service)
+}
+
+/// Whether somebody sees an operation.
+///
+/// # Errors
+/// It does not: then there is none, as far as it is told.
+pub fn sees_operation(identity: &Identity, operation: &Operation) -> Result<()> {
+    match scope(identity).is_some_and(|scope| has_operation(scope, &operation.service)) {
+        true => Ok(()),
+        false => Err(not_found(operation.id)),
+    }
+}
+
+/// Whether somebody may change an operation: it has all of its service.
+///
+/// # Errors
+/// It does not see it, or may not change it.
+pub fn changes_operation(identity: &Identity, operation: &Operation) -> Result<()> {
+    sees_operation(identity, operation)?;
+    let service = operation.service.as_str();
+    if scope(identity).is_some_and(|scope| scope.is_everything() || scope.has_all_of(service)) {
+        return Ok(());
+    }
+    Err(denied(identity, service, "change"))
 }
 
 /// Whether an instance is in a scope, by how it is registered now.

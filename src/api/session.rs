@@ -53,7 +53,7 @@ use crate::{
 
 /// Messages that are taken before others on the same connection get their turn.
 const TURN: usize = 64;
-/// A session that is kept busy looks this seldom whether it has to end.
+/// A session that is kept busy looks this seldom whether it has to end, and what is asked.
 const LISTEN_TURNS: u32 = 16;
 /// When to attach again after the control plane said that it stops.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -115,11 +115,15 @@ async fn begin(
     call: Option<Arc<AuditedCall>>,
     clock: Clock,
 ) -> Result<SessionStream> {
-    let (how, takes_policies) = match first {
+    let (how, takes_policies, takes_directives) = match first {
         Some(pb::AttachRequest {
             message:
-                Some(pb::attach_request::Message::Open(pb::OpenSession { how: Some(how), takes_policies })),
-        }) => (how, takes_policies),
+                Some(pb::attach_request::Message::Open(pb::OpenSession {
+                    how: Some(how),
+                    takes_policies,
+                    takes_directives,
+                })),
+        }) => (how, takes_policies, takes_directives),
         Some(pb::AttachRequest { message: Some(pb::attach_request::Message::Open(_)) }) => {
             return Err(Error::field("open.how", "is missing; give register or resume"));
         }
@@ -128,10 +132,10 @@ async fn begin(
     let ((session, instance), session_token) = match how {
         pb::open_session::How::Register(wire) => {
             let registered = enrolment.register("open.register", wire, caller, call.as_deref()).await?;
-            (take_up_registered(enrolment, &registered, caller)?, registered.session_token)
+            (take_up_registered(enrolment, &registered, caller, takes_directives)?, registered.session_token)
         }
         pb::open_session::How::Resume(wire) => {
-            (resume(enrolment, wire, caller, Opening::Resumed)?, String::new())
+            (resume(enrolment, wire, caller, Opening::Resumed, takes_directives)?, String::new())
         }
     };
     let opened = opened(enrolment.fleet(), &instance, session_token);
@@ -145,6 +149,7 @@ fn take_up_registered(
     enrolment: &Enrolment,
     registered: &pb::RegisterResponse,
     caller: &Caller,
+    takes_directives: bool,
 ) -> Result<(Session, Arc<Instance>)> {
     let wire = registered.instance.as_ref().and_then(|registered| {
         let pb::Registration { service, instance_id, .. } = registered.registration.as_ref()?;
@@ -152,7 +157,8 @@ fn take_up_registered(
         Some(pb::InstanceRef { service, instance_id, incarnation: registered.incarnation })
     });
     let session_token = registered.session_token.clone();
-    resume(enrolment, pb::ResumeSession { instance: wire, session_token }, caller, Opening::Registered)
+    let wire = pb::ResumeSession { instance: wire, session_token };
+    resume(enrolment, wire, caller, Opening::Registered, takes_directives)
 }
 
 fn resume(
@@ -160,6 +166,7 @@ fn resume(
     wire: pb::ResumeSession,
     caller: &Caller,
     opening: Opening,
+    takes_directives: bool,
 ) -> Result<(Session, Arc<Instance>)> {
     let pb::ResumeSession { instance: named, session_token } = wire;
     let mut fields = Fields::default();
@@ -167,7 +174,7 @@ fn resume(
     let token = parse::session_token(&mut fields, "open.resume.session_token", &session_token, caller);
     let ((key, incarnation), token) = fields.finish(named.zip(token))?;
     reach::acts_for(&caller.identity, key.service.as_str())?;
-    enrolment.fleet().open_session(&key, incarnation, &token, opening)
+    enrolment.fleet().open_session(&key, incarnation, &token, opening, takes_directives)
 }
 
 /// What a session begins with.
@@ -338,6 +345,13 @@ impl SessionStream {
                     ruling.reported(wire, now);
                 }
             }
+            Some(Message::Directive(wire)) => match parse::directive::report(wire) {
+                Some((id, report)) => fleet.directive_reported(session, &id, report),
+                None => {
+                    fleet.session_heard(session);
+                    fleet.directive_report_ignored();
+                }
+            },
             // A kind that this build does not know.
             None => fleet.session_heard(session),
         }
@@ -352,6 +366,21 @@ impl SessionStream {
                 Ok(_) => Ok(closing(pb::CloseReason::Left, "left, as asked", None)),
                 Err(error) => Err(status(&error)),
             })
+        })
+    }
+
+    /// Nothing more is asked of who leaves, or has closed its side.
+    fn may_be_asked(&self) -> bool {
+        self.leaving.is_none() && self.ending.is_none()
+    }
+
+    /// What is asked of the instance.
+    fn poll_directive(&mut self, cx: &Context<'_>) -> Poll<pb::AttachResponse> {
+        let Some(carrier) = &mut self.held.session.directives else { return Poll::Pending };
+        let now = self.clock.mono();
+        carrier.poll_next(cx, now).map(|directive| {
+            let wire = convert::directive::directive(&directive, now);
+            response(pb::attach_response::Message::Directive(wire))
         })
     }
 
@@ -419,12 +448,17 @@ impl Stream for SessionStream {
         if let Some(ready) = this.next_ready() {
             return Poll::Ready(Some(Ok(ready)));
         }
-        // A client that never pauses must hear that its session ends all the same.
+        // A client that never pauses must hear all the same that its session ends, and what is asked of it.
         this.turns = this.turns.wrapping_add(1);
-        if this.turns.is_multiple_of(LISTEN_TURNS)
-            && let Some(last) = this.poll_end(cx)
-        {
-            return Poll::Ready(Some(last));
+        if this.turns.is_multiple_of(LISTEN_TURNS) {
+            if let Some(last) = this.poll_end(cx) {
+                return Poll::Ready(Some(last));
+            }
+            if this.may_be_asked()
+                && let Poll::Ready(asked) = this.poll_directive(cx)
+            {
+                return Poll::Ready(Some(Ok(asked)));
+            }
         }
         if this.leaving.is_none() && this.ending.is_none() {
             match this.take(cx) {
@@ -454,6 +488,11 @@ impl Stream for SessionStream {
         }
         if let Some(last) = this.poll_end(cx) {
             return Poll::Ready(Some(last));
+        }
+        if this.may_be_asked()
+            && let Poll::Ready(asked) = this.poll_directive(cx)
+        {
+            return Poll::Ready(Some(Ok(asked)));
         }
         if let Some(ruling) = &mut this.ruling
             && let Poll::Ready(directive) = ruling.poll(cx)
@@ -513,3 +552,6 @@ fn closing(reason: pb::CloseReason, message: &str, retry_after: Option<Duration>
         retry_after: retry_after.map(convert::duration),
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -243,7 +243,11 @@ mod tests {
         };
         let register = pb::RegisterRequest { registration: Some(registration), ..Default::default() };
         let how = Some(pb::open_session::How::Register(register));
-        let open = pb::attach_request::Message::Open(pb::OpenSession { how, takes_policies: false });
+        let open = pb::attach_request::Message::Open(pb::OpenSession {
+            how,
+            takes_policies: false,
+            takes_directives: false,
+        });
         let right = pb::AttachRequest { message: Some(open) }.encode_to_vec();
         let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
         changes.prop_map(move |changes| {

@@ -11,7 +11,7 @@ use crate::{
         lifecycle::Lifecycle,
         names::{ComponentName, InstanceId, InstanceKey, ServiceName},
         pairs::Pairs,
-        registration::{ActiveCheck, Capability, Component, Registration},
+        registration::{ActiveCheck, Capability, Capture, Component, Registration},
         snapshot::Instance,
     },
     health::{State, Verdict, component::Thresholds},
@@ -44,6 +44,7 @@ pub(super) fn instance(number: usize, components: usize, peer: &str) -> Instance
             interval: INTERVAL,
             timeout: Duration::from_secs(1),
         })),
+        capture: Capture::default(),
     };
     let now = SystemTime::UNIX_EPOCH;
     Instance {
@@ -67,6 +68,7 @@ pub(super) fn instance(number: usize, components: usize, peer: &str) -> Instance
         registered: now,
         last_heard: None,
         protection_end: None,
+        takes_directives: false,
         lifecycle_changed: now,
         health_changed: now,
         peer: peer.into(),

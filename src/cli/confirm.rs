@@ -9,12 +9,20 @@ use super::failure::Failure;
 /// # Errors
 /// They did not, or there is nobody to ask.
 pub(crate) fn confirm(name: &str, yes: Option<&str>, loss: &str) -> Result<(), Failure> {
-    let typed = match yes {
+    confirm_by("--yes", name, yes, loss)
+}
+
+/// The same, for a flag of another name.
+///
+/// # Errors
+/// As of [`confirm`].
+pub(crate) fn confirm_by(flag: &str, name: &str, given: Option<&str>, loss: &str) -> Result<(), Failure> {
+    let typed = match given {
         Some(typed) => typed.to_owned(),
         None if io::stdin().is_terminal() && io::stderr().is_terminal() => ask(name, loss)?,
         None => {
             return Err(Failure::NotConfirmed(format!(
-                "nothing was changed: {loss}; hint: confirm with --yes {name}"
+                "nothing was changed: {loss}; hint: confirm with {flag} {name}"
             )));
         }
     };

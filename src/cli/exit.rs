@@ -17,6 +17,12 @@ pub enum Exit {
     Unreachable,
     /// The server refused.
     Refused,
+    /// An operation that was followed was done in part.
+    InPart,
+    /// An operation that was followed failed.
+    Failed,
+    /// An operation that was followed was cancelled.
+    Cancelled,
     /// The configuration is invalid.
     Config,
     /// A bug, or an operating system that does not do its part.
@@ -50,6 +56,9 @@ impl Exit {
             Exit::NotFound => 3,
             Exit::Unreachable => 4,
             Exit::Refused => 5,
+            Exit::InPart => 6,
+            Exit::Failed => 7,
+            Exit::Cancelled => 8,
             Exit::Config => 64,
             Exit::Internal => 70,
             // As a shell tells the signal that ended a program: 128 and its number.

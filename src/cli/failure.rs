@@ -7,7 +7,10 @@ use std::{error::Error as StdError, fmt, io};
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
-use super::exit::{Ending, Exit};
+use super::{
+    exit::{Ending, Exit},
+    render::restore,
+};
 use crate::text::clean;
 
 /// What went wrong.
@@ -44,6 +47,13 @@ pub(crate) enum Failure {
         action: String,
         /// Its answer.
         status: Box<Status>,
+    },
+    /// Something about a vault that was opened here, without a server.
+    Vault {
+        /// How the process ends.
+        exit: Exit,
+        /// What is wrong, in a sentence.
+        cause: String,
     },
     /// The configuration is invalid.
     Config(crate::error::Error),
@@ -89,6 +99,7 @@ impl Failure {
                 Code::DeadlineExceeded => Exit::Unreachable,
                 _ => Exit::Refused,
             },
+            Failure::Vault { exit, .. } => *exit,
             Failure::Config(_) => Exit::Config,
             Failure::Internal(_) => Exit::Internal,
             // `seaworthy fleet list | head` has done what it was asked.
@@ -176,9 +187,10 @@ pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Usage(message) | Failure::NotConfirmed(message) | Failure::Internal(message) => {
-                f.write_str(message)
-            }
+            Failure::Usage(message)
+            | Failure::NotConfirmed(message)
+            | Failure::Internal(message)
+            | Failure::Vault { cause: message, .. } => f.write_str(message),
             Failure::Unreachable { server, cause } => write!(
                 f,
                 "cannot reach the control plane at {server}: {cause}; is it running? \
@@ -224,9 +236,19 @@ fn refusal(f: &mut fmt::Formatter<'_>, action: &str, status: &Status) -> fmt::Re
             write!(f, "\n  {}: {}", clean(&wrong.field), clean(&wrong.description))?;
         }
     }
-    for unmet in details.precondition_failure().map(|unmet| unmet.violations.as_slice()).unwrap_or_default() {
+    let unmet = details.precondition_failure().map(|unmet| unmet.violations.as_slice()).unwrap_or_default();
+    for unmet in unmet {
         if message != unmet.description {
             write!(f, "\n  {}: {}", clean(&unmet.subject), clean(&unmet.description))?;
+        }
+    }
+    if let Some(guards) = details.error_info().and_then(|info| info.metadata.get("guards")) {
+        let flags = restore::flags(guards.split(',').filter_map(restore::guard_by));
+        if !flags.is_empty() {
+            write!(
+                f,
+                "\nhint: `seaworthy restore plan` shows what stands in the way; to restore all the same: {flags}"
+            )?;
         }
     }
     if let Some(hint) = hint(status.code(), details.error_info()) {
@@ -320,6 +342,20 @@ mod tests {
             "cannot reach the control plane at http://h:1: connection refused; is it running? start one \
              with `seaworthy serve`, or name it with --server"
         );
+    }
+
+    #[test]
+    fn a_guard_in_the_way_is_named_with_what_forces_it() {
+        let metadata = [("guards".to_owned(), "not-empty,serving".to_owned())];
+        let mut details = ErrorDetails::with_error_info("RESTORE_GUARDED", "seaworthy.dev", metadata);
+        details.add_bad_request_violation("serving:orders/i-1/database", "it works");
+        details.add_bad_request_violation("not-empty:orders/i-1/database", "it holds 12 rows");
+        let status = Status::with_error_details(Code::FailedPrecondition, "guards stand in the way", details);
+        let failure = Failure::from_status("http://h:1", "restore orders", status);
+        assert_eq!(failure.exit(), Exit::Refused);
+        let told = failure.to_string();
+        assert!(told.contains("\n  serving:orders/i-1/database: it works\n"), "{told}");
+        assert!(told.ends_with("to restore all the same: --force not-empty --force serving"), "{told}");
     }
 
     #[test]

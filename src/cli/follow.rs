@@ -13,6 +13,7 @@ use tonic::{Code, Response, Status, Streaming};
 
 use super::{
     failure::{Failure, innermost, is_transport},
+    live::signals::{Signal, Signals, suspend},
     output::{clean, note},
     remote::Remote,
 };
@@ -29,6 +30,24 @@ pub(crate) async fn until_interrupted<T>(
     tokio::select! {
         ended = watch => ended,
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+    }
+}
+
+/// Does it, unless a signal ends it: then whatever is drawn is put back by being dropped.
+pub(crate) async fn until_told<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut signals = Signals::listen()?;
+    let told = async {
+        loop {
+            match signals.next().await {
+                Signal::Stop(ending) => return Failure::Ended(ending),
+                Signal::Suspend => suspend(),
+                Signal::Resized => {}
+            }
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        failure = told => Err(failure),
     }
 }
 

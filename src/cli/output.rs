@@ -8,7 +8,10 @@ pub(crate) mod table;
 
 use std::{
     env, fmt,
+    fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
+    os::fd::AsFd as _,
+    sync::Arc,
 };
 
 use clap::ValueEnum;
@@ -177,6 +180,24 @@ impl Output {
     /// Makes everything visible that was written.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.writer.flush().map_err(broken)
+    }
+}
+
+/// The standard output for bytes as they are. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Raw(Arc<File>);
+
+impl Raw {
+    /// A way of its own there: whoever waits on it for a reader holds up nobody else.
+    pub(crate) fn open() -> Result<Self, Failure> {
+        let output = io::stdout().as_fd().try_clone_to_owned().map_err(broken)?;
+        Ok(Self(Arc::new(output.into())))
+    }
+
+    /// Writes bytes at once. Blocks for as long as nobody reads them.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut output: &File = &self.0;
+        output.write_all(bytes).map_err(broken)
     }
 }
 

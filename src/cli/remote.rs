@@ -13,8 +13,10 @@ use seaworthy_client::{
         retry::{self, Advice, Next, Plan, Safety},
     },
     proto::seaworthy::v1::{
-        fleet_service_client::FleetServiceClient, health_service_client::HealthServiceClient,
-        policy_service_client::PolicyServiceClient, system_service_client::SystemServiceClient,
+        backup_service_client::BackupServiceClient, fleet_service_client::FleetServiceClient,
+        health_service_client::HealthServiceClient, operation_service_client::OperationServiceClient,
+        policy_service_client::PolicyServiceClient, restore_service_client::RestoreServiceClient,
+        system_service_client::SystemServiceClient,
     },
     rules::port,
     transport::{Authorized, Connection},
@@ -178,6 +180,21 @@ impl Remote {
     /// Client of health.
     pub(crate) fn health(&self) -> HealthServiceClient<Authorized> {
         HealthServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    /// Client of what takes its time.
+    pub(crate) fn operation(&self) -> OperationServiceClient<Authorized> {
+        OperationServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    /// Client of backups.
+    pub(crate) fn backup(&self) -> BackupServiceClient<Authorized> {
+        BackupServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    /// Client of restores.
+    pub(crate) fn restore(&self) -> RestoreServiceClient<Authorized> {
+        RestoreServiceClient::new(self.connection.channel()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// Client of policies, breakers and flags.

@@ -14,6 +14,7 @@ use super::{
         DAY, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, networks, optional, path, put,
         show_networks, size, small_count, truth,
     },
+    vault::{options, secretive, show_options, word},
 };
 
 /// Every key, in the order in which it is shown.
@@ -401,6 +402,57 @@ pub const KEYS: &[Key] = &[
         doc: "Active checks that run at once, at most two of them at one address.",
         set: |c, v| put(&mut c.checks.max_concurrent, count(v, 10_000)),
         show: |c| c.checks.max_concurrent.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "vault.place",
+        doc: "Where backups go: a folder, or the URL of an object store (s3://bucket/prefix, gs://…, az://…); empty for the folder vault in the data folder.",
+        set: |c, v| put(&mut c.vault.place, optional(v, word)),
+        show: |c| c.vault.place.clone().unwrap_or_default(),
+        ..PLAIN
+    },
+    Key {
+        name: "vault.options",
+        secret: true,
+        doc: "Options of the object store, name=value with commas between them, by their usual names: aws_region=eu-central-1, aws_endpoint, azure_storage_account_name and the like.",
+        set: |c, v| put(&mut c.vault.options, options(v)),
+        show: |c| show_options(&c.vault.options),
+        ..PLAIN
+    },
+    Key {
+        name: "vault.key_file",
+        doc: "File that has the key of the vault; empty for vault.key in the data folder, which is made at the first start.",
+        set: |c, v| put(&mut c.vault.key_file, optional(v, path)),
+        show: |c| shown_path(c.vault.key_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "vault.key",
+        secret: true,
+        doc: "The key of the vault itself, as `seaworthy keygen` writes it; better given by the environment than by a file.",
+        set: |c, v| put(&mut c.vault.key, optional(v, secretive)),
+        show: |c| c.vault.key.as_ref().map_or_else(String::new, |key| key.0.clone()),
+        ..PLAIN
+    },
+    Key {
+        name: "vault.passphrase_file",
+        doc: "File that has a passphrase, of which the key of the vault is made; empty for none.",
+        set: |c, v| put(&mut c.vault.passphrase_file, optional(v, path)),
+        show: |c| shown_path(c.vault.passphrase_file.as_ref()),
+        ..PLAIN
+    },
+    Key {
+        name: "vault.max_concurrent",
+        doc: "Backups and verifications that are carried out at once; others wait.",
+        set: |c, v| put(&mut c.vault.at_once, count(v, 64)),
+        show: |c| c.vault.at_once.to_string(),
+        ..PLAIN
+    },
+    Key {
+        name: "vault.own_state_interval",
+        doc: "How often the control plane's own state is backed up, where it has changed.",
+        set: |c, v| put(&mut c.vault.own_state_every, duration(v, MINUTE, 30 * DAY)),
+        show: |c| show_duration(c.vault.own_state_every),
         ..PLAIN
     },
     Key {

@@ -45,6 +45,8 @@ pub struct Config {
     pub fleet: Fleet,
     /// Active checks of instances.
     pub checks: Checks,
+    /// Where backups go, and their key.
+    pub vault: Vault,
     /// The phases of stopping.
     pub shutdown: Shutdown,
     /// Policies that the file declares, as they stand there.
@@ -99,6 +101,29 @@ pub struct Http {
     pub write_timeout: Duration,
     pub request_timeout: Duration,
     pub cors_origins: Vec<String>,
+}
+
+/// Where backups go, and what they are encrypted with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // KEYS says what each means
+pub struct Vault {
+    pub place: Option<String>,
+    pub options: Vec<Secretive>,
+    pub key_file: Option<PathBuf>,
+    pub key: Option<Secretive>,
+    pub passphrase_file: Option<PathBuf>,
+    pub at_once: NonZeroUsize,
+    pub own_state_every: Duration,
+}
+
+/// A text that is not shown.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secretive(pub String);
+
+impl std::fmt::Debug for Secretive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(not shown)")
+    }
 }
 
 /// How connections are encrypted, and by what others prove who they are.
@@ -211,6 +236,7 @@ impl Default for Config {
             http: Http::default(),
             fleet: Fleet::default(),
             checks: Checks::default(),
+            vault: Vault::default(),
             shutdown: Shutdown::default(),
             policies: Vec::new(),
             origins: BTreeMap::new(),
@@ -287,6 +313,20 @@ impl Default for Fleet {
 impl Default for Checks {
     fn default() -> Self {
         Self { ask_peers: true, allowed_networks: Vec::new(), max_concurrent: count(128) }
+    }
+}
+
+impl Default for Vault {
+    fn default() -> Self {
+        Self {
+            place: None,
+            options: Vec::new(),
+            key_file: None,
+            key: None,
+            passphrase_file: None,
+            at_once: count(2),
+            own_state_every: minutes(60),
+        }
     }
 }
 

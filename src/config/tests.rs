@@ -44,7 +44,10 @@ fn another(key: &Key) -> String {
         "log_format" => "json".to_owned(),
         "grpc.listen" | "http.listen" | "http.metrics_listen" | "probe_listen" => "127.0.0.2:7".to_owned(),
         "checks.allowed_networks" => "10.0.0.0/8, fd00::/8".to_owned(),
-        "audit.retention" => "7h".to_owned(),
+        "audit.retention" | "vault.own_state_interval" => "7h".to_owned(),
+        "vault.place" => "s3://bucket/backups".to_owned(),
+        "vault.options" => "aws_region=eu-central-1, aws_secret_access_key=hidden".to_owned(),
+        "vault.key" => "swk1_hidden".to_owned(),
         name if name.ends_with("_bytes") => "1MiB".to_owned(),
         name if name.contains(".max_") && !name.contains("age") || name.ends_with("history") => {
             "7".to_owned()
@@ -114,10 +117,10 @@ fn every_key_is_settable_in_the_file_and_the_environment() {
         };
         let file = file(&text);
         let companions = companions(key);
+        let shown = if key.secret { MASKED.to_owned() } else { value.clone() };
         let config = load(&file.flags, &environment(&companions)).unwrap();
         let line = if key.name.contains('.') { 2 } else { 1 };
-        let expected =
-            Entry { key: key.name, value: value.clone(), origin: Origin::File { path: file.path, line } };
+        let expected = Entry { key: key.name, value: shown, origin: Origin::File { path: file.path, line } };
         assert_eq!(entry(&config, key), expected);
 
         let variable = key.variable();

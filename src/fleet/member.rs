@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{
     agenda::Place,
+    directives::{Gone, Post},
     lease::Lease,
     lifecycle::Lifecycle,
     pairs::Pairs,
@@ -52,6 +53,8 @@ pub(super) struct Member {
     pub(super) request: Option<TokenHash>,
     pub(super) lease: Arc<Lease>,
     pub(super) session: Option<OpenSession>,
+    /// What is asked of it; made when a client of it first says that it takes directives.
+    pub(super) post: Option<Arc<Post>>,
     pub(super) revision: Revision,
     /// When it is due on the agenda.
     pub(super) due: Place,
@@ -171,6 +174,7 @@ impl Member {
             token,
             request,
             session: None,
+            post: None,
             revision: 0,
             due: None,
             lifecycle,
@@ -329,8 +333,18 @@ impl Member {
 
     /// Its lease ran out; a notice of the next sign of life is wanted already.
     pub(super) fn lose(&mut self, now: Now) {
+        if let Some(post) = &self.post {
+            post.lose(now.mono);
+        }
         self.lost_since = Some(now.mono);
         self.lifecycle_changed = now.wall;
+    }
+
+    /// This life of it has ended: nothing more is heard of what was asked of it.
+    pub(super) fn end_post(&self, why: &Gone) {
+        if let Some(post) = &self.post {
+            post.end(why);
+        }
     }
 
     /// It was lost with many others: it is not removed before `until`, unless that is put off.
@@ -425,6 +439,7 @@ impl Member {
             health: self.health.clone(),
             confirmed: self.confirmed,
             attached: self.session.is_some(),
+            takes_directives: self.post.as_ref().is_some_and(|post| post.takes()),
             components: self.parts.iter().map(PartState::snapshot).collect(),
             registered: self.registered,
             last_heard: self.confirmed.then(|| now.wall.checked_sub(heard).unwrap_or(now.wall)),

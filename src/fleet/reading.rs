@@ -222,7 +222,7 @@ mod tests {
             (4 | 8 | 9, Some(incarnation)) => {
                 says(fleet, &key, incarnation, usize::from(what % 2), Reported::Unhealthy);
             }
-            (5, Some(incarnation)) => drop(fleet.state.open_session(now, &key, incarnation)),
+            (5, Some(incarnation)) => drop(fleet.state.open_session(now, &key, incarnation, false)),
             (6, Some(incarnation)) => {
                 drop(fleet.state.report(now, &key, incarnation, vec![], Some(Lifecycle::Draining)));
             }

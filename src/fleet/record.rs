@@ -10,6 +10,7 @@
 //!
 //! Heartbeats and health are never written: after a restart instances are heard again.
 
+mod capture;
 mod check;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use self::check::CheckRecord;
+use self::{capture::CaptureRecord, check::CheckRecord};
 use super::{
     graves::Grave,
     group::OperatorSpec,
@@ -118,6 +119,9 @@ struct ComponentRecord<'a> {
     pass_threshold: NonZeroU32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     check: Option<CheckRecord>,
+    /// Builds that know none back nothing up: they need not refuse it.
+    #[serde(default, skip_serializing_if = "CaptureRecord::says_nothing")]
+    capture: CaptureRecord,
 }
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -304,8 +308,17 @@ pub(super) fn encode_transition(transition: &Transition) -> Result<bytes::Bytes>
 }
 
 fn component_record(component: &Component) -> ComponentRecord<'_> {
-    let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds, check } =
-        component;
+    let Component {
+        name,
+        kind,
+        essential,
+        depends_on,
+        capabilities,
+        report_interval,
+        thresholds,
+        check,
+        capture,
+    } = component;
     ComponentRecord {
         name: name.as_str().into(),
         kind: kind.into(),
@@ -324,6 +337,7 @@ fn component_record(component: &Component) -> ComponentRecord<'_> {
         fail_threshold: thresholds.fail,
         pass_threshold: thresholds.pass,
         check: check.as_deref().map(check::record),
+        capture: capture::record(*capture),
     }
 }
 
@@ -474,6 +488,7 @@ fn component_of(store_key: &str, stored: ComponentRecord<'_>) -> Result<Componen
         report_interval: Duration::from_millis(stored.report_interval_ms),
         thresholds: Thresholds { fail: stored.fail_threshold, pass: stored.pass_threshold },
         check: stored.check.map(|check| check::of(store_key, check).map(Box::new)).transpose()?,
+        capture: capture::of(store_key, stored.capture)?,
     })
 }
 

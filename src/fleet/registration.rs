@@ -1,6 +1,10 @@
 //! What an instance says of itself when it registers: plain, checked values.
 
-use std::{num::NonZeroU16, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     lifecycle::Lifecycle,
@@ -37,6 +41,65 @@ pub enum Capability {
     Shutdown,
 }
 
+/// Of which instances a component is captured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CaptureScope {
+    /// All instances share it: of one is enough.
+    #[default]
+    One,
+    /// Each instance has its own: of each.
+    Each,
+}
+
+/// How what is captured is cut into pieces.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Cut {
+    /// Where the content says so.
+    #[default]
+    Content,
+    /// Into pages of so many bytes, from the beginning; a power of two.
+    Pages(NonZeroU32),
+}
+
+/// How a component is captured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Capture {
+    /// Of which instances.
+    pub scope: CaptureScope,
+    /// Whether it can be asked to hold still while others are captured.
+    pub quiesces: bool,
+    /// How it is cut.
+    pub cut: Cut,
+    /// Whether it is compressed already.
+    pub incompressible: bool,
+}
+
+/// Smallest page of a component.
+pub const MIN_PAGE: u32 = 4 * 1024;
+/// Largest page of a component.
+pub const MAX_PAGE: u32 = 1024 * 1024;
+
+impl Cut {
+    /// Pages of so many bytes; 0: by content. None: no page is of this size.
+    pub fn of(page_bytes: u32) -> Option<Self> {
+        match NonZeroU32::new(page_bytes) {
+            None => Some(Self::Content),
+            Some(page) if page.is_power_of_two() && (MIN_PAGE..=MAX_PAGE).contains(&page.get()) => {
+                Some(Self::Pages(page))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Bytes of a page; 0: it is cut by content.
+    pub fn page_bytes(self) -> u32 {
+        match self {
+            Self::Content => 0,
+            Self::Pages(page) => page.get(),
+        }
+    }
+}
+
 /// A component as its instance declared it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Component {
@@ -56,6 +119,8 @@ pub struct Component {
     pub thresholds: Thresholds,
     /// How the control plane finds out how it is; None where the instance says so.
     pub check: Option<Box<ActiveCheck>>,
+    /// How it is captured; what was not said is the default. Means something only where it has the capability.
+    pub capture: Capture,
 }
 
 /// How the control plane finds out how a component is.
@@ -81,6 +146,11 @@ impl ActiveCheck {
 }
 
 impl Component {
+    /// How it is captured. None: it cannot be.
+    pub fn captured(&self) -> Option<Capture> {
+        self.capabilities.contains(&Capability::Backup).then_some(self.capture)
+    }
+
     /// Whether it counts in health.
     pub fn reports_health(&self) -> bool {
         self.capabilities.contains(&Capability::Health)
@@ -155,7 +225,7 @@ pub fn component_cycle(depends_on: &[Vec<usize>]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::component_cycle;
+    use super::*;
 
     #[test]
     fn circles_of_components_are_found() {
@@ -163,5 +233,26 @@ mod tests {
         assert_eq!(component_cycle(&[vec![1], vec![2], vec![]]), None);
         assert_eq!(component_cycle(&[vec![], vec![1]]), Some(1));
         assert_eq!(component_cycle(&[vec![], vec![2], vec![1]]), Some(1));
+    }
+
+    #[test]
+    fn pages_are_powers_of_two_within_bounds() {
+        for (bytes, is_one) in [
+            (0, true),
+            (1, false),
+            (2048, false),
+            (MIN_PAGE, true),
+            (MIN_PAGE + 1, false),
+            (3 * MIN_PAGE, false),
+            (8192, true),
+            (MAX_PAGE, true),
+            (2 * MAX_PAGE, false),
+            (1 << 31, false),
+            (u32::MAX, false),
+        ] {
+            let cut = Cut::of(bytes);
+            assert_eq!(cut.is_some(), is_one, "{bytes}");
+            assert!(cut.is_none_or(|cut| cut.page_bytes() == bytes), "{bytes}");
+        }
     }
 }

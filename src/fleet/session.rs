@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{lease::Lease, registration::Registration, snapshot::Tombstone};
+use super::{directives::Carrier, lease::Lease, registration::Registration, snapshot::Tombstone};
 use crate::task::last_waker::LastWaker;
 
 /// Why the registry ends a session.
@@ -40,6 +40,8 @@ pub struct Session {
     pub instance: Incarnation,
     /// Its lease, to be touched at every message.
     pub lease: Arc<Lease>,
+    /// What is asked of it. None: its client takes no directives.
+    pub directives: Option<Carrier>,
     pub(super) closing: oneshot::Receiver<Closing>,
     /// Who is woken when the registry ends it.
     pub(super) last_waker: LastWaker,
@@ -69,7 +71,7 @@ impl Session {
         let key = super::testing::key("orders", "i-1");
         let incarnation = fleet.register(&key);
         let (mut session, _) =
-            fleet.state.open_session(fleet.now, &key, incarnation).expect("it is registered");
+            fleet.state.open_session(fleet.now, &key, incarnation, false).expect("it is registered");
         let (close, closing) = oneshot::channel();
         session.closing = closing;
         let open = super::member::OpenSession::open(session.id, Arc::clone(&session.lease), close);
@@ -97,7 +99,7 @@ mod tests {
 
     fn opened(fleet: &mut Fleet) -> Session {
         let key = key("orders", "i-1");
-        fleet.state.open_session(fleet.now, &key, 1).unwrap().0
+        fleet.state.open_session(fleet.now, &key, 1, false).unwrap().0
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Instance {
     pub confirmed: bool,
     /// Whether it has a session open.
     pub attached: bool,
+    /// Whether its client has said, when it last attached, that it takes directives.
+    pub takes_directives: bool,
     /// How its components are, in the order of the registration.
     pub components: Vec<ComponentHealth>,
     /// When this incarnation registered.

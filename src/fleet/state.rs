@@ -28,6 +28,7 @@ pub(super) use super::graves::Grave;
 use super::{
     agenda::{Agenda, Due, Place},
     changes::{Change, Changes},
+    directives::Gone,
     graves::Graves,
     group::{Group, Needs, Standing},
     lease::Stalls,
@@ -281,6 +282,7 @@ impl State {
                 session.close(Closing::StaleIncarnation);
                 self.sessions -= 1;
             }
+            old.end_post(&Gone::Superseded);
         } else {
             self.instances += 1;
         }
@@ -311,6 +313,7 @@ impl State {
             session.close(Closing::Removed(Arc::clone(&grave.tombstone)));
             self.sessions -= 1;
         }
+        member.end_post(&Gone::buried(&grave.tombstone));
         if service_remains {
             let to =
                 Verdict::new(Health::Unknown, format!("removed: {}", refusal::why_removed(&grave.tombstone)));

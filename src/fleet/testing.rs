@@ -14,7 +14,7 @@ use super::{
     member::{Birth, Report},
     names::{ComponentName, InstanceId, InstanceKey, ServiceName},
     pairs::Pairs,
-    registration::{Capability, Component, Registration},
+    registration::{Capability, Capture, Component, Registration},
     snapshot::{Removal, Tombstone},
     state::{Claim, Grave, Limits, Pending, State},
 };
@@ -51,6 +51,7 @@ pub(super) fn registration(key: &InstanceKey) -> Registration {
             report_interval: Duration::from_secs(600),
             thresholds: Thresholds { fail: once, pass: once },
             check: None,
+            capture: Capture::default(),
         }]
         .into(),
         declared_spec: None,
@@ -156,6 +157,7 @@ pub(super) fn handle(state: State) -> Handle {
         state: RwLock::new(state),
         heartbeats: AtomicU64::new(0),
         reports: AtomicU64::new(0),
+        ignored_reports: AtomicU64::new(0),
     };
     Handle { shared: Arc::new(shared), commands }
 }

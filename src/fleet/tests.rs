@@ -96,7 +96,8 @@ async fn only_what_was_taken_is_counted() {
     let _running = task::spawn("fleet", OnEnd::Fine, service.run(watch));
     let key = key("orders", "i-1");
     let (instance, token) = register(&fleet, &key).await;
-    let (session, _) = fleet.open_session(&key, instance.incarnation, &token, Opening::Registered).unwrap();
+    let (session, _) =
+        fleet.open_session(&key, instance.incarnation, &token, Opening::Registered, false).unwrap();
     let said = || report(Reported::Healthy);
     let order = |refused: crate::error::Result<Arc<Instance>>| {
         assert_eq!(refused.unwrap_err().reason(), Reason::LifecycleOrder);

@@ -27,6 +27,36 @@ pub const ANSWERS: Bounds = Bounds { connection: 16 * MIB, peer: 64 * MIB, all: 
 /// Messages that have begun to come: on one connection four of the largest, at the default.
 pub const QUESTIONS: Bounds = Bounds { connection: 16 * MIB, peer: 64 * MIB, all: 256 * MIB, reserve: MIB };
 
+/// Bytes of data in one message of an upload or a download.
+pub const DATA: usize = 2 * MIB;
+
+/// Longest message that carries them: with what stands beside the data. Whatever `grpc.max_message_bytes` is, it can come.
+pub const UPLOAD_MESSAGE: usize = DATA + 64 * KIB;
+
+/// What one upload takes at the most: a message is counted until the next has ended, so that two are.
+const UPLOAD: usize = 2 * UPLOAD_MESSAGE;
+
+/// Connections for much data at once, in all. What comes beyond these is taken as on all others.
+pub const BULK_CONNECTIONS: usize = 64;
+
+/// The same, of one peer.
+pub const BULK_CONNECTIONS_OF_PEER: usize = 8;
+
+/// Messages that have begun to come on connections for much data, beside `QUESTIONS`, so that neither takes the room of the
+/// other: who fills these delays no registration, and who fills those no backup. Each connection has room for four uploads,
+/// each peer for two on each of its connections, and all together for one on each: whoever keeps within that is never
+/// refused. Whoever means harm has as much as that, once more than on other connections, and no more; and what it has sent
+/// and nobody has read yet, which is bounded by the window of the connection: 8 MiB, that is 64 MiB of one peer.
+pub const BULK_QUESTIONS: Bounds = Bounds {
+    connection: 4 * UPLOAD,
+    peer: 2 * BULK_CONNECTIONS_OF_PEER * UPLOAD,
+    all: BULK_CONNECTIONS * UPLOAD,
+    reserve: MIB,
+};
+
+/// Answers on such connections: of a download as of an upload, a message waits while another one is written.
+pub const BULK_ANSWERS: Bounds = BULK_QUESTIONS;
+
 /// Smaller pieces of answers are neither counted nor refused, so that most answers are spared the work.
 pub const COUNTED_ANSWER: usize = 4 * KIB;
 
@@ -54,6 +84,8 @@ const STREAMS: usize = 128;
 // What is allowed can come, and nobody has the room of all.
 const _: () = assert!(LARGEST_MESSAGE <= QUESTIONS.peer && QUESTIONS.peer <= QUESTIONS.all / 4);
 const _: () = assert!(ANSWERS.connection <= ANSWERS.peer && ANSWERS.peer <= ANSWERS.all / 4);
+const _: () = assert!(BULK_QUESTIONS.connection <= BULK_QUESTIONS.peer);
+const _: () = assert!(BULK_QUESTIONS.peer <= BULK_QUESTIONS.all / 4);
 // The reserve holds more than one of what it is for.
 const _: () = assert!(COUNTED_QUESTION <= MODEST_QUESTION && 2 * MODEST_QUESTION <= QUESTIONS.reserve);
 const _: () = assert!(STREAMS * COUNTED_QUESTION == 2 * MIB);

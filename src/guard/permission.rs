@@ -123,6 +123,7 @@ fn role_for(needed: Permission) -> &'static str {
         Permission::View => "the role viewer",
         Permission::Oversee => "the role viewer, not narrowed",
         Permission::Operate => "the role operator",
+        Permission::Destroy => "the role admin",
         Permission::Run => "the role operator, not narrowed",
         Permission::Administer => "the role admin, not narrowed",
     }

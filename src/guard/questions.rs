@@ -243,7 +243,10 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::{pieces::tests::packed, *};
-    use crate::guard::{bounds::QUESTIONS, shares::Shares};
+    use crate::guard::{
+        bounds::{BULK_CONNECTIONS_OF_PEER, BULK_QUESTIONS, QUESTIONS, UPLOAD_MESSAGE},
+        shares::Shares,
+    };
 
     const LARGEST: usize = QUESTIONS.connection / 4;
 
@@ -291,6 +294,36 @@ mod tests {
         let _full: Vec<_> = (0..4).map(|_| begun(&share, LARGEST, 1).expect("room")).collect();
         let beats: Vec<_> = (0..100).map_while(|_| begun(&share, MODEST_QUESTION, 1)).collect();
         assert_eq!(beats.len(), QUESTIONS.reserve / MODEST_QUESTION);
+    }
+
+    /// Of each upload the message that is read and the one that comes.
+    #[test]
+    fn a_connection_for_much_data_has_room_for_four_uploads_and_no_more() {
+        let shares = Shares::new(BULK_QUESTIONS);
+        let begins = |coming: &mut Coming<()>| {
+            let length = u32::try_from(UPLOAD_MESSAGE).unwrap().to_be_bytes();
+            coming.count(&[&[0], length.as_slice(), &[7]].concat())
+        };
+        let two = |share: &Share| {
+            let mut coming = Coming::new((), share.clone(), LARGEST, Pieces::AsTheyCome, None);
+            let fits =
+                begins(&mut coming) && coming.count(&vec![0; UPLOAD_MESSAGE - 1]) && begins(&mut coming);
+            fits.then_some(coming)
+        };
+        // However many come one after another.
+        let one = shares.connection([10, 0, 0, 1].into());
+        let mut long = two(&one).expect("room");
+        for _ in 0..10 {
+            assert!(long.count(&vec![0; UPLOAD_MESSAGE - 1]) && begins(&mut long));
+        }
+        let others: Vec<_> = (0..10).map_while(|_| two(&one)).collect();
+        assert_eq!(others.len(), 3);
+        // Two on each connection that a peer may have.
+        let of_peer: Vec<_> =
+            (1..BULK_CONNECTIONS_OF_PEER).map(|_| shares.connection([10, 0, 0, 1].into())).collect();
+        let held: Vec<_> = of_peer.iter().cycle().map_while(two).collect();
+        assert_eq!(4 + held.len(), 2 * BULK_CONNECTIONS_OF_PEER);
+        assert!(two(&shares.connection([10, 0, 0, 2].into())).is_some(), "others have theirs");
     }
 
     /// What comes, piece by piece.

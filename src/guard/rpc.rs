@@ -171,7 +171,7 @@ impl Rpc {
     }
 }
 
-use Permission::{Administer, Enrol, Known, Open, Operate, Oversee, Run, View};
+use Permission::{Administer, Destroy, Enrol, Known, Open, Operate, Oversee, Run, View};
 use Shape::{Stream, Unary};
 use WhileDraining::{Answered, Refused};
 
@@ -182,6 +182,14 @@ pub const RPCS: &[Rpc] = &[
     rpc("/grpc.health.v1.Health/Watch", Stream, Answered, Open).early().vital().exempt(),
     rpc("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Stream, Refused, Known).early(),
     rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused, Known).early(),
+    rpc("/seaworthy.v1.BackupService/CreateBackup", Unary, Refused, Operate).audited().writes(),
+    rpc("/seaworthy.v1.BackupService/Upload", Stream, Refused, Enrol),
+    rpc("/seaworthy.v1.BackupService/GetBackup", Unary, Refused, View),
+    rpc("/seaworthy.v1.BackupService/ListBackups", Unary, Refused, View),
+    rpc("/seaworthy.v1.BackupService/VerifyBackup", Unary, Refused, Operate).audited().writes(),
+    rpc("/seaworthy.v1.BackupService/DeleteBackup", Unary, Refused, Destroy).audited(),
+    rpc("/seaworthy.v1.BackupService/UndeleteBackup", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.BackupService/ConfirmKey", Unary, Refused, Run).audited().writes(),
     rpc("/seaworthy.v1.FleetService/Register", Unary, Refused, Enrol).enrols().writes(),
     rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered, Enrol).vital().exempt(),
     rpc("/seaworthy.v1.FleetService/Deregister", Unary, Answered, Enrol).enrols().vital().writes(),
@@ -204,6 +212,10 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.HealthService/ListTransitions", Unary, Refused, View),
     rpc("/seaworthy.v1.HealthService/CheckNow", Unary, Refused, Operate),
     rpc("/seaworthy.v1.HealthService/Explain", Unary, Refused, View),
+    rpc("/seaworthy.v1.OperationService/GetOperation", Unary, Refused, View),
+    rpc("/seaworthy.v1.OperationService/ListOperations", Unary, Refused, View),
+    rpc("/seaworthy.v1.OperationService/WatchOperation", Stream, Refused, View),
+    rpc("/seaworthy.v1.OperationService/CancelOperation", Unary, Refused, Operate).audited().writes(),
     rpc("/seaworthy.v1.PolicyService/PutPolicy", Unary, Refused, Operate).audited().writes().exempt(),
     rpc("/seaworthy.v1.PolicyService/GetPolicy", Unary, Refused, View).exempt(),
     rpc("/seaworthy.v1.PolicyService/ListPolicies", Unary, Refused, View).exempt(),
@@ -218,6 +230,9 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.PolicyService/GetFlag", Unary, Refused, Oversee).exempt(),
     rpc("/seaworthy.v1.PolicyService/ListFlags", Unary, Refused, Oversee).exempt(),
     rpc("/seaworthy.v1.PolicyService/DeleteFlag", Unary, Refused, Run).audited().writes().exempt(),
+    rpc("/seaworthy.v1.RestoreService/PlanRestore", Unary, Refused, Operate),
+    rpc("/seaworthy.v1.RestoreService/StartRestore", Unary, Refused, Operate).audited().writes(),
+    rpc("/seaworthy.v1.RestoreService/Download", Stream, Refused, Enrol),
     rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, Oversee),
     rpc("/seaworthy.v1.SystemService/GetReadiness", Unary, Answered, Oversee),
     rpc("/seaworthy.v1.SystemService/GetConfig", Unary, Refused, Run),

@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViol
 use tracing::error;
 
 use super::ERROR_DOMAIN;
-use crate::error::{Chain, Error, Kind};
+use crate::error::{Chain, Error, Kind, Reason};
 
 /// What is said of an error is a header, and clients bound theirs: the narrowest take 8 KiB. There a text is spelled out
 /// with up to three times its bytes, and once more in the details, which are in base64.
@@ -54,8 +54,21 @@ pub fn status(error: &Error) -> Status {
     match error.kind() {
         Kind::FailedPrecondition => {
             let (subject, message) = (left.say(&subject(error)), left.say(error.message()));
-            let violation = PreconditionViolation::new(error.reason().as_str(), subject, message);
-            details.set_precondition_failure(vec![violation]);
+            let reason = error.reason().as_str();
+            // Each guard that stands in the way is a violation of its own; of other errors there is one.
+            let violations = match error.reason() {
+                Reason::RestoreGuarded => error
+                    .violations()
+                    .iter()
+                    .take(MAX_NAMED)
+                    .map(|guard| {
+                        let (kind, of) = guard.field.split_once(':').unwrap_or((&guard.field, "backup"));
+                        PreconditionViolation::new(left.say(kind), left.say(of), left.say(&guard.description))
+                    })
+                    .collect(),
+                _ => vec![PreconditionViolation::new(reason, subject, message)],
+            };
+            details.set_precondition_failure(violations);
         }
         Kind::ResourceExhausted => {
             let (subject, message) = (left.say(&subject(error)), left.say(error.message()));
@@ -63,7 +76,7 @@ pub fn status(error: &Error) -> Status {
         }
         _ => {}
     }
-    if !error.violations().is_empty() {
+    if !error.violations().is_empty() && error.reason() != Reason::RestoreGuarded {
         let mut named = Vec::new();
         for violation in error.violations().iter().take(MAX_NAMED) {
             if left.0 == 0 {
@@ -125,7 +138,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::{FieldViolation as Wrong, Reason};
+    use crate::error::FieldViolation as Wrong;
 
     #[test]
     fn every_status_says_why_and_nothing_internal() {

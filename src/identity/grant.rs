@@ -56,6 +56,8 @@ pub enum Permission {
     Oversee,
     /// To change the fleet.
     Operate,
+    /// To delete what cannot be made again, within one's scope.
+    Destroy,
     /// To see and change how the control plane itself runs; like what follows, for whoever is not narrowed.
     Run,
     /// To say who may do what, and to see who did.
@@ -88,6 +90,7 @@ impl Grant {
                 Permission::View
                 | Permission::Oversee
                 | Permission::Operate
+                | Permission::Destroy
                 | Permission::Run
                 | Permission::Administer,
             ) => false,
@@ -95,6 +98,7 @@ impl Grant {
             (Grant::Role(..), Permission::View) => true,
             (Grant::Role(_, scope), Permission::Oversee) => scope.is_everything(),
             (Grant::Role(role, _), Permission::Operate) => *role >= Role::Operator,
+            (Grant::Role(role, _), Permission::Destroy) => *role >= Role::Admin,
             (Grant::Role(role, scope), Permission::Run) => *role >= Role::Operator && scope.is_everything(),
             (Grant::Role(role, scope), Permission::Administer) => {
                 *role >= Role::Admin && scope.is_everything()

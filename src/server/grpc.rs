@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::{
     accept::Accepted,
     age,
+    bulk::{Bulk, Bulks},
     paced::Paced,
     preface::Begun,
     routes::{BoxFuture, Inbound, Router, Routes},
@@ -75,6 +76,7 @@ pub(super) struct Settings {
     limits: config::Grpc,
     http_port: u16,
     encryption: Option<Encryption>,
+    bulks: Bulks,
     clock: Clock,
     entropy: Entropy,
 }
@@ -88,11 +90,11 @@ impl Settings {
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
-        Self { limits, http_port: http.port(), encryption, clock, entropy }
+        Self { limits, http_port: http.port(), encryption, bulks: Bulks::new(), clock, entropy }
     }
 
-    /// Every limit, set: what tonic and hyper leave open is set here.
-    fn http2(&self, spawner: Spawner) -> http2::Builder<Spawner> {
+    /// Every limit, set: what tonic and hyper leave open is set here. `bulk`: what a connection for much data has.
+    fn http2(&self, spawner: Spawner, bulk: Option<&Bulk>) -> http2::Builder<Spawner> {
         let limits = &self.limits;
         let mut http2 = http2::Builder::new(spawner);
         http2
@@ -106,6 +108,9 @@ impl Settings {
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(limits.keepalive_interval)
             .keep_alive_timeout(limits.keepalive_timeout);
+        if let Some(bulk) = bulk {
+            bulk.set(&mut http2);
+        }
         http2
     }
 
@@ -171,10 +176,11 @@ async fn connection(
         _ = close.wait_for(|close| *close) => return,
     };
     match begun {
-        Ok((begun, shown)) => {
+        Ok((begun, shown, frames)) => {
+            let bulk = hold.settings.bulks.take(peer.ip(), frames);
             // An error means that the server is gone.
             let closing = async move { drop(close.wait_for(|close| *close).await) };
-            hold.run(begun, peer, shown, closing).await;
+            hold.run(begun, peer, shown, bulk, closing).await;
         }
         Err(cause) => {
             vitals.handshake_failed(Listener::Grpc);
@@ -184,11 +190,13 @@ async fn connection(
     drop(counted);
 }
 
-/// Waits for HTTP/2, within TLS where there is encryption.
-async fn begin(settings: &Settings, stream: TcpStream) -> io::Result<(Begun, Option<Shown>)> {
+/// Waits for HTTP/2, within TLS where there is encryption, and for how large the frames are that its client announces.
+async fn begin(settings: &Settings, stream: TcpStream) -> io::Result<(Begun, Option<Shown>, Option<u32>)> {
     let (encryption, patience) = (settings.encryption.as_ref(), settings.write_patience());
     let opened = transport::open(stream, encryption, patience, "the gRPC port").await?;
-    Ok((wrong_port::expect_http2(opened.stream, settings.http_port).await?, opened.shown))
+    let mut begun = wrong_port::expect_http2(opened.stream, settings.http_port).await?;
+    let frames = begun.announced_frames().await?;
+    Ok((begun, opened.shown, frames))
 }
 
 /// What it takes to hold a connection of HTTP/2.
@@ -213,6 +221,7 @@ where
         begun: Begun,
         peer: SocketAddr,
         mut shown: Option<Shown>,
+        bulk: Option<Bulk>,
         closing: impl Future<Output = ()>,
     ) {
         let Self { settings, router, guard, vitals, spawner } = self;
@@ -222,8 +231,9 @@ where
             }
         };
         let (close, is_closing) = watch::channel(false);
-        let answers = Answers::new(guard.answers.connection(peer.ip()));
-        let questions = guard.questions.connection(peer.ip());
+        let held = if bulk.is_some() { &guard.bulk } else { &guard.held };
+        let answers = Answers::new(held.answers.connection(peer.ip()));
+        let questions = held.questions.connection(peer.ip());
         let proof = Proof::new();
         let certificate = shown.as_ref().map(|shown| Arc::clone(&shown.certificate));
         let proofs =
@@ -240,7 +250,8 @@ where
         let service = Guarded(layers.service(router));
         // hyper waits for ever until its goodbye is taken, so that its own keepalive ends nobody who takes nothing.
         let paced = TokioIo::new(Paced::new(begun, settings.write_patience()));
-        let mut serving = std::pin::pin!(settings.http2(spawner).serve_connection(paced, service));
+        let mut serving =
+            std::pin::pin!(settings.http2(spawner, bulk.as_ref()).serve_connection(paced, service));
         let mut lapsed = std::pin::pin!(async {
             tokio::select! {
                 why = transport::lapsed(&proof, shown.as_mut()) => why,

@@ -18,7 +18,7 @@ use super::{
     routes::{ProbeRouter, Routes},
     signals::Stop,
     transport::Encryption,
-    undo,
+    undo, vault,
 };
 use crate::{
     api::{
@@ -32,19 +32,18 @@ use crate::{
         standard_health::StandardHealth,
         watch::Watchers,
     },
-    audit, checks,
+    audit, backup, checks,
     config::Config,
     error::{Error, Result},
     fleet::{self, Limits, loading::Progress},
     guard::{
-        Guard,
+        Guard, Held,
         access::AccessLog,
         active::Active,
-        bounds::{ANSWERS, QUESTIONS},
+        bounds::{ANSWERS, BULK_ANSWERS, BULK_QUESTIONS, QUESTIONS},
         drain::Gate,
         protection::{self, Protection},
         record::Recorder,
-        shares::Shares,
     },
     id::Entropy,
     identity::{
@@ -52,10 +51,11 @@ use crate::{
         tokens::{self, OnRevoked},
         watched,
     },
-    policy,
+    operation, policy,
     probe::{machine::Machine, permit::Rules},
+    restore,
     store::{self, Store},
-    system::{Listener, Vitals},
+    system::{Listener, Vitals, key_kept::KeyKept},
     task::{self, Fatal, Group, OnEnd, Task, drain},
     telemetry::{log::LogHandle, notify},
     time::Clock,
@@ -193,6 +193,28 @@ impl Listening {
                 return Err(error);
             }
         };
+        let opened =
+            operation::open(operation::Options::default(), clock, entropy.clone(), store.clone()).await;
+        let (operations, keeper, orphans) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                undo(engine).await;
+                return Err(error);
+            }
+        };
+        let backing = open_backups(&config, clock, &entropy, &store, &fleet, &operations);
+        let (backups, backer, restores, restorer, key_kept) = match backing.await {
+            Ok(opened) => opened,
+            Err(error) => {
+                // What a run before did not finish is the next one's to look at.
+                for orphan in orphans {
+                    orphan.run.leave();
+                }
+                undo(engine).await;
+                return Err(error);
+            }
+        };
+        backups.take_up(orphans).await;
         let authenticator = doors.guard.authenticator.clone();
         let (identity, rules) =
             match open_identity(&config, clock, &entropy, store.clone(), &authenticator).await {
@@ -208,6 +230,10 @@ impl Listening {
         let overview = Overview {
             audit,
             checks,
+            backups,
+            restores,
+            key_kept,
+            operations,
             policies,
             live: doors.live.subscribe(),
             fleet,
@@ -232,6 +258,9 @@ impl Listening {
             fleet: service,
             identity,
             protection,
+            operations: keeper,
+            backups: backer,
+            restores: restorer,
             policies: ruler,
             checks: checker,
             overview,
@@ -277,8 +306,8 @@ impl Doors {
             gate: Gate::loading(progress.clone()),
             active: Active::default(),
             protection: Protection::new(),
-            answers: Shares::new(ANSWERS),
-            questions: Shares::new(QUESTIONS),
+            held: Held::new(ANSWERS, QUESTIONS),
+            bulk: Held::new(BULK_ANSWERS, BULK_QUESTIONS),
             max_message_bytes: config.grpc.max_message_bytes,
             request_timeout: config.grpc.request_timeout,
             clock,
@@ -377,6 +406,13 @@ impl Doors {
         self.guard.audit.get_or_init(|| overview.audit.clone());
         let audited = Audited::new(overview.audit.clone(), entropy.clone());
         self.routes.open(
+            api::backup::BackupApi::new(
+                overview.backups.clone(),
+                overview.key_kept.clone(),
+                audited.clone(),
+                clock,
+            ),
+            api::restore::RestoreApi::new(overview.restores.clone(), audited.clone()),
             api::fleet::FleetApi::new(
                 Enrolment::new(fleet.clone(), checks.clone(), overview.policies.clone(), defaults),
                 audited.clone(),
@@ -385,6 +421,7 @@ impl Doors {
                 patience,
             ),
             api::health::HealthApi::new(fleet.clone(), checks, watchers.clone()),
+            api::operation::OperationApi::new(overview.operations.clone(), audited.clone(), watchers.clone()),
             api::policy::PolicyApi::new(
                 overview.policies.clone(),
                 self.guard.protection.rules().clone(),
@@ -421,6 +458,36 @@ async fn open_identity(
     let watched = |file: &PathBuf| watched::Service::new(file.clone(), authenticator.clone());
     let (known, rules) = auth.rules_file.as_ref().map(watched).unzip();
     Ok((Identity { tokens, rules }, known))
+}
+
+/// Opens the vault, and the rooms that write and read it.
+async fn open_backups(
+    config: &Config,
+    clock: Clock,
+    entropy: &Entropy,
+    store: &Store,
+    fleet: &fleet::Handle,
+    operations: &operation::Handle,
+) -> Result<(backup::Handle, backup::Service, restore::Handle, restore::Service, KeyKept)> {
+    let vault = vault::open(config, clock).await?;
+    let key_kept = KeyKept::open(store.clone()).await?;
+    let options = backup::Options {
+        at_once: config.vault.at_once.get(),
+        own_state_every: Some(config.vault.own_state_every),
+        ..backup::Options::default()
+    };
+    let parts = backup::Parts {
+        clock,
+        entropy: entropy.clone(),
+        fleet: fleet.clone(),
+        operations: operations.clone(),
+        vault,
+        store: store.clone(),
+    };
+    let (backups, backer) = backup::open(options, parts).await?;
+    let (restores, restorer) =
+        restore::new(entropy.clone(), fleet.clone(), operations.clone(), backups.clone());
+    Ok((backups, backer, restores, restorer, key_kept))
 }
 
 /// Reads what is ruled, from the store and from the configuration.

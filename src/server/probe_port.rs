@@ -65,7 +65,7 @@ async fn connection(probe: Probe, accepted: Accepted, spawner: Spawner) {
         Ok(Speaks::Http2(begun)) => {
             let hold = Hold { settings: grpc, router: health, guard, vitals: None, spawner };
             let closing = async move { drain.begun().await };
-            Box::pin(hold.run(begun, peer, None, closing)).await;
+            Box::pin(hold.run(begun, peer, None, None, closing)).await;
         }
         Ok(Speaks::Other(begun)) => {
             let ended = Box::pin(http::hold(http, pages, drain, begun, peer, None)).await;

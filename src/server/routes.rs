@@ -15,23 +15,28 @@ use tower::{Service, util::BoxCloneSyncService};
 
 use crate::{
     api::{
+        backup::BackupApi,
         fleet::FleetApi,
         health::HealthApi,
+        operation::OperationApi,
         policy::PolicyApi,
         probe_health::ProbeHealth,
         proto::{
             DESCRIPTORS,
             health::health_server::HealthServer,
             server::{
-                fleet_service_server::FleetServiceServer, health_service_server::HealthServiceServer,
-                policy_service_server::PolicyServiceServer, system_service_server::SystemServiceServer,
+                backup_service_server::BackupServiceServer, fleet_service_server::FleetServiceServer,
+                health_service_server::HealthServiceServer, operation_service_server::OperationServiceServer,
+                policy_service_server::PolicyServiceServer, restore_service_server::RestoreServiceServer,
+                system_service_server::SystemServiceServer,
             },
         },
+        restore::RestoreApi,
         standard_health::StandardHealth,
         system::SystemApi,
     },
     error::{Error, Result},
-    guard::{closing::Ending, drain::Gate, questions::Coming},
+    guard::{bounds::UPLOAD_MESSAGE, closing::Ending, drain::Gate, questions::Coming},
 };
 
 /// Bytes of a question to the reflection service: names of files, symbols and extensions.
@@ -57,8 +62,11 @@ pub(super) struct Routes {
 /// The way to the services that need the fleet.
 #[derive(Debug)]
 struct Loaded {
+    backup: BackupServiceServer<BackupApi>,
+    restore: RestoreServiceServer<RestoreApi>,
     fleet: FleetServiceServer<FleetApi>,
     health: HealthServiceServer<HealthApi>,
+    operation: OperationServiceServer<OperationApi>,
     policy: PolicyServiceServer<PolicyApi>,
     system: SystemServiceServer<SystemApi>,
 }
@@ -106,13 +114,29 @@ impl Routes {
     }
 
     /// Serves what needs the fleet as well, from now on.
-    pub(super) fn open(&self, fleet: FleetApi, health: HealthApi, policy: PolicyApi, system: SystemApi) {
+    #[allow(clippy::too_many_arguments)] // one for each service
+    pub(super) fn open(
+        &self,
+        backup: BackupApi,
+        restore: RestoreApi,
+        fleet: FleetApi,
+        health: HealthApi,
+        operation: OperationApi,
+        policy: PolicyApi,
+        system: SystemApi,
+    ) {
         use CompressionEncoding::Gzip;
         self.loaded.get_or_init(|| Loaded {
+            // What is uploaded is compressed where that pays already.
+            backup: BackupServiceServer::new(backup).max_decoding_message_size(UPLOAD_MESSAGE),
+            restore: RestoreServiceServer::new(restore).max_decoding_message_size(self.largest),
             fleet: FleetServiceServer::new(fleet)
                 .max_decoding_message_size(self.largest)
                 .accept_compressed(Gzip),
             health: HealthServiceServer::new(health)
+                .max_decoding_message_size(self.largest)
+                .accept_compressed(Gzip),
+            operation: OperationServiceServer::new(operation)
                 .max_decoding_message_size(self.largest)
                 .accept_compressed(Gzip),
             policy: PolicyServiceServer::new(policy)
@@ -129,8 +153,11 @@ impl Routes {
         let service = request.uri().path().rsplit_once('/').map(|(service, _)| service);
         match (service, self.loaded.get()) {
             (Some("/grpc.health.v1.Health"), _) => self.standard_health.clone().call(request),
+            (Some("/seaworthy.v1.BackupService"), Some(loaded)) => loaded.backup.clone().call(request),
+            (Some("/seaworthy.v1.RestoreService"), Some(loaded)) => loaded.restore.clone().call(request),
             (Some("/seaworthy.v1.FleetService"), Some(loaded)) => loaded.fleet.clone().call(request),
             (Some("/seaworthy.v1.HealthService"), Some(loaded)) => loaded.health.clone().call(request),
+            (Some("/seaworthy.v1.OperationService"), Some(loaded)) => loaded.operation.clone().call(request),
             (Some("/seaworthy.v1.PolicyService"), Some(loaded)) => loaded.policy.clone().call(request),
             (Some("/seaworthy.v1.SystemService"), Some(loaded)) => loaded.system.clone().call(request),
             (Some("/grpc.reflection.v1.ServerReflection"), _) => self.reflection.clone().call(request),

@@ -40,6 +40,9 @@ pub(super) struct Parts {
     pub(super) fleet_drain: drain::Signal,
     pub(super) fleet: Task<bool>,
     pub(super) identity: Task<()>,
+    pub(super) operations: Task<bool>,
+    pub(super) backups: Task<()>,
+    pub(super) restores: Task<()>,
     pub(super) policies: Task<()>,
     pub(super) audit_drain: drain::Signal,
     pub(super) audit: Task<bool>,
@@ -189,10 +192,13 @@ impl Parts {
         self.fleet_drain.begin();
         self.audit_drain.begin();
         let (fleet, identity, audit) = (&mut self.fleet, &mut self.identity, &mut self.audit);
-        let policies = &mut self.policies;
+        let (policies, operations) = (&mut self.policies, &mut self.operations);
+        let (backups, restores) = (&mut self.backups, &mut self.restores);
         let save = async {
-            let (fleet, tokens, policies, audit) = tokio::join!(fleet, identity, policies, audit);
-            (policies.and(tokens).and(fleet), audit)
+            // What is under way is left to the next start; operations are written for as long as anybody holds one.
+            let (fleet, tokens, policies, operations, audit, _, _) =
+                tokio::join!(fleet, identity, policies, operations, audit, backups, restores);
+            (policies.and(tokens).and(fleet), operations, audit)
         };
         let saved = course.phase(Phase::SaveState, self.config.save_state, save).await;
 
@@ -217,7 +223,7 @@ impl Parts {
             connections_cut,
             requests_cut,
             aborted: course.aborted,
-            state_saved: matches!(saved, Some((Ok(true), Ok(true))))
+            state_saved: matches!(saved, Some((Ok(true), Ok(true), Ok(true))))
                 && closed.is_some_and(|closed| closed.is_ok()),
             total: self.clock.elapsed() - began,
             phases: course.phases,

@@ -102,6 +102,11 @@ pub struct Engine {
     _keeper: Task<()>,
 }
 
+/// Whether a folder has a store, or a part of one.
+pub fn is_in(dir: &Path) -> bool {
+    FILES.iter().any(|file| dir.join(file).exists())
+}
+
 /// A data folder that is held, and whose store is yet to be opened.
 #[derive(Debug)]
 pub struct Held {
@@ -140,6 +145,19 @@ impl Held {
         let Self { dir, clock, on_end } = self;
         let folder = Arc::new(disk::Directory(dir.path().to_owned()));
         open_on(folder, dir, clock, on_end, DEAD_BYTES)
+    }
+
+    /// Moves a closed store from another folder of the same file system into this one, which has none. The mark goes first: a
+    /// folder that has it alone has lost its store, and is never taken for an empty one.
+    ///
+    /// # Errors
+    /// A file cannot be moved.
+    pub fn take_in(self, from: &Path) -> std::io::Result<()> {
+        let to = self.dir.path();
+        for file in [mark::FILE, log::FILE] {
+            std::fs::rename(from.join(file), to.join(file))?;
+        }
+        std::fs::File::open(to)?.sync_all()
     }
 
     /// Lets go of the folder, and removes it if it was made for this.

@@ -87,6 +87,8 @@ pub struct Facts {
     pub max_connections: u64,
     /// Whether the control plane is on its way down.
     pub stopping: bool,
+    /// Id of the key of the vault, where nobody has said that it is kept elsewhere too.
+    pub key_unconfirmed: Option<String>,
     /// Whether callers have to prove who they are.
     pub auth_required: bool,
     /// How connections are encrypted; None if they are not.
@@ -128,6 +130,7 @@ pub fn report(facts: &Facts) -> Vec<Check> {
         transport(facts),
         identity(facts),
         rules(facts),
+        key(facts),
         capacity(facts),
         lost(facts),
         files(facts),
@@ -173,6 +176,21 @@ fn writable(facts: &Facts) -> Check {
         }
     };
     check("store.writable", "store takes writes", judged)
+}
+
+fn key(facts: &Facts) -> Check {
+    let hint = "keep a copy of the key elsewhere, look at the copy with `seaworthy key show --key-file COPY`, then say so with `seaworthy key confirm`";
+    let judged = match &facts.key_unconfirmed {
+        None => (Outcome::Pass, "the key of the vault is kept elsewhere too".to_owned(), ""),
+        Some(id) => (
+            Outcome::Fail,
+            format!(
+                "nobody has said that the key {id} is kept elsewhere than on this machine: with the machine every backup would be lost"
+            ),
+            hint,
+        ),
+    };
+    check("vault.key", "key of backups is kept elsewhere", judged)
 }
 
 fn space(facts: &Facts) -> Check {
@@ -372,6 +390,7 @@ mod tests {
             open_files: Some(100_000),
             max_connections: 1000,
             stopping: false,
+            key_unconfirmed: None,
             auth_required: false,
             tls: None,
             now: SystemTime::UNIX_EPOCH + 100 * DAY,
@@ -405,6 +424,7 @@ mod tests {
         for (id, facts, expected) in [
             ("server.running", Facts { stopping: true, ..good() }, Outcome::Fail),
             ("auth.rules", Facts { rules_trouble: Some("bad".to_owned()), ..good() }, Outcome::Fail),
+            ("vault.key", Facts { key_unconfirmed: Some("ab".to_owned()), ..good() }, Outcome::Fail),
             ("store.writable", Facts { store_writable: false, ..good() }, Outcome::Fail),
             ("store.space", Facts { disk: disk(Some(MIB), Some(false)), ..good() }, Outcome::Fail),
             ("store.space", Facts { disk: disk(Some(DISK_FAIL), Some(false)), ..good() }, Outcome::Warn),
@@ -473,6 +493,7 @@ mod tests {
             audit_broken: Some("cut".into()),
             beyond_loopback: true,
             rules_trouble: Some("bad".to_owned()),
+            key_unconfirmed: Some("ab".to_owned()),
             instances: 1000,
             lost: 5,
             open_files: None,

@@ -31,7 +31,7 @@ impl Instance {
         let (say, said) = mpsc::channel(16);
         let registration = Some(registration("orders", id));
         let how = Some(How::Register(RegisterRequest { registration, ..RegisterRequest::default() }));
-        let open = Say::Open(OpenSession { how, takes_policies: true });
+        let open = Say::Open(OpenSession { how, takes_policies: true, takes_directives: false });
         say.send(AttachRequest { message: Some(open) }).await.unwrap();
         let mut hear = server.fleet().await.attach(ReceiverStream::new(said)).await.unwrap().into_inner();
         let first = timeout(PATIENCE, hear.message()).await.unwrap().unwrap().unwrap();

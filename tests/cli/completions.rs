@@ -65,6 +65,10 @@ async fn bash_completes_commands_flags_and_values() {
         ("seaworthy policy put charges --algorithm s", &["sliding-window"]),
         ("seaworthy breakers ", &["force", "release"]),
         ("seaworthy breakers force orders charge-card ", &["open", "closed"]),
+        ("seaworthy backup ", &["create", "list", "show", "verify", "delete", "undelete"]),
+        ("seaworthy restore run orders --force not", &["not-empty"]),
+        ("seaworthy vault ", &["list", "verify", "restore", "rebuild-catalog"]),
+        ("seaworthy vault verify --depth s", &["structure"]),
         ("seaworthy flags ", &["list", "get", "put", "delete"]),
     ] {
         let offered = offered(&script, line);

@@ -20,24 +20,38 @@ async fn messages_that_never_end_are_bounded_together() {
     let victim = Victim::start().await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(half_messages(&victim).await);
+        let raw = Raw::settled(victim.grpc).await;
+        held.push(half_messages(raw, 256 * 1024).await);
     }
     many_signs_of_life_are_heard(&victim, 5).await;
     victim.unharmed(HELD).await;
 }
 
-/// A connection that has sent most of 128 messages of 4 MiB, as far as it was let.
-async fn half_messages(victim: &Victim) -> (Raw, Said) {
+/// The same on as many connections as one peer may have for much data, beside which it has ordinary ones.
+#[tokio::test]
+async fn they_are_bounded_on_connections_for_much_data_too() {
+    let victim = Victim::start().await;
+    let mut held = Vec::new();
+    for n in 0..10 {
+        let (raw, window) = (Raw::settled_with(victim.grpc, 1024 * 1024), 4 * 1024 * 1024);
+        held.push(half_messages(raw.await, if n < 8 { window } else { 256 * 1024 }).await);
+    }
+    many_signs_of_life_are_heard(&victim, 5).await;
+    victim.unharmed(2 * HELD).await;
+}
+
+/// A connection that has sent most of 128 messages of 4 MiB, as far as it was let. `window`: that of a stream.
+async fn half_messages(mut raw: Raw, window: i64) -> (Raw, Said) {
     const STREAMS: u32 = 128;
     /// Frames of 16 KiB for one message: one short of 4 MiB.
     const FRAMES: u32 = 255;
-    let (mut raw, mut said) = (Raw::settled(victim.grpc).await, Said::default());
+    let mut said = Said::default();
     for n in 0..STREAMS {
         let begin = [call(stream(n), REGISTER), prefix(stream(n), 4 * MIB)];
         raw.send(&begin.concat()).await.unwrap();
     }
     // What the server has no window for it does not take; whose stream it has ended is not sent on.
-    let mut windows = Windows::new(STREAMS);
+    let mut windows = Windows::new(STREAMS, window);
     let (mut sent, mut over) = ([0; 128], [false; 128]);
     let piece = vec![0; 16 * 1024];
     loop {
@@ -109,10 +123,10 @@ struct Windows {
 }
 
 impl Windows {
-    fn new(streams: u32) -> Self {
-        // What HTTP/2 begins with; the rest is granted by what the server says. The streams' 256 KiB are
+    fn new(streams: u32, window: i64) -> Self {
+        // What HTTP/2 begins with; the rest is granted by what the server says. The streams' windows are
         // announced by its SETTINGS. Each prefix was five bytes.
-        Self { all: 65_535 - 5 * i64::from(streams), each: vec![256 * 1024 - 5; streams as usize] }
+        Self { all: 65_535 - 5 * i64::from(streams), each: vec![window - 5; streams as usize] }
     }
 
     fn take(&mut self, n: u32, bytes: usize) -> bool {

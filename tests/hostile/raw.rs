@@ -89,6 +89,16 @@ impl Raw {
         raw
     }
 
+    /// The same, by a client that takes frames of this size.
+    pub async fn settled_with(to: SocketAddr, frame_bytes: u32) -> Self {
+        let mut raw = Self::silent(to).await;
+        let setting = [[0, 5].as_slice(), &frame_bytes.to_be_bytes()].concat();
+        raw.send(&[PREFACE, &frame(SETTINGS, 0, 0, &setting)].concat()).await.expect("taken");
+        while raw.next().await.expect("settings").kind != SETTINGS {}
+        raw.send(&frame(SETTINGS, ACK, 0, &[])).await.expect("taken");
+        raw
+    }
+
     /// Connects, and says nothing yet.
     pub async fn silent(to: SocketAddr) -> Self {
         Self::over(TcpStream::connect(to).await.expect("the port is open"))

@@ -75,7 +75,11 @@ impl Raw {
         };
         let register =
             pb::RegisterRequest { registration: Some(registration), ..pb::RegisterRequest::default() };
-        let open = pb::OpenSession { how: Some(How::Register(register)), takes_policies: true };
+        let open = pb::OpenSession {
+            how: Some(How::Register(register)),
+            takes_policies: true,
+            takes_directives: false,
+        };
         let open = pb::AttachRequest { message: Some(Say::Open(open)) }.encode_to_vec();
         send.send_data(framed(false, &open), false).unwrap();
         let mut raw = Self { send, answer: in_time(answer).await.unwrap().into_body() };

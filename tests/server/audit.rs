@@ -4,15 +4,26 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use seaworthy::{
     audit::verify::Verifier,
     guard::rpc::{Audited, RPCS},
+    vault::{Kek, Secret},
 };
-use seaworthy_client::proto::seaworthy::v1::{
-    self as pb, AuditStage, policy_service_client::PolicyServiceClient,
+use seaworthy_client::{
+    Agent, Component,
+    backup::{CaptureWriter, Evidence, RestoreReader, Restored},
+    proto::seaworthy::v1::{
+        self as pb, AuditStage, backup_service_client::BackupServiceClient,
+        operation_service_client::OperationServiceClient, policy_service_client::PolicyServiceClient,
+        restore_service_client::RestoreServiceClient,
+    },
 };
+use tokio::io::AsyncReadExt as _;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
-use crate::harness::{PATIENCE, TestServer, http2, register, registration};
+use crate::{
+    harness::{PATIENCE, TestServer, http2, register, registration},
+    operations::begin as begin_operation,
+};
 
 async fn list(server: &TestServer, request: pb::ListAuditEntriesRequest) -> pb::ListAuditEntriesResponse {
     server.system().await.list_audit_entries(request).await.expect("listed").into_inner()
@@ -84,8 +95,102 @@ async fn call(server: &TestServer, path: &str, id: &str) -> (&'static str, Resul
             let request = pb::RevokeTokenRequest { token_id: "alice".to_owned(), allow_missing: true };
             ("token/alice", id_of(system.revoke_token(with_id(id, request)).await))
         }
+        "/seaworthy.v1.OperationService/CancelOperation" => {
+            let run = begin_operation(server, "orders").await;
+            let request = pb::CancelOperationRequest { id: run.id().to_string(), message: String::new() };
+            let mut client = OperationServiceClient::new(server.channel().await);
+            let answered = id_of(client.cancel_operation(with_id(id, request)).await);
+            // Only now is it known what it is called.
+            (format!("operation/{}", run.id()).leak(), answered)
+        }
+        path if path.starts_with("/seaworthy.v1.BackupService/") || path.ends_with("/StartRestore") => {
+            call_backup(server, path, id).await
+        }
         path if path.starts_with("/seaworthy.v1.PolicyService/") => call_policy(server, path, id).await,
         other => panic!("{other} is audited, and this test does not know how to call it"),
+    }
+}
+
+/// Waits until an operation has ended, and answers the backup that it made.
+async fn backup_of(server: &TestServer, begun: Option<pb::Operation>) -> String {
+    let mut client = OperationServiceClient::new(server.channel().await);
+    let request = pb::WatchOperationRequest { id: begun.unwrap().id };
+    let mut watch = client.watch_operation(request).await.unwrap().into_inner();
+    let mut backup = String::new();
+    while let Some(told) = watch.message().await.unwrap() {
+        backup = told.operation.unwrap().backup_id;
+    }
+    backup
+}
+
+/// The same of an RPC about backups: of the control plane's own state, and of an instance that keeps nothing.
+async fn call_backup(server: &TestServer, path: &str, id: &str) -> (&'static str, Result<String, Status>) {
+    let channel = server.channel().await;
+    let mut client = BackupServiceClient::new(channel.clone());
+    let own = "_seaworthy".to_owned();
+    let create =
+        |service: &str| pb::CreateBackupRequest { service: service.to_owned(), ..Default::default() };
+    match path.rsplit('/').next().unwrap() {
+        "CreateBackup" => {
+            let answer = client.create_backup(with_id(id, create(&own))).await;
+            if let Ok(answer) = &answer {
+                backup_of(server, answer.get_ref().operation.clone()).await;
+            }
+            ("backups/_seaworthy", id_of(answer))
+        }
+        "ConfirmKey" => {
+            let key_id = Kek::new(Secret::new([7; 32])).id().unwrap();
+            ("vault/key", id_of(client.confirm_key(with_id(id, pb::ConfirmKeyRequest { key_id })).await))
+        }
+        "StartRestore" => {
+            let kept = Component::new("nothing").backup_with(
+                |_: CaptureWriter| async { Ok(Evidence::new()) },
+                |mut from: RestoreReader, _: Restored| async move {
+                    from.read_to_end(&mut Vec::new()).await?;
+                    Ok(())
+                },
+            );
+            let builder = Agent::builder(server.url(), "kept").instance_id("i-1");
+            let agent = builder.component(kept.without_health()).attach().unwrap();
+            agent.attached().await.unwrap();
+            let begun = client.create_backup(create("kept")).await.unwrap().into_inner();
+            backup_of(server, begun.operation).await;
+            let request = pb::StartRestoreRequest {
+                service: "kept".to_owned(),
+                backup_id: "latest".to_owned(),
+                force: vec![pb::RestoreGuard::NotEmpty.into(), pb::RestoreGuard::Unverified.into()],
+                ..Default::default()
+            };
+            let mut restores = RestoreServiceClient::new(channel);
+            ("backups/kept", id_of(restores.start_restore(with_id(id, request)).await))
+        }
+        other => {
+            let begun = client.create_backup(create(&own)).await.unwrap().into_inner();
+            let backup = backup_of(server, begun.operation).await;
+            let (service, confirm_id) = (own, backup.clone());
+            let answer = match other {
+                "VerifyBackup" => {
+                    let request =
+                        pb::VerifyBackupRequest { service, id: backup.clone(), ..Default::default() };
+                    id_of(client.verify_backup(with_id(id, request)).await)
+                }
+                "DeleteBackup" => {
+                    let request = pb::DeleteBackupRequest {
+                        service,
+                        id: backup.clone(),
+                        confirm_id,
+                        message: String::new(),
+                    };
+                    id_of(client.delete_backup(with_id(id, request)).await)
+                }
+                "UndeleteBackup" => {
+                    let request = pb::UndeleteBackupRequest { service, id: backup.clone() };
+                    id_of(client.undelete_backup(with_id(id, request)).await)
+                }
+                other => panic!("{other} is audited, and this test does not know how to call it"),
+            };
+            (format!("backup/{backup}").leak(), answer)
+        }
     }
 }
 
@@ -142,7 +247,8 @@ async fn attach(server: &TestServer, id: &str) -> Result<String, Status> {
     let register =
         pb::RegisterRequest { registration: Some(registration("orders", "i-held")), ..Default::default() };
     let how = Some(pb::open_session::How::Register(register));
-    let open = message(Message::Open(pb::OpenSession { how, takes_policies: false }));
+    let open =
+        message(Message::Open(pb::OpenSession { how, takes_policies: false, takes_directives: false }));
     let leave = message(Message::Leave(pb::LeaveSession::default()));
     let said = tokio_stream::iter([open, leave]).chain(tokio_stream::pending());
     let mut stream = server.fleet().await.attach(with_id(id, said)).await?.into_inner();

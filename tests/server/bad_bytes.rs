@@ -38,7 +38,11 @@ fn open_as(instance: &str) -> Bytes {
         registration: Some(registration("orders", instance)),
         ..pb::RegisterRequest::default()
     };
-    let open = pb::OpenSession { how: Some(How::Register(register)), takes_policies: false };
+    let open = pb::OpenSession {
+        how: Some(How::Register(register)),
+        takes_policies: false,
+        takes_directives: false,
+    };
     framed(&pb::AttachRequest { message: Some(Say::Open(open)) }.encode_to_vec())
 }
 

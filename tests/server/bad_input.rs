@@ -151,6 +151,15 @@ fn checking(change: impl FnOnce(&mut pb::ActiveCheck)) -> pb::RegisterRequest {
     registering(|r| r.components[0].check = Some(check))
 }
 
+fn capturing(change: impl FnOnce(&mut pb::CaptureSettings)) -> pb::RegisterRequest {
+    let mut capture = pb::CaptureSettings::default();
+    change(&mut capture);
+    registering(|r| {
+        r.components[0].capabilities = vec![pb::Capability::Backup.into()];
+        r.components[0].capture = Some(capture);
+    })
+}
+
 fn named() -> Option<pb::InstanceRef> {
     Some(pb::InstanceRef { service: "orders".into(), instance_id: "i-1".into(), incarnation: 1 })
 }
@@ -164,6 +173,9 @@ fn table() -> Vec<Wrong> {
     const PUT: &str = "/seaworthy.v1.FleetService/PutService";
     const LIST: &str = "/seaworthy.v1.FleetService/ListInstances";
     const REPORT: &str = "/seaworthy.v1.HealthService/ReportHealth";
+    const CREATE: &str = "/seaworthy.v1.BackupService/CreateBackup";
+    const OPERATIONS: &str = "/seaworthy.v1.OperationService/ListOperations";
+    const CANCEL: &str = "/seaworthy.v1.OperationService/CancelOperation";
     const TOKEN: &str = "/seaworthy.v1.SystemService/CreateToken";
     const PAST: &str = "/seaworthy.v1.HealthService/ListTransitions";
     const AUDIT: &str = "/seaworthy.v1.SystemService/ListAuditEntries";
@@ -172,6 +184,69 @@ fn table() -> Vec<Wrong> {
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     let component = |name: &str| pb::Component { name: name.into(), ..pb::Component::default() };
     vec![
+        wrong(CREATE, &pb::CreateBackupRequest { service: "Orders".into(), ..Default::default() }, "service"),
+        wrong(
+            CREATE,
+            &pb::CreateBackupRequest {
+                service: "orders".into(),
+                components: vec!["Database".into()],
+                ..Default::default()
+            },
+            "components[0]",
+        ),
+        wrong(
+            CREATE,
+            &pb::CreateBackupRequest {
+                service: "orders".into(),
+                max_quiesce: seconds(3600),
+                ..Default::default()
+            },
+            "max_quiesce",
+        ),
+        wrong("/seaworthy.v1.BackupService/Upload", &pb::UploadRequest::default(), "open"),
+        wrong("/seaworthy.v1.BackupService/GetBackup", &pb::GetBackupRequest::default(), "id"),
+        wrong(
+            "/seaworthy.v1.BackupService/ListBackups",
+            &pb::ListBackupsRequest { page_size: -1, ..Default::default() },
+            "page_size",
+        ),
+        wrong(
+            "/seaworthy.v1.BackupService/VerifyBackup",
+            &pb::VerifyBackupRequest {
+                service: "orders".into(),
+                id: "latest".into(),
+                depth: 9,
+                ..Default::default()
+            },
+            "depth",
+        ),
+        wrong(
+            "/seaworthy.v1.BackupService/DeleteBackup",
+            &pb::DeleteBackupRequest { service: "orders".into(), id: "0".repeat(26), ..Default::default() },
+            "confirm_id",
+        ),
+        wrong(
+            "/seaworthy.v1.BackupService/UndeleteBackup",
+            &pb::UndeleteBackupRequest { service: "orders".into(), id: "latest".into() },
+            "id",
+        ),
+        wrong("/seaworthy.v1.BackupService/ConfirmKey", &pb::ConfirmKeyRequest::default(), "key_id"),
+        wrong(
+            "/seaworthy.v1.RestoreService/PlanRestore",
+            &pb::PlanRestoreRequest { service: "orders".into(), ..Default::default() },
+            "backup_id",
+        ),
+        wrong(
+            "/seaworthy.v1.RestoreService/StartRestore",
+            &pb::StartRestoreRequest {
+                service: "orders".into(),
+                backup_id: "latest".into(),
+                force: vec![9],
+                ..Default::default()
+            },
+            "force[0]",
+        ),
+        wrong("/seaworthy.v1.RestoreService/Download", &pb::DownloadRequest::default(), "instance"),
         wrong("/grpc.health.v1.Health/Check", &HealthCheckRequest { service: "Orders".into() }, "service"),
         wrong("/grpc.health.v1.Health/Watch", &HealthCheckRequest { service: "a/b/c/d".into() }, "service"),
         wrong(REGISTER, &pb::RegisterRequest::default(), "registration"),
@@ -240,6 +315,19 @@ fn table() -> Vec<Wrong> {
             REGISTER,
             &registering(|r| r.components = (0..65).map(|n| component(&format!("c{n}"))).collect()),
             "registration.components",
+        ),
+        wrong(REGISTER, &capturing(|c| c.page_bytes = 6144), "registration.components[0].capture.page_bytes"),
+        wrong(REGISTER, &capturing(|c| c.page_bytes = 2048), "registration.components[0].capture.page_bytes"),
+        wrong(
+            REGISTER,
+            &capturing(|c| c.page_bytes = 2 << 20),
+            "registration.components[0].capture.page_bytes",
+        ),
+        wrong(REGISTER, &capturing(|c| c.scope = 3), "registration.components[0].capture.scope"),
+        wrong(
+            REGISTER,
+            &registering(|r| r.components[0].capture = Some(pb::CaptureSettings::default())),
+            "registration.components[0].capabilities",
         ),
         wrong(REGISTER, &checking(|c| c.ask = None), "registration.components[0].check.ask"),
         wrong(REGISTER, &checking(|c| c.port = 0), "registration.components[0].check.port"),
@@ -559,6 +647,31 @@ fn table() -> Vec<Wrong> {
             "page_size",
         ),
         wrong("/seaworthy.v1.PolicyService/DeleteFlag", &pb::DeleteFlagRequest::default(), "name"),
+        wrong(
+            "/seaworthy.v1.OperationService/GetOperation",
+            &pb::GetOperationRequest { id: "01KC2X7M9Q4T8V0000000000AB".into() },
+            "id",
+        ),
+        wrong("/seaworthy.v1.OperationService/WatchOperation", &pb::WatchOperationRequest::default(), "id"),
+        wrong(
+            OPERATIONS,
+            &pb::ListOperationsRequest { service: "Orders".into(), ..Default::default() },
+            "service",
+        ),
+        wrong(OPERATIONS, &pb::ListOperationsRequest { kind: 99, ..Default::default() }, "kind"),
+        wrong(OPERATIONS, &pb::ListOperationsRequest { state: 99, ..Default::default() }, "state"),
+        wrong(OPERATIONS, &pb::ListOperationsRequest { page_size: -1, ..Default::default() }, "page_size"),
+        wrong(
+            OPERATIONS,
+            &pb::ListOperationsRequest { page_token: "x".into(), ..Default::default() },
+            "page_token",
+        ),
+        wrong(CANCEL, &pb::CancelOperationRequest { id: "x".into(), message: String::new() }, "id"),
+        wrong(
+            CANCEL,
+            &pb::CancelOperationRequest { id: "0".repeat(26), message: "m".repeat(1025) },
+            "message",
+        ),
         wrong(TOKEN, &pb::CreateTokenRequest { role: 1, ..Default::default() }, "name"),
         wrong(TOKEN, &pb::CreateTokenRequest { name: "Alice".into(), role: 1, ..Default::default() }, "name"),
         wrong(TOKEN, &pb::CreateTokenRequest { name: "alice".into(), ..Default::default() }, "role"),

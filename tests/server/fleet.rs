@@ -377,3 +377,40 @@ async fn a_burst_of_large_registrations_is_taken_whole() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn how_a_component_is_captured_is_shown_and_outlives_a_restart() {
+    let server = TestServer::start().await;
+    let mut wanted = registration("orders", "i-1");
+    let settings = pb::CaptureSettings {
+        scope: pb::CaptureScope::Each.into(),
+        quiesces: true,
+        page_bytes: 8192,
+        incompressible: true,
+    };
+    let backup = vec![pb::Capability::Health.into(), pb::Capability::Backup.into()];
+    wanted.components[0].capabilities = backup.clone();
+    wanted.components[0].capture = Some(settings);
+    // It can be captured, and does not say how.
+    let plain = pb::Component { name: "files".into(), capabilities: backup, ..pb::Component::default() };
+    // It cannot.
+    let cache = pb::Component { name: "cache".into(), ..pb::Component::default() };
+    wanted.components.extend([plain, cache]);
+    register(&mut server.fleet().await, wanted).await;
+    let default =
+        pb::CaptureSettings { scope: pb::CaptureScope::One.into(), ..pb::CaptureSettings::default() };
+    let server = {
+        shown(&server, [Some(settings), Some(default), None]).await;
+        server.restart().await
+    };
+    shown(&server, [Some(settings), Some(default), None]).await;
+    server.stop().await;
+
+    async fn shown(server: &TestServer, captures: [Option<pb::CaptureSettings>; 3]) {
+        let ask = pb::GetInstanceRequest { service: "orders".into(), instance_id: "i-1".into() };
+        let answer = server.fleet().await.get_instance(ask).await.unwrap().into_inner();
+        let registration = answer.instance.unwrap().registration.unwrap();
+        let shown: Vec<_> = registration.components.iter().map(|component| component.capture).collect();
+        assert_eq!(shown, captures);
+    }
+}

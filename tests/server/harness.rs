@@ -19,14 +19,16 @@ use std::{
 use bytes::Bytes;
 use h2::client::SendRequest;
 use seaworthy::{
-    config::Config,
+    config::{Config, Secretive},
     error::Result,
+    operation,
     server::{
         Addresses, Listening, Server,
         shutdown::Report,
         signals::{Stop, Stopper},
     },
     telemetry::log::{self, LogHandle, Shape},
+    vault::{Kek, Secret},
 };
 use seaworthy_client::proto::{
     grpc::health::v1::{
@@ -79,6 +81,8 @@ pub struct Home {
 pub struct TestServer {
     pub addresses: Addresses,
     pub config: Config,
+    /// For what the API begins by no RPC of its own.
+    pub operations: operation::Handle,
     stopper: Stopper,
     running: JoinHandle<Result<Report>>,
     home: Arc<Home>,
@@ -98,6 +102,9 @@ impl TestServer {
         // Held, so that a restart finds them free: other tests take ports all the while.
         [config.grpc.listen, config.http.listen] = home.ports.each_ref().map(|held| held.address);
         config.shutdown.lame_duck = Duration::ZERO;
+        // One that is kept by whoever wrote this.
+        let key = Kek::new(Secret::new([7; 32])).to_text().to_string();
+        config.vault.key = Some(Secretive(key));
         change(&mut config);
         Self::run(config, home).await
     }
@@ -114,7 +121,7 @@ impl TestServer {
 
     /// The same, without loading the fleet yet.
     pub async fn stop_and_listen(self) -> Starting {
-        let Self { addresses, mut config, stopper, running, home } = self;
+        let Self { addresses, mut config, operations: _, stopper, running, home } = self;
         stopper.ask("restart");
         running.await.expect("no panic").expect("a report");
         config.grpc.listen = addresses.grpc;
@@ -233,12 +240,13 @@ impl Starting {
     pub async fn load(self) -> TestServer {
         let Self { addresses, listening, config, home } = self;
         let server = listening.load().await.expect("the fleet is loaded");
+        let operations = server.operations();
         let (stopper, stop) = Stop::by_hand();
         // It has let everybody in before it first waits for anything.
         let mut running = Box::pin(server.run(stop));
         let ended = std::future::poll_fn(|cx| std::task::Poll::Ready(running.as_mut().poll(cx))).await;
         assert!(ended.is_pending(), "{ended:?}");
-        TestServer { addresses, config, stopper, running: tokio::spawn(running), home }
+        TestServer { addresses, config, operations, stopper, running: tokio::spawn(running), home }
     }
 
     pub async fn channel(&self) -> Channel {

@@ -120,7 +120,11 @@ async fn what_was_opened_with_a_token_ends_when_it_is_revoked() {
         let registration = Some(registration(service, "i-1"));
         let register = pb::RegisterRequest { registration, ..pb::RegisterRequest::default() };
         let how = Some(pb::open_session::How::Register(register));
-        let message = Some(pb::attach_request::Message::Open(pb::OpenSession { how, takes_policies: false }));
+        let message = Some(pb::attach_request::Message::Open(pb::OpenSession {
+            how,
+            takes_policies: false,
+            takes_directives: false,
+        }));
         // It stays open: nothing more is said.
         futures_util::StreamExt::chain(
             tokio_stream::once(pb::AttachRequest { message }),

@@ -25,6 +25,14 @@ const TABLE: &[(&str, &str)] = &[
     ("/grpc.health.v1.Health/Watch", "+++++++"),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "u++++++"),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "u++++++"),
+    ("/seaworthy.v1.BackupService/CreateBackup", "u-+-+--"),
+    ("/seaworthy.v1.BackupService/Upload", "u----+-"),
+    ("/seaworthy.v1.BackupService/GetBackup", "u++-+--"),
+    ("/seaworthy.v1.BackupService/ListBackups", "u++-+--"),
+    ("/seaworthy.v1.BackupService/VerifyBackup", "u-+-+--"),
+    ("/seaworthy.v1.BackupService/DeleteBackup", "u---+--"),
+    ("/seaworthy.v1.BackupService/UndeleteBackup", "u-+-+--"),
+    ("/seaworthy.v1.BackupService/ConfirmKey", "u-+-+--"),
     ("/seaworthy.v1.FleetService/Register", "u----+-"),
     // Each heartbeat has an outcome of its own; the call itself passes.
     ("/seaworthy.v1.FleetService/Heartbeat", "u----++"),
@@ -44,6 +52,11 @@ const TABLE: &[(&str, &str)] = &[
     ("/seaworthy.v1.HealthService/ListTransitions", "u++-+--"),
     ("/seaworthy.v1.HealthService/CheckNow", "u-+-+--"),
     ("/seaworthy.v1.HealthService/Explain", "u++-+--"),
+    // Of a service that is not seen there is no operation: that is not for the guard to know.
+    ("/seaworthy.v1.OperationService/GetOperation", "u++++--"),
+    ("/seaworthy.v1.OperationService/ListOperations", "u++-+--"),
+    ("/seaworthy.v1.OperationService/WatchOperation", "u++++--"),
+    ("/seaworthy.v1.OperationService/CancelOperation", "u-+++--"),
     ("/seaworthy.v1.PolicyService/PutPolicy", "u-+-+--"),
     ("/seaworthy.v1.PolicyService/GetPolicy", "u++-+--"),
     ("/seaworthy.v1.PolicyService/ListPolicies", "u++++--"),
@@ -58,6 +71,9 @@ const TABLE: &[(&str, &str)] = &[
     ("/seaworthy.v1.PolicyService/GetFlag", "u++-+--"),
     ("/seaworthy.v1.PolicyService/ListFlags", "u++-+--"),
     ("/seaworthy.v1.PolicyService/DeleteFlag", "u-+-+--"),
+    ("/seaworthy.v1.RestoreService/PlanRestore", "u-+-+--"),
+    ("/seaworthy.v1.RestoreService/StartRestore", "u-+-+--"),
+    ("/seaworthy.v1.RestoreService/Download", "u----+-"),
     ("/seaworthy.v1.SystemService/GetStatus", "u++-+--"),
     ("/seaworthy.v1.SystemService/GetReadiness", "u++-+--"),
     ("/seaworthy.v1.SystemService/GetConfig", "u-+-+--"),
@@ -76,6 +92,19 @@ const FAILS: &[(&str, &str)] = &[
     ("/seaworthy.v1.FleetService/RemoveInstance", "INSTANCE_NOT_FOUND"),
     ("/seaworthy.v1.HealthService/ReportHealth", "SESSION_TOKEN_INVALID"),
     ("/seaworthy.v1.HealthService/CheckNow", "NO_ACTIVE_CHECK"),
+    ("/seaworthy.v1.BackupService/CreateBackup", "NOTHING_TO_CAPTURE"),
+    ("/seaworthy.v1.BackupService/Upload", "TICKET_INVALID"),
+    ("/seaworthy.v1.BackupService/GetBackup", "BACKUP_NOT_FOUND"),
+    ("/seaworthy.v1.BackupService/VerifyBackup", "BACKUP_NOT_FOUND"),
+    ("/seaworthy.v1.BackupService/DeleteBackup", "BACKUP_NOT_FOUND"),
+    ("/seaworthy.v1.BackupService/UndeleteBackup", "BACKUP_NOT_FOUND"),
+    ("/seaworthy.v1.BackupService/ConfirmKey", "INVALID_FIELD"),
+    ("/seaworthy.v1.RestoreService/PlanRestore", "BACKUP_NOT_FOUND"),
+    ("/seaworthy.v1.RestoreService/StartRestore", "BACKUP_NOT_FOUND"),
+    ("/seaworthy.v1.RestoreService/Download", "TICKET_INVALID"),
+    ("/seaworthy.v1.OperationService/GetOperation", "OPERATION_NOT_FOUND"),
+    ("/seaworthy.v1.OperationService/WatchOperation", "OPERATION_NOT_FOUND"),
+    ("/seaworthy.v1.OperationService/CancelOperation", "OPERATION_NOT_FOUND"),
     ("/seaworthy.v1.PolicyService/DeletePolicy", "POLICY_NOT_PUT"),
     ("/seaworthy.v1.PolicyService/AcquireQuota", "SESSION_TOKEN_INVALID"),
     ("/seaworthy.v1.SystemService/NoSuchMethod", "Unimplemented"),
@@ -131,8 +160,11 @@ fn message(path: &str, n: usize) -> Vec<u8> {
             .encode_to_vec(),
         "Attach" => {
             let how = Some(pb::open_session::How::Register(register));
-            let message =
-                Some(pb::attach_request::Message::Open(pb::OpenSession { how, takes_policies: false }));
+            let message = Some(pb::attach_request::Message::Open(pb::OpenSession {
+                how,
+                takes_policies: false,
+                takes_directives: false,
+            }));
             pb::AttachRequest { message }.encode_to_vec()
         }
         "GetInstance" => pb::GetInstanceRequest { service, instance_id }.encode_to_vec(),
@@ -173,6 +205,40 @@ fn message(path: &str, n: usize) -> Vec<u8> {
         }
         "CheckNow" => pb::CheckNowRequest { service, instance_id, component: String::new() }.encode_to_vec(),
         "Explain" => pb::ExplainRequest { service, instance_id, component: String::new() }.encode_to_vec(),
+        "CreateBackup" => pb::CreateBackupRequest { service, ..Default::default() }.encode_to_vec(),
+        "Upload" => {
+            let open = pb::UploadOpen { ticket: "swx_none".to_owned(), instance, ..Default::default() };
+            let message = Some(pb::upload_request::Message::Open(open));
+            pb::UploadRequest { message }.encode_to_vec()
+        }
+        "GetBackup" | "UndeleteBackup" => {
+            pb::GetBackupRequest { service, id: "0".repeat(26) }.encode_to_vec()
+        }
+        "ListBackups" => pb::ListBackupsRequest { service, ..Default::default() }.encode_to_vec(),
+        "VerifyBackup" => {
+            pb::VerifyBackupRequest { service, id: "0".repeat(26), ..Default::default() }.encode_to_vec()
+        }
+        "DeleteBackup" => {
+            let (id, confirm_id) = ("0".repeat(26), "0".repeat(26));
+            pb::DeleteBackupRequest { service, id, confirm_id, message: String::new() }.encode_to_vec()
+        }
+        // The id of another key: who may say so is told that.
+        "ConfirmKey" => pb::ConfirmKeyRequest { key_id: "0".repeat(16) }.encode_to_vec(),
+        "PlanRestore" | "StartRestore" => {
+            let backup_id = "latest".to_owned();
+            pb::PlanRestoreRequest { service, backup_id, ..Default::default() }.encode_to_vec()
+        }
+        "Download" => {
+            let ticket = "swx_none".to_owned();
+            pb::DownloadRequest { ticket, instance, ..Default::default() }.encode_to_vec()
+        }
+        "GetOperation" | "WatchOperation" => pb::GetOperationRequest { id: "0".repeat(26) }.encode_to_vec(),
+        "ListOperations" => {
+            pb::ListOperationsRequest { service, ..pb::ListOperationsRequest::default() }.encode_to_vec()
+        }
+        "CancelOperation" => {
+            pb::CancelOperationRequest { id: "0".repeat(26), message: String::new() }.encode_to_vec()
+        }
         "PutPolicy" => {
             let policy = Some(policy_of_orders());
             pb::PutPolicyRequest { policy, if_revision: None }.encode_to_vec()
@@ -266,6 +332,7 @@ fn words(needed: Permission) -> &'static str {
         Permission::View => "viewers",
         Permission::Oversee => "viewers who are not narrowed",
         Permission::Operate => "operators",
+        Permission::Destroy => "admins",
         Permission::Run => "operators who are not narrowed",
         Permission::Administer => "admins who are not narrowed",
     }

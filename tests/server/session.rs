@@ -61,7 +61,7 @@ pub(crate) fn message(what: Say) -> pb::AttachRequest {
 }
 
 fn open(how: Option<How>) -> Say {
-    Say::Open(pb::OpenSession { how, takes_policies: false })
+    Say::Open(pb::OpenSession { how, takes_policies: false, takes_directives: false })
 }
 
 pub(crate) fn anew(service: &str, id: &str) -> How {

@@ -3,7 +3,7 @@
 //! `POST /orders` with a JSON body `{"item": "anchor", "quantity": 2}`, `GET /orders` and
 //! `GET /orders/{id}`; its own health at `/health`, `/health/live` and `/health/ready`. Its components
 //! tell the truth: move the database file away and `database` is unhealthy within one interval, put it
-//! back and it recovers. It tells when the control plane goes away and comes back, and serves meanwhile.
+//! back and it recovers. The file is backed up while it serves, and restored in its place. It tells when the control plane goes away and comes back, and serves meanwhile.
 //!
 //! ```text
 //! cargo run -p seaworthy-client --features axum --example orders -- --database /tmp/orders.db --interval 1s
@@ -13,6 +13,8 @@
 mod api;
 #[path = "orders/args.rs"]
 mod args;
+#[path = "orders/backup.rs"]
+mod backup;
 #[path = "orders/store.rs"]
 mod store;
 #[path = "orders/tell.rs"]
@@ -36,7 +38,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{args::Args, store::Store, tell::say};
+use crate::{args::Args, backup::Orders, store::Store, tell::say};
 
 /// Space that the database needs to go on.
 const MIN_FREE_BYTES: u64 = 64 << 20;
@@ -117,6 +119,9 @@ fn describe(args: &Args, address: SocketAddr, store: &Store) -> Builder {
                 .depends_on("disk")
                 .fail_threshold(1)
                 .interval(interval)
+                .backup(Orders::new(store.clone()))
+                .capture_from_each()
+                .pages(backup::PAGE_BYTES)
                 .check(
                     checks::query("SELECT count(*) FROM orders", QUERY_PATIENCE, asked)
                         .slow_after(QUERY_SLOW_AFTER),

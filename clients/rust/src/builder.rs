@@ -15,6 +15,7 @@ use crate::{
     Agent, Component, Handle, Lifecycle, ServiceSpec, Status, Token,
     agent::keeper::Keeper,
     check::runner::{self, Pace},
+    directives::Directives,
     health::{Identity, board::Board},
     proto::seaworthy::v1::Registration,
     rt,
@@ -196,9 +197,10 @@ impl Builder {
             version: self.version.clone(),
         };
         let registration = Arc::new(self.registration(instance_id));
+        let parts = self.components.iter().filter_map(|it| Some((it.name.clone(), it.part()?))).collect();
+        let directives = Directives::new(&transport, &runtime, &registration, parts);
         // What the control plane checks is not this process's to say.
-        let own: Vec<Component> =
-            self.components.into_iter().filter(|component| component.active_check.is_none()).collect();
+        let own: Vec<Component> = self.components.into_iter().filter(Component::is_own).collect();
         let board = Board::new(Arc::new(identity), self.lifecycle, &own);
         let (status, watched) = watch::channel(Status::Connecting);
         let (stop, stopped) = oneshot::channel();
@@ -206,7 +208,7 @@ impl Builder {
         let ruled = Ruled::new(&registration.service, &registration.instance_id);
         ruled.operations.set_lifecycle(self.lifecycle);
         let (told, rule) = (board.clone(), ruled.clone());
-        let keeper = Keeper { transport, registration, board: told, ruled: rule, status, checks };
+        let keeper = Keeper { transport, registration, board: told, ruled: rule, status, checks, directives };
         // It ends by itself, soon after the agent is dropped: dropping leaves.
         rt::spawn_detached(&runtime, keeper.run(stopped));
         Ok(Agent::new(Handle::new(board, ruled, watched), stop))

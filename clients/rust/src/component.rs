@@ -1,10 +1,13 @@
 //! A named part of an instance, as the service declares it: who answers for its health, how often, and
-//! how much it matters.
+//! how much it matters, and how it is backed up.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::{
     ActiveCheck, Check, IntoCheck,
+    backup::{
+        self, Backup, CaptureWriter, Evidence, Functions, Part, RestoreReader, Restored, Settings, Source,
+    },
     proto::seaworthy::v1::{self as wire},
     rules::Thresholds,
 };
@@ -40,6 +43,9 @@ pub struct Component {
     pub(crate) expires_after: Option<Duration>,
     pub(crate) fail_threshold: Option<u32>,
     pub(crate) pass_threshold: u32,
+    pub(crate) backup: Option<Part>,
+    pub(crate) capture: Settings,
+    pub(crate) without_health: bool,
 }
 
 impl Component {
@@ -57,6 +63,9 @@ impl Component {
             expires_after: None,
             fail_threshold: None,
             pass_threshold: DEFAULT_PASS_THRESHOLD,
+            backup: None,
+            capture: Settings::default(),
+            without_health: false,
         }
     }
 
@@ -134,6 +143,99 @@ impl Component {
         self
     }
 
+    /// Says that nobody reports its health, so that it does not count there: for what is only backed up. It cannot be pushed, and
+    /// is not part of the [local health](crate::Handle::health). Default: a component of which nothing is heard is unknown.
+    pub fn without_health(mut self) -> Self {
+        self.without_health = true;
+        self
+    }
+
+    /// Lets the control plane capture and restore it: by a [`Backup`] of the service's own, or a ready-made one as
+    /// [`backup::File`].
+    pub fn backup(self, backup: impl Backup) -> Self {
+        self.backed_up_by(backup)
+    }
+
+    /// The same by two async functions, where there is nothing more to say: one writes the whole state, the other reads it
+    /// to the end and puts it in place. What they answer means what it does for [`Backup`].
+    ///
+    /// ```
+    /// use seaworthy_client::{Component, backup::Evidence};
+    /// use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    ///
+    /// let flags = Component::new("flags").backup_with(
+    ///     |mut into| async move {
+    ///         into.write_all(b"dark-mode\n").await?;
+    ///         Ok(Evidence::new().with("flags", 1))
+    ///     },
+    ///     |mut from, _| async move {
+    ///         let mut flags = String::new();
+    ///         from.read_to_string(&mut flags).await?;
+    ///         println!("{flags}"); // only now put in place
+    ///         Ok(())
+    ///     },
+    /// );
+    /// ```
+    pub fn backup_with<CF, RF>(
+        self,
+        capture: impl Fn(CaptureWriter) -> CF + Send + Sync + 'static,
+        restore: impl Fn(RestoreReader, Restored) -> RF + Send + Sync + 'static,
+    ) -> Self
+    where
+        CF: Future<Output = Result<Evidence, backup::Error>> + Send + 'static,
+        RF: Future<Output = Result<(), backup::Error>> + Send + 'static,
+    {
+        self.backed_up_by(Functions { capture, restore })
+    }
+
+    /// Whether this process says how it is.
+    pub(crate) fn is_own(&self) -> bool {
+        self.active_check.is_none() && !self.without_health
+    }
+
+    fn backed_up_by(mut self, source: impl Source + 'static) -> Self {
+        self.backup = Some(Part { source: Arc::new(source), quiesces: false });
+        self
+    }
+
+    /// Says that each instance has a state of its own, so that each is captured. Default: all share one, and a capture of any
+    /// is enough.
+    pub fn capture_from_each(mut self) -> Self {
+        self.capture.from_each = true;
+        self
+    }
+
+    /// Says that its state is written in pages of this many bytes, in place and never shifted, as databases do: then a changed page
+    /// costs about that in the next backup. A power of two, 4 KiB to 1 MiB. Default: it is cut by content.
+    pub fn pages(mut self, bytes: u32) -> Self {
+        self.capture.page_bytes = Some(bytes);
+        self
+    }
+
+    /// Says that its state is compressed or encrypted already, so that nobody tries. Default: what can be compressed is.
+    pub fn incompressible(mut self) -> Self {
+        self.capture.incompressible = true;
+        self
+    }
+
+    /// Says that it can hold still ([`Backup::quiesce`]) while other components of the service are captured. Default: it is
+    /// never asked.
+    pub fn quiesces(mut self) -> Self {
+        self.capture.quiesces = true;
+        self
+    }
+
+    /// What directives about it work with.
+    pub(crate) fn part(&self) -> Option<Part> {
+        self.backup.clone().map(|part| Part { quiesces: self.capture.quiesces, ..part })
+    }
+
+    fn capabilities(&self) -> Vec<i32> {
+        let health = [wire::Capability::Health.into()].into_iter().filter(|_| !self.without_health);
+        let backup = [wire::Capability::Backup.into(), wire::Capability::Restore.into()];
+        health.chain(backup.into_iter().filter(|_| self.backup.is_some())).collect()
+    }
+
     pub(crate) fn thresholds(&self) -> Thresholds {
         // The builder refuses zero; before that it counts as one.
         let reports = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
@@ -152,7 +254,7 @@ impl Component {
             kind: self.kind.clone(),
             essential: self.essential,
             depends_on: self.depends_on.clone(),
-            capabilities: vec![wire::Capability::Health.into()],
+            capabilities: self.capabilities(),
             report_interval: match &self.active_check {
                 None => self.interval.try_into().ok(),
                 // It follows the check's.
@@ -161,6 +263,7 @@ impl Component {
             fail_threshold: fail.get(),
             pass_threshold: pass.get(),
             check: self.active_check.as_ref().map(ActiveCheck::to_wire),
+            capture: self.backup.as_ref().map(|_| self.capture.to_wire()),
         }
     }
 }

@@ -37,6 +37,7 @@
 //! | hand it to the rest of the service | [`Agent::handle`], [`Handle`] |
 //! | prove who it is, and know that the control plane is the right one | [`Builder::tls`], [`Builder::token`], [`Tls`], [`Token`] |
 //! | know whether it is attached, and why not | [`Handle::status`], [`Status`], [`Handle::attached`] |
+//! | let a part be backed up and restored | [`Component::backup`], [`Component::backup_with`], [`backup`] |
 //! | limit, break and retry what can hurt, by the fleet's policies | [`Handle::protect`], [`protect`] |
 //! | switch behaviour while it runs | [`Handle::flags`], [`flags`] |
 //! | answer a platform's probes from within the service | [`Handle::health`], and the features below |
@@ -78,6 +79,10 @@
 //! | messages on their way | 8; reports of one moment travel together, 20 ms after the first |
 //! | runs of a check | one at a time, each within its timeout; a panic or a hang is a report |
 //! | operations, pools, callers that one limit tells apart | 256 (more are counted together), 32, 100,000 |
+//! | what is asked of it | 64 are remembered; one capture or restore of a component at a time |
+//! | a capture that the control plane does not have yet, a restore that is not read yet | 16 MiB, 8 MiB of each |
+//! | a transfer that gets nowhere | given up after 2 min |
+//! | a hold | ends by itself when its time is over, 10 min at the most |
 //! | connecting, opening a session, leaving | 3 s, 10 s, 2 s |
 //! | a connection on which nothing moves | asked after 10 s, given up 5 s later |
 //! | log | each cause of a lost session once aloud, repeats at debug |
@@ -87,10 +92,12 @@
 
 mod active_check;
 mod agent;
+pub mod backup;
 mod builder;
 mod check;
 pub mod checks;
 mod component;
+mod directives;
 pub mod flags;
 mod handle;
 mod health;

@@ -89,6 +89,20 @@ pub(crate) fn random_hex<const N: usize>() -> Option<String> {
     })
 }
 
+/// Why a task that runs somebody else's code ended without an answer, in words.
+pub(crate) fn why_ended(what: &str, ended: JoinError) -> String {
+    if !ended.is_panic() {
+        return format!("the {what} was stopped: the runtime ends");
+    }
+    let panic = ended.into_panic();
+    let words = panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message");
+    format!("the {what} panicked: {words}")
+}
+
 /// An error with its causes, in one line: `what failed: because of this: because of that`.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -26,6 +26,7 @@ use self::{
 };
 use crate::{
     LeaveOutcome, Lifecycle,
+    directives::{Directives, Mouth},
     health::Health,
     proto::seaworthy::v1::{
         AttachRequest, AttachResponse, LeaveSession, PoliciesTaken, SessionHealth, SessionHeartbeat,
@@ -70,6 +71,12 @@ pub(crate) struct Session {
     /// Where policies were taken and that was not said yet.
     taken: Option<PoliciesTaken>,
     reports: Reports,
+    /// Where what is asked of the instance goes.
+    directives: Directives,
+    /// What was said of it.
+    mouth: Mouth,
+    /// When to say the rest, where the queue was full.
+    unsaid_at: Option<Instant>,
     /// Asks for slices of shared limits.
     _quota: rt::Task<()>,
 }
@@ -93,6 +100,7 @@ impl Session {
         let mut flush_at = Some(rt::now());
         loop {
             let silent_at = self.acknowledged_at + self.timing.ttl;
+            let unsaid = self.unsaid_at;
             tokio::select! {
                 message = self.inbound.message() => {
                     if let Some(end) = self.hear(message) {
@@ -114,6 +122,8 @@ impl Session {
                         Err(_) => return End::broken("the agent is gone"),
                     }
                 }
+                () = self.mouth.news() => self.say_directives(),
+                () = sleep_until(unsaid.unwrap_or(silent_at)), if unsaid.is_some() => self.say_directives(),
                 () = sleep_until(self.reports.due()) => {
                     if let Some(report) = self.reports.next(&self.ruled) {
                         self.reports.said(self.requests.try_send(say(Say::Operations(report))).is_ok());
@@ -237,6 +247,11 @@ impl Session {
                     self.say_taken();
                     None
                 }
+                Some(Heard::Directive(directive)) => {
+                    self.directives.take(self.incarnation, directive);
+                    self.say_directives();
+                    None
+                }
                 // A second `opened` says nothing new, and unknown kinds are for newer libraries.
                 Some(Heard::Opened(_)) | None => None,
             },
@@ -251,6 +266,13 @@ impl Session {
         {
             self.taken = Some(taken);
         }
+    }
+
+    /// Says what became of directives. What finds no room is said a little later.
+    fn say_directives(&mut self) {
+        let requests = &self.requests;
+        let said = self.mouth.say(|report| requests.try_send(say(Say::Directive(report))).is_ok());
+        self.unsaid_at = (!said).then(|| rt::now() + QUEUE_FULL_PAUSE);
     }
 
     /// Says each refusal once; a report that is refused every few seconds must not fill the log.

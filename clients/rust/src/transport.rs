@@ -42,6 +42,12 @@ pub use self::{
 };
 use crate::rt;
 
+/// What may be on its way to us on one stream of a connection for bulk, and on all of them.
+const BULK_STREAM_WINDOW: u32 = 4 << 20;
+const BULK_CONNECTION_WINDOW: u32 = 8 << 20;
+/// The largest frame that such a connection takes: the default of 16 KiB is what holds uploads back, more than windows do.
+const BULK_FRAME: u32 = 1 << 20;
+
 /// The value of an `authorization` header.
 type Proof = MetadataValue<Ascii>;
 
@@ -124,6 +130,16 @@ impl Transport {
     pub fn allow_plaintext_token(mut self) -> Self {
         self.plaintext_token = true;
         self
+    }
+
+    /// The same, for connections that carry much in few messages. How much it may send at once is up to the other end.
+    pub(crate) fn for_bulk(&self) -> Self {
+        let endpoint = self.endpoint.clone();
+        let endpoint = endpoint
+            .initial_stream_window_size(BULK_STREAM_WINDOW)
+            .initial_connection_window_size(BULK_CONNECTION_WINDOW)
+            .max_frame_size(BULK_FRAME);
+        Self { endpoint, ..self.clone() }
     }
 
     /// What is wrong with it, as far as can be told without a file or a connection: the field, and what would be right.

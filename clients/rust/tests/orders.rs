@@ -12,7 +12,8 @@ use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
 use peer::{PATIENCE, Peer, Place, Session};
 use seaworthy_client::proto::seaworthy::v1::{
-    CloseReason, ComponentReport, HealthState, Lifecycle, attach_request::Message as Said,
+    CaptureDirective, CloseReason, ComponentReport, DirectiveState, HealthState, InspectDirective, Lifecycle,
+    RestoreDirective, attach_request::Message as Said, directive::Ask,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -257,4 +258,92 @@ async fn pulling_the_database_file_is_seen_and_so_is_putting_it_back() {
     session.close(CloseReason::Left, None).await;
     let ended = timeout(Duration::from_secs(20), child.wait()).await.expect("it ends").expect("a status");
     assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test]
+async fn its_file_is_captured_while_orders_come_and_comes_back_after_it_was_destroyed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("orders.db");
+    let mut peer = Peer::start().await;
+    let (mut child, address) = start(&peer, database.to_str().expect("a plain path")).await;
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    let order = json!({ "item": "anchor".repeat(30), "quantity": 2 });
+    for _ in 0..20 {
+        assert_eq!(ask(address, "POST", "/orders", &order).await.0, 201);
+    }
+    let inspect = |component: &str| Ask::Inspect(InspectDirective { components: vec![component.to_owned()] });
+    session.ask("d-0", inspect("database")).await;
+    let found = session.directive("d-0", DirectiveState::Done).await.inspections[0].clone();
+    assert_eq!((found.empty, found.schema_version), (false, 1));
+
+    let capture = CaptureDirective { component: "database".to_owned(), ticket: "swt_1".to_owned() };
+    let (enough, mut asked) = tokio::sync::oneshot::channel();
+    let customers = async {
+        let mut taken = 20;
+        while asked.try_recv().is_err() {
+            assert_eq!(ask(address, "POST", "/orders", &order).await.0, 201);
+            taken += 1;
+        }
+        taken
+    };
+    let captured = async {
+        session.ask("d-1", Ask::Capture(capture)).await;
+        let captured = peer.upload().await.whole().await;
+        session.directive("d-1", DirectiveState::Done).await;
+        enough.send(()).expect("they go on until now");
+        captured
+    };
+    let (taken, (bytes, finish)) = tokio::join!(customers, captured);
+    let said = |key: &str| finish.evidence[key].parse::<usize>().expect("a number");
+    let rows = said("rows");
+    assert!((20..=taken).contains(&rows) && taken > 20, "{rows} of {taken}");
+    assert_eq!((said("page_count") * 4096, said("schema_version")), (bytes.len(), 1));
+    let names =
+        || std::fs::read_dir(folder.path()).expect("a folder").map(|it| it.expect("an entry").file_name());
+    let left = |word: &str| names().any(|name| name.to_string_lossy().contains(word));
+    assert!(!left("capturing"), "the copy is gone");
+
+    std::fs::remove_file(&database).expect("destroyed");
+    report(&mut session, "database", HealthState::Unhealthy).await;
+    session.ask("d-2", inspect("database")).await;
+    assert!(session.directive("d-2", DirectiveState::Done).await.inspections[0].empty);
+
+    // Damaged, nothing of it is put in place.
+    let restore = |length: usize| {
+        Ask::Restore(RestoreDirective {
+            component: "database".to_owned(),
+            ticket: "swt_2".to_owned(),
+            length: u64::try_from(length).expect("small"),
+            evidence: finish.evidence.clone(),
+            verify: true,
+            ..RestoreDirective::default()
+        })
+    };
+    let mut torn = bytes.clone();
+    torn[4096..].fill(0xff);
+    for (id, sent) in [("d-3", &torn[..]), ("d-4", &bytes[..bytes.len() / 2])] {
+        session.ask(id, restore(sent.len())).await;
+        let download = peer.download().await;
+        download.send(0, sent).await;
+        download.finish(u64::try_from(sent.len()).expect("small"), sent).await;
+        let failed = session.directive(id, DirectiveState::Failed).await;
+        assert!(
+            failed.message.contains("malformed") || failed.message.contains("damaged"),
+            "{}",
+            failed.message
+        );
+        assert!(!database.exists() && !left("restoring"));
+    }
+
+    session.ask("d-5", restore(bytes.len())).await;
+    let download = peer.download().await;
+    download.send(0, &bytes).await;
+    download.finish(u64::try_from(bytes.len()).expect("small"), &bytes).await;
+    let done = session.directive("d-5", DirectiveState::Done).await;
+    assert_eq!(done.verification, format!("the database is sound and has {rows} orders"));
+    let good = report(&mut session, "database", HealthState::Healthy).await;
+    assert_eq!(good.details["orders"], rows.to_string());
+    let (status, made) = ask(address, "POST", "/orders", &order).await;
+    assert_eq!((status, &made["id"]), (201, &json!(rows + 1)), "it goes on after what was captured");
+    child.kill().await.expect("ended");
 }

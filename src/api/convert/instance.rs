@@ -6,7 +6,7 @@ use crate::{
     fleet::{
         lifecycle::Lifecycle,
         names::InstanceKey,
-        registration::{ActiveCheck, Capability, Component, Registration},
+        registration::{ActiveCheck, Capability, Capture, CaptureScope, Component, Registration},
         snapshot::{ComponentHealth, Instance, Removal, Subject, Tombstone, Transition},
     },
     health::Verdict,
@@ -22,6 +22,8 @@ pub fn instance(value: &Instance) -> pb::Instance {
         health: Verdict { state, cause },
         confirmed,
         attached,
+        // Operations look at it; it is not told.
+        takes_directives: _,
         components: _,
         registered: register_time,
         last_heard,
@@ -80,8 +82,17 @@ fn registration(value: &Registration) -> pb::Registration {
 }
 
 fn component(of: &Registration, value: &Component) -> pb::Component {
-    let Component { name, kind, essential, depends_on, capabilities, report_interval, thresholds, check } =
-        value;
+    let Component {
+        name,
+        kind,
+        essential,
+        depends_on,
+        capabilities,
+        report_interval,
+        thresholds,
+        check,
+        capture: _,
+    } = value;
     pb::Component {
         name: name.to_string(),
         kind: kind.clone(),
@@ -96,7 +107,17 @@ fn component(of: &Registration, value: &Component) -> pb::Component {
         fail_threshold: thresholds.fail.get(),
         pass_threshold: thresholds.pass.get(),
         check: check.as_deref().map(active_check),
+        capture: value.captured().map(captured),
     }
+}
+
+fn captured(value: Capture) -> pb::CaptureSettings {
+    let Capture { scope, quiesces, cut, incompressible } = value;
+    let scope = match scope {
+        CaptureScope::One => pb::CaptureScope::One,
+        CaptureScope::Each => pb::CaptureScope::Each,
+    };
+    pb::CaptureSettings { scope: scope.into(), quiesces, page_bytes: cut.page_bytes(), incompressible }
 }
 
 fn active_check(value: &ActiveCheck) -> pb::ActiveCheck {

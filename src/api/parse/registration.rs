@@ -16,8 +16,8 @@ use crate::{
         names::{ComponentName, InstanceId, InstanceKey, ServiceName},
         pairs::Pairs,
         registration::{
-            Capability, Component, HEARTBEATS_PER_LEASE, MAX_COMPONENTS, MAX_LEASE_TTL, MIN_LEASE_TTL,
-            Registration, component_cycle,
+            Capability, Capture, CaptureScope, Component, Cut, HEARTBEATS_PER_LEASE, MAX_COMPONENTS,
+            MAX_LEASE_TTL, MAX_PAGE, MIN_LEASE_TTL, MIN_PAGE, Registration, component_cycle,
         },
     },
     health::component::Thresholds,
@@ -229,6 +229,25 @@ fn capable(fields: &mut Fields, path: &str, wire: &[i32]) -> Vec<Capability> {
     found
 }
 
+/// How a component is captured.
+fn captured(fields: &mut Fields, path: &str, wire: pb::CaptureSettings) -> Capture {
+    let pb::CaptureSettings { scope, quiesces, page_bytes, incompressible } = wire;
+    let scope = match pb::CaptureScope::try_from(scope) {
+        Ok(pb::CaptureScope::Unspecified | pb::CaptureScope::One) => CaptureScope::One,
+        Ok(pb::CaptureScope::Each) => CaptureScope::Each,
+        Err(_) => {
+            fields.wrong(within(path, "scope"), format!("{scope} is not a scope; use ONE or EACH"));
+            CaptureScope::One
+        }
+    };
+    let cut = Cut::of(page_bytes).unwrap_or_else(|| {
+        let right = format!("use a power of two from {MIN_PAGE} to {MAX_PAGE}, or 0 to cut by content");
+        fields.wrong(within(path, "page_bytes"), format!("is {page_bytes}; {right}"));
+        Cut::Content
+    });
+    Capture { scope, quiesces, cut, incompressible }
+}
+
 fn component(
     fields: &mut Fields,
     path: &str,
@@ -246,6 +265,7 @@ fn component(
         fail_threshold,
         pass_threshold,
         check,
+        capture,
     } = wire;
     let name = fields.take(within(path, "name"), ComponentName::parse(&name));
     let kind = text(fields, &within(path, "kind"), kind, MAX_WORD);
@@ -276,6 +296,11 @@ fn component(
         let field = within(path, "capabilities");
         fields.wrong(field, "have no HEALTH, which `check` finds out; add it, or take `check` away");
     }
+    if capture.is_some() && !found.contains(&Capability::Backup) {
+        let field = within(path, "capabilities");
+        fields.wrong(field, "have no BACKUP, which `capture` is about; add it, or take `capture` away");
+    }
+    let capture = capture.map(|wire| captured(fields, &within(path, "capture"), wire)).unwrap_or_default();
     // What is checked is heard of at the interval of its check.
     let interval = check.as_ref().map_or(given.interval, |check| check.interval);
     let field = within(path, "report_interval");
@@ -307,5 +332,6 @@ fn component(
         report_interval,
         thresholds,
         check: check.map(Box::new),
+        capture,
     })
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use seaworthy_client::proto::seaworthy::v1::{
-    HealthState, Lifecycle, PolicyScope, Quantity, RateAlgorithm, Role, quantity,
+    HealthState, Lifecycle, OperationKind, OperationState, PolicyScope, Quantity, RateAlgorithm,
+    RestoreGuard, Role, VerifyDepth, quantity,
 };
 
-use crate::cli::render::{policy, words};
+use crate::cli::render::{backup, operation, policy, restore, words};
 
 /// A number of instances, or a share of them.
 pub(crate) fn quantity(text: &str) -> Result<Quantity, String> {
@@ -84,6 +85,38 @@ pub(crate) fn role() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(words::ROLES.map(|(word, _)| word)).map(|given| {
         let found = words::ROLES.iter().find(|(word, _)| *word == given);
         found.map_or(Role::Unspecified, |(_, value)| *value)
+    })
+}
+
+/// Parses a word for what an operation does.
+pub(crate) fn operation_kind() -> impl TypedValueParser<Value = OperationKind> {
+    PossibleValuesParser::new(operation::KINDS.map(|(word, _)| word)).map(|given| {
+        let found = operation::KINDS.iter().find(|(word, _)| *word == given);
+        found.map_or(OperationKind::Unspecified, |(_, value)| *value)
+    })
+}
+
+/// Parses a word for where an operation is.
+pub(crate) fn operation_state() -> impl TypedValueParser<Value = OperationState> {
+    PossibleValuesParser::new(operation::STATES.map(|(word, _)| word)).map(|given| {
+        let found = operation::STATES.iter().find(|(word, _)| *word == given);
+        found.map_or(OperationState::Unspecified, |(_, value)| *value)
+    })
+}
+
+/// Parses a word for how deep a verification looks.
+pub(crate) fn depth() -> impl TypedValueParser<Value = VerifyDepth> {
+    PossibleValuesParser::new(backup::DEPTHS.map(|(word, _)| word)).map(|given| {
+        let found = backup::DEPTHS.iter().find(|(word, _)| *word == given);
+        found.map_or(VerifyDepth::Unspecified, |(_, value)| *value)
+    })
+}
+
+/// Parses the name of a guard of restores.
+pub(crate) fn guard() -> impl TypedValueParser<Value = RestoreGuard> {
+    PossibleValuesParser::new(restore::GUARDS.map(|(word, _)| word)).map(|given| {
+        let found = restore::GUARDS.iter().find(|(word, _)| *word == given);
+        found.map_or(RestoreGuard::Unspecified, |(_, value)| *value)
     })
 }
 

@@ -94,30 +94,13 @@ pub(crate) fn readiness(report: &GetReadinessResponse, looks: Looks) -> Vec<Stri
     lines
 }
 
-/// A size in binary units: `1.5 MiB`.
-pub(crate) fn bytes(size: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| size >= *unit) {
-        // A tenth is enough, and whole numbers make it without floating point.
-        Some((unit, name)) => format!("{}.{} {name}", size / unit, size % unit * 10 / unit),
-        None => counted(size, "byte").to_string(),
-    }
-}
+pub(crate) use crate::text::bytes;
 
 #[cfg(test)]
 mod tests {
     use seaworthy_client::proto::seaworthy::v1::ReadinessCheck;
 
     use super::*;
-
-    #[test]
-    fn sizes_have_a_tenth() {
-        for (size, expected) in
-            [(0, "0 bytes"), (1, "1 byte"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB")]
-        {
-            assert_eq!(bytes(size), expected);
-        }
-    }
 
     #[test]
     fn the_report_is_grouped_and_hints_stand_below() {

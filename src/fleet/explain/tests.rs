@@ -10,7 +10,7 @@ use crate::{
         member::Report,
         names::ComponentName,
         pairs::Pairs,
-        registration::{Capability, Component, Registration},
+        registration::{Capability, Capture, Component, Registration},
         spec::{Budget, Limit, Need, Quantity},
         testing::{Fleet, birth, handle, key, register_as, registration, remove},
     },
@@ -33,6 +33,7 @@ fn component(name: &str, essential: bool, depends_on: &[usize]) -> Component {
         report_interval: Duration::from_secs(60),
         thresholds: Thresholds { fail: times(3), pass: times(2) },
         check: None,
+        capture: Capture::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is written is read as it was.
 
 use super::*;
+use crate::fleet::registration::Capture;
 use crate::id::Entropy;
 
 #[test]
@@ -31,6 +32,7 @@ fn a_registration_is_read_as_it_was_written() {
         report_interval: Duration::from_secs(5),
         thresholds: Thresholds { fail: NonZeroU32::MIN, pass: NonZeroU32::MIN },
         check: None,
+        capture: Capture::default(),
     };
     let spec = Spec { depends_on: [(name("payments"), Need::Soft)].into(), ..Spec::default() };
     let registration = Registration {

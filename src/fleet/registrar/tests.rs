@@ -440,17 +440,17 @@ async fn a_late_copy_of_a_registration_takes_over_until_its_token_was_used() {
             handle.report(key, 2, token, |_| Ok(vec![]), None).unwrap();
         }),
         ("a session that is resumed", |handle, key, token| {
-            handle.open_session(key, 2, token, Opening::Resumed).unwrap();
+            handle.open_session(key, 2, token, Opening::Resumed, false).unwrap();
         }),
         ("a message on the session of the registration", |handle, key, token| {
-            handle.session_heard(&handle.open_session(key, 2, token, Opening::Registered).unwrap().0);
+            handle.session_heard(&handle.open_session(key, 2, token, Opening::Registered, false).unwrap().0);
         }),
     ];
     for (at, (how, uses)) in uses.into_iter().enumerate() {
         let key = key("orders", &format!("i-{at}"));
         let (_, first) = again(key.id.as_str()).await.unwrap();
         // Its answer was lost, and with it the stream that was open already.
-        handle.open_session(&key, 1, &first, Opening::Registered).unwrap();
+        handle.open_session(&key, 1, &first, Opening::Registered, false).unwrap();
         let (incarnation, token) = again(key.id.as_str()).await.unwrap();
         assert_eq!(incarnation, 2);
         uses(handle, &key, &token);

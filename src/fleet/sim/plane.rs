@@ -217,7 +217,7 @@ impl World {
         let Some(plane) = &mut self.plane else { return Ok(None) };
         let key = &self.slots[slot].registration.key;
         let Credentials { incarnation, token } = credentials;
-        let opened = plane.handle.open_session(key, incarnation, &token, opening);
+        let opened = plane.handle.open_session(key, incarnation, &token, opening, false);
         let letter = Letter { parts: &[], lifecycle: None, proves: opening == Opening::Resumed };
         self.judge.heard(now, key, credentials, letter, opened.as_ref().err())?;
         match opened {

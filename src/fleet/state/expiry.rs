@@ -175,7 +175,7 @@ mod tests {
                 match (step, known) {
                     (0, _) | (_, None) => drop(fleet.register(&key)),
                     (1, Some(incarnation)) => remove(&mut fleet.state, now, &key, incarnation),
-                    (2, Some(incarnation)) => drop(fleet.state.open_session(now, &key, incarnation).unwrap()),
+                    (2, Some(incarnation)) => drop(fleet.state.open_session(now, &key, incarnation, false).unwrap()),
                     (3, Some(incarnation)) => {
                         // One component named twice in one report.
                         let twice = [report(Reported::Healthy), report(Reported::Unhealthy)].concat();
@@ -198,7 +198,7 @@ mod tests {
             let mut fleet = Fleet::default();
             let key = key("orders", "i-1");
             fleet.register(&key);
-            let (session, _) = fleet.state.open_session(fleet.now, &key, 1).unwrap();
+            let (session, _) = fleet.state.open_session(fleet.now, &key, 1, false).unwrap();
             fleet.pass(Duration::from_secs(60));
             // The state is locked; a session touches its lease all the same, and waits with the rest.
             let mut noticed = beat == "before" && session.lease.touch(fleet.now.mono);

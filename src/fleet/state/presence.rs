@@ -154,16 +154,17 @@ impl State {
     }
 
     /// Opens a session for an instance that has proved itself; one that is open is superseded. Answers the
-    /// instance as it is then as well.
+    /// instance as it is then as well. `takes_directives`: whether its client says so.
     pub(in crate::fleet) fn open_session(
         &mut self,
         now: Now,
         key: &InstanceKey,
         incarnation: u64,
+        takes_directives: bool,
     ) -> Result<(Session, Arc<Instance>)> {
         let id = self.next_session;
         let (close, closing) = oneshot::channel();
-        let (mut superseded, mut was_lost) = (false, false);
+        let (mut superseded, mut was_lost, mut directives) = (false, false, None);
         let instance = self.change(now, key, incarnation, |member| {
             member.lease.renew(now.mono);
             was_lost = member.hear(now);
@@ -171,6 +172,13 @@ impl State {
             if let Some(old) = member.session.replace(open) {
                 old.close(Closing::Superseded);
                 superseded = true;
+            }
+            if takes_directives {
+                let post = member.post.get_or_insert_default();
+                directives = Some(post.carry(id));
+            }
+            if let Some(post) = &member.post {
+                post.set_takes(takes_directives);
             }
             (vec![], true)
         });
@@ -184,7 +192,9 @@ impl State {
         let lease =
             self.member(key, incarnation).map(|member| Arc::clone(&member.lease)).ok_or_else(not_found)?;
         let of = Incarnation { registration: Arc::clone(&instance.registration), incarnation };
-        Ok((Session { id, instance: of, lease, closing, last_waker: LastWaker::default() }, instance))
+        let session =
+            Session { id, instance: of, lease, directives, closing, last_waker: LastWaker::default() };
+        Ok((session, instance))
     }
 
     /// The stream of a session has ended. The lease runs on.
@@ -299,7 +309,7 @@ mod tests {
             state.admit(start(), born);
             assert_eq!(state.member(&key, 1).unwrap().lifecycle(), Ready);
             // It is heard, and reports, before it says where it is.
-            state.open_session(start(), &key, 1).unwrap();
+            state.open_session(start(), &key, 1, false).unwrap();
             state.report(start(), &key, 1, report(Healthy), None).unwrap();
             assert_eq!(state.report(start(), &key, 1, vec![], Some(first)).is_ok(), taken, "{first:?}");
             let then = if taken { first } else { Ready };

@@ -70,7 +70,7 @@ async fn names(client: &mut Client) -> Vec<String> {
 
 #[tokio::test]
 async fn policies_of_ones_own_services_are_seen_and_changed_and_no_others() {
-    let (_guarded, mut admin, mut of_orders, mut of_eu) = guarded().await;
+    let (_guarded, mut admin, mut of_orders, mut of_eu) = Box::pin(guarded()).await;
     let of = |name: &str, service: &str| limiting(name, operations(service, ""), 1);
     for policy in [
         of("a", "orders"),
@@ -110,7 +110,7 @@ async fn policies_of_ones_own_services_are_seen_and_changed_and_no_others() {
 
 #[tokio::test]
 async fn calls_of_ones_own_services_are_explained_and_flags_and_watches_are_for_who_is_not_narrowed() {
-    let (_guarded, mut admin, mut of_orders, mut of_eu) = guarded().await;
+    let (_guarded, mut admin, mut of_orders, mut of_eu) = Box::pin(guarded()).await;
     let ask = |call| pb::ExplainPolicyRequest { call, caller: String::new() };
     of_orders.explain_policy(ask(operations("orders", "charge-card"))).await.unwrap();
     denied(of_orders.explain_policy(ask(operations("payments", "charge-card"))).await);
@@ -129,7 +129,10 @@ async fn reporting(guarded: &Guarded, service: &str, id: &str, zone: &str) -> Se
     let register = pb::RegisterRequest { registration: Some(registration), ..Default::default() };
     let how = Some(pb::open_session::How::Register(register));
     let (say, said) = mpsc::channel(64);
-    for what in [Say::Open(pb::OpenSession { how, takes_policies: true }), Say::Operations(report())] {
+    for what in [
+        Say::Open(pb::OpenSession { how, takes_policies: true, takes_directives: false }),
+        Say::Operations(report()),
+    ] {
         say.send(message(what)).await.unwrap();
     }
     let hear = guarded.fleet(&secret).await.attach(ReceiverStream::new(said)).await.unwrap().into_inner();
@@ -141,7 +144,7 @@ async fn reporting(guarded: &Guarded, service: &str, id: &str, zone: &str) -> Se
 
 #[tokio::test]
 async fn of_reports_everybody_is_shown_those_of_instances_that_it_sees() {
-    let (guarded, mut admin, mut of_orders, mut of_eu) = guarded().await;
+    let (guarded, mut admin, mut of_orders, mut of_eu) = Box::pin(guarded()).await;
     let _one = reporting(&guarded, "orders", "i-1", "eu-1").await;
     let _two = reporting(&guarded, "orders", "i-2", "us-1").await;
     let _three = reporting(&guarded, "payments", "i-3", "eu-1").await;

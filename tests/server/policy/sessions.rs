@@ -35,7 +35,11 @@ pub(super) fn force(
 /// Attaches an instance that takes policies.
 async fn attach(fleet: &mut FleetServiceClient<Channel>, service: &str, id: &str) -> Session {
     let (say, said) = mpsc::channel(64);
-    let open = Say::Open(pb::OpenSession { how: Some(anew(service, id)), takes_policies: true });
+    let open = Say::Open(pb::OpenSession {
+        how: Some(anew(service, id)),
+        takes_policies: true,
+        takes_directives: false,
+    });
     say.send(message(open)).await.unwrap();
     let hear = fleet.attach(ReceiverStream::new(said)).await.unwrap().into_inner();
     Session { say, hear }.opened().await.unwrap().0

@@ -1,7 +1,8 @@
-//! The orders, in a SQLite file.
+//! The orders, in a SQLite file. Writers and readers do not wait for each other (WAL), so it is copied while it serves; how it is
+//! backed up is in `backup.rs`.
 
 use std::{
-    io,
+    fs, io, mem,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,10 +11,17 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use seaworthy_client::Report;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 /// How long to wait for a lock of the file.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+/// How new the schema is that this program writes.
+const SCHEMA_VERSION: u32 = 1;
+/// What SQLite keeps beside a file while it is open.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
+/// What is done with the store, and went wrong.
+pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// One order.
 #[derive(Clone, Debug)]
@@ -27,22 +35,39 @@ pub(crate) struct Order {
 #[derive(Clone)]
 pub(crate) struct Store {
     path: PathBuf,
+    open: Arc<Mutex<Open>>,
+    /// Written while the file is replaced, read by whoever opens it by its name.
+    name: Arc<RwLock<()>>,
+}
+
+/// The file that is open.
+struct Open {
+    connection: Connection,
     /// Which file it was when it was opened: an open handle outlives the name.
     file: (u64, u64),
-    connection: Arc<Mutex<Connection>>,
+}
+
+impl Open {
+    fn at(path: &Path) -> Result<Self, Failed> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item TEXT NOT NULL, quantity INTEGER NOT NULL)",
+        )?;
+        if version(&connection)? == 0 {
+            connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        Ok(Self { connection, file: identity(path)? })
+    }
 }
 
 impl Store {
     /// Opens the file, and makes it if it is not there.
-    pub(crate) fn open(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.execute_batch(
-            "CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item TEXT NOT NULL, quantity INTEGER NOT NULL)",
-        )?;
+    pub(crate) fn open(path: &Path) -> Result<Self, Failed> {
+        let open = Open::at(path)?;
         let path = path.canonicalize()?;
-        let file = identity(&path)?;
-        Ok(Self { path, file, connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { path, open: Arc::new(Mutex::new(open)), name: Arc::default() })
     }
 
     /// The file, by its whole name.
@@ -57,28 +82,60 @@ impl Store {
 
     /// How the database is: the file must still be the one that is open, and answer a query on a fresh
     /// connection that would not make a new file.
-    pub(crate) fn check(&self) -> Result<Report, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn check(&self) -> Result<Report, Failed> {
+        let orders = self.by_name(rows)?;
+        Ok(Report::healthy().detail("orders", orders))
+    }
+
+    /// Works on a fresh connection to the file that has the name, which must be the one that is open. Orders are taken
+    /// meanwhile.
+    pub(crate) fn by_name<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failed> {
+        let _stays = self.name.blocking_read();
         let name = self.path.display();
         let file = identity(&self.path).map_err(|error| format!("database file {name}: {error}"))?;
-        if file != self.file {
+        if file != self.open.blocking_lock().file {
             return Err(format!("database file {name} was replaced; restart the service").into());
         }
         let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        let orders: i64 = connection.query_row("SELECT count(*) FROM orders", [], |row| row.get(0))?;
-        Ok(Report::healthy().detail("orders", orders))
+        Ok(work(&connection)?)
+    }
+
+    /// Puts this file, which is beside it, in its place. Orders wait meanwhile; what was there is gone.
+    pub(crate) fn replace_by(&self, staged: &Path) -> Result<(), Failed> {
+        let _stays = self.name.blocking_write();
+        let mut open = self.open.blocking_lock();
+        // Closing removes what SQLite keeps beside the file, by name: that must not be the new one's.
+        drop(mem::replace(&mut open.connection, Connection::open_in_memory()?));
+        let placed = self.place(staged);
+        // Whichever is there now. An empty one is not made up.
+        if self.path.exists() {
+            *open = Open::at(&self.path)?;
+        }
+        Ok(placed?)
+    }
+
+    fn place(&self, staged: &Path) -> io::Result<()> {
+        for beside in BESIDE {
+            remove(&with_suffix(&self.path, beside))?;
+        }
+        fs::rename(staged, &self.path)?;
+        fs::File::open(self.folder())?.sync_all()
     }
 
     /// Adds an order.
     pub(crate) fn add(&self, item: &str, quantity: u32) -> rusqlite::Result<Order> {
-        let connection = self.connection.blocking_lock();
+        let connection = &self.open.blocking_lock().connection;
         connection.execute("INSERT INTO orders (item, quantity) VALUES (?1, ?2)", params![item, quantity])?;
         Ok(Order { id: connection.last_insert_rowid(), item: item.to_owned(), quantity })
     }
 
     /// The newest orders, at most a hundred.
     pub(crate) fn newest(&self) -> rusqlite::Result<Vec<Order>> {
-        let connection = self.connection.blocking_lock();
+        let connection = &self.open.blocking_lock().connection;
         let mut query =
             connection.prepare("SELECT id, item, quantity FROM orders ORDER BY id DESC LIMIT 100")?;
         query.query_map([], order)?.collect()
@@ -86,9 +143,34 @@ impl Store {
 
     /// One order.
     pub(crate) fn get(&self, id: i64) -> rusqlite::Result<Option<Order>> {
-        let connection = self.connection.blocking_lock();
+        let connection = &self.open.blocking_lock().connection;
         connection.query_row("SELECT id, item, quantity FROM orders WHERE id = ?1", [id], order).optional()
     }
+}
+
+/// How many orders there are.
+pub(crate) fn rows(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+}
+
+/// How new the schema is.
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Removes a file, which need not be there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The same name with something behind it.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn order(row: &rusqlite::Row<'_>) -> rusqlite::Result<Order> {

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     LeaveOutcome, Status,
+    directives::Directives,
     health::{Presence, board::Board},
     protect::{
         clock::Monotonic,
@@ -72,6 +73,7 @@ pub(crate) struct Keeper {
     pub(crate) ruled: Ruled,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) checks: Vec<rt::Task<()>>,
+    pub(crate) directives: Directives,
 }
 
 impl Keeper {
@@ -131,8 +133,14 @@ impl Keeper {
     ) -> Result<Result<Session, End>, Left> {
         let lifecycle = self.board.now().lifecycle();
         let opening = plan.opening().clone();
-        let mut opened =
-            pin!(session::open(&self.transport, &self.registration, &opening, lifecycle, &self.ruled,));
+        let mut opened = pin!(session::open(
+            &self.transport,
+            &self.registration,
+            &opening,
+            lifecycle,
+            &self.ruled,
+            &self.directives
+        ));
         let leave = tokio::select! {
             biased;
             leave = asked_to_leave(stop) => leave,
@@ -213,8 +221,9 @@ impl Keeper {
         asked.unwrap_or(LeaveOutcome::Unconfirmed)
     }
 
-    /// Stops the checks, and turns probes away.
+    /// Stops the checks and what the control plane asked for, and turns probes away.
     fn begin_leaving(&self) {
+        self.directives.stop();
         for check in &self.checks {
             check.abort();
         }

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{AttachError, Builder, Problem, Transport, reach};
 use crate::{
     Component, ServiceSpec,
+    backup::Settings,
     proto::seaworthy::v1::{Budget, Objectives, Quantity, budget::Limit, quantity::Value},
     rules::names::{is_instance_id, is_label},
     rules::{
@@ -17,6 +18,8 @@ use crate::{
 const MAX_COMPONENTS: usize = 64;
 const MAX_DEPENDENCIES: usize = 64;
 const MAX_THRESHOLD: u32 = 100;
+const SMALLEST_PAGE: u32 = 4 << 10;
+const LARGEST_PAGE: u32 = 1 << 20;
 const NOT_A_LABEL: &str = "is not a DNS label (lower-case letters, digits and inner hyphens, 1 to 63)";
 
 /// Problems that were found so far.
@@ -166,11 +169,35 @@ fn components(problems: &mut Problems, components: &[Component]) {
                 "leaves nothing to the service; take its other check away",
             );
         }
+        backup(problems, component, position);
         let watchdog = component.expires_after.is_some() && component.check.is_some();
         problems.unless(!watchdog, &at("expires_after"), "is for pushed components; this one has a check");
     }
     if let Some(name) = in_a_circle(components) {
         problems.add("components", format!("need each other in a circle, `{name}` among them"));
+    }
+}
+
+fn backup(problems: &mut Problems, component: &Component, position: usize) {
+    let at = format!("components[{position}].backup");
+    if component.backup.is_none() {
+        let problem = "is missing, and how it is captured was set; give it one by backup or backup_with";
+        problems.unless(component.capture == Settings::default(), &at, problem);
+    }
+    if component.without_health {
+        let at = format!("components[{position}].without_health");
+        let problem = "leaves nothing to say of it; give it a backup";
+        problems.unless(component.backup.is_some(), &at, problem);
+        let heard = component.check.is_some()
+            || component.active_check.is_some()
+            || component.expires_after.is_some();
+        problems.unless(!heard, &at, "and a check do not go together; take one of them away");
+        problems.unless(!component.essential, &at, "is for what is not essential");
+    }
+    if let Some(bytes) = component.capture.page_bytes {
+        let right = bytes.is_power_of_two() && (SMALLEST_PAGE..=LARGEST_PAGE).contains(&bytes);
+        let at = format!("components[{position}].pages");
+        problems.unless(right, &at, &format!("is {bytes}; it must be a power of two from 4096 to 1048576"));
     }
 }
 
@@ -191,7 +218,7 @@ fn in_a_circle(components: &[Component]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ActiveCheck, Agent, Token, checks};
+    use crate::{ActiveCheck, Agent, Token, backup::File, checks};
 
     fn builder() -> Builder {
         Agent::builder("http://127.0.0.1:50051", "orders")
@@ -216,8 +243,10 @@ mod tests {
             .lease_ttl(Duration::from_secs(2))
             .spec(ServiceSpec::new().availability_percent(100.0))
             .component(database)
-            .component(disk);
+            .component(disk.backup(File::new("state")).pages(8192).quiesces().capture_from_each());
         assert_eq!(fields(&full), Vec::<String>::new());
+        let quiet = Component::new("state").backup(File::new("state")).without_health();
+        assert_eq!(fields(&builder().component(quiet)), Vec::<String>::new());
         for host in ["127.0.0.1", "[::1]", "localhost"] {
             let near = Agent::builder(format!("http://{host}:50051"), "orders").token(Token::new("t"));
             assert_eq!(fields(&near), Vec::<String>::new(), "{host}");
@@ -330,6 +359,14 @@ mod tests {
                 component(one().active_check(ActiveCheck::grpc(8080, "a\nb").host("db:80"))),
                 &["components[0].active_check.host", "components[0].active_check.service"],
             ),
+            (component(one().without_health()), &["components[0].without_health"]),
+            (
+                component(one().without_health().backup(File::new("state")).check(|| async {}).essential()),
+                &["components[0].without_health"; 2],
+            ),
+            (component(one().quiesces()), &["components[0].backup"]),
+            (component(one().pages(5000)), &["components[0].backup", "components[0].pages"]),
+            (component(one().backup(File::new("state")).pages(2 << 20)), &["components[0].pages"]),
             (
                 component(one().check(|| async {}).expires_after(Duration::from_secs(9))),
                 &["components[0].expires_after"],

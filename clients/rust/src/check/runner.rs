@@ -90,16 +90,7 @@ async fn measured<T>(started: Instant, limit: Duration, run: impl Future<Output 
 
 /// Why a check ended without an answer, in words.
 pub(crate) fn why_ended(ended: JoinError) -> String {
-    if !ended.is_panic() {
-        return "the check was stopped: the runtime ends".to_owned();
-    }
-    let panic = ended.into_panic();
-    let words = panic
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message");
-    format!("the check panicked: {words}")
+    rt::why_ended("check", ended)
 }
 
 #[cfg(test)]

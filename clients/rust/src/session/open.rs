@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     LeaveOutcome, Lifecycle,
+    directives::Directives,
     proto::seaworthy::v1::{
         self as wire, AttachResponse, DeregisterRequest, InstanceRef, OpenSession, RegisterRequest,
         Registration, ResumeSession, SessionOpened, attach_request::Message as Say,
@@ -42,8 +43,10 @@ pub(crate) async fn open(
     opening: &Opening,
     lifecycle: Lifecycle,
     ruled: &Ruled,
+    directives: &Directives,
 ) -> Result<Session, End> {
-    let opened = timeout(OPEN_TIMEOUT, attach(transport, registration, opening, lifecycle, ruled));
+    let attached = attach(transport, registration, opening, lifecycle, ruled, directives);
+    let opened = timeout(OPEN_TIMEOUT, attached);
     opened.await.unwrap_or_else(|_| {
         Err(End::broken(format!("the control plane did not open a session within {OPEN_TIMEOUT:?}")))
     })
@@ -55,6 +58,7 @@ async fn attach(
     opening: &Opening,
     lifecycle: Lifecycle,
     ruled: &Ruled,
+    directives: &Directives,
 ) -> Result<Session, End> {
     let connection = connect(transport).await?;
     let trouble = connection.trouble().clone();
@@ -63,7 +67,11 @@ async fn attach(
     let how = how(registration, opening, lifecycle);
     // The queue is empty and ours: there is room.
     requests
-        .try_send(say(Say::Open(OpenSession { how: Some(how), takes_policies: true })))
+        .try_send(say(Say::Open(OpenSession {
+            how: Some(how),
+            takes_policies: true,
+            takes_directives: true,
+        })))
         .map_err(|_| End::broken("no room"))?;
     let answered = client.attach(ReceiverStream::new(queue)).await;
     let mut inbound = answered.map_err(|status| ending::over(&status, &trouble))?.into_inner();
@@ -122,6 +130,9 @@ async fn attach(
         ruled: ruled.clone(),
         taken: None,
         reports: Reports::begin(),
+        directives: directives.clone(),
+        mouth: directives.attached(incarnation),
+        unsaid_at: None,
         _quota: quota,
     })
 }

@@ -16,9 +16,12 @@ use std::{
 };
 
 use seaworthy_client::proto::seaworthy::v1::{
-    AttachRequest, AttachResponse, CloseReason, DeregisterRequest, DeregisterResponse, Instance, OpenSession,
-    SessionClosing, SessionHealth, SessionHeartbeatAck, SessionOpened, attach_request::Message as Said,
-    attach_response::Message as Say,
+    AttachRequest, AttachResponse, CloseReason, DeregisterRequest, DeregisterResponse, Directive,
+    DirectiveReport, DirectiveState, DownloadData, DownloadFinish, DownloadRequest, DownloadResponse,
+    Instance, OpenSession, SessionClosing, SessionHealth, SessionHeartbeatAck, SessionOpened, UploadDone,
+    UploadFinish, UploadOpened, UploadProgress, UploadRequest, UploadResponse,
+    attach_request::Message as Said, attach_response::Message as Say, directive::Ask, download_response,
+    upload_request, upload_response,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -53,6 +56,8 @@ pub(crate) struct Peer {
     pub(crate) place: Place,
     sessions: mpsc::Receiver<Session>,
     deregistered: mpsc::Receiver<(Option<String>, DeregisterRequest)>,
+    uploads: mpsc::Receiver<Uploading>,
+    downloads: mpsc::Receiver<Downloading>,
     busy: Arc<AtomicU32>,
     // A runtime of its own, so that its death takes every connection with it.
     runtime: Option<Runtime>,
@@ -65,6 +70,19 @@ pub(crate) struct Session {
     /// What the client proved itself by.
     #[allow(dead_code)] // most tests ask nobody for a proof
     pub(crate) authorization: Option<String>,
+}
+
+/// One upload of a client, from the side of the control plane. Dropping it breaks the stream off.
+pub(crate) struct Uploading {
+    inbound: Streaming<UploadRequest>,
+    outbound: mpsc::Sender<Result<UploadResponse, Status>>,
+}
+
+/// One download of a client, from the side of the control plane. Dropping it ends the stream.
+pub(crate) struct Downloading {
+    #[allow(dead_code)] // most tests back nothing up
+    pub(crate) ask: DownloadRequest,
+    outbound: mpsc::Sender<Result<DownloadResponse, Status>>,
 }
 
 impl Place {
@@ -109,14 +127,24 @@ impl Peer {
         let (session_sender, sessions) = mpsc::channel(16);
         let (deregister_sender, deregistered) = mpsc::channel(16);
         let busy = Arc::new(AtomicU32::new(0));
-        let fleet =
-            Fleet { sessions: session_sender, deregistered: deregister_sender, busy: Arc::clone(&busy) };
+        let (upload_sender, uploads) = mpsc::channel(16);
+        let (download_sender, downloads) = mpsc::channel(16);
+        let fleet = Fleet {
+            sessions: session_sender,
+            deregistered: deregister_sender,
+            uploads: upload_sender,
+            downloads: download_sender,
+            busy: Arc::clone(&busy),
+        };
         let incoming = {
             let _within = runtime.enter();
             over(socket(place.address).listen(64).expect("it can listen"))
         };
-        runtime.spawn(tonic::transport::Server::builder().add_service(fleet).serve_with_incoming(incoming));
-        Self { place: place.clone(), sessions, deregistered, busy, runtime: Some(runtime) }
+        let (backup, restore) = (Backup(fleet.clone()), Restore(fleet.clone()));
+        let server = tonic::transport::Server::builder().add_service(fleet).add_service(backup);
+        runtime.spawn(server.add_service(restore).serve_with_incoming(incoming));
+        let runtime = Some(runtime);
+        Self { place: place.clone(), sessions, deregistered, uploads, downloads, busy, runtime }
     }
 
     /// Where clients find it.
@@ -135,6 +163,18 @@ impl Peer {
         let open = session.open().await;
         session.opened(incarnation, token).await;
         (session, open)
+    }
+
+    /// Waits for the next upload.
+    #[allow(dead_code)] // most tests back nothing up
+    pub(crate) async fn upload(&mut self) -> Uploading {
+        timeout(PATIENCE, self.uploads.recv()).await.expect("a client uploads").expect("open")
+    }
+
+    /// Waits for the next download.
+    #[allow(dead_code)] // most tests back nothing up
+    pub(crate) async fn download(&mut self) -> Downloading {
+        timeout(PATIENCE, self.downloads.recv()).await.expect("a client downloads").expect("open")
     }
 
     /// Answers so many calls of `Deregister` that it is busy, before it takes one.
@@ -190,6 +230,43 @@ impl Session {
             }
         };
         timeout(PATIENCE, health).await.expect("health in time")
+    }
+
+    /// Asks for something, for half a minute.
+    #[allow(dead_code)] // most tests ask for nothing
+    pub(crate) async fn ask(&self, id: &str, ask: Ask) {
+        let directive = Directive {
+            id: id.to_owned(),
+            operation_id: "op-1".to_owned(),
+            generation: 1,
+            valid_for: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+            ask: Some(ask),
+        };
+        self.say(Say::Directive(directive)).await;
+    }
+
+    /// Takes messages until this was said of a directive; answers heartbeats meanwhile.
+    #[allow(dead_code)] // most tests ask for nothing
+    pub(crate) async fn directive(&mut self, id: &str, state: DirectiveState) -> DirectiveReport {
+        let said = async {
+            loop {
+                match self.next().await.expect("the session goes on") {
+                    Said::Heartbeat(heartbeat) => self.ack(heartbeat.sequence).await,
+                    Said::Directive(report) if report.directive_id == id => {
+                        let is_over = matches!(
+                            report.state(),
+                            DirectiveState::Done | DirectiveState::Failed | DirectiveState::Refused
+                        );
+                        if report.state() == state {
+                            return report;
+                        }
+                        assert!(!is_over, "{state:?} was expected, not {report:?}");
+                    }
+                    _ => {}
+                }
+            }
+        };
+        timeout(PATIENCE, said).await.expect("in time")
     }
 
     /// Takes messages until the client leaves, and answers its words. `None`: it went without a word.
@@ -248,10 +325,78 @@ pub(crate) fn opened(incarnation: u64, token: &str, ttl: i64) -> Say {
     })
 }
 
+#[allow(dead_code)] // most tests back nothing up
+impl Uploading {
+    /// Takes all of it, from its beginning to its end: the bytes, and what was said at the end.
+    pub(crate) async fn whole(&mut self) -> (Vec<u8>, UploadFinish) {
+        let Some(upload_request::Message::Open(_)) = self.next().await else { panic!("open is first") };
+        self.say(upload_response::Message::Opened(UploadOpened { offset: 0 })).await;
+        let mut whole = Vec::new();
+        loop {
+            match self.next().await.expect("it goes on") {
+                upload_request::Message::Data(data) => {
+                    whole.extend_from_slice(&data.data);
+                    let received_offset = data.offset + u64::try_from(data.data.len()).expect("small");
+                    let progress = UploadProgress { received_offset, durable_offset: 0 };
+                    self.say(upload_response::Message::Progress(progress)).await;
+                }
+                upload_request::Message::Finish(finish) => {
+                    let (length, new_bytes) = (finish.length, finish.length);
+                    let done = UploadDone { length, new_bytes, stored_bytes: 0 };
+                    self.say(upload_response::Message::Done(done)).await;
+                    return (whole, finish);
+                }
+                other @ upload_request::Message::Open(_) => panic!("{other:?} was not expected"),
+            }
+        }
+    }
+
+    /// Takes the next message. `None`: the client is gone, or has nothing more to say.
+    pub(crate) async fn next(&mut self) -> Option<upload_request::Message> {
+        let next = timeout(PATIENCE, self.inbound.message()).await.expect("a message in time");
+        next.ok().flatten().map(|request| request.message.expect("a kind that is known"))
+    }
+
+    /// Says anything. The client may be gone.
+    pub(crate) async fn say(&self, message: upload_response::Message) {
+        self.outbound.send(Ok(UploadResponse { message: Some(message) })).await.ok();
+    }
+}
+
+#[allow(dead_code)] // most tests back nothing up
+impl Downloading {
+    /// Sends these bytes, which begin there, in pieces.
+    pub(crate) async fn send(&self, mut offset: u64, bytes: &[u8]) {
+        for piece in bytes.chunks(2 << 20) {
+            let data = DownloadData { offset, data: piece.to_vec().into() };
+            self.say(download_response::Message::Data(data)).await;
+            offset += u64::try_from(piece.len()).expect("small");
+        }
+    }
+
+    /// Ends it, with the digest of what it has sent.
+    pub(crate) async fn finish(&self, length: u64, sent: &[u8]) {
+        let digest = blake3::hash(sent).as_bytes().to_vec().into();
+        self.say(download_response::Message::Finish(DownloadFinish { length, digest })).await;
+    }
+
+    /// Says anything. The client may be gone.
+    pub(crate) async fn say(&self, message: download_response::Message) {
+        self.outbound.send(Ok(DownloadResponse { message: Some(message) })).await.ok();
+    }
+
+    /// Ends it with an error.
+    pub(crate) async fn refuse(self, status: Status) {
+        self.outbound.send(Err(status)).await.ok();
+    }
+}
+
 #[derive(Clone)]
 struct Fleet {
     sessions: mpsc::Sender<Session>,
     deregistered: mpsc::Sender<(Option<String>, DeregisterRequest)>,
+    uploads: mpsc::Sender<Uploading>,
+    downloads: mpsc::Sender<Downloading>,
     busy: Arc<AtomicU32>,
 }
 
@@ -280,6 +425,90 @@ impl tower_service::Service<http::Request<Body>> for Fleet {
                 }
                 other => Status::unimplemented(other).into_http(),
             })
+        })
+    }
+}
+
+/// `BackupService`, of which instances use `Upload`.
+#[derive(Clone)]
+struct Backup(Fleet);
+
+/// `RestoreService`, of which instances use `Download`.
+#[derive(Clone)]
+struct Restore(Fleet);
+
+impl tonic::server::NamedService for Backup {
+    const NAME: &'static str = "seaworthy.v1.BackupService";
+}
+
+impl tonic::server::NamedService for Restore {
+    const NAME: &'static str = "seaworthy.v1.RestoreService";
+}
+
+impl tower_service::Service<http::Request<Body>> for Backup {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let upload = Upload(self.0.clone());
+        Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).streaming(upload, request).await) })
+    }
+}
+
+impl tower_service::Service<http::Request<Body>> for Restore {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let download = Download(self.0.clone());
+        Box::pin(
+            async move { Ok(Grpc::new(ProstCodec::default()).server_streaming(download, request).await) },
+        )
+    }
+}
+
+struct Upload(Fleet);
+
+impl tonic::server::StreamingService<UploadRequest> for Upload {
+    type Response = UploadResponse;
+    type ResponseStream = ReceiverStream<Result<UploadResponse, Status>>;
+    type Future = Answer<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<UploadRequest>>) -> Self::Future {
+        let uploads = self.0.uploads.clone();
+        Box::pin(async move {
+            let (outbound, answers) = mpsc::channel(16);
+            let upload = Uploading { inbound: request.into_inner(), outbound };
+            uploads.send(upload).await.map_err(|_| Status::unavailable("the test is over"))?;
+            Ok(Response::new(ReceiverStream::new(answers)))
+        })
+    }
+}
+
+struct Download(Fleet);
+
+impl tonic::server::ServerStreamingService<DownloadRequest> for Download {
+    type Response = DownloadResponse;
+    type ResponseStream = ReceiverStream<Result<DownloadResponse, Status>>;
+    type Future = Answer<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<DownloadRequest>) -> Self::Future {
+        let downloads = self.0.downloads.clone();
+        Box::pin(async move {
+            let (outbound, answers) = mpsc::channel(16);
+            let download = Downloading { ask: request.into_inner(), outbound };
+            downloads.send(download).await.map_err(|_| Status::unavailable("the test is over"))?;
+            Ok(Response::new(ReceiverStream::new(answers)))
         })
     }
 }

@@ -92,8 +92,14 @@ impl Keeper {
         stop: &mut oneshot::Receiver<Leave>,
     ) -> Result<Handover, Left> {
         let lifecycle = self.board.now().lifecycle();
-        let opening =
-            session::open(&self.transport, &self.registration, plan.opening(), lifecycle, &self.ruled);
+        let opening = session::open(
+            &self.transport,
+            &self.registration,
+            plan.opening(),
+            lifecycle,
+            &self.ruled,
+            &self.directives,
+        );
         let mut opened = Box::pin(opening);
         let mut ended: Option<End> = None;
         let leave = loop {

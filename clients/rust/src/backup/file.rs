@@ -1,0 +1,193 @@
+//! A component that is one file, read and replaced as a whole.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+
+use super::{
+    Backup, CaptureWriter, Error, Evidence, Inspection, PIECE_BYTES, RestoreReader, Restored, window::length,
+};
+use crate::rt;
+
+/// Backs up one file: for what is written beside its place and renamed, or not while it is captured. A file that changed in the
+/// meantime fails the capture. A database that is written in place needs its own way, as `examples/orders` has one for SQLite.
+///
+/// A restore writes beside the file, waits until that is on the disk, and then renames it over the file: whoever opens it
+/// finds the old one or the new one, and never a part. A new file can be read by its owner alone, one that replaces
+/// another has the permissions of that.
+///
+/// ```
+/// use seaworthy_client::{Component, backup};
+///
+/// let rules = Component::new("rules").backup(backup::File::new("/var/lib/orders/rules.json"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct File {
+    path: PathBuf,
+}
+
+impl File {
+    /// The file at this path. It need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An error with the name of the file.
+    fn named(&self, error: impl std::fmt::Display) -> Error {
+        format!("{}: {error}", self.path.display()).into()
+    }
+}
+
+/// What tells that a file was changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Seen {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Backup for File {
+    async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, Error> {
+        let path = self.path.clone();
+        let opened = off_the_runtime(move || {
+            let file = fs::File::open(path)?;
+            let seen = seen(&file)?;
+            Ok((file, seen))
+        });
+        let (mut file, before) = opened.await.map_err(|error| self.named(error))?;
+        into.expect_bytes(before.length);
+        loop {
+            let read = off_the_runtime(move || {
+                let mut piece = Vec::with_capacity(PIECE_BYTES);
+                (&file).take(length(PIECE_BYTES)).read_to_end(&mut piece)?;
+                Ok((file, piece))
+            });
+            let (back, piece) = read.await.map_err(|error| self.named(error))?;
+            file = back;
+            if piece.is_empty() {
+                break;
+            }
+            into.write_bytes(Bytes::from(piece)).await?;
+        }
+        let after = off_the_runtime(move || seen(&file)).await.map_err(|error| self.named(error))?;
+        if after != before {
+            return Err(self.named("was changed while it was captured"));
+        }
+        Ok(Evidence::new().with("bytes", after.length))
+    }
+
+    async fn restore(&self, from: &mut RestoreReader, _: &Restored) -> Result<(), Error> {
+        let path = self.path.clone();
+        let mut staged =
+            off_the_runtime(move || Staged::beside(&path)).await.map_err(|error| self.named(error))?;
+        while let Some(piece) = from.read_bytes().await? {
+            let written = off_the_runtime(move || {
+                staged.file.write_all(&piece)?;
+                Ok(staged)
+            });
+            staged = written.await.map_err(|error| self.named(error))?;
+        }
+        let path = self.path.clone();
+        off_the_runtime(move || staged.publish(&path)).await.map_err(|error| self.named(error))
+    }
+
+    async fn inspect(&self) -> Result<Inspection, Error> {
+        let path = self.path.clone();
+        let found = off_the_runtime(move || fs::metadata(path)).await;
+        match found {
+            Ok(found) if found.len() > 0 => Ok(Inspection::holds(found.len())),
+            Ok(_) => Ok(Inspection::empty()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Inspection::empty()),
+            Err(error) => Err(self.named(error)),
+        }
+    }
+
+    async fn verify(&self) -> Result<String, Error> {
+        let path = self.path.clone();
+        let found = off_the_runtime(move || fs::metadata(path)).await.map_err(|error| self.named(error))?;
+        Ok(format!("{} has {} bytes", self.path.display(), found.len()))
+    }
+}
+
+fn seen(file: &fs::File) -> io::Result<Seen> {
+    let found = file.metadata()?;
+    // Not every system tells when.
+    Ok(Seen { length: found.len(), modified: found.modified().ok() })
+}
+
+/// A file beside the place that it is for. Gone when it is dropped, unless it was published.
+struct Staged {
+    file: fs::File,
+    path: Option<PathBuf>,
+}
+
+impl Staged {
+    fn beside(target: &Path) -> io::Result<Self> {
+        let nothing = || io::Error::other("is no name of a file");
+        let unique = rt::random_hex::<8>().ok_or_else(|| io::Error::other("the system has no randomness"))?;
+        let mut name = OsString::from(".");
+        name.push(target.file_name().ok_or_else(nothing)?);
+        name.push(format!(".{unique}.restoring"));
+        let path = target.with_file_name(name);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
+        Ok(Self { file, path: Some(path) })
+    }
+
+    fn publish(mut self, target: &Path) -> io::Result<()> {
+        if let Ok(replaced) = fs::metadata(target) {
+            self.file.set_permissions(replaced.permissions())?;
+        }
+        self.file.sync_all()?;
+        if let Some(path) = &self.path {
+            fs::rename(path, target)?;
+        }
+        self.path = None;
+        sync_folder(target)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // What cannot be removed is an unused file, and has a name that says so.
+            fs::remove_file(path).ok();
+        }
+    }
+}
+
+/// Makes a rename last.
+#[cfg(unix)]
+fn sync_folder(of: &Path) -> io::Result<()> {
+    let folder =
+        of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened; the system writes it in its own time.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    rt::blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("it was stopped: the runtime ends")))
+}
+
+#[cfg(test)]
+mod tests;

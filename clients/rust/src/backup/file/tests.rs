@@ -1,0 +1,122 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::backup::{
+    Pipe, TransferError, incoming,
+    pipe::Next,
+    reader::{Arrived, Incoming},
+};
+
+fn restored() -> Restored {
+    Restored {
+        backup_id: "b-1".into(),
+        evidence: Evidence::new(),
+        length: 8,
+        source_component: "rules".into(),
+    }
+}
+
+async fn send(incoming: Incoming, pieces: &[&'static [u8]], last: Arrived) {
+    for piece in pieces {
+        incoming.pieces.send(Arrived::Piece(Bytes::from_static(piece))).await.expect("room");
+    }
+    incoming.pieces.send(last).await.expect("room");
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).expect("a folder");
+    names.map(|entry| entry.expect("an entry").file_name().into_string().expect("plain")).collect()
+}
+
+#[tokio::test]
+async fn it_is_replaced_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, what) = (File::new(folder.path().join("rules.json")), restored());
+    assert_eq!(file.inspect().await.expect("it can say"), Inspection::empty());
+    fs::write(file.path(), "old").expect("written");
+    assert_eq!(file.inspect().await.expect("it can say"), Inspection::holds(3));
+
+    let (from, mut reader) = incoming();
+    let failed = Arrived::Failed(TransferError::Stopped);
+    let (_, restore) = tokio::join!(send(from, &[b"01", b"23"], failed), file.restore(&mut reader, &what));
+    assert_eq!(restore.expect_err("it did not come").to_string(), "it was stopped");
+    assert_eq!(fs::read(file.path()).expect("it is there"), b"old");
+    assert_eq!(names(folder.path()), ["rules.json"], "nothing is left beside it");
+
+    let (from, mut reader) = incoming();
+    let (_, restore) =
+        tokio::join!(send(from, &[b"0123", b"4567"], Arrived::End), file.restore(&mut reader, &what));
+    restore.expect("restored");
+    assert_eq!(fs::read(file.path()).expect("it is there"), b"01234567");
+    assert_eq!(names(folder.path()), ["rules.json"]);
+    assert!(file.verify().await.expect("it works").ends_with("has 8 bytes"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn it_keeps_the_permissions_of_what_it_replaces() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, what) = (File::new(folder.path().join("rules.json")), restored());
+    for (before, mode) in [(None, 0o600), (Some(0o640), 0o640)] {
+        if let Some(before) = before {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(before)).expect("set");
+        }
+        let (from, mut reader) = incoming();
+        let (_, restore) =
+            tokio::join!(send(from, &[b"0123"], Arrived::End), file.restore(&mut reader, &what));
+        restore.expect("restored");
+        assert_eq!(fs::metadata(file.path()).expect("there").permissions().mode() & 0o777, mode);
+    }
+}
+
+#[tokio::test]
+async fn it_is_captured_as_it_is_and_not_while_it_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = File::new(folder.path().join("rules.json"));
+    let missing = file.capture(&mut CaptureWriter::new(Arc::new(Pipe::new(1)))).await;
+    assert!(missing.expect_err("it is not there").to_string().contains("rules.json: "));
+    fs::write(file.path(), vec![7; 3 << 20]).expect("written");
+
+    let pipe = Arc::new(Pipe::new(usize::MAX));
+    let mut writer = CaptureWriter::new(Arc::clone(&pipe));
+    let evidence = file.capture(&mut writer).await.expect("captured");
+    assert_eq!(evidence.get("bytes"), Some("3145728"));
+
+    let pipe = Arc::new(Pipe::new(1));
+    let mut writer = CaptureWriter::new(Arc::clone(&pipe));
+    let changing = async {
+        let piece = || matches!(pipe.next(0), Next::Piece(_));
+        while !piece() {
+            tokio::task::yield_now().await;
+        }
+        // It waits for room now.
+        let mut appended = fs::OpenOptions::new().append(true).open(file.path())?;
+        appended.write_all(b"more")?;
+        io::Result::Ok(())
+    };
+    let reading = async {
+        let captured = file.capture(&mut writer).await;
+        drop(writer);
+        captured
+    };
+    let receiving = async {
+        let mut offset = 0;
+        while offset < (3 << 20) + 4 {
+            match pipe.next(offset) {
+                Next::Piece(piece) if changed_after(&file) => offset += length(piece.len()),
+                _ => tokio::task::yield_now().await,
+            }
+            pipe.receive(offset);
+        }
+    };
+    let (captured, changed, ()) = tokio::join!(reading, changing, receiving);
+    changed.expect("changed");
+    assert!(captured.expect_err("it is not of one moment").to_string().contains("was changed"));
+}
+
+/// Whether it has what was appended.
+fn changed_after(file: &File) -> bool {
+    fs::metadata(file.path()).is_ok_and(|found| found.len() > 3 << 20)
+}

@@ -1,0 +1,159 @@
+//! `Upload`: data up, offsets down. What has come is told often enough that a client need not keep much.
+
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_util::stream::unfold;
+use tonic::{Status, Streaming};
+
+use crate::{
+    api::{
+        parse::{self, Fields, backup as read},
+        proto::v1 as pb,
+        reach,
+        watch::leaving,
+    },
+    backup::{Handle, Upload},
+    error::{Error, Kind, Reason, Result},
+    guard::{caller::Caller, goodbye::Goodbye, status::status},
+};
+
+/// How long the next message may take.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long another connection of the same upload may take to let go.
+const LET_GO: Duration = Duration::from_secs(30);
+/// Bytes after which what has come is told.
+const TOLD_EVERY: u64 = 2 << 20;
+
+/// Where the stream is.
+enum Stage {
+    /// It was opened, and that is to be told.
+    Opened,
+    /// What has come is told up to here.
+    Taking(u64),
+}
+
+struct Open {
+    upload: Upload,
+    inbound: Streaming<pb::UploadRequest>,
+    stage: Stage,
+    closing: Goodbye,
+}
+
+/// Opens an upload by its first message.
+pub(super) async fn open(
+    backups: &Handle,
+    caller: &Caller,
+    mut inbound: Streaming<pb::UploadRequest>,
+) -> Result<impl Stream<Item = Result<pb::UploadResponse, Status>> + Send + use<>> {
+    let first = tokio::time::timeout(SILENCE, inbound.message()).await.map_err(|_| silent())?;
+    let not_opened = || Error::field("open", "is missing: it is the first message of an upload");
+    let first = first.map_err(|_| not_opened())?.and_then(|first| first.message);
+    let Some(pb::upload_request::Message::Open(wire)) = first else { return Err(not_opened()) };
+    let pb::UploadOpen { ticket, instance, digest_algorithm, expected_length } = wire;
+    let mut fields = Fields::default();
+    let from = read::transfer(&mut fields, "open.instance", instance);
+    let digest = read::digest(&mut fields, "open.digest_algorithm", digest_algorithm);
+    let from = fields.finish(from)?;
+    reach::acts_for(&caller.identity, from.key.service.as_str())?;
+    let opening = backups.upload(&ticket, &from, digest, expected_length);
+    let upload = tokio::time::timeout(LET_GO, opening).await.map_err(|_| busy())??;
+    let closing = Goodbye::of(caller.connection.closing.clone());
+    let open = Open { upload, inbound, stage: Stage::Opened, closing };
+    Ok(unfold(Some(open), |open| async {
+        let (message, rest) = open?.next().await?;
+        Some((message, rest))
+    }))
+}
+
+impl Open {
+    /// The next message, and what comes after it. None: the client is gone, and may come back.
+    async fn next(mut self) -> Option<(Result<pb::UploadResponse, Status>, Option<Self>)> {
+        let mut told = match self.stage {
+            Stage::Taking(told) => told,
+            Stage::Opened => {
+                return Some(match self.upload.received() {
+                    Err(error) => (Err(status(&error)), None),
+                    Ok(offset) => {
+                        self.stage = Stage::Taking(offset);
+                        (
+                            Ok(response(pb::upload_response::Message::Opened(pb::UploadOpened { offset }))),
+                            Some(self),
+                        )
+                    }
+                });
+            }
+        };
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.upload.superseded() => return Some((Err(status(&superseded())), None)),
+                _ = self.closing.heard() => return Some((Err(leaving()), None)),
+                message = tokio::time::timeout(SILENCE, self.inbound.message()) => message,
+            };
+            let message = match message {
+                Err(_) => return Some((Err(status(&silent())), None)),
+                Ok(Err(broken)) => return parse::unreadable(broken).map(|status| (Err(status), None)),
+                Ok(Ok(None)) => return None,
+                Ok(Ok(Some(pb::UploadRequest { message }))) => message,
+            };
+            match message {
+                Some(pb::upload_request::Message::Data(pb::UploadData { offset, data })) => {
+                    if let Err(error) = self.upload.push(offset, data).await {
+                        return Some((Err(status(&error)), None));
+                    }
+                    let received = self.upload.received().unwrap_or(told);
+                    if received - told >= TOLD_EVERY {
+                        told = received;
+                        self.stage = Stage::Taking(told);
+                        let durable_offset = self.upload.durable().unwrap_or(0);
+                        let progress = pb::UploadProgress { received_offset: received, durable_offset };
+                        return Some((
+                            Ok(response(pb::upload_response::Message::Progress(progress))),
+                            Some(self),
+                        ));
+                    }
+                    // A client that never pauses must not keep others on this thread from their turn.
+                    tokio::task::coop::consume_budget().await;
+                }
+                Some(pb::upload_request::Message::Finish(wire)) => {
+                    return Some((self.finish(wire).await, None));
+                }
+                Some(pb::upload_request::Message::Open(_)) => {
+                    return Some((Err(status(&Error::field("open", "the upload is open already"))), None));
+                }
+                None => {
+                    let error = Error::field("message", "is missing, or newer than this control plane");
+                    return Some((Err(status(&error)), None));
+                }
+            }
+        }
+    }
+
+    async fn finish(self, wire: pb::UploadFinish) -> Result<pb::UploadResponse, Status> {
+        let mut fields = Fields::default();
+        let finish = read::finish(&mut fields, wire);
+        let finish = fields.finish(finish).map_err(|error| status(&error))?;
+        let captured = self.upload.finish(finish).await.map_err(|error| status(&error))?;
+        let (length, new_bytes, stored_bytes) = (captured.bytes, captured.new_bytes, captured.stored_bytes);
+        Ok(response(pb::upload_response::Message::Done(pb::UploadDone { length, new_bytes, stored_bytes })))
+    }
+}
+
+fn response(message: pb::upload_response::Message) -> pb::UploadResponse {
+    pb::UploadResponse { message: Some(message) }
+}
+
+fn silent() -> Error {
+    let message = format!("nothing came for {} s; open the upload again and go on", SILENCE.as_secs());
+    Error::new(Kind::DeadlineExceeded, Reason::TransferSilent, message)
+}
+
+fn superseded() -> Error {
+    Error::new(Kind::Aborted, Reason::TransferEnded, "another connection has opened this upload")
+}
+
+fn busy() -> Error {
+    let message = "another connection of this upload has not let go of it yet; try again";
+    Error::new(Kind::Unavailable, Reason::TransferSilent, message).retry_after(Duration::from_secs(1))
+}

@@ -1,0 +1,167 @@
+//! Backups and plans of restores, as the wire has them.
+
+use std::time::{Duration, SystemTime};
+
+use super::{duration, timestamp};
+use crate::{
+    api::proto::v1 as pb,
+    backup::Found,
+    fleet::directive::Inspection,
+    restore::{Guard, Item, Obstacle, Plan},
+    vault::{Component, Decision, Depth, Listed, State, Status},
+};
+
+/// A backup that was found, or of which it is known that it cannot be read.
+pub fn found(value: &Found) -> pb::Backup {
+    match &value.listed {
+        Ok(listed) => backup(listed),
+        Err(problem) => pb::Backup {
+            id: value.id.to_string(),
+            service: value.service.clone(),
+            state: pb::BackupState::Failed.into(),
+            cause: problem.clone(),
+            start_time: Some(timestamp(value.id.time())),
+            ..pb::Backup::default()
+        },
+    }
+}
+
+/// A backup.
+pub fn backup(value: &Listed) -> pb::Backup {
+    let Listed { manifest, operation, state, notes: _, hash: _, written: _ } = value;
+    let verified = value.last(Decision::Verified);
+    let deleted = value.last(Decision::Delete).filter(|_| *state == State::Deleted);
+    let cause = match state {
+        State::Late => "it came late, and what it needs may be gone".to_owned(),
+        State::Deleted => deleted.map_or_else(String::new, |note| note.evidence.clone()),
+        State::Complete | State::Partial => manifest.cause.clone().unwrap_or_default(),
+    };
+    let sum = |of: fn(&Component) -> u64| manifest.components.iter().map(of).sum();
+    pb::Backup {
+        id: manifest.id().to_string(),
+        service: manifest.service.clone(),
+        state: match state {
+            State::Complete => pb::BackupState::Complete,
+            State::Partial => pb::BackupState::Partial,
+            State::Late => pb::BackupState::Failed,
+            State::Deleted => pb::BackupState::Deleted,
+        }
+        .into(),
+        cause,
+        components: manifest.components.iter().map(component).collect(),
+        start_time: Some(timestamp(time(manifest.start))),
+        end_time: Some(timestamp(time(manifest.end))),
+        bytes: sum(|one| one.bytes),
+        new_bytes: sum(|one| one.new_bytes),
+        stored_bytes: sum(|one| one.stored_bytes),
+        consistent: manifest.consistent,
+        operation_id: operation.to_string(),
+        writer_version: manifest.writer.clone(),
+        verify_time: verified.map(|note| timestamp(time(note.time))),
+        verify_depth: verified.map_or(pb::VerifyDepth::Unspecified, |note| depth(&note.evidence)).into(),
+        delete_time: deleted.map(|note| timestamp(time(note.time))),
+        request_id: manifest.request_id.clone().unwrap_or_default(),
+    }
+}
+
+fn component(value: &Component) -> pb::BackupComponent {
+    let Component {
+        name,
+        kind,
+        instance,
+        status,
+        root: _,
+        list: _,
+        levels: _,
+        bytes,
+        new_bytes,
+        stored_bytes,
+        chunks,
+        pages: _,
+        evidence,
+        previous: _,
+        cause,
+    } = value;
+    pb::BackupComponent {
+        name: name.clone(),
+        kind: kind.clone(),
+        instance_id: instance.clone(),
+        complete: *status == Status::Complete,
+        cause: cause.clone().unwrap_or_default(),
+        bytes: *bytes,
+        new_bytes: *new_bytes,
+        stored_bytes: *stored_bytes,
+        chunks: *chunks,
+        evidence: evidence.clone().into_iter().collect(),
+    }
+}
+
+fn depth(word: &str) -> pb::VerifyDepth {
+    let named = [
+        (Depth::Presence, pb::VerifyDepth::Presence),
+        (Depth::Structure, pb::VerifyDepth::Structure),
+        (Depth::Data, pb::VerifyDepth::Data),
+    ];
+    named
+        .into_iter()
+        .find(|(depth, _)| depth.as_str() == word)
+        .map_or(pb::VerifyDepth::Unspecified, |(_, wire)| wire)
+}
+
+fn time(millis: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+}
+
+/// What a restore would do.
+pub fn plan(value: &Plan) -> pb::PlanRestoreResponse {
+    let Plan { listed, items, obstacles, bytes, estimate } = value;
+    pb::PlanRestoreResponse {
+        backup: Some(backup(listed)),
+        items: items.iter().map(item).collect(),
+        obstacles: obstacles.iter().map(obstacle).collect(),
+        bytes: *bytes,
+        estimate: estimate.map(duration),
+    }
+}
+
+fn item(value: &Item) -> pb::RestoreItem {
+    let Item { component, target, incarnation, target_component, present, obstacles } = value;
+    pb::RestoreItem {
+        component: component.name.clone(),
+        source_instance_id: component.instance.clone(),
+        target: Some(pb::InstanceRef {
+            service: target.service.to_string(),
+            instance_id: target.id.to_string(),
+            incarnation: *incarnation,
+        }),
+        target_component: target_component.to_string(),
+        bytes: component.bytes,
+        present: present.as_ref().map(inspection),
+        obstacles: obstacles.iter().map(obstacle).collect(),
+    }
+}
+
+fn inspection(value: &Inspection) -> pb::Inspection {
+    let Inspection { component, empty, bytes, schema_version } = value;
+    pb::Inspection {
+        component: component.to_string(),
+        empty: *empty,
+        bytes: *bytes,
+        schema_version: *schema_version,
+    }
+}
+
+fn obstacle(value: &Obstacle) -> pb::RestoreObstacle {
+    let Obstacle { guard, message } = value;
+    pb::RestoreObstacle { guard: self::guard(*guard).into(), message: message.clone() }
+}
+
+fn guard(value: Guard) -> pb::RestoreGuard {
+    match value {
+        Guard::Serving => pb::RestoreGuard::Serving,
+        Guard::NotEmpty => pb::RestoreGuard::NotEmpty,
+        Guard::NewerSchema => pb::RestoreGuard::NewerSchema,
+        Guard::Unverified => pb::RestoreGuard::Unverified,
+        Guard::Partial => pb::RestoreGuard::Partial,
+    }
+}

@@ -1,0 +1,343 @@
+//! Backups of services: which components are captured from whom, in which order, and what becomes of it.
+//!
+//! Options, Service, Handle. A backup is an operation (`operation`) that is carried out here: instances are asked by directives
+//! (`fleet::directives`), what they send goes into the vault (`vault`), and the vault's commit makes it a backup. The control
+//! plane's own store is backed up like any component. When backups are taken, and for how long they are kept, is not decided
+//! here; nor is how anything is put back (`restore`).
+
+mod capture;
+mod catalog;
+mod hold;
+mod own;
+mod plan;
+mod run;
+mod tickets;
+pub(crate) mod totals;
+mod upload;
+mod verify;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+pub use self::{
+    catalog::{Cursor, Found},
+    own::{OwnEntry, read_own_state},
+    plan::Wish,
+    tickets::{Given, Tickets, TransferKey},
+    totals::Sum,
+    upload::{Digest, Finish, Upload},
+};
+use self::{run::Job, upload::Uploads};
+use crate::{
+    error::{Error, Kind, Reason, Result},
+    fleet,
+    fleet::names::ServiceName,
+    id::{Entropy, Ordered},
+    operation::{self, Begun, Operation, Run, Wanted},
+    store::Store,
+    task::{Group, drain},
+    time::{Clock, Mono},
+    vault::{Depth, OWN_STATE, Vault},
+};
+
+/// Jobs that wait to be taken up; each is an operation that is written down.
+const QUEUE: usize = 64;
+
+/// How long after a start the control plane's own state is backed up, at the latest.
+const FIRST_OWN: Duration = Duration::from_mins(1);
+
+/// How backups are taken.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many operations read or write the vault at a time.
+    pub at_once: usize,
+    /// How long nothing may come of a component before its capture is given up.
+    pub idle: Duration,
+    /// How long an instance may take until it begins a directive.
+    pub begin_within: Duration,
+    /// How long a backup may take in all.
+    pub most: Duration,
+    /// How often the control plane's own state is backed up, where it has changed. None: only when it is asked for.
+    pub own_state_every: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            at_once: 2,
+            idle: Duration::from_mins(2),
+            begin_within: Duration::from_mins(1),
+            most: Duration::from_hours(24),
+            own_state_every: Some(Duration::from_hours(1)),
+        }
+    }
+}
+
+/// Which service a backup is of.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Subject {
+    /// One of the fleet's.
+    Service(ServiceName),
+    /// The control plane's own state.
+    OwnState,
+}
+
+impl Subject {
+    /// Its name, as requests and the vault have it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Subject::Service(name) => name.as_str(),
+            Subject::OwnState => OWN_STATE,
+        }
+    }
+
+    /// By its name.
+    ///
+    /// # Errors
+    /// It is neither a DNS label nor the name of the control plane's own state.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        if name == OWN_STATE {
+            return Ok(Self::OwnState);
+        }
+        ServiceName::parse(name).map(Self::Service).map_err(|invalid| invalid.to_string())
+    }
+}
+
+/// What a backup is asked for with.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// Of what.
+    pub subject: Subject,
+    /// Of which components and instances.
+    pub wish: Wish,
+    /// For how long components may be asked to hold still.
+    pub max_quiesce: Duration,
+    /// Who asks.
+    pub by: String,
+    /// The request's id; empty: none.
+    pub request_id: String,
+}
+
+/// Backups, for whoever asks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    options: Options,
+    clock: Clock,
+    fleet: fleet::Handle,
+    operations: operation::Handle,
+    vault: Vault,
+    store: Store,
+    uploads: Uploads,
+    catalog: catalog::Catalog,
+    pub(crate) totals: totals::Totals,
+    /// What the control plane's own state was when it was last backed up.
+    own_digest: Mutex<Option<[u8; 32]>>,
+}
+
+/// Carries backups and verifications out.
+#[derive(Debug)]
+pub struct Service {
+    shared: Arc<Shared>,
+    jobs: mpsc::Receiver<Job>,
+    handle: Handle,
+}
+
+/// What backups need of the rest of the control plane.
+#[derive(Debug)]
+pub struct Parts {
+    /// The time.
+    pub clock: Clock,
+    /// Where tickets come from.
+    pub entropy: Entropy,
+    /// Whom to ask.
+    pub fleet: fleet::Handle,
+    /// Where operations are written down.
+    pub operations: operation::Handle,
+    /// Where backups go.
+    pub vault: Vault,
+    /// The control plane's own state.
+    pub store: Store,
+}
+
+/// A backup room that is to be run.
+///
+/// # Errors
+/// The store cannot be read, or what is there is damaged or from a newer build.
+pub async fn open(options: Options, parts: Parts) -> Result<(Handle, Service)> {
+    let Parts { clock, entropy, fleet, operations, vault, store } = parts;
+    let totals = totals::Totals::open(store.clone()).await?;
+    let uploads = Uploads::new(entropy);
+    let catalog = catalog::Catalog::default();
+    let own_digest = Mutex::default();
+    let shared = Arc::new(Shared {
+        options,
+        clock,
+        fleet,
+        operations,
+        vault,
+        store,
+        uploads,
+        catalog,
+        totals,
+        own_digest,
+    });
+    let (sender, jobs) = mpsc::channel(QUEUE);
+    let handle = Handle { shared: Arc::clone(&shared), jobs: sender };
+    Ok((handle.clone(), Service { shared, jobs, handle }))
+}
+
+impl Service {
+    /// Runs until the drain begins. What is under way then is left to the next start, which says what became of it.
+    pub async fn run(self, mut drain: drain::Watch) {
+        let Self { shared, mut jobs, handle } = self;
+        let mut running: Group<()> = Group::new("backup");
+        // What came before the start may never have been backed up; a start has better to do at first.
+        let mut own_at =
+            shared.options.own_state_every.map(|every| shared.clock.mono() + every.min(FIRST_OWN));
+        loop {
+            tokio::select! {
+                () = drain.begun() => break,
+                Some(job) = jobs.recv(), if running.len() < shared.options.at_once => {
+                    running.spawn(run::carry_out(Arc::clone(&shared), job));
+                }
+                Some(_) = running.next(), if !running.is_empty() => {}
+                () = until(shared.clock, own_at) => {
+                    own_at = shared.options.own_state_every.map(|every| shared.clock.mono() + every);
+                    own::back_up_if_changed(&shared, &handle).await;
+                }
+            }
+        }
+        running.stop().await;
+    }
+}
+
+/// Waits until then; for ever, where there is no then.
+async fn until(clock: Clock, at: Option<Mono>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(clock.instant(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Handle {
+    /// Begins a backup. Answered once its operation is durable; a repeat with the same request id answers the first one.
+    ///
+    /// # Errors
+    /// There is nothing that can be captured, a backup of the same service is under way, or the store cannot write.
+    pub async fn create(&self, create: Create) -> Result<Arc<Operation>> {
+        let Create { subject, wish, max_quiesce, by, request_id } = create;
+        let captures = match &subject {
+            Subject::OwnState => Vec::new(),
+            Subject::Service(name) => plan::captures(&self.shared.fleet, name, &wish).await?,
+        };
+        let wanted = Wanted {
+            kind: operation::Kind::Backup,
+            service: subject.as_str().to_owned(),
+            backup_id: None,
+            created_by: by,
+            request_id: request_id.clone(),
+            scope: format!("backup/{}", subject.as_str()),
+        };
+        let job = |run: Run| Job::Backup { run, subject, captures, max_quiesce, request_id };
+        self.begin(wanted, job).await
+    }
+
+    /// Begins to verify a backup.
+    ///
+    /// # Errors
+    /// It is not there, or the store cannot write.
+    pub async fn verify(
+        &self,
+        subject: Subject,
+        backup: Ordered,
+        depth: Depth,
+        by: String,
+        request_id: String,
+    ) -> Result<Arc<Operation>> {
+        self.backup(&subject, backup).await?;
+        let wanted = Wanted {
+            kind: operation::Kind::Verify,
+            service: subject.as_str().to_owned(),
+            backup_id: Some(backup),
+            created_by: by,
+            request_id,
+            scope: format!("verify/{backup}"),
+        };
+        self.begin(wanted, |run| Job::Verify { run, subject, backup, depth }).await
+    }
+
+    async fn begin(&self, wanted: Wanted, job: impl FnOnce(Run) -> Job) -> Result<Arc<Operation>> {
+        // A place first: what is written down is carried out.
+        let place = self.jobs.try_reserve().map_err(|_| busy())?;
+        match self.shared.operations.begin(wanted).await? {
+            Begun::Same(operation) => Ok(operation),
+            Begun::New(run) => {
+                let operation = run.operation();
+                info!(component = "backup", operation = operation.kind.as_str(), id = %operation.id, service = operation.service, "begun");
+                place.send(job(run));
+                Ok(operation)
+            }
+        }
+    }
+
+    /// Opens the upload of a ticket, for the instance that it was given to.
+    ///
+    /// # Errors
+    /// There is no such ticket, or it is another's.
+    pub async fn upload(
+        &self,
+        ticket: &str,
+        from: &TransferKey,
+        digest: Digest,
+        expected: u64,
+    ) -> Result<Upload> {
+        self.shared.uploads.open(ticket, from, digest, expected).await
+    }
+
+    /// What operations came to since the first of them, by kind and outcome.
+    pub fn sums(&self) -> Vec<(String, String, Sum)> {
+        self.shared.totals.sums()
+    }
+
+    /// When services were last backed up with success, since 1970.
+    pub fn last_success(&self) -> Vec<(String, Duration)> {
+        self.shared.totals.last_success()
+    }
+
+    /// Counts a restore that has ended.
+    pub(crate) async fn count_restore(&self, operation: &Operation) {
+        let sizes = totals::Sizes { bytes: operation.progress.done_bytes, ..totals::Sizes::default() };
+        self.shared.totals.count(operation, sizes).await;
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> &Vault {
+        &self.shared.vault
+    }
+
+    /// Takes up operations that a run before did not finish: a backup that was committed counts, whatever was said of it; all
+    /// else has failed, and left garbage alone.
+    pub async fn take_up(&self, orphans: Vec<operation::Orphan>) {
+        for orphan in orphans {
+            let id = orphan.operation.id;
+            if let Err(error) = run::take_up(&self.shared, orphan).await {
+                warn!(component = "backup", operation = "take up", %id, %error, "could not be taken up");
+            }
+        }
+    }
+}
+
+fn busy() -> Error {
+    let message = format!("{QUEUE} backups and verifications wait already; try again when some have ended");
+    Error::new(Kind::ResourceExhausted, Reason::TooManyOperations, message)
+        .retry_after(Duration::from_secs(30))
+}

@@ -1,0 +1,128 @@
+//! Holds: components that can are asked to hold still while all are captured, so that what is captured belongs together. A
+//! hold ends by itself at the instance, whatever becomes of us; one that ended early makes nothing consistent.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Shared, plan::Capture};
+use crate::{
+    error::Result,
+    fleet::{
+        directive::{Ask, Directive},
+        directives::{Ended, Sent},
+        names::{ComponentName, InstanceKey},
+    },
+    operation::Run,
+};
+
+/// How long an instance may take to say that it goes on.
+const RESUMED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Instances that hold still.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    held: Vec<Hold>,
+    /// Why not all that should hold still do.
+    failed: Option<String>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    key: InstanceKey,
+    incarnation: u64,
+    hold_id: String,
+}
+
+/// Sends a directive that belongs to a run.
+pub(super) fn send(
+    shared: &Shared,
+    run: &Run,
+    (key, incarnation): (&InstanceKey, u64),
+    within: Duration,
+    ask: Ask,
+) -> Result<Sent> {
+    let directives = shared.fleet.directives();
+    let id = directives.new_id()?;
+    let not_after = directives.now() + within;
+    let directive = Directive { id, operation_id: run.id().to_string(), generation: 1, not_after, ask };
+    directives.send(key, incarnation, directive)
+}
+
+impl Holds {
+    /// Asks all that can to hold still. Where one does not, the others are asked to go on, and nothing is held.
+    pub(super) async fn take(shared: &Shared, run: &Run, captures: &[Capture], lease: Duration) -> Self {
+        let mut by_instance: BTreeMap<(InstanceKey, u64), Vec<ComponentName>> = BTreeMap::new();
+        for capture in captures.iter().filter(|capture| capture.settings.quiesces) {
+            by_instance
+                .entry((capture.key.clone(), capture.incarnation))
+                .or_default()
+                .push(capture.component.clone());
+        }
+        let mut asked = Vec::new();
+        let mut holds = Self::default();
+        for ((key, incarnation), components) in by_instance {
+            let hold_id = format!("{}-{}", run.id(), key.id);
+            let ask = Ask::Quiesce { components, hold_id: hold_id.clone(), lease };
+            match send(shared, run, (&key, incarnation), lease.min(shared.options.begin_within), ask) {
+                Ok(sent) => asked.push((Hold { key, incarnation, hold_id }, sent)),
+                Err(error) => holds.fail(format!("{key} could not be asked to hold still: {error}")),
+            }
+        }
+        for (hold, mut sent) in asked {
+            let ended = tokio::time::timeout(lease, sent.ended()).await;
+            let why = match ended {
+                Ok(Ended::Done(_)) => None,
+                Ok(Ended::Failed(report) | Ended::Refused(report)) => Some(report.message),
+                Ok(Ended::Gone(why)) => Some(why.to_string()),
+                Ok(Ended::Expired) => Some("it did not begin in time".to_owned()),
+                Err(_) => Some(format!("it did not within {} s", lease.as_secs())),
+            };
+            if let Some(why) = why {
+                holds.fail(format!("{} does not hold still: {why}", hold.key));
+            }
+            // One that failed may hold a part of what it was asked for.
+            holds.held.push(hold);
+        }
+        if holds.failed.is_some() {
+            holds.release(shared, run).await;
+        }
+        holds
+    }
+
+    fn fail(&mut self, why: String) {
+        self.failed.get_or_insert(why);
+    }
+
+    /// Whether anybody was asked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.failed.is_none()
+    }
+
+    /// Asks all to go on. Answers why what was captured does not belong together; None: it does, as far as holds say.
+    pub(super) async fn end(mut self, shared: &Shared, run: &Run) -> Option<String> {
+        self.release(shared, run).await;
+        self.failed
+    }
+
+    async fn release(&mut self, shared: &Shared, run: &Run) {
+        let mut asked = Vec::new();
+        for hold in std::mem::take(&mut self.held) {
+            let ask = Ask::Resume { hold_id: hold.hold_id };
+            match send(shared, run, (&hold.key, hold.incarnation), RESUMED_WITHIN, ask) {
+                Ok(sent) => asked.push((hold.key, sent)),
+                // It goes on by itself.
+                Err(error) => self.fail(format!("{} could not be asked to go on: {error}", hold.key)),
+            }
+        }
+        for (key, mut sent) in asked {
+            match tokio::time::timeout(RESUMED_WITHIN, sent.ended()).await {
+                Ok(Ended::Done(report)) if report.held => {}
+                Ok(Ended::Done(_)) => self.fail(format!("{key} went on by itself before all was captured")),
+                Ok(Ended::Failed(report) | Ended::Refused(report)) => {
+                    self.fail(format!("{key} did not go on as it was asked to: {}", report.message));
+                }
+                Ok(Ended::Gone(why)) => self.fail(format!("{key} was held, and then: {why}")),
+                Ok(Ended::Expired) | Err(_) => self.fail(format!("{key} did not say that it goes on")),
+            }
+        }
+    }
+}

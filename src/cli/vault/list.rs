@@ -1,0 +1,64 @@
+//! `seaworthy vault list`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Where, pick, shown, wrong};
+use crate::cli::{
+    Context,
+    exit::Exit,
+    failure::Failure,
+    output::note,
+    render::{backup, document::Contract},
+};
+
+/// Its flags.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+What cannot be read is listed as unreadable, with why. -o json has the hash of each manifest, and -o wide that of the newest of \
+each service: kept elsewhere, `vault verify --expect-head` shows by it that nobody has put an older state back.")]
+pub(crate) struct List {
+    /// Only of this service [default: of all]
+    #[arg(value_name = "SERVICE")]
+    service: Option<String>,
+    #[command(flatten)]
+    at: Where,
+}
+
+/// Runs it.
+pub(super) async fn run(flags: List, context: &mut Context) -> Result<Exit, Failure> {
+    let List { service, at } = flags;
+    let vault = at.open(context).await?;
+    let (mut backups, mut hashes, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+    for service in pick::services(&vault, service.as_deref()).await? {
+        let found = vault.backups(&service).await.map_err(|problem| wrong(&problem))?;
+        let hash = |one: &Result<crate::vault::Listed, _>| one.as_ref().ok().map(|one| shown::hex(&one.hash));
+        let head = found.first().and_then(|(_, newest)| hash(newest));
+        heads.push(format!("head of {service}: {}", head.as_deref().unwrap_or("unreadable")));
+        for (id, listed) in &found {
+            hashes.push(hash(listed));
+            backups.push(shown::backup(&service, *id, listed));
+        }
+    }
+    if context.output.is_json() {
+        let documents = Contract::load()?.documents("Backup", &backups)?;
+        let all: Vec<_> = documents
+            .iter()
+            .zip(&hashes)
+            .map(|(backup, hash)| json!({"backup": backup, "hash": hash}))
+            .collect();
+        context.output.document(&json!({"vault": vault.place().url(), "id": vault.id(), "backups": all}))?;
+        return Ok(Exit::Done);
+    }
+    if backups.is_empty() {
+        note("the vault has no backups");
+        return Ok(Exit::Done);
+    }
+    let now = context.clock.now().wall;
+    context.output.table(&backup::table(&backups, context.output.is_wide(), now))?;
+    if context.output.is_wide() {
+        context.output.line("")?;
+        heads.iter().try_for_each(|head| context.output.line(head))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,211 @@
+//! Segments of the index: what the trailers of an operation's packs say, in one object, so that many packs are known at once.
+//! They are no truth of their own: where one is missing or does not open, the trailers are read.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{StreamExt as _, stream};
+use tracing::warn;
+
+use super::{
+    index::Index,
+    keyring::DomainKeys,
+    names::{self, Id, PackName},
+    pack::read_table,
+    place::Place,
+    problem::{Problem, Result},
+    seal::{Header, Kind, ObjectKey, open_single, seal_single},
+    secret::SystemRandom,
+    table::Table,
+};
+
+/// A segment ends when its tables have this many bytes: more packs than an hour of backup, and less than anybody misses.
+pub(super) const TARGET: usize = 8 << 20;
+/// Objects that are read at a time.
+const PARALLEL: usize = 4;
+
+/// What is to be written of an operation's packs.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    bytes: Vec<u8>,
+    packs: u32,
+}
+
+impl Pending {
+    pub(super) fn add(&mut self, name: PackName, size: u32, table: &Table) {
+        self.bytes.extend_from_slice(&name.0);
+        self.bytes.extend_from_slice(&size.to_le_bytes());
+        table.write(&mut self.bytes);
+        self.packs += 1;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= TARGET
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.packs == 0
+    }
+
+    /// As an object.
+    pub(super) fn seal(
+        &self,
+        keys: &DomainKeys,
+        operation: Id,
+        sequence: u32,
+        random: &SystemRandom,
+    ) -> Result<Vec<u8>> {
+        let mut plain = Vec::with_capacity(4 + self.bytes.len());
+        plain.extend_from_slice(&self.packs.to_le_bytes());
+        plain.extend_from_slice(&self.bytes);
+        let key = ObjectKey::fresh(keys.epoch(), Kind::Index, operation, sequence, random)?;
+        seal_single(&key, &plain)
+    }
+}
+
+/// What a segment says of one pack.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) name: PackName,
+    pub(super) size: u32,
+    pub(super) table: Table,
+}
+
+/// Reads a segment.
+pub(super) fn open(keys: &DomainKeys, object: &str, bytes: &[u8]) -> Result<Vec<Described>> {
+    let header = Header::decode(object, bytes)?;
+    let named = object.rsplit('/').next().and_then(names::parse_segment);
+    if named != Some((header.operation, header.sequence)) {
+        return Err(Problem::damaged(object, "is not what its name says"));
+    }
+    let key = ObjectKey::of(keys.epoch(), Kind::Index, object, &header)?;
+    parse(&open_single(&key, object, bytes)?).map_err(|what| Problem::damaged(object, what))
+}
+
+/// Reads what a segment seals.
+pub(super) fn parse(plain: &[u8]) -> Result<Vec<Described>, &'static str> {
+    let (count, mut rest) = plain.split_first_chunk::<4>().ok_or("is cut short")?;
+    let mut described = Vec::new();
+    for _ in 0..u32::from_le_bytes(*count) {
+        let (name, after) = rest.split_first_chunk::<32>().ok_or("is cut short")?;
+        let (size, after) = after.split_first_chunk::<4>().ok_or("is cut short")?;
+        let (table, after) = Table::read(after)?;
+        described.push(Described { name: PackName(*name), size: u32::from_le_bytes(*size), table });
+        rest = after;
+    }
+    if rest.is_empty() { Ok(described) } else { Err("has bytes behind its last pack") }
+}
+
+/// What the bucket holds of a domain: its packs, and what is in them.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) index: Index,
+    /// Segments and packs that are there and cannot be read. Nothing is known to be in such a pack; a segment that cannot be
+    /// read costs time alone.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// The packs of a domain that are there.
+pub(super) async fn list_packs(place: &Place, keys: &DomainKeys) -> Result<HashMap<PackName, u64>> {
+    let listed = place.list(&names::packs(keys.domain())).await?;
+    Ok(listed.iter().filter_map(|one| Some((PackName::parse(one.last())?, one.size))).collect())
+}
+
+/// Reads the index of a domain, leaving out packs that `hidden` has: those that a writer must not refer to. They come last,
+/// where `show_hidden` wants them all the same: a reader takes them where there is no other copy.
+pub(super) async fn load(
+    place: &Place,
+    keys: &DomainKeys,
+    hidden: &HashSet<PackName>,
+    show_hidden: bool,
+) -> Result<Loaded> {
+    let packs = list_packs(place, keys).await?;
+    let (mut index, mut problems) = (Index::new(), Vec::new());
+    let mut known: HashSet<PackName> = HashSet::new();
+    let mut late: Vec<Described> = Vec::new();
+    let segments = place.list(&names::index(keys.domain())).await?;
+    let each = segments.into_iter().map(|listed| async move {
+        let bytes = place.get(&listed.name).await;
+        (listed.name, bytes)
+    });
+    let mut reading = stream::iter(each.collect::<Vec<_>>()).buffered(PARALLEL);
+    while let Some((object, bytes)) = reading.next().await {
+        let described = match bytes.and_then(|bytes| open(keys, &object, &bytes)) {
+            Ok(described) => described,
+            Err(problem @ (Problem::Damaged { .. } | Problem::Missing { .. } | Problem::TooNew { .. })) => {
+                warn!(component = "vault", operation = "index", object, %problem, "a segment of the index is of no use; the packs are read instead");
+                problems.push(problem);
+                continue;
+            }
+            Err(problem) => return Err(problem),
+        };
+        for one in described {
+            // A pack of another size is not the one that was described.
+            if packs.get(&one.name) != Some(&u64::from(one.size)) || !known.insert(one.name) {
+                continue;
+            }
+            match hidden.contains(&one.name) {
+                false => index.add_table(one.name, &one.table)?,
+                true if show_hidden => late.push(one),
+                true => {}
+            }
+        }
+    }
+    let mut others: Vec<_> = packs.iter().filter(|(name, _)| !known.contains(name)).collect();
+    others.retain(|(name, _)| show_hidden || !hidden.contains(name));
+    others.sort_unstable();
+    let each = others.into_iter().map(|(name, size)| async move {
+        let object = names::pack(keys.domain(), *name);
+        (*name, *size, read_table(place, keys, &object, *size).await)
+    });
+    let mut reading = stream::iter(each.collect::<Vec<_>>()).buffered(PARALLEL);
+    while let Some((name, size, table)) = reading.next().await {
+        match table {
+            Ok(table) if hidden.contains(&name) => {
+                late.push(Described { name, size: u32::try_from(size).unwrap_or(u32::MAX), table });
+            }
+            Ok(table) => index.add_table(name, &table)?,
+            Err(problem @ Problem::Place { .. }) => return Err(problem),
+            Err(problem) => {
+                warn!(component = "vault", operation = "index", pack = %name, %problem, "a pack cannot be read");
+                problems.push(problem);
+            }
+        }
+    }
+    drop(reading);
+    for one in late {
+        index.add_table(one.name, &one.table)?;
+    }
+    Ok(Loaded { index, problems })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vault::table::tests::tables;
+
+    proptest! {
+        #[test]
+        fn a_segment_is_read_as_it_was_written(tables in prop::collection::vec(tables(), 0..5)) {
+            let mut pending = Pending::default();
+            for (table, at) in tables.iter().zip(0_u8..) {
+                pending.add(PackName([at; 32]), 100 + u32::from(at), table);
+            }
+            let mut plain = pending.packs.to_le_bytes().to_vec();
+            plain.extend_from_slice(&pending.bytes);
+            let read = parse(&plain).unwrap();
+            prop_assert_eq!(read.len(), tables.len());
+            for ((one, table), at) in read.iter().zip(&tables).zip(0_u8..) {
+                prop_assert_eq!((one.name, one.size, &one.table), (PackName([at; 32]), 100 + u32::from(at), table));
+            }
+            plain.push(0);
+            prop_assert!(parse(&plain).is_err());
+        }
+
+        #[test]
+        fn whatever_is_no_segment_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _read = parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Backups and restores as a user has them: the real control plane as a process, the example service or the Rust client beside it, and
+//! the command line. What was acknowledged is there, whoever was killed when; what is not whole is never shown as such.
+
+#![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+#![cfg(unix)]
+
+#[allow(dead_code)] // other tests use the rest of it
+mod process;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use process::{Serving, until};
+use seaworthy::vault::step::Step;
+use seaworthy_client::{
+    Agent, Component,
+    backup::{self, Backup, CaptureWriter, Evidence, RestoreReader, Restored},
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// A control plane on a port that stays the same over restarts.
+struct Plane {
+    port: u16,
+    arm: PathBuf,
+    serving: Option<Serving>,
+    data: PathBuf,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Plane {
+    fn start(home: &Path) -> Self {
+        let (data, arm) = (home.join("data"), home.join("abort-at"));
+        let mut plane = Self { port: free_port(), arm, serving: None, data };
+        plane.serve();
+        plane
+    }
+
+    fn serve(&mut self) {
+        let dir = tempfile::tempdir().unwrap();
+        // What a full disk is played by ends nobody by a signal.
+        let child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_seaworthy"), "serve"])
+            .args(["--http-listen", "127.0.0.1:0", "--log-level", "warn"])
+            .args(["--grpc-listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--data-dir")
+            .arg(&self.data)
+            .arg("--ready-file")
+            .arg(dir.path().join("ready"))
+            .env("TEST_ABORT_AT_STEP_IN", &self.arm)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.serving = Some(Serving::ready(dir, child));
+    }
+
+    /// Waits until the process has ended by itself.
+    fn until_dead(&mut self) {
+        let serving = self.serving.as_mut().unwrap();
+        until("its end", || serving.child.try_wait().unwrap());
+        self.serving = None;
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn cli(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+            .args(args)
+            .args(["--server", &self.url(), "--timeout", "20s"])
+            .output()
+            .unwrap()
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let output = self.cli(&[args, &["-o", "json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn backups(&self) -> Vec<Value> {
+        let listed = self.json(&["backup", "list", "orders"]);
+        listed["backups"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+fn assert_success(what: &str, output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{what}: {}\n{out}\n{err}", output.status);
+}
+
+/// The example service, ended when dropped.
+struct Orders {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn example() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    test.ancestors().nth(2).expect("the profile's folder").join("examples").join("orders")
+}
+
+impl Orders {
+    fn start(control_plane: &str, database: &Path) -> Self {
+        let mut child = Command::new(example())
+            .args([
+                "--control-plane",
+                control_plane,
+                "--instance-id",
+                "i-1",
+                "--interval",
+                "1s",
+                "--database",
+            ])
+            .arg(database)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("built by a whole `cargo test`, or by `cargo build --example orders`");
+        let mut line = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        lines.read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        let port = ready["address"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+        // It goes on writing lines: whoever reads none of them would stop it.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Self { child, port }
+    }
+
+    fn http(&self, request: &str) -> Option<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(answer.split("\r\n\r\n").nth(1)?).ok()
+    }
+
+    fn post(&self, item: &str) -> Option<u64> {
+        let body = json!({"item": item, "quantity": 1}).to_string();
+        let length = body.len();
+        self.http(&format!(
+            "POST /orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))?["id"]
+            .as_u64()
+    }
+
+    fn get(&self, id: u64) -> Option<String> {
+        let order =
+            self.http(&format!("GET /orders/{id} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))?;
+        order["item"].as_str().map(str::to_owned)
+    }
+}
+
+fn attached(plane: &Plane) {
+    until("an instance that is attached", || {
+        let instances = plane.json(&["fleet", "list", "--service", "orders"]);
+        let attached = |one: &Value| one["attached"].as_bool() == Some(true);
+        instances["instances"].as_array()?.iter().any(attached).then_some(())
+    });
+}
+
+#[test]
+fn the_orders_service_is_backed_up_while_it_writes_and_comes_back_row_for_row() {
+    let home = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start(home.path());
+    let database = home.path().join("orders.db");
+    let orders = Orders::start(&plane.url(), &database);
+    attached(&plane);
+    for number in 1..=20 {
+        assert_eq!(orders.post(&format!("item-{number}")), Some(number));
+    }
+    // It is written to before, during and after the capture.
+    let (stop, written) = (AtomicUsize::new(0), AtomicUsize::new(20));
+    let backed_up = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while stop.load(Ordering::SeqCst) == 0 {
+                let number = written.fetch_add(1, Ordering::SeqCst) + 1;
+                assert_eq!(orders.post(&format!("item-{number}")), Some(number as u64));
+            }
+        });
+        let created = plane.cli(&["backup", "create", "orders"]);
+        stop.store(1, Ordering::SeqCst);
+        created
+    });
+    assert_success("backup create", &backed_up);
+    let shown = plane.json(&["backup", "show", "orders", "latest"]);
+    let component = &shown["backup"]["components"][0];
+    let rows: u64 = component["evidence"]["rows"].as_str().unwrap().parse().unwrap();
+    assert!(rows >= 20 && component["complete"] == true, "{shown}");
+
+    for end in ["", "-wal", "-shm"] {
+        drop(fs::remove_file(format!("{}{end}", database.display())));
+    }
+    until("the loss being seen", || {
+        let planned = plane.json(&["restore", "plan", "orders"]);
+        let obstacles = planned["items"][0]["obstacles"].as_array().map_or(0, Vec::len);
+        (planned["items"][0]["present"]["empty"] == true && obstacles == 0).then_some(())
+    });
+    assert_success("restore run", &plane.cli(&["restore", "run", "orders"]));
+    for number in 1..=rows {
+        assert_eq!(orders.get(number), Some(format!("item-{number}")));
+    }
+    assert_eq!(orders.get(rows + 1), None);
+
+    // A guard stands in the way of the next one, and says how it is forced.
+    let guarded = plane.cli(&["restore", "run", "orders"]);
+    let said = String::from_utf8_lossy(&guarded.stderr).into_owned();
+    assert!(!guarded.status.success() && said.contains("--force not-empty"), "{said}");
+    let forced =
+        ["restore", "run", "orders", "--force", "not-empty", "--force", "serving", "--safety-backup"];
+    assert_success("restore run by force", &plane.cli(&forced));
+    assert_eq!(plane.backups().len(), 2, "what was overwritten was backed up");
+
+    assert_success("backup create", &plane.cli(&["backup", "create", "_seaworthy"]));
+
+    // With the server gone, the bucket and the key are enough.
+    drop(orders);
+    plane.serving.as_mut().unwrap().child.kill().unwrap();
+    plane.until_dead();
+    let id = shown["backup"]["id"].as_str().unwrap();
+    let copy = home.path().join("copy.db");
+    let vault = plane.data.join("vault").display().to_string();
+    let key = plane.data.join("vault.key").display().to_string();
+    let restored = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(["vault", "restore", "orders", id, "database", "--vault", &vault, "--key-file", &key, "--to"])
+        .arg(&copy)
+        .output()
+        .unwrap();
+    assert_success("vault restore", &restored);
+    let orders = Orders::start(&plane.url(), &copy);
+    for number in 1..=rows {
+        assert_eq!(orders.get(number), Some(format!("item-{number}")));
+    }
+    assert_eq!(orders.get(rows + 1), None);
+
+    // The machine is lost, but for the bucket and the key: a control plane that serves comes back.
+    let again = home.path().join("again");
+    let restored = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(["vault", "restore", "--control-plane", "--vault", &vault, "--key-file", &key, "--data-dir"])
+        .arg(&again)
+        .output()
+        .unwrap();
+    assert_success("vault restore --control-plane", &restored);
+    fs::rename(plane.data.join("vault"), again.join("vault")).unwrap();
+    fs::copy(&key, again.join("vault.key")).unwrap();
+    fs::remove_dir_all(&plane.data).unwrap();
+    plane.data = again;
+    plane.serve();
+    assert_eq!(plane.backups().len(), 2);
+}
+
+#[test]
+fn killed_at_every_step_of_the_commit_nothing_acknowledged_is_lost_and_nothing_is_green_that_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start(home.path());
+    let database = home.path().join("orders.db");
+    let orders = Orders::start(&plane.url(), &database);
+    attached(&plane);
+    orders.post("item-1").unwrap();
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+    let first = plane.backups()[0]["id"].as_str().unwrap().to_owned();
+    for (number, step) in (2..).zip(Step::ALL) {
+        until("an order", || orders.post(&format!("item-{number}")));
+        fs::write(&plane.arm, step.as_str()).unwrap();
+        // Whoever follows it waits for the control plane to come back: here nobody does.
+        drop(plane.cli(&["backup", "create", "orders", "--detach"]));
+        plane.until_dead();
+        fs::remove_file(&plane.arm).unwrap();
+        plane.serve();
+
+        let operations = plane.json(&["operations", "--service", "orders", "--kind", "backup"]);
+        let last = &operations["operations"][0];
+        let committed = matches!(step, Step::ManifestWritten | Step::ManifestChecked | Step::SessionEnded);
+        let expected = if committed { "OPERATION_STATE_SUCCEEDED" } else { "OPERATION_STATE_FAILED" };
+        assert_eq!(last["state"], expected, "{}: {last}", step.as_str());
+        let backups = plane.backups();
+        let is_listed = backups.iter().any(|one| one["id"] == last["id"]);
+        assert_eq!(is_listed, committed, "{}", step.as_str());
+        for backup in &backups {
+            assert_eq!(backup["state"], "BACKUP_STATE_COMPLETE", "{}: {backup}", step.as_str());
+            let verified = plane.cli(&["backup", "verify", "orders", backup["id"].as_str().unwrap()]);
+            assert_success(step.as_str(), &verified);
+        }
+        assert!(backups.iter().any(|one| one["id"] == first.as_str()));
+        attached(&plane);
+    }
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+}
+
+/// State of 24 MiB, which is written slowly, a piece at a time.
+struct Slow {
+    pause: Duration,
+    captures: Arc<AtomicUsize>,
+}
+
+const PIECES: u8 = 24;
+
+impl Backup for Slow {
+    async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, backup::Error> {
+        self.captures.fetch_add(1, Ordering::SeqCst);
+        for piece in 0..PIECES {
+            let mut bytes = vec![0; 1 << 20];
+            blake3::Hasher::new().update(&[piece]).finalize_xof().fill(&mut bytes);
+            into.write_all(&bytes).await?;
+            tokio::time::sleep(self.pause).await;
+        }
+        Ok(Evidence::new().with("pieces", PIECES))
+    }
+
+    async fn restore(&self, from: &mut RestoreReader, _: &Restored) -> Result<(), backup::Error> {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).await?;
+        Ok(())
+    }
+}
+
+fn agent(plane: &Plane, pause: Duration, quiesces: bool) -> (Agent, Arc<AtomicUsize>) {
+    let captures = Arc::new(AtomicUsize::new(0));
+    let slow = Slow { pause, captures: Arc::clone(&captures) };
+    let mut component = Component::new("state").backup(slow).without_health();
+    if quiesces {
+        component = component.quiesces();
+    }
+    let agent =
+        Agent::builder(plane.url(), "orders").instance_id("i-1").component(component).attach().unwrap();
+    (agent, captures)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_dies_in_the_middle_is_captured_anew_and_stores_little_again() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let (first, captures) = agent(&plane, Duration::from_millis(100), false);
+    attached(&plane);
+    let begun = plane.cli(&["backup", "create", "orders", "--detach"]);
+    assert_success("backup create", &begun);
+    until("half of a capture", || {
+        let found = plane.json(&["operations", "--service", "orders"]);
+        let done: u64 = found["operations"][0]["progress"]["done_bytes"].as_u64()?;
+        (done > 8 << 20).then_some(())
+    });
+    assert_eq!(captures.load(Ordering::SeqCst), 1);
+    // It goes without a word; then another life of it comes.
+    drop(first);
+    let (_second, again) = agent(&plane, Duration::ZERO, false);
+    until("the end of the backup", || {
+        let found = plane.json(&["operations", "--service", "orders"]);
+        found["operations"][0]["end_time"].as_str().map(|_| ())
+    });
+    let backups = plane.backups();
+    assert_eq!(backups[0]["state"], "BACKUP_STATE_COMPLETE", "{backups:?}");
+    let component = &backups[0]["components"][0];
+    assert_eq!(component["bytes"], u64::from(PIECES) << 20);
+    // What had come of the first life was not stored again.
+    let new: u64 = component["new_bytes"].as_u64().unwrap();
+    assert!(new < 18 << 20, "{component}");
+    assert_eq!(again.load(Ordering::SeqCst), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_fails_the_backup_and_nothing_else() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let (_agent, _) = agent(&plane, Duration::ZERO, false);
+    attached(&plane);
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+    // The kernel plays the full disk: no file may become larger than 256 KiB. All of this state is in the vault already, so
+    // another one is backed up.
+    let pid = Pid::from_child(&plane.serving.as_ref().unwrap().child);
+    let limit = |current| Rlimit { current, maximum: None };
+    prlimit(Some(pid), Resource::Fsize, limit(Some(256 << 10))).unwrap();
+    let other = Component::new("other").backup_with(
+        |mut into: CaptureWriter| async move {
+            let mut bytes = vec![0; 4 << 20];
+            blake3::Hasher::new().update(b"other").finalize_xof().fill(&mut bytes);
+            into.write_all(&bytes).await?;
+            Ok(Evidence::new())
+        },
+        |_: RestoreReader, _: Restored| async { Ok(()) },
+    );
+    let builder = Agent::builder(plane.url(), "orders").instance_id("i-2");
+    let _other = builder.component(other.without_health()).attach().unwrap();
+    until("the other instance", || {
+        let instances = plane.json(&["fleet", "list", "--service", "orders"]);
+        let attached = |one: &&Value| one["attached"].as_bool() == Some(true);
+        let all = instances["instances"].as_array()?.iter().filter(attached).count();
+        (all == 2).then_some(())
+    });
+    let failed = plane.cli(&["backup", "create", "orders", "--component", "other"]);
+    assert_eq!(failed.status.code(), Some(7), "{failed:?}");
+    let backups = plane.backups();
+    assert_eq!(backups.len(), 1, "{backups:?}");
+    assert_success("backup verify", &plane.cli(&["backup", "verify", "orders", "latest"]));
+    prlimit(Some(pid), Resource::Fsize, limit(None)).unwrap();
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders", "--component", "other"]));
+    assert_eq!(plane.backups().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_ends_by_itself_makes_the_backup_partial() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let (_agent, _) = agent(&plane, Duration::from_millis(100), true);
+    attached(&plane);
+    let partial = plane.cli(&["backup", "create", "orders", "--max-quiesce", "1s"]);
+    assert_eq!(partial.status.code(), Some(6), "{partial:?}");
+    let backups = plane.backups();
+    assert_eq!(backups[0]["state"], "BACKUP_STATE_PARTIAL", "{backups:?}");
+    assert_eq!(backups[0]["consistent"], false);
+    assert!(backups[0]["cause"].as_str().unwrap().contains("went on by itself"), "{backups:?}");
+    let whole = plane.cli(&["backup", "create", "orders", "--max-quiesce", "30s"]);
+    assert_success("backup create", &whole);
+    assert_eq!(plane.backups()[0]["consistent"], true);
+}
