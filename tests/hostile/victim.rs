@@ -54,13 +54,16 @@ impl Victim {
         command.arg("127.0.0.1:0").arg("--data-dir").arg(at("data"));
         command.arg("--ready-file").arg(at("ready")).arg("--config").arg(at("settings.toml"));
         command.env("TOKIO_WORKER_THREADS", "2").stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(fs::File::create(at("log")).expect("a file"));
         let mut child = command.spawn().expect("the binary starts");
         let ready = async {
             loop {
                 if let Ok(ready) = fs::read(at("ready")) {
                     return serde_json::from_slice::<serde_json::Value>(&ready).expect("JSON");
                 }
-                assert!(child.try_wait().expect("asked").is_none(), "it ended instead");
+                if let Some(status) = child.try_wait().expect("asked") {
+                    panic!("{status}: {}", fs::read_to_string(at("log")).unwrap_or_default());
+                }
                 sleep(Duration::from_millis(5)).await;
             }
         };
