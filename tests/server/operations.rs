@@ -1,7 +1,5 @@
 //! Operations through the API: begun beside it, as rooms that carry them out do, and then seen, followed and cancelled.
 
-use std::time::Duration;
-
 use seaworthy::operation::{Begun, Kind, Outcome, Run, Wanted};
 use seaworthy_client::proto::seaworthy::v1::{self as pb, operation_service_client::OperationServiceClient};
 use tokio::time::timeout;
@@ -143,16 +141,13 @@ async fn a_watch_says_goodbye_and_a_restart_fails_what_was_under_way() {
     let ended = timeout(PATIENCE, watch.message()).await.unwrap().unwrap_err();
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "SERVER_DRAINING"));
     let mut client = self::client(&server).await;
-    let failed = async {
-        loop {
-            let found = client.get_operation(get(&id)).await.unwrap().into_inner().operation.unwrap();
-            if found.state() == pb::OperationState::Failed {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let failed = timeout(PATIENCE, failed).await.unwrap();
+    let mut watch = client.watch_operation(pb::WatchOperationRequest { id }).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(told) = next(&mut watch).await {
+        last = Some(told);
+    }
+    let failed = last.unwrap();
+    assert_eq!(failed.state(), pb::OperationState::Failed);
     assert!(failed.cause.starts_with("the control plane ended while it was under way"), "{}", failed.cause);
     server.stop().await;
 }
