@@ -28,7 +28,7 @@ pub use self::{
     plan::Wish,
     tickets::{Given, Tickets, TransferKey},
     totals::Sum,
-    upload::{Digest, Finish, Upload},
+    upload::{Finish, Upload},
 };
 use self::{run::Job, upload::Uploads};
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
     store::Store,
     task::{Group, drain},
     time::{Clock, Mono},
-    vault::{Depth, OWN_STATE, Vault},
+    vault::{Depth, DigestKind, OWN_STATE, Vault},
 };
 
 /// Jobs that wait to be taken up; each is an operation that is written down.
@@ -297,7 +297,7 @@ impl Handle {
         &self,
         ticket: &str,
         from: &TransferKey,
-        digest: Digest,
+        digest: DigestKind,
         expected: u64,
     ) -> Result<Upload> {
         self.shared.uploads.open(ticket, from, digest, expected).await

@@ -13,19 +13,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use self::{download::Downloads, run::Job};
 pub use self::{
-    download::{Chunks, Download},
+    download::Download,
     plan::{Guard, Item, Obstacle, Plan, Which, Wish},
 };
+use self::{download::Downloads, run::Job};
 use crate::{
-    backup::{self, Digest, TransferKey},
+    backup::{self, TransferKey},
     error::{Error, Kind, Reason, Result},
     fleet,
     id::Entropy,
     operation::{self, Begun, Operation, Wanted},
     task::{Group, drain},
-    vault::Vault,
+    vault::{DigestKind, Vault},
 };
 
 /// Restores that wait to be taken up.
@@ -147,7 +147,13 @@ impl Handle {
     ///
     /// # Errors
     /// There is no such ticket, it is another's, or there are not as many bytes.
-    pub fn download(&self, ticket: &str, by: &TransferKey, offset: u64, digest: Digest) -> Result<Download> {
+    pub fn download(
+        &self,
+        ticket: &str,
+        by: &TransferKey,
+        offset: u64,
+        digest: DigestKind,
+    ) -> Result<Download> {
         self.shared.downloads.open(ticket, by, offset, digest)
     }
 }

@@ -6,6 +6,7 @@ mod catalog;
 mod chunk;
 mod compress;
 mod cut;
+mod digest;
 #[doc(hidden)]
 pub mod fuzzing;
 mod index;
@@ -37,6 +38,7 @@ mod tests;
 pub use self::{
     catalog::{Listed, State},
     cut::Cut,
+    digest::{Digest, DigestKind},
     kek::{Kdf, Kek, KeyItself, KeySource, Passphrase},
     manifest::{Component, MAX_EVIDENCE, Manifest, Status},
     names::{Domain, Id, OWN_STATE, PackName},
@@ -48,5 +50,5 @@ pub use self::{
     secret::{Secret, SystemRandom},
     session::Purpose,
     verify::{Depth, Finding, Verified},
-    write::{Captured, Committed, DigestKind, Draft, How, Intake, Stream, Writing},
+    write::{Captured, Committed, Draft, How, Intake, Stream, Writing},
 };

@@ -27,7 +27,10 @@ use seaworthy_client::{
     backup::{self, Backup, CaptureWriter, Evidence, RestoreReader, Restored},
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Notify,
+};
 
 /// A control plane on a port that stays the same over restarts.
 struct Plane {
@@ -309,22 +312,38 @@ fn killed_at_every_step_of_the_commit_nothing_acknowledged_is_lost_and_nothing_i
     assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
 }
 
-/// State of 24 MiB, which is written slowly, a piece at a time.
-struct Slow {
-    pause: Duration,
+/// Where the first capture stops on its way.
+enum Stop {
+    Nowhere,
+    /// Half of it is sent; the other half never is.
+    AtHalf,
+    /// Until the hold that it stands in is over.
+    UntilResumed,
+}
+
+/// State of 24 MiB, which is written a piece at a time.
+struct Pieces {
+    stop: Stop,
     captures: Arc<AtomicUsize>,
+    resumed: Notify,
 }
 
 const PIECES: u8 = 24;
 
-impl Backup for Slow {
+impl Backup for Pieces {
     async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, backup::Error> {
-        self.captures.fetch_add(1, Ordering::SeqCst);
+        let is_first = self.captures.fetch_add(1, Ordering::SeqCst) == 0;
         for piece in 0..PIECES {
             let mut bytes = vec![0; 1 << 20];
             blake3::Hasher::new().update(&[piece]).finalize_xof().fill(&mut bytes);
             into.write_all(&bytes).await?;
-            tokio::time::sleep(self.pause).await;
+            if is_first && piece == PIECES / 2 {
+                match self.stop {
+                    Stop::Nowhere => {}
+                    Stop::AtHalf => std::future::pending().await,
+                    Stop::UntilResumed => self.resumed.notified().await,
+                }
+            }
         }
         Ok(Evidence::new().with("pieces", PIECES))
     }
@@ -334,12 +353,17 @@ impl Backup for Slow {
         from.read_to_end(&mut all).await?;
         Ok(())
     }
+
+    async fn resume(&self) -> Result<(), backup::Error> {
+        self.resumed.notify_one();
+        Ok(())
+    }
 }
 
-fn agent(plane: &Plane, pause: Duration, quiesces: bool) -> (Agent, Arc<AtomicUsize>) {
+fn agent(plane: &Plane, stop: Stop, quiesces: bool) -> (Agent, Arc<AtomicUsize>) {
     let captures = Arc::new(AtomicUsize::new(0));
-    let slow = Slow { pause, captures: Arc::clone(&captures) };
-    let mut component = Component::new("state").backup(slow).without_health();
+    let pieces = Pieces { stop, captures: Arc::clone(&captures), resumed: Notify::new() };
+    let mut component = Component::new("state").backup(pieces).without_health();
     if quiesces {
         component = component.quiesces();
     }
@@ -352,7 +376,7 @@ fn agent(plane: &Plane, pause: Duration, quiesces: bool) -> (Agent, Arc<AtomicUs
 async fn an_instance_that_dies_in_the_middle_is_captured_anew_and_stores_little_again() {
     let home = tempfile::tempdir().unwrap();
     let plane = Plane::start(home.path());
-    let (first, captures) = agent(&plane, Duration::from_millis(100), false);
+    let (first, captures) = agent(&plane, Stop::AtHalf, false);
     attached(&plane);
     let begun = plane.cli(&["backup", "create", "orders", "--detach"]);
     assert_success("backup create", &begun);
@@ -364,7 +388,7 @@ async fn an_instance_that_dies_in_the_middle_is_captured_anew_and_stores_little_
     assert_eq!(captures.load(Ordering::SeqCst), 1);
     // It goes without a word; then another life of it comes.
     drop(first);
-    let (_second, again) = agent(&plane, Duration::ZERO, false);
+    let (_second, again) = agent(&plane, Stop::Nowhere, false);
     until("the end of the backup", || {
         let found = plane.json(&["operations", "--service", "orders"]);
         found["operations"][0]["end_time"].as_str().map(|_| ())
@@ -385,7 +409,7 @@ async fn a_full_disk_fails_the_backup_and_nothing_else() {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
     let home = tempfile::tempdir().unwrap();
     let plane = Plane::start(home.path());
-    let (_agent, _) = agent(&plane, Duration::ZERO, false);
+    let (_agent, _) = agent(&plane, Stop::Nowhere, false);
     attached(&plane);
     assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
     // The kernel plays the full disk: no file may become larger than 256 KiB. All of this state is in the vault already, so
@@ -424,7 +448,7 @@ async fn a_full_disk_fails_the_backup_and_nothing_else() {
 async fn a_hold_that_ends_by_itself_makes_the_backup_partial() {
     let home = tempfile::tempdir().unwrap();
     let plane = Plane::start(home.path());
-    let (_agent, _) = agent(&plane, Duration::from_millis(100), true);
+    let (_agent, _) = agent(&plane, Stop::UntilResumed, true);
     attached(&plane);
     let partial = plane.cli(&["backup", "create", "orders", "--max-quiesce", "1s"]);
     assert_eq!(partial.status.code(), Some(6), "{partial:?}");

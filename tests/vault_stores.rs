@@ -126,7 +126,8 @@ async fn pass(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
     let passed = proxy.client.request(head.method, url).headers(head.headers).body(body).send();
     let answer = passed.await.unwrap();
     if is_late {
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        // Whoever waits for it gives up first, by its own deadline.
+        std::future::pending::<()>().await;
     }
     let mut response = Response::builder().status(answer.status());
     *response.headers_mut().unwrap() = answer.headers().clone();

@@ -2,7 +2,7 @@
 //! waited for as well: another life of it, or another instance where any would do, captures anew, and what is in the vault
 //! already is not stored again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
@@ -20,7 +20,7 @@ use crate::{
         registration::Cut,
     },
     operation::{Run, StepHandle},
-    vault::{self, Component, Intake, Status},
+    vault::{self, Component, Intake},
 };
 
 /// How often a component is captured anew.
@@ -48,12 +48,13 @@ pub(super) async fn capture(
     capture: Capture,
     once: bool,
 ) -> Component {
+    let mut component =
+        Component::new(capture.component.to_string(), &capture.kind, capture.key.id.to_string());
     let name = format!("capture {}/{}", capture.key, capture.component);
     let step = match run.add_step(&name, 0) {
         Ok(step) => step,
-        Err(error) => return empty(&capture, Some(error.to_string())),
+        Err(error) => return component.failed(error.to_string()),
     };
-    let mut component = empty(&capture, None);
     match attempts(shared, run, intake, capture, &step, once).await {
         Ok((by, Received { captured, evidence })) => {
             component.instance = by.key.id.to_string();
@@ -64,32 +65,10 @@ pub(super) async fn capture(
         }
         Err(cause) => {
             step.fail(&cause).ok();
-            component.status = Status::Failed;
-            component.cause = Some(cause);
+            component = component.failed(cause);
         }
     }
     component
-}
-
-/// A component of which nothing is there yet.
-fn empty(capture: &Capture, cause: Option<String>) -> Component {
-    Component {
-        name: capture.component.to_string(),
-        kind: capture.kind.clone(),
-        instance: capture.key.id.to_string(),
-        status: if cause.is_some() { Status::Failed } else { Status::Complete },
-        root: [0; 32],
-        list: Vec::new(),
-        levels: 0,
-        bytes: 0,
-        new_bytes: 0,
-        stored_bytes: 0,
-        chunks: 0,
-        pages: None,
-        evidence: BTreeMap::new(),
-        previous: None,
-        cause,
-    }
 }
 
 async fn attempts(

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     operation::{Run, StepHandle},
     store::{self, Event, Revision, Store},
-    vault::{Component, Cut, DigestKind, How, Intake, Status},
+    vault::{Component, Cut, DigestKind, How, Intake},
 };
 
 /// What the component is called.
@@ -22,7 +22,7 @@ pub(super) const COMPONENT: &str = "store";
 /// Newest version of the lines that this build writes and reads.
 const VERSION: u32 = 1;
 /// Keys that are read at a time.
-const PAGE: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+const PAGE: NonZeroUsize = NonZeroUsize::new(1000).expect("1000 is not zero");
 /// Bytes of lines that are handed on at a time.
 const PIECE: usize = 256 << 10;
 /// Lines that wait to be taken.
@@ -78,23 +78,7 @@ pub struct OwnEntry {
 
 /// Captures the store.
 pub(super) async fn capture(shared: &Shared, run: &Run, intake: &Intake) -> Component {
-    let mut component = Component {
-        name: COMPONENT.to_owned(),
-        kind: shared.store.status().engine.to_owned(),
-        instance: "control-plane".to_owned(),
-        status: Status::Complete,
-        root: [0; 32],
-        list: Vec::new(),
-        levels: 0,
-        bytes: 0,
-        new_bytes: 0,
-        stored_bytes: 0,
-        chunks: 0,
-        pages: None,
-        evidence: BTreeMap::new(),
-        previous: None,
-        cause: None,
-    };
+    let mut component = Component::new(COMPONENT, shared.store.status().engine, "control-plane");
     let captured = async {
         let step = run.add_step(&format!("capture {COMPONENT}"), shared.store.status().size_bytes)?;
         step.start()?;
@@ -111,8 +95,7 @@ pub(super) async fn capture(shared: &Shared, run: &Run, intake: &Intake) -> Comp
             ]);
         }
         Err(error) => {
-            component.status = Status::Failed;
-            component.cause = Some(error.to_string());
+            component = component.failed(error.to_string());
         }
     }
     component

@@ -13,10 +13,8 @@ use crate::{
     id::Entropy,
     operation::StepHandle,
     task::{self, OnEnd, Task},
-    vault::{Captured, Cut, How, Intake, Stream},
+    vault::{Captured, Cut, DigestKind, How, Intake, Stream},
 };
-
-pub use crate::vault::DigestKind as Digest;
 
 /// What ends an upload.
 #[derive(Clone, Debug)]
@@ -63,7 +61,7 @@ struct Inner {
     cut: Cut,
     incompressible: bool,
     /// Begun when it is first opened: how its digest is made is said then.
-    stream: Option<(Digest, Stream)>,
+    stream: Option<(DigestKind, Stream)>,
     done: oneshot::Sender<Result<Received, Error>>,
 }
 
@@ -110,7 +108,7 @@ impl Uploads {
         &self,
         ticket: &str,
         from: &TransferKey,
-        digest: Digest,
+        digest: DigestKind,
         expected: u64,
     ) -> Result<Upload> {
         let slot = self.0.open(ticket, from)?;
@@ -142,7 +140,7 @@ pub struct Upload {
 
 impl Inner {
     /// Begins, or goes on.
-    fn open(&mut self, digest: Digest) -> Result<()> {
+    fn open(&mut self, digest: DigestKind) -> Result<()> {
         match &self.stream {
             None => {
                 let how = How { cut: self.cut, incompressible: self.incompressible, digest };

@@ -8,7 +8,6 @@ mod own_state;
 mod pick;
 mod rebuild;
 mod restore;
-mod shown;
 mod verify;
 
 use std::{
@@ -25,7 +24,7 @@ use super::{
     failure::Failure,
     follow::{until_interrupted, until_told},
 };
-use crate::vault::{Options, Place, Problem, Vault};
+use crate::vault::{Listed, Options, Place, Problem, Vault};
 
 /// How the variables begin in which the tools of clouds keep credentials and regions; nobody writes these into arguments,
 /// which everybody on a machine sees.
@@ -122,6 +121,11 @@ impl Where {
             opened => opened.map_err(|problem| wrong(&problem)),
         }
     }
+}
+
+/// The hash of the manifest of a backup, as people compare it.
+fn hash(listed: &Listed) -> String {
+    blake3::Hash::from_bytes(listed.hash).to_hex().to_string()
 }
 
 fn absolute(path: &Path) -> PathBuf {

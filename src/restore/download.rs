@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-
 use crate::{
-    backup::{Digest, Given, Tickets, TransferKey},
+    backup::{Given, Tickets, TransferKey},
     error::{Error, Result},
     fleet::directive::Ticket,
     id::Entropy,
     operation::StepHandle,
-    vault::{Component, Reader, Reading},
+    vault::{Component, Digest, DigestKind, Reader, Reading},
 };
+use bytes::Bytes;
 
 /// The largest piece that is handed on.
 const PIECE: usize = 1 << 20;
@@ -51,7 +49,7 @@ impl Downloads {
         ticket: &str,
         by: &TransferKey,
         offset: u64,
-        digest: Digest,
+        digest: DigestKind,
     ) -> Result<Download> {
         let slot = self.0.open(ticket, by)?;
         let length = slot.component.bytes;
@@ -60,41 +58,7 @@ impl Downloads {
         }
         let reading = slot.reader.read(&slot.component, offset)?;
         slot.step.progress(offset, length);
-        Ok(Download { slot, reading, offset, rest: Bytes::new(), digest: Chunks::new(digest) })
-    }
-}
-
-/// The digest of what was handed on.
-#[derive(Clone, Debug)]
-pub enum Chunks {
-    /// BLAKE3.
-    Blake3(Box<blake3::Hasher>),
-    /// SHA-256.
-    Sha256(Box<Sha256>),
-}
-
-impl Chunks {
-    fn new(digest: Digest) -> Self {
-        match digest {
-            Digest::Blake3 => Self::Blake3(Box::default()),
-            Digest::Sha256 => Self::Sha256(Box::default()),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Blake3(hasher) => {
-                hasher.update(bytes);
-            }
-            Self::Sha256(hasher) => hasher.update(bytes),
-        }
-    }
-
-    fn finish(self) -> [u8; 32] {
-        match self {
-            Self::Blake3(hasher) => *hasher.finalize().as_bytes(),
-            Self::Sha256(hasher) => hasher.finalize().into(),
-        }
+        Ok(Download { slot, reading, offset, rest: Bytes::new(), digest: Digest::new(digest) })
     }
 }
 
@@ -105,7 +69,7 @@ pub struct Download {
     reading: Reading,
     offset: u64,
     rest: Bytes,
-    digest: Chunks,
+    digest: Digest,
 }
 
 impl Download {

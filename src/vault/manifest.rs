@@ -180,6 +180,33 @@ impl Manifest {
 }
 
 impl Component {
+    /// A component that is there, and has nothing: what was captured of it is filled in.
+    pub fn new(name: impl Into<String>, kind: impl Into<String>, instance: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: kind.into(),
+            instance: instance.into(),
+            status: Status::Complete,
+            root: [0; 32],
+            list: Vec::new(),
+            levels: 0,
+            bytes: 0,
+            new_bytes: 0,
+            stored_bytes: 0,
+            chunks: 0,
+            pages: None,
+            evidence: BTreeMap::new(),
+            previous: None,
+            cause: None,
+        }
+    }
+
+    /// The same, which is not there, and why.
+    #[must_use]
+    pub fn failed(self, cause: impl Into<String>) -> Self {
+        Self { status: Status::Failed, cause: Some(cause.into()), ..self }
+    }
+
     /// How it is cut.
     pub fn cut(&self) -> Cut {
         self.pages.map_or(Cut::Content, Cut::Pages)
@@ -237,21 +264,9 @@ mod tests {
 
     pub(super) fn component(name: &str) -> Component {
         Component {
-            name: name.to_owned(),
-            kind: "sqlite".to_owned(),
-            instance: "i-1".to_owned(),
-            status: Status::Complete,
-            root: [1; 32],
-            list: Vec::new(),
-            levels: 0,
-            bytes: 0,
-            new_bytes: 0,
-            stored_bytes: 0,
-            chunks: 0,
             pages: Some(8192),
             evidence: BTreeMap::from([("rows".to_owned(), "12".to_owned())]),
-            previous: None,
-            cause: None,
+            ..Component::new(name, "sqlite", "i-1")
         }
     }
 

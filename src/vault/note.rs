@@ -31,7 +31,7 @@ pub enum Decision {
     /// It is held no more.
     #[n(4)]
     Release,
-    /// It came late, and all that it needs was there.
+    /// It came in time, or late, and all that it needs was there.
     #[n(5)]
     Checked,
     /// It was looked at, and could be restored.

@@ -33,23 +33,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 fn named(name: &str) -> Component {
-    Component {
-        name: name.to_owned(),
-        kind: "test".to_owned(),
-        instance: "i-1".to_owned(),
-        status: Status::Complete,
-        root: [0; 32],
-        list: Vec::new(),
-        levels: 0,
-        bytes: 0,
-        new_bytes: 0,
-        stored_bytes: 0,
-        chunks: 0,
-        pages: None,
-        evidence: BTreeMap::new(),
-        previous: None,
-        cause: None,
-    }
+    Component::new(name, "test", "i-1")
 }
 
 const HOW: How = How { cut: Cut::Content, incompressible: false, digest: DigestKind::Blake3 };

@@ -18,7 +18,7 @@ use std::{
 use object_store::PutPayload;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-pub use self::stream::{Captured, DigestKind, How, Stream};
+pub use self::stream::{Captured, How, Stream};
 use self::{
     packer::Packer,
     storer::{Durable, Stored, Storer},
@@ -231,9 +231,7 @@ impl Committing {
 
         let written = place.head(&object).await?.ok_or_else(|| Problem::missing(&object))?.modified;
         let is_late = written > last_renewal.saturating_add(TTL_MILLIS) || !still_ours().await;
-        if is_late {
-            self.judge(backup, &needed).await?;
-        }
+        self.vouch(backup, is_late, &needed).await?;
         reached(Step::ManifestChecked);
         Ok(Committed { manifest, stored_bytes: durable.borrow().stored_bytes })
     }
@@ -331,11 +329,15 @@ impl Committing {
         Ok(found)
     }
 
-    /// Says whether a backup that came late may be relied on, by a note.
-    async fn judge(&self, backup: Id, needed: &HashSet<PackName>) -> Result<()> {
-        let judged = self.all_there(needed).await;
+    /// Says whether a backup may be relied on, by a note: a copy of the bucket keeps it, and has other times than those that
+    /// lateness goes by.
+    async fn vouch(&self, backup: Id, is_late: bool, needed: &HashSet<PackName>) -> Result<()> {
+        let judged = if is_late { self.all_there(needed).await } else { Ok(()) };
         let (decision, evidence) = match &judged {
-            Ok(()) => (Decision::Checked, "it came late, and all that it needs was there".to_owned()),
+            Ok(()) if is_late => {
+                (Decision::Checked, "it came late, and all that it needs was there".to_owned())
+            }
+            Ok(()) => (Decision::Checked, "it came in time".to_owned()),
             Err(problem @ Problem::Condemned { .. }) => (Decision::Delete, problem.to_string()),
             Err(problem) => return Err(problem.again()),
         };

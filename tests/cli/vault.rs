@@ -14,7 +14,7 @@ use seaworthy::{
     time::Clock,
     vault::{
         Component, Cut, DigestKind, Domain, Draft, How, Id, Kek, KeyItself, OWN_STATE, Options, Place,
-        Status, SystemRandom, Vault, Writing,
+        SystemRandom, Vault, Writing,
     },
 };
 use serde_json::Value;
@@ -93,21 +93,8 @@ impl Home {
 
 fn named(name: &str, instance: &str) -> Component {
     Component {
-        name: name.to_owned(),
-        kind: "sqlite".to_owned(),
-        instance: instance.to_owned(),
-        status: Status::Complete,
-        root: [0; 32],
-        list: Vec::new(),
-        levels: 0,
-        bytes: 0,
-        new_bytes: 0,
-        stored_bytes: 0,
-        chunks: 0,
-        pages: None,
         evidence: BTreeMap::from([("rows".to_owned(), "12".to_owned())]),
-        previous: None,
-        cause: None,
+        ..Component::new(name, "sqlite", instance)
     }
 }
 

@@ -3,14 +3,14 @@
 
 pub(crate) mod programs;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use seaworthy::{
     time::Clock,
     vault::{
         Component, Cut, DigestKind, Domain, Draft, How, Id, Kek, KeyItself, Options, Place, Problem, Purpose,
-        Reader, Result, Secret, Status, Vault, Writing,
+        Reader, Result, Secret, Vault, Writing,
     },
 };
 
@@ -35,22 +35,10 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 pub(crate) fn named(name: &str, cause: Option<&str>) -> Component {
-    Component {
-        name: name.to_owned(),
-        kind: "test".to_owned(),
-        instance: "i-1".to_owned(),
-        status: if cause.is_some() { Status::Failed } else { Status::Complete },
-        root: [0; 32],
-        list: Vec::new(),
-        levels: 0,
-        bytes: 0,
-        new_bytes: 0,
-        stored_bytes: 0,
-        chunks: 0,
-        pages: None,
-        evidence: BTreeMap::new(),
-        previous: None,
-        cause: cause.map(str::to_owned),
+    let component = Component::new(name, "test", "i-1");
+    match cause {
+        None => component,
+        Some(cause) => component.failed(cause),
     }
 }
 

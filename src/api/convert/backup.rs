@@ -36,7 +36,7 @@ pub fn backup(value: &Listed) -> pb::Backup {
         State::Deleted => deleted.map_or_else(String::new, |note| note.evidence.clone()),
         State::Complete | State::Partial => manifest.cause.clone().unwrap_or_default(),
     };
-    let sum = |of: fn(&Component) -> u64| manifest.components.iter().map(of).sum();
+    let sum = |of: fn(&Component) -> u64| manifest.components.iter().map(of).fold(0, u64::saturating_add);
     pb::Backup {
         id: manifest.id().to_string(),
         service: manifest.service.clone(),

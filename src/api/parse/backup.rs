@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Fields, bounded_duration, incarnation};
 use crate::{
     api::proto::v1 as pb,
-    backup::{Digest, Finish, Subject, TransferKey, Wish},
+    backup::{Finish, Subject, TransferKey, Wish},
     fleet::names::{ComponentName, InstanceId, ServiceName},
     id::Ordered,
     restore::{self, Guard, Which},
-    vault::{Depth, MAX_EVIDENCE},
+    vault::{Depth, DigestKind, MAX_EVIDENCE},
 };
 
 /// Names of components or instances in one request.
@@ -97,13 +97,13 @@ pub fn depth(fields: &mut Fields, wire: i32) -> Depth {
 }
 
 /// How a digest is made.
-pub fn digest(fields: &mut Fields, field: &str, wire: i32) -> Digest {
+pub fn digest(fields: &mut Fields, field: &str, wire: i32) -> DigestKind {
     match pb::DigestAlgorithm::try_from(wire) {
-        Ok(pb::DigestAlgorithm::Unspecified | pb::DigestAlgorithm::Blake3) => Digest::Blake3,
-        Ok(pb::DigestAlgorithm::Sha256) => Digest::Sha256,
+        Ok(pb::DigestAlgorithm::Unspecified | pb::DigestAlgorithm::Blake3) => DigestKind::Blake3,
+        Ok(pb::DigestAlgorithm::Sha256) => DigestKind::Sha256,
         Err(_) => {
             fields.wrong(field, format!("{wire} is no way to make a digest"));
-            Digest::Blake3
+            DigestKind::Blake3
         }
     }
 }

@@ -1,15 +1,20 @@
 //! `seaworthy vault list`.
 
 use clap::Args;
+use seaworthy_client::proto::seaworthy::v1::Backup;
 use serde_json::json;
 
-use super::{Where, pick, shown, wrong};
-use crate::cli::{
-    Context,
-    exit::Exit,
-    failure::Failure,
-    output::note,
-    render::{backup, document::Contract},
+use super::{Where, hash, pick, wrong};
+use crate::{
+    api::convert,
+    cli::{
+        Context,
+        exit::Exit,
+        failure::Failure,
+        output::note,
+        render::{backup, document::Contract},
+    },
+    vault::{Domain, Id, Listed, Problem},
 };
 
 /// Its flags.
@@ -32,12 +37,12 @@ pub(super) async fn run(flags: List, context: &mut Context) -> Result<Exit, Fail
     let (mut backups, mut hashes, mut heads) = (Vec::new(), Vec::new(), Vec::new());
     for service in pick::services(&vault, service.as_deref()).await? {
         let found = vault.backups(&service).await.map_err(|problem| wrong(&problem))?;
-        let hash = |one: &Result<crate::vault::Listed, _>| one.as_ref().ok().map(|one| shown::hex(&one.hash));
-        let head = found.first().and_then(|(_, newest)| hash(newest));
+        let of = |listed: &Result<Listed, Problem>| listed.as_ref().ok().map(hash);
+        let head = found.first().and_then(|(_, newest)| of(newest));
         heads.push(format!("head of {service}: {}", head.as_deref().unwrap_or("unreadable")));
         for (id, listed) in &found {
-            hashes.push(hash(listed));
-            backups.push(shown::backup(&service, *id, listed));
+            hashes.push(of(listed));
+            backups.push(shown(&service, *id, listed));
         }
     }
     if context.output.is_json() {
@@ -61,4 +66,18 @@ pub(super) async fn run(flags: List, context: &mut Context) -> Result<Exit, Fail
         heads.iter().try_for_each(|head| context.output.line(head))?;
     }
     Ok(Exit::Done)
+}
+
+/// A backup as the contract has it, so that it looks as that of a control plane does; one that cannot be read has no state, and
+/// says why.
+fn shown(service: &Domain, id: Id, listed: &Result<Listed, Problem>) -> Backup {
+    match listed {
+        Ok(listed) => convert::backup::backup(listed),
+        Err(problem) => Backup {
+            id: id.to_string(),
+            service: service.to_string(),
+            cause: problem.to_string(),
+            ..Backup::default()
+        },
+    }
 }

@@ -129,22 +129,9 @@ mod tests {
     use super::*;
 
     fn manifest(components: &[(&str, &str, bool)]) -> Manifest {
-        let component = |(name, instance, complete): &(&str, &str, bool)| Component {
-            name: (*name).to_owned(),
-            kind: "sqlite".to_owned(),
-            instance: (*instance).to_owned(),
-            status: if *complete { Status::Complete } else { Status::Failed },
-            root: [0; 32],
-            list: Vec::new(),
-            levels: 0,
-            bytes: 0,
-            new_bytes: 0,
-            stored_bytes: 0,
-            chunks: 0,
-            pages: None,
-            evidence: std::collections::BTreeMap::new(),
-            previous: None,
-            cause: (!complete).then(|| "the disk was full".to_owned()),
+        let component = |(name, instance, complete): &(&str, &str, bool)| {
+            let component = Component::new(*name, "sqlite", *instance);
+            if *complete { component } else { component.failed("the disk was full") }
         };
         Manifest {
             backup: [1; 16],

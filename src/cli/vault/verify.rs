@@ -7,9 +7,9 @@ use seaworthy_client::proto::seaworthy::v1::VerifyDepth;
 use serde_json::{Value, json};
 
 use super::{
-    Where,
+    Where, hash,
     meter::{Meter, rate},
-    pick, shown, wrong,
+    pick, wrong,
 };
 use crate::{
     cli::{
@@ -116,7 +116,7 @@ async fn verify(
 /// Hash of the newest manifest. None: it cannot be read.
 async fn head(vault: &Vault, service: &Domain) -> Result<Option<String>, Failure> {
     let found = vault.backups(service).await.map_err(|problem| wrong(&problem))?;
-    Ok(found.first().and_then(|(_, newest)| newest.as_ref().ok()).map(|newest| shown::hex(&newest.hash)))
+    Ok(found.first().and_then(|(_, newest)| newest.as_ref().ok()).map(hash))
 }
 
 fn show(vault: &Vault, all: &[Found], context: &mut Context) -> Result<(), Failure> {

@@ -4,7 +4,6 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
@@ -17,6 +16,7 @@ use crate::{
     vault::{
         chunk::{ENTRY, Entry},
         cut::{Cut, Cutter, MAX_PAGE, MOST},
+        digest::{Digest, DigestKind},
         manifest::Component,
         problem::{Problem, Result},
     },
@@ -28,47 +28,6 @@ const BLOCK: usize = 2 << 20;
 const HEAD: usize = if MAX_PAGE as usize > MOST { MAX_PAGE as usize } else { MOST };
 /// Pieces of one component that are being packed at a time.
 const PARALLEL: usize = 4;
-
-/// How the digest of the whole is made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DigestKind {
-    /// BLAKE3.
-    Blake3,
-    /// SHA-256.
-    Sha256,
-}
-
-/// A digest in the making.
-#[derive(Clone)]
-enum Digest {
-    Blake3(Box<blake3::Hasher>),
-    Sha256(Box<Sha256>),
-}
-
-impl Digest {
-    fn new(kind: DigestKind) -> Self {
-        match kind {
-            DigestKind::Blake3 => Self::Blake3(Box::default()),
-            DigestKind::Sha256 => Self::Sha256(Box::default()),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Blake3(hasher) => {
-                hasher.update(bytes);
-            }
-            Self::Sha256(hasher) => hasher.update(bytes),
-        }
-    }
-
-    fn finish(self) -> [u8; 32] {
-        match self {
-            Self::Blake3(hasher) => *hasher.finalize().as_bytes(),
-            Self::Sha256(hasher) => hasher.finalize().into(),
-        }
-    }
-}
 
 /// What cuts: it goes from piece to piece.
 struct Edge {
