@@ -1,6 +1,6 @@
 //! The vault on object stores that speak the protocols of the large ones: moto for S3, azurite for Azure, each a process of its
 //! own; and S3 that fails, hangs and forgets to answer. `tests/interop/install stores` brings both programs; where they are
-//! missing, these tests say so, and fail only where `SEAWORTHY_STORES=required`, as `tests/run` sets it.
+//! missing, these tests say so, and fail only where `TEST_STORES=required`, as `tests/run` sets it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -38,7 +38,7 @@ fn tool(name: &str) -> Option<PathBuf> {
     }
     let missing = format!("{} is missing: tests/interop/install stores", path.display());
     #[allow(clippy::disallowed_methods)] // whether it must run is said by who runs it
-    let required = std::env::var("SEAWORTHY_STORES").as_deref() == Ok("required");
+    let required = std::env::var("TEST_STORES").as_deref() == Ok("required");
     assert!(!required, "{missing}");
     eprintln!("skipped: {missing}");
     None
