@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::info;
 
 pub use self::{
     catalog::{Cursor, Found},
@@ -149,6 +149,7 @@ pub struct Service {
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
     handle: Handle,
+    orphans: Vec<operation::Orphan>,
 }
 
 /// What backups need of the rest of the control plane.
@@ -166,6 +167,8 @@ pub struct Parts {
     pub vault: Vault,
     /// The control plane's own state.
     pub store: Store,
+    /// What a run before did not finish.
+    pub orphans: Vec<operation::Orphan>,
 }
 
 /// A backup room that is to be run.
@@ -173,7 +176,7 @@ pub struct Parts {
 /// # Errors
 /// The store cannot be read, or what is there is damaged or from a newer build.
 pub async fn open(options: Options, parts: Parts) -> Result<(Handle, Service)> {
-    let Parts { clock, entropy, fleet, operations, vault, store } = parts;
+    let Parts { clock, entropy, fleet, operations, vault, store, orphans } = parts;
     let totals = totals::Totals::open(store.clone()).await?;
     let uploads = Uploads::new(entropy);
     let catalog = catalog::Catalog::default();
@@ -192,14 +195,17 @@ pub async fn open(options: Options, parts: Parts) -> Result<(Handle, Service)> {
     });
     let (sender, jobs) = mpsc::channel(QUEUE);
     let handle = Handle { shared: Arc::clone(&shared), jobs: sender };
-    Ok((handle.clone(), Service { shared, jobs, handle }))
+    Ok((handle.clone(), Service { shared, jobs, handle, orphans }))
 }
 
 impl Service {
-    /// Runs until the drain begins. What is under way then is left to the next start, which says what became of it.
+    /// Takes up what a run before did not finish, and runs until the drain begins. What is under way then is left to the next start, which says what became of it.
     pub async fn run(self, mut drain: drain::Watch) {
-        let Self { shared, mut jobs, handle } = self;
+        let Self { shared, mut jobs, handle, orphans } = self;
         let mut running: Group<()> = Group::new("backup");
+        // One after the other: they are in nobody's way but their own service's, whose backups wait for it.
+        let mut taking_up: Group<()> = Group::new("take up");
+        taking_up.spawn(run::take_up(Arc::clone(&shared), orphans));
         // What came before the start may never have been backed up; a start has better to do at first.
         let mut own_at =
             shared.options.own_state_every.map(|every| shared.clock.mono() + every.min(FIRST_OWN));
@@ -210,6 +216,7 @@ impl Service {
                     running.spawn(run::carry_out(Arc::clone(&shared), job));
                 }
                 Some(_) = running.next(), if !running.is_empty() => {}
+                Some(_) = taking_up.next(), if !taking_up.is_empty() => {}
                 () = until(shared.clock, own_at) => {
                     own_at = shared.options.own_state_every.map(|every| shared.clock.mono() + every);
                     own::back_up_if_changed(&shared, &handle).await;
@@ -217,6 +224,7 @@ impl Service {
             }
         }
         running.stop().await;
+        taking_up.stop().await;
     }
 }
 
@@ -235,9 +243,9 @@ impl Handle {
     /// There is nothing that can be captured, a backup of the same service is under way, or the store cannot write.
     pub async fn create(&self, create: Create) -> Result<Arc<Operation>> {
         let Create { subject, wish, max_quiesce, by, request_id } = create;
-        let captures = match &subject {
-            Subject::OwnState => Vec::new(),
-            Subject::Service(name) => plan::captures(&self.shared.fleet, name, &wish).await?,
+        let plan = match &subject {
+            Subject::OwnState => plan::Plan::default(),
+            Subject::Service(name) => plan::plan(&self.shared.fleet, name, &wish).await?,
         };
         let wanted = Wanted {
             kind: operation::Kind::Backup,
@@ -247,7 +255,7 @@ impl Handle {
             request_id: request_id.clone(),
             scope: format!("backup/{}", subject.as_str()),
         };
-        let job = |run: Run| Job::Backup { run, subject, captures, max_quiesce, request_id };
+        let job = |run: Run| Job::Backup { run, subject, plan, max_quiesce, request_id };
         self.begin(wanted, job).await
     }
 
@@ -322,17 +330,6 @@ impl Handle {
     /// The vault.
     pub fn vault(&self) -> &Vault {
         &self.shared.vault
-    }
-
-    /// Takes up operations that a run before did not finish: a backup that was committed counts, whatever was said of it; all
-    /// else has failed, and left garbage alone.
-    pub async fn take_up(&self, orphans: Vec<operation::Orphan>) {
-        for orphan in orphans {
-            let id = orphan.operation.id;
-            if let Err(error) = run::take_up(&self.shared, orphan).await {
-                warn!(component = "backup", operation = "take up", %id, %error, "could not be taken up");
-            }
-        }
     }
 }
 

@@ -36,7 +36,7 @@ mod faults;
 mod tests;
 
 pub use self::{
-    catalog::{Listed, State},
+    catalog::{Listed, Looked, State},
     cut::Cut,
     digest::{Digest, DigestKind},
     kek::{Kdf, Kek, KeyItself, KeySource, Passphrase},

@@ -15,7 +15,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,7 +24,7 @@ use process::{Serving, until};
 use seaworthy::vault::step::Step;
 use seaworthy_client::{
     Agent, Component,
-    backup::{self, Backup, CaptureWriter, Evidence, RestoreReader, Restored},
+    backup::{self, Backup, CaptureWriter, Evidence, Inspection, RestoreReader, Restored},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -93,6 +93,15 @@ impl Plane {
     fn json(&self, args: &[&str]) -> Value {
         let output = self.cli(&[args, &["-o", "json"]].concat());
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// The newest operation of the service, once it has ended.
+    fn ended(&self) -> Value {
+        until("the end of the operation", || {
+            let found = self.json(&["operations", "--service", "orders"]);
+            let last = &found["operations"][0];
+            last["end_time"].as_str().map(|_| last.clone())
+        })
     }
 
     fn backups(&self) -> Vec<Value> {
@@ -181,6 +190,15 @@ fn attached(plane: &Plane) {
         let instances = plane.json(&["fleet", "list", "--service", "orders"]);
         let attached = |one: &Value| one["attached"].as_bool() == Some(true);
         instances["instances"].as_array()?.iter().any(attached).then_some(())
+    });
+}
+
+fn are_attached(plane: &Plane, count: usize) {
+    until("so many instances that are attached", || {
+        let instances = plane.json(&["fleet", "list", "--service", "orders"]);
+        let attached = |one: &&Value| one["attached"].as_bool() == Some(true);
+        let all = instances["instances"].as_array()?.iter().filter(attached).count();
+        (all == count).then_some(())
     });
 }
 
@@ -293,8 +311,7 @@ fn killed_at_every_step_of_the_commit_nothing_acknowledged_is_lost_and_nothing_i
         fs::remove_file(&plane.arm).unwrap();
         plane.serve();
 
-        let operations = plane.json(&["operations", "--service", "orders", "--kind", "backup"]);
-        let last = &operations["operations"][0];
+        let last = plane.ended();
         let committed = matches!(step, Step::ManifestWritten | Step::ManifestChecked | Step::SessionEnded);
         let expected = if committed { "OPERATION_STATE_SUCCEEDED" } else { "OPERATION_STATE_FAILED" };
         assert_eq!(last["state"], expected, "{}: {last}", step.as_str());
@@ -389,10 +406,7 @@ async fn an_instance_that_dies_in_the_middle_is_captured_anew_and_stores_little_
     // It goes without a word; then another life of it comes.
     drop(first);
     let (_second, again) = agent(&plane, Stop::Nowhere, false);
-    until("the end of the backup", || {
-        let found = plane.json(&["operations", "--service", "orders"]);
-        found["operations"][0]["end_time"].as_str().map(|_| ())
-    });
+    plane.ended();
     let backups = plane.backups();
     assert_eq!(backups[0]["state"], "BACKUP_STATE_COMPLETE", "{backups:?}");
     let component = &backups[0]["components"][0];
@@ -428,12 +442,7 @@ async fn a_full_disk_fails_the_backup_and_nothing_else() {
     );
     let builder = Agent::builder(plane.url(), "orders").instance_id("i-2");
     let _other = builder.component(other.without_health()).attach().unwrap();
-    until("the other instance", || {
-        let instances = plane.json(&["fleet", "list", "--service", "orders"]);
-        let attached = |one: &&Value| one["attached"].as_bool() == Some(true);
-        let all = instances["instances"].as_array()?.iter().filter(attached).count();
-        (all == 2).then_some(())
-    });
+    are_attached(&plane, 2);
     let failed = plane.cli(&["backup", "create", "orders", "--component", "other"]);
     assert_eq!(failed.status.code(), Some(7), "{failed:?}");
     let backups = plane.backups();
@@ -459,4 +468,138 @@ async fn a_hold_that_ends_by_itself_makes_the_backup_partial() {
     let whole = plane.cli(&["backup", "create", "orders", "--max-quiesce", "30s"]);
     assert_success("backup create", &whole);
     assert_eq!(plane.backups()[0]["consistent"], true);
+}
+
+/// A component that says of itself whether it is empty, and whose second capture waits.
+#[derive(Default)]
+struct Held {
+    full: AtomicBool,
+    captures: AtomicUsize,
+    waits: Notify,
+    go: Notify,
+}
+
+impl Backup for Held {
+    async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, backup::Error> {
+        into.write_all(b"state").await?;
+        if self.captures.fetch_add(1, Ordering::SeqCst) == 1 {
+            self.waits.notify_one();
+            self.go.notified().await;
+        }
+        Ok(Evidence::new())
+    }
+
+    async fn restore(&self, from: &mut RestoreReader, _: &Restored) -> Result<(), backup::Error> {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).await?;
+        Ok(())
+    }
+
+    async fn inspect(&self) -> Result<Inspection, backup::Error> {
+        let holds = if self.full.load(Ordering::SeqCst) { 5 } else { 0 };
+        Ok(if holds == 0 { Inspection::empty() } else { Inspection::holds(holds) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_way_by_the_time_of_the_overwriting_is_not_overwritten() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let held = Arc::new(Held::default());
+    let component = Component::new("state").backup(Arc::clone(&held)).without_health();
+    let builder = Agent::builder(plane.url(), "orders").instance_id("i-1");
+    let _agent = builder.component(component).attach().unwrap();
+    attached(&plane);
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+    assert_success("restore run", &plane.cli(&["restore", "run", "orders", "--safety-backup", "--detach"]));
+    // It was empty when the restore was begun; while what is there is backed up, it is written to.
+    tokio::time::timeout(process::PATIENCE, held.waits.notified()).await.unwrap();
+    held.full.store(true, Ordering::SeqCst);
+    held.go.notify_one();
+    until("the end of the restore", || {
+        let found = plane.json(&["operations", "--service", "orders", "--kind", "restore"]);
+        let last = &found["operations"][0];
+        last["end_time"].as_str()?;
+        assert_eq!(last["state"], "OPERATION_STATE_FAILED", "{last}");
+        assert!(last["cause"].as_str().unwrap().contains("not-empty"), "{last}");
+        Some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_nobody_can_be_asked_for_makes_the_backup_partial() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let orders = Orders::start(&plane.url(), &home.path().join("orders.db"));
+    let ledger = Component::new("ledger").backup(Arc::new(Held::default())).without_health();
+    let builder = Agent::builder(plane.url(), "orders").instance_id("i-2");
+    let _other = builder.component(ledger).attach().unwrap();
+    are_attached(&plane, 2);
+    // It goes without a word.
+    drop(orders);
+    are_attached(&plane, 1);
+    let partial = plane.cli(&["backup", "create", "orders"]);
+    assert_eq!(partial.status.code(), Some(6), "{partial:?}");
+    let backups = plane.backups();
+    assert_eq!(backups[0]["state"], "BACKUP_STATE_PARTIAL", "{backups:?}");
+    let lacks = &backups[0]["components"][0];
+    assert_eq!((&lacks["name"], &lacks["complete"]), (&json!("database"), &json!(false)), "{backups:?}");
+    assert!(lacks["cause"].as_str().unwrap().contains("not attached"), "{lacks}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_a_backup_is_not_guessed_while_the_bucket_does_not_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start(home.path());
+    let (_agent, _) = agent(&plane, Stop::Nowhere, false);
+    attached(&plane);
+    fs::write(&plane.arm, Step::ManifestWritten.as_str()).unwrap();
+    drop(plane.cli(&["backup", "create", "orders", "--detach"]));
+    plane.until_dead();
+    fs::remove_file(&plane.arm).unwrap();
+    // A file in the place of a folder answers every question with an error.
+    let (manifests, away) = (plane.data.join("vault/manifests"), home.path().join("away"));
+    fs::rename(&manifests, &away).unwrap();
+    fs::write(&manifests, "").unwrap();
+    plane.serve();
+    let again = plane.cli(&["backup", "create", "orders", "--detach"]);
+    assert!(!again.status.success(), "the one before is still under way");
+    fs::remove_file(&manifests).unwrap();
+    fs::rename(&away, &manifests).unwrap();
+    assert_eq!(plane.ended()["state"], "OPERATION_STATE_SUCCEEDED");
+    assert_eq!(plane.backups()[0]["state"], "BACKUP_STATE_COMPLETE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_was_found_is_told_and_stands_in_the_way() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let (_agent, _) = agent(&plane, Stop::Nowhere, false);
+    attached(&plane);
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+    let unverified = || {
+        let plan = plane.json(&["restore", "plan", "orders"]);
+        let all = plan["obstacles"].as_array().cloned().unwrap_or_default();
+        let one = all.into_iter().find(|one| one["guard"] == "RESTORE_GUARD_UNVERIFIED")?;
+        Some(one["message"].as_str().unwrap().to_owned())
+    };
+    assert!(unverified().unwrap().contains("nobody"));
+    assert_success("verify", &plane.cli(&["backup", "verify", "orders", "latest", "--depth", "structure"]));
+    assert!(unverified().unwrap().contains("structure alone"));
+    assert_success("verify", &plane.cli(&["backup", "verify", "orders", "latest"]));
+    assert_eq!(unverified(), None);
+
+    let pack = until("a pack", || {
+        let mut folders = fs::read_dir(plane.data.join("vault/packs/orders")).ok()?.flatten();
+        fs::read_dir(folders.next()?.path()).ok()?.flatten().next().map(|pack| pack.path())
+    });
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    assert!(!plane.cli(&["backup", "verify", "orders", "latest"]).status.success());
+    assert!(unverified().unwrap().contains("damaged"));
+    let shown = plane.json(&["backup", "show", "orders", "latest"]);
+    assert!(shown["backup"]["verify_cause"].as_str().unwrap().contains("cannot be restored"), "{shown}");
+    let listed = String::from_utf8(plane.cli(&["backup", "list", "orders"]).stdout).unwrap();
+    assert!(listed.contains("DAMAGED"), "{listed}");
 }

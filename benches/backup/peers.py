@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures backup programs: restic, kopia, borg and rustic, each as its users run it.
+"""Measures backup programs: restic, kopia, borg and rustic, each as its users run it, and Seaworthy beside them.
 
 One step, for a runner that takes turns between several programs:
 
@@ -41,9 +41,22 @@ Not measured: copying files into place, which is synced before the clock starts;
 latest archive; emptying kopia's cache before `verify`; comparing what was restored; deleting. Files are warm in
 the system's cache, for all alike. Caches of the peers are as they come. It does not say which peer is better,
 and sets no priorities: run it under `nice` where that is wanted.
+
+Seaworthy is measured end to end: a control plane with its defaults and a service of another process
+(clients/rust/examples/backup_file.rs) run before the clock starts, as they do for its users; `backup create` and
+`restore run` go through gRPC, and the clock runs from the start of the command to its end. `verify` is `vault
+verify` over all that there is, as with the others, without a server. CPU and memory are the control plane's, the
+service's and the command's; `control_plane_peak_rss_bytes` is the control plane's alone, or for `verify` that of
+the command. It syncs what it restores too. Its programs are made by
+
+    cargo build --release --locked --bin seaworthy
+    cargo build --release --locked -p seaworthy-client --example backup_file
+
+and are found in target/release.
 """
 
 import argparse
+import contextlib
 import filecmp
 import json
 import os
@@ -74,6 +87,11 @@ class Peer:
     version = ("--version",)
     sync_counted = False
 
+    @contextlib.contextmanager
+    def running(self, step, measured):
+        """What has to run while a step does."""
+        yield
+
     def __init__(self, work, programs):
         self.folder = work / f"peer-{self.name}"
         self.repository = self.folder / "repository"
@@ -91,6 +109,10 @@ class Peer:
             "XDG_CONFIG_HOME": str(self.folder / "home"),
             **self.settings(),
         }
+
+
+    def take_restored(self):
+        """Puts what was restored where it is compared. Most write it there."""
 
 
 class Restic(Peer):
@@ -219,7 +241,100 @@ def hashes_sha_in_hardware():
     return not {"sha_ni", "sha2"}.isdisjoint(pathlib.Path("/proc/cpuinfo").read_text().split())
 
 
-PEERS = {peer.name: peer for peer in (Restic, Kopia, Borg, BorgTuned, Rustic)}
+class Seaworthy(Peer):
+    """As it comes; what is cut is cut by content."""
+
+    name = "seaworthy"
+    program = "seaworthy"
+    own = pathlib.Path(__file__).resolve().parents[2] / "target" / "release"
+    service = "bench"
+
+    def __init__(self, work, programs):
+        super().__init__(work, programs)
+        self.data = self.folder / "data"
+        self.repository = self.data / "vault"
+        self.original = self.folder / "original"
+        self.environment["PATH"] = f"{self.own}:{self.environment['PATH']}"
+        self.server = None
+
+    def settings(self):
+        return {}
+
+    def init(self):
+        """The first start makes a vault and its key."""
+        return []
+
+    def backup(self):
+        return [["seaworthy", "backup", "create", self.service, "--server", self.server]]
+
+    def restore(self):
+        # The service's file is lost, and another one is in its place.
+        self.file.rename(self.original)
+        self.file.write_bytes(b"lost")
+        forced = ["--force", "not-empty", "--force", "serving", "--force", "unverified", "--no-verify"]
+        return [["seaworthy", "restore", "run", self.service, *forced, "--server", self.server]]
+
+    def verify(self):
+        place = ["--vault", str(self.repository), "--key-file", str(self.data / "vault.key")]
+        return [["seaworthy", "vault", "verify", *place]]
+
+    @contextlib.contextmanager
+    def running(self, step, measured):
+        """A control plane and a service that is attached to it; what they took is added at the end."""
+        if step == "verify":
+            yield
+            measured.control_plane_peak_rss = measured.peak_rss
+            return
+        ready = self.folder / "ready"
+        ready.unlink(missing_ok=True)
+        log = open(self.log, "ab")
+        started = []
+
+        def start(command, **options):
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stderr=log, **options
+            )
+            started.append(process)
+            return process
+
+        def address():
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                if ready.exists() and (text := ready.read_text()):
+                    return json.loads(text)["grpc"]
+                time.sleep(0.01)
+            raise Failed(f"{self.name}: the control plane is not ready after 30 s")
+
+        try:
+            nowhere = ["--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+            serve = [self.own / "seaworthy", "serve", "--data-dir", self.data, "--ready-file", ready, *nowhere]
+            control_plane = start(serve, stdout=log)
+            self.server = f"http://{address()}"
+            source = [self.own / "examples" / "backup_file", self.server, self.service, self.file]
+            attached = start(source, stdout=subprocess.PIPE).stdout.readline()
+            if attached != b"attached\n":
+                raise Failed(f"{self.name}: the service did not attach: {attached!r}")
+            yield
+        finally:
+            # The service first: it says goodbye to whom it is attached to.
+            for process in reversed(started):
+                process.terminate()
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                measured.user += usage.ru_utime
+                measured.system += usage.ru_stime
+                measured.peak_rss = max(measured.peak_rss, usage.ru_maxrss * 1024)
+                if process is started[0]:
+                    measured.control_plane_peak_rss = usage.ru_maxrss * 1024
+            log.close()
+
+    def take_restored(self):
+        """What was restored is where the service has it."""
+        self.file.replace(self.restored / "database")
+        self.original.rename(self.file)
+
+
+PEERS = {peer.name: peer for peer in (Restic, Kopia, Borg, BorgTuned, Rustic, Seaworthy)}
 
 
 # === running ===
@@ -230,7 +345,7 @@ class Measured:
 
     def __init__(self):
         self.seconds = self.user = self.system = 0.0
-        self.peak_rss = 0
+        self.peak_rss = self.control_plane_peak_rss = 0
 
     def __iadd__(self, other):
         self.seconds += other.seconds
@@ -329,25 +444,26 @@ def do_step(peer, step, data):
         # It may be there from one that failed.
         shutil.rmtree(peer.restored, ignore_errors=True)
         peer.restored.mkdir()
-    commands = {
-        "init": peer.init,
-        "first": peer.backup,
-        "incremental": peer.backup,
-        "restore": peer.restore,
-        "verify": peer.verify,
-    }[step]()
-    stored_before = stored(peer.repository)
-    sync(peer)
-
     measured = Measured()
-    for command in commands:
-        measured += run(peer, command, peer.restored if step == "restore" else peer.folder)
-    synced = sync(peer)
+    with peer.running(step, measured):
+        commands = {
+            "init": peer.init,
+            "first": peer.backup,
+            "incremental": peer.backup,
+            "restore": peer.restore,
+            "verify": peer.verify,
+        }[step]()
+        stored_before = stored(peer.repository)
+        sync(peer)
+        for command in commands:
+            measured += run(peer, command, peer.restored if step == "restore" else peer.folder)
+        synced = sync(peer)
     sync_counted = peer.sync_counted and step in ("init", "first", "incremental")
     if sync_counted:
         measured += synced
 
     if step == "restore":
+        peer.take_restored()
         check_restored(peer)
         shutil.rmtree(peer.restored)
     stored_after = stored(peer.repository)
@@ -356,6 +472,7 @@ def do_step(peer, step, data):
         "user_seconds": round(measured.user, 3),
         "system_seconds": round(measured.system, 3),
         "peak_rss_bytes": measured.peak_rss,
+        "control_plane_peak_rss_bytes": measured.control_plane_peak_rss,
         "stored_bytes": stored_after,
         "added_bytes": stored_after - stored_before,
         "sync_seconds": round(synced.seconds, 3),

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{
     Shared,
     hold::send,
-    plan::{self, Capture, Wish},
+    plan::{self, Capture, Plan, Wish},
     tickets::TransferKey,
     upload::{Received, Waiting},
 };
@@ -106,7 +106,8 @@ async fn back(shared: &Shared, gone: &Capture) -> Option<Capture> {
     let found = async {
         loop {
             sleep(LOOK).await;
-            let captures = plan::captures(&shared.fleet, &gone.key.service, &wish).await.unwrap_or_default();
+            let Plan { captures, missing: _ } =
+                plan::plan(&shared.fleet, &gone.key.service, &wish).await.unwrap_or_default();
             let same = |one: &Capture| (&one.key, one.incarnation) == (&gone.key, gone.incarnation);
             if let Some(found) = captures.into_iter().find(|one| !same(one)) {
                 return found;
@@ -142,6 +143,7 @@ async fn try_once(
 
 async fn wait(idle: Duration, waiting: &mut Waiting, sent: &mut Sent) -> Result<Received, Failed> {
     loop {
+        let storing = waiting.arrival.borrow_and_update().storing;
         tokio::select! {
             biased;
             done = &mut waiting.done => return received(done, sent).await,
@@ -158,9 +160,9 @@ async fn wait(idle: Duration, waiting: &mut Waiting, sent: &mut Sent) -> Result<
                 Ended::Gone(why) => Err(Failed::Gone(why.to_string())),
                 Ended::Expired => Err(Failed::Gone("it did not begin in time".to_owned())),
             },
-            // Each byte that comes begins the wait anew.
-            Ok(()) = waiting.received.changed() => {}
-            () = sleep(idle) => {
+            // Each byte that comes begins the wait anew; and where the vault is slow, that is not the instance's fault.
+            Ok(()) = waiting.arrival.changed() => {}
+            () = sleep(idle), if !storing => {
                 return Err(Failed::ForGood(format!("nothing has come of it for {} s", idle.as_secs())));
             }
         }

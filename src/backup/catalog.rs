@@ -13,15 +13,26 @@ use crate::{
     vault::{Decision, Domain, Listed, Problem, State},
 };
 
-/// For how long what was read of a service counts, unless something changes here.
+/// For how long what was read counts, unless something changes here.
 const FRESH: Duration = Duration::from_secs(5);
+/// Backups that are kept for that long at the most.
+const MOST_KEPT: usize = 1000;
+/// Backups that are looked at at a time for the newest that can be restored.
+const LATEST: usize = 4;
 
-/// Backups of services as they were read last.
+/// Backups as they were read last.
 #[derive(Debug, Default)]
-pub(super) struct Catalog(Mutex<HashMap<Domain, Known>>);
+pub(super) struct Catalog(Mutex<Kept>);
 
-/// What was read of a service, and when.
-type Known = (Mono, Arc<Vec<Found>>);
+#[derive(Debug, Default)]
+struct Kept {
+    /// The ids of a service's backups, newest first, and when they were listed.
+    ids: HashMap<Domain, (Mono, Arc<[Ordered]>)>,
+    /// Backups, and when they were read.
+    found: HashMap<(Domain, Ordered), (Mono, Found)>,
+    /// Rises with each change: what was begun to be read before is not kept.
+    changes: u64,
+}
 
 /// A backup that was found.
 #[derive(Clone, Debug)]
@@ -37,29 +48,84 @@ pub struct Found {
 /// Where a page begins: after this one, newest first.
 pub type Cursor = Ordered;
 
+impl Kept {
+    /// Lets go of what counts no more, and of all where that is too much.
+    fn shrink(&mut self, now: Mono) {
+        self.ids.retain(|_, (at, _)| now.since(*at) < FRESH);
+        self.found.retain(|_, (at, _)| now.since(*at) < FRESH);
+        if self.found.len() >= MOST_KEPT {
+            self.found.clear();
+        }
+    }
+}
+
 impl Shared {
     /// Something changed: what was read counts no more.
     pub(crate) fn catalog_changed(&self) {
-        self.catalog.0.lock().clear();
+        let mut kept = self.catalog.0.lock();
+        *kept = Kept { changes: kept.changes + 1, ..Kept::default() };
     }
 
-    async fn of(&self, domain: &Domain) -> Result<Arc<Vec<Found>>> {
+    /// The ids of a service's backups, newest first.
+    async fn ids(&self, domain: &Domain) -> Result<Arc<[Ordered]>> {
         let now = self.clock.mono();
-        if let Some((at, found)) = self.catalog.0.lock().get(domain)
-            && now.since(*at) < FRESH
-        {
-            return Ok(Arc::clone(found));
+        let changes = {
+            let kept = self.catalog.0.lock();
+            if let Some((at, ids)) = kept.ids.get(domain)
+                && now.since(*at) < FRESH
+            {
+                return Ok(Arc::clone(ids));
+            }
+            kept.changes
+        };
+        let ids: Arc<[Ordered]> = self.vault.backup_ids(domain).await?.into();
+        let mut kept = self.catalog.0.lock();
+        if kept.changes == changes {
+            kept.shrink(now);
+            kept.ids.insert(domain.clone(), (now, Arc::clone(&ids)));
         }
-        let listed = self.vault.backups(domain).await?;
-        let service = domain.as_str();
-        let found = listed.into_iter().map(|(id, listed)| Found {
-            id,
-            service: service.to_owned(),
-            listed: listed.map_err(|problem| problem.to_string()),
-        });
-        let found = Arc::new(found.collect::<Vec<_>>());
-        self.catalog.0.lock().insert(domain.clone(), (now, Arc::clone(&found)));
-        Ok(found)
+        Ok(ids)
+    }
+
+    /// These backups, in this order.
+    async fn found(&self, which: &[(Domain, Ordered)]) -> Result<Vec<Found>> {
+        let now = self.clock.mono();
+        let (mut found, changes) = {
+            let kept = self.catalog.0.lock();
+            let fresh = |one: &(Domain, Ordered)| {
+                let (at, found) = kept.found.get(one)?;
+                (now.since(*at) < FRESH).then(|| found.clone())
+            };
+            (which.iter().map(fresh).collect::<Vec<_>>(), kept.changes)
+        };
+        let unknown = which.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let unknown: Vec<_> = unknown.map(|(one, _)| one.clone()).collect();
+        let read = self.vault.read_backups(unknown.iter().cloned()).await?;
+        let read: Vec<Found> = unknown
+            .iter()
+            .zip(read)
+            .map(|((domain, _), (id, listed))| Found {
+                id,
+                service: domain.as_str().to_owned(),
+                listed: listed.map_err(|problem| problem.to_string()),
+            })
+            .collect();
+        {
+            let mut kept = self.catalog.0.lock();
+            if kept.changes == changes {
+                kept.shrink(now);
+                for (which, one) in unknown.into_iter().zip(&read) {
+                    kept.found.insert(which, (now, one.clone()));
+                }
+            }
+        }
+        let mut read = read.into_iter();
+        for place in &mut found {
+            if place.is_none() {
+                *place = read.next();
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
     }
 }
 
@@ -84,10 +150,18 @@ impl Handle {
     /// There is none, or the vault cannot be read.
     pub async fn latest(&self, subject: &Subject) -> Result<Listed> {
         let domain = Domain::of_service(subject.as_str())?;
-        let found = self.shared.of(&domain).await?;
-        let usable = |listed: &&Listed| matches!(listed.state, State::Complete | State::Partial);
-        let listed = found.iter().filter_map(|one| one.listed.as_ref().ok()).find(usable);
-        listed.cloned().ok_or_else(|| not_found(subject, "latest"))
+        let ids = self.shared.ids(&domain).await?;
+        for some in ids.chunks(LATEST) {
+            let which: Vec<_> = some.iter().map(|id| (domain.clone(), *id)).collect();
+            for found in self.shared.found(&which).await? {
+                if let Ok(listed) = found.listed
+                    && matches!(listed.state, State::Complete | State::Partial)
+                {
+                    return Ok(listed);
+                }
+            }
+        }
+        Err(not_found(subject, "latest"))
     }
 
     /// Backups before a place, newest first, of one service or of all that are seen; and whether there are more.
@@ -106,20 +180,27 @@ impl Handle {
             Some(subject) => vec![Domain::of_service(subject.as_str())?],
             None => self.shared.vault.services().await?,
         };
-        let mut all: Vec<Found> = Vec::new();
+        let mut all: Vec<(Domain, Ordered)> = Vec::new();
         for domain in domains.iter().filter(|domain| is_seen(domain.as_str())) {
-            let found = self.shared.of(domain).await?;
-            let wanted =
-                found.iter().filter(|one| before.is_none_or(|before| one.id < before)).filter(|one| {
-                    show_deleted || one.listed.as_ref().map_or(true, |listed| listed.state != State::Deleted)
-                });
-            // One more than the page has says whether there are more.
-            all.extend(wanted.take(limit + 1).cloned());
+            let ids = self.shared.ids(domain).await?;
+            let wanted = ids.iter().filter(|id| before.is_none_or(|before| **id < before));
+            all.extend(wanted.map(|id| (domain.clone(), *id)));
         }
-        all.sort_by_key(|one| std::cmp::Reverse(one.id));
-        let more = all.len() > limit;
-        all.truncate(limit);
-        Ok((all, more))
+        all.sort_unstable_by_key(|(_, id)| std::cmp::Reverse(*id));
+        // One more than the page has says whether there are more; deleted ones are known when they are read.
+        let mut page: Vec<Found> = Vec::new();
+        for some in all.chunks(limit.max(1) + 1) {
+            let found = self.shared.found(some).await?;
+            page.extend(found.into_iter().filter(|one| {
+                show_deleted || one.listed.as_ref().map_or(true, |listed| listed.state != State::Deleted)
+            }));
+            if page.len() > limit {
+                break;
+            }
+        }
+        let more = page.len() > limit;
+        page.truncate(limit);
+        Ok((page, more))
     }
 
     /// Deletes a backup: a note says so, and nothing else happens until the grace is over.

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{Shared, plan::Capture};
 use crate::{
     error::Result,
@@ -14,7 +16,7 @@ use crate::{
     operation::Run,
 };
 
-/// How long an instance may take to say that it goes on.
+/// How long instances may take to say that they go on.
 const RESUMED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Instances that hold still.
@@ -48,8 +50,9 @@ pub(super) fn send(
 }
 
 impl Holds {
-    /// Asks all that can to hold still. Where one does not, the others are asked to go on, and nothing is held.
-    pub(super) async fn take(shared: &Shared, run: &Run, captures: &[Capture], lease: Duration) -> Self {
+    /// Asks all that can to hold still. Where one does not, the others are asked to go on, and nothing is held. Cancel safe:
+    /// whoever was asked is known, and [`end`](Self::end) asks it to go on.
+    pub(super) async fn take(&mut self, shared: &Shared, run: &Run, captures: &[Capture], lease: Duration) {
         let mut by_instance: BTreeMap<(InstanceKey, u64), Vec<ComponentName>> = BTreeMap::new();
         for capture in captures.iter().filter(|capture| capture.settings.quiesces) {
             by_instance
@@ -57,44 +60,43 @@ impl Holds {
                 .or_default()
                 .push(capture.component.clone());
         }
+        // All leases run from now on: one that was waited for beyond its own holds nothing any more.
+        let until = Instant::now() + lease;
         let mut asked = Vec::new();
-        let mut holds = Self::default();
         for ((key, incarnation), components) in by_instance {
             let hold_id = format!("{}-{}", run.id(), key.id);
             let ask = Ask::Quiesce { components, hold_id: hold_id.clone(), lease };
             match send(shared, run, (&key, incarnation), lease.min(shared.options.begin_within), ask) {
-                Ok(sent) => asked.push((Hold { key, incarnation, hold_id }, sent)),
-                Err(error) => holds.fail(format!("{key} could not be asked to hold still: {error}")),
+                Ok(sent) => {
+                    asked.push((key.clone(), sent));
+                    // One that fails may hold a part of what it was asked for.
+                    self.held.push(Hold { key, incarnation, hold_id });
+                }
+                Err(error) => self.fail(format!("{key} could not be asked to hold still: {error}")),
             }
         }
-        for (hold, mut sent) in asked {
-            let ended = tokio::time::timeout(lease, sent.ended()).await;
-            let why = match ended {
-                Ok(Ended::Done(_)) => None,
-                Ok(Ended::Failed(report) | Ended::Refused(report)) => Some(report.message),
-                Ok(Ended::Gone(why)) => Some(why.to_string()),
-                Ok(Ended::Expired) => Some("it did not begin in time".to_owned()),
-                Err(_) => Some(format!("it did not within {} s", lease.as_secs())),
+        for (key, mut sent) in asked {
+            let why = match timeout_at(until, sent.ended()).await {
+                Ok(Ended::Done(_)) => continue,
+                Ok(Ended::Failed(report) | Ended::Refused(report)) => report.message,
+                Ok(Ended::Gone(why)) => why.to_string(),
+                Ok(Ended::Expired) => "it did not begin in time".to_owned(),
+                Err(_) => format!("it did not within {} s", lease.as_secs()),
             };
-            if let Some(why) = why {
-                holds.fail(format!("{} does not hold still: {why}", hold.key));
-            }
-            // One that failed may hold a part of what it was asked for.
-            holds.held.push(hold);
+            self.fail(format!("{key} does not hold still: {why}"));
         }
-        if holds.failed.is_some() {
-            holds.release(shared, run).await;
+        if self.failed.is_some() {
+            self.release(shared, run).await;
         }
-        holds
     }
 
     fn fail(&mut self, why: String) {
         self.failed.get_or_insert(why);
     }
 
-    /// Whether anybody was asked.
-    pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.failed.is_none()
+    /// Whether all that were asked hold still, and somebody was.
+    pub(super) fn is_held(&self) -> bool {
+        !self.held.is_empty() && self.failed.is_none()
     }
 
     /// Asks all to go on. Answers why what was captured does not belong together; None: it does, as far as holds say.
@@ -104,6 +106,7 @@ impl Holds {
     }
 
     async fn release(&mut self, shared: &Shared, run: &Run) {
+        let until = Instant::now() + RESUMED_WITHIN;
         let mut asked = Vec::new();
         for hold in std::mem::take(&mut self.held) {
             let ask = Ask::Resume { hold_id: hold.hold_id };
@@ -114,7 +117,7 @@ impl Holds {
             }
         }
         for (key, mut sent) in asked {
-            match tokio::time::timeout(RESUMED_WITHIN, sent.ended()).await {
+            match timeout_at(until, sent.ended()).await {
                 Ok(Ended::Done(report)) if report.held => {}
                 Ok(Ended::Done(_)) => self.fail(format!("{key} went on by itself before all was captured")),
                 Ok(Ended::Failed(report) | Ended::Refused(report)) => {

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::{Create, Handle, Shared, Subject, Wish};
+use super::{Create, Handle, Shared, Subject, Wish, totals};
 use crate::{
     error::{Error, Kind, Reason, Result},
     operation::{Run, StepHandle},
@@ -34,7 +35,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// Keys of no use in another life: who leads is found out anew.
 const LEFT_OUT: &[&str] = &[store::election::PREFIX];
 /// Records that change by being backed up: they alone are no reason for a backup.
-const NO_REASON: &[&str] = &["operations/", "sequences/"];
+const NO_REASON: &[&str] = &["operations/", "sequences/", totals::KEY];
 
 /// The first line.
 #[derive(Debug, Deserialize, Serialize)]
@@ -133,7 +134,6 @@ async fn try_to(
 /// Writes the store as lines: all keys, page by page, then what changed while they were read, so that it is as of one moment.
 /// None: it changed faster than it could be read.
 async fn write(store: &Store, lines: mpsc::Sender<Vec<u8>>) -> Result<Option<(Revision, u64)>> {
-    // Whoever takes them has stopped by an error of its own, which is the one that counts.
     let stopped = |_| Error::internal("nobody takes the lines of the store");
     let mut after: Option<String> = None;
     let mut first: Option<(Revision, store::Watch)> = None;
@@ -147,7 +147,7 @@ async fn write(store: &Store, lines: mpsc::Sender<Vec<u8>>) -> Result<Option<(Re
         }
         last = page.revision.max(last);
         for entry in page.entries.iter().filter(|entry| !is_left_out(&entry.key)) {
-            lines.send(json(&Line::of(&entry.key, Some(&entry.value)))?).await.map_err(stopped)?;
+            send(&lines, &Line::of(&entry.key, Some(&entry.value))).await?;
             keys += 1;
         }
         match page.next {
@@ -162,18 +162,37 @@ async fn write(store: &Store, lines: mpsc::Sender<Vec<u8>>) -> Result<Option<(Re
         let Ok(event) = tokio::time::timeout(TOLD_WITHIN, watch.next()).await else { return Ok(None) };
         seen = event.revision();
         if seen > last {
-            break;
+            return Ok(Some((last, keys)));
         }
-        let changed = match event {
-            Event::Put(entry) => Line::of(&entry.key, Some(&entry.value)),
-            Event::Delete { key, .. } => Line::of(&key, None),
-            Event::Reset { .. } => return Ok(None),
-        };
-        if !is_left_out(&changed.key) {
-            lines.send(json(&changed)?).await.map_err(stopped)?;
-        }
+        let Some(line) = changed(event) else { return Ok(None) };
+        send(&lines, &line).await?;
+    }
+    // Of the last revision one change was told, and all others are there with it.
+    while let Some(event) = watch.next().now_or_never()
+        && event.revision() <= last
+    {
+        let Some(line) = changed(event) else { return Ok(None) };
+        send(&lines, &line).await?;
     }
     Ok(Some((last, keys)))
+}
+
+/// What a change makes of a key. None: changes were missed.
+fn changed(event: Event) -> Option<Line> {
+    match event {
+        Event::Put(entry) => Some(Line::of(&entry.key, Some(&entry.value))),
+        Event::Delete { key, .. } => Some(Line::of(&key, None)),
+        Event::Reset { .. } => None,
+    }
+}
+
+async fn send(lines: &mpsc::Sender<Vec<u8>>, line: &Line) -> Result<()> {
+    if is_left_out(&line.key) {
+        return Ok(());
+    }
+    // Whoever takes them has stopped by an error of its own, which is the one that counts.
+    let stopped = |_| Error::internal("nobody takes the lines of the store");
+    lines.send(json(line)?).await.map_err(stopped)
 }
 
 fn is_left_out(key: &str) -> bool {
@@ -239,9 +258,7 @@ pub(super) async fn back_up_if_changed(shared: &Shared, handle: &Handle) {
             by: "the control plane".to_owned(),
             request_id: String::new(),
         };
-        let operation = handle.create(create).await?;
-        *shared.own_digest.lock() = Some(digest);
-        Ok::<_, Error>(Some(operation.id))
+        Ok::<_, Error>(Some(handle.create(create).await?.id))
     };
     match begun.await {
         Ok(Some(id)) => debug!(component = "backup", operation = "own state", %id, "begun"),
@@ -253,7 +270,7 @@ pub(super) async fn back_up_if_changed(shared: &Shared, handle: &Handle) {
 }
 
 /// What the store holds, as far as it is a reason for a backup.
-async fn digest(store: &Store) -> Result<[u8; 32]> {
+pub(super) async fn digest(store: &Store) -> Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     let mut after: Option<String> = None;
     loop {
@@ -297,6 +314,42 @@ mod tests {
         let of =
             |key: &str, value: &[u8]| OwnEntry { key: key.to_owned(), value: Bytes::copy_from_slice(value) };
         assert_eq!(read, [of("a/1", br#"{"v":2}"#), of("b", &binary)]);
+        engine.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_it_is_read_is_there_as_of_one_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, engine) = embedded::open(embedded::Options::new(dir.path(), Clock::start())).unwrap();
+        let count = 2 * PAGE.get();
+        let all = |value: &'static str| {
+            (0..count).step_by(100).fold(Commit::new(), |commit, n| commit.put(format!("k/{n:05}"), value))
+        };
+        for from in (0..count).step_by(PAGE.get() / 2) {
+            let some = (from..from + PAGE.get() / 2).fold(Commit::new(), |commit, n| {
+                commit.put(format!("k/{n:05}"), if n % 100 == 0 { "0" } else { "other" })
+            });
+            store.commit(some).await.unwrap();
+        }
+        // Nobody takes lines yet: the first page has been read, and the second has not.
+        let (sender, mut taken) = mpsc::channel(QUEUE);
+        let reading = crate::task::spawn("read", crate::task::OnEnd::Fine, {
+            let store = store.clone();
+            async move { write(&store, sender).await }
+        });
+        let mut lines = taken.recv().await.unwrap();
+        for value in ["1", "2", "3"] {
+            store.commit(all(value)).await.unwrap();
+        }
+        while let Some(line) = taken.recv().await {
+            lines.extend_from_slice(&line);
+        }
+        assert!(reading.await.unwrap().unwrap().is_some());
+        let read = read_own_state(&lines).unwrap();
+        assert_eq!(read.len(), count);
+        for one in read.iter().step_by(100) {
+            assert_eq!(one.value, "3", "{}", one.key);
+        }
         engine.close().await.unwrap();
     }
 

@@ -7,7 +7,7 @@ use crate::{
     fleet::{
         self,
         names::{ComponentName, InstanceId, InstanceKey, ServiceName},
-        registration::{Capture as Settings, CaptureScope},
+        registration::{Capture as Settings, CaptureScope, Component},
         scan::Filter,
         snapshot::Instance,
     },
@@ -44,15 +44,33 @@ pub(super) struct Capture {
     pub(super) any_instance: bool,
 }
 
-/// What a backup of a service captures now.
+/// One component that belongs to a backup and that nobody can be asked for: the backup lacks it, and says so.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Missing {
+    /// The instance that has it.
+    pub(super) instance: InstanceId,
+    /// The component.
+    pub(super) component: ComponentName,
+    /// Its kind.
+    pub(super) kind: String,
+    /// Why it cannot be had.
+    pub(super) why: &'static str,
+}
+
+/// What a backup consists of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Plan {
+    /// What is captured; never empty for a service.
+    pub(super) captures: Vec<Capture>,
+    /// What cannot be.
+    pub(super) missing: Vec<Missing>,
+}
+
+/// What a backup of a service consists of now.
 ///
 /// # Errors
 /// A component or an instance that was named is not there or cannot be captured; or nobody is attached who could be asked.
-pub(super) async fn captures(
-    fleet: &fleet::Handle,
-    service: &ServiceName,
-    wish: &Wish,
-) -> Result<Vec<Capture>> {
+pub(super) async fn plan(fleet: &fleet::Handle, service: &ServiceName, wish: &Wish) -> Result<Plan> {
     fleet.service(service)?;
     let filter = Filter { service: Some(service.clone()), ..Filter::default() };
     let mut instances = Vec::new();
@@ -69,7 +87,7 @@ pub(super) async fn captures(
 }
 
 /// Chooses among instances. Of those that would do, the healthiest, then the first by id.
-fn choose(service: &ServiceName, instances: &[Instance], wish: &Wish) -> Result<Vec<Capture>> {
+fn choose(service: &ServiceName, instances: &[Instance], wish: &Wish) -> Result<Plan> {
     let can: BTreeSet<&ComponentName> = instances
         .iter()
         .flat_map(|instance| instance.registration.components.iter())
@@ -77,60 +95,84 @@ fn choose(service: &ServiceName, instances: &[Instance], wish: &Wish) -> Result<
         .map(|component| &component.name)
         .collect();
     check(service, instances, &can, wish)?;
-    let mut captures = Vec::new();
-    let (mut away, mut deaf) = (0, 0);
+    let mut plan = Plan::default();
     for name in can.iter().filter(|name| wish.components.is_empty() || wish.components.contains(name)) {
-        let mut candidates: Vec<(&Instance, Capture)> = Vec::new();
+        let (mut candidates, mut missing) = (Vec::new(), Vec::new());
+        let mut one = true;
         for instance in instances {
+            let key = &instance.registration.key;
             let component = instance.registration.components.iter().find(|one| &one.name == *name);
             let Some((component, settings)) = component.and_then(|one| Some((one, one.captured()?))) else {
                 continue;
             };
-            let key = &instance.registration.key;
             if !wish.instances.is_empty() && !wish.instances.contains(&key.id) {
                 continue;
             }
-            if !instance.attached {
-                away += 1;
-            } else if !instance.takes_directives {
-                deaf += 1;
-            } else {
-                let capture = Capture {
-                    key: key.clone(),
-                    incarnation: instance.incarnation,
+            one &= settings.scope == CaptureScope::One;
+            match cannot(instance) {
+                Some(why) => missing.push(Missing {
+                    instance: key.id.clone(),
                     component: component.name.clone(),
                     kind: component.kind.clone(),
-                    settings,
-                    any_instance: false,
-                };
-                candidates.push((instance, capture));
+                    why,
+                }),
+                None => candidates.push((
+                    instance,
+                    Capture {
+                        key: key.clone(),
+                        incarnation: instance.incarnation,
+                        component: component.name.clone(),
+                        kind: component.kind.clone(),
+                        settings,
+                        any_instance: false,
+                    },
+                )),
             }
         }
-        let one = candidates.iter().all(|(_, capture)| capture.settings.scope == CaptureScope::One);
         if one && wish.instances.is_empty() {
-            let best = candidates.into_iter().min_by_key(|(instance, _)| rank(instance));
-            captures.extend(best.map(|(_, capture)| Capture { any_instance: true, ..capture }));
+            // Any one would do: where there is one, nothing is missing.
+            match candidates.into_iter().min_by_key(|(instance, _)| rank(instance)) {
+                Some((_, capture)) => plan.captures.push(Capture { any_instance: true, ..capture }),
+                None => plan.missing.extend(missing.into_iter().next()),
+            }
         } else {
-            captures.extend(candidates.into_iter().map(|(_, capture)| capture));
+            plan.captures.extend(candidates.into_iter().map(|(_, capture)| capture));
+            plan.missing.extend(missing);
         }
     }
-    if captures.is_empty() {
-        let message = match (away, deaf) {
-            (0, 0) => format!("service {service} has no instance with a component that can be captured"),
-            (_, 0) => format!("no instance of {service} that could be captured is attached ({away} are not)"),
-            _ => format!("no attached instance of {service} takes directives; its client has to be newer"),
+    if plan.captures.is_empty() {
+        let message = match plan.missing.first() {
+            None => format!("service {service} has no instance with a component that can be captured"),
+            Some(one) => format!(
+                "none of the {} components of {service} that could be captured can be asked for: {} of {}: {}",
+                plan.missing.len(),
+                one.component,
+                one.instance,
+                one.why
+            ),
         };
         return Err(Error::new(Kind::FailedPrecondition, Reason::NothingToCapture, message)
             .with("service", service.as_str()));
     }
-    if captures.len() > MOST_CAPTURES {
+    let count = plan.captures.len() + plan.missing.len();
+    if count > MOST_CAPTURES {
         let message = format!(
-            "a backup captures at most {MOST_CAPTURES} components, and this one would {}; name components or instances",
-            captures.len()
+            "a backup captures at most {MOST_CAPTURES} components, and this one would {count}; name components or instances"
         );
         return Err(Error::new(Kind::FailedPrecondition, Reason::TooManyCaptures, message));
     }
-    Ok(captures)
+    Ok(plan)
+}
+
+/// Why an instance cannot be asked for anything. None: it can.
+fn cannot(instance: &Instance) -> Option<&'static str> {
+    if !instance.attached {
+        Some("its instance is not attached")
+    } else if !instance.takes_directives {
+        Some("its instance takes no directives; its client has to be newer")
+    } else {
+        None
+    }
 }
 
 /// The better one is less.
@@ -159,10 +201,189 @@ fn check(
         }
     }
     for (at, id) in wish.instances.iter().enumerate() {
-        if !instances.iter().any(|instance| &instance.registration.key.id == id) {
-            let description = format!("{id} is no instance of {service} that can be captured");
+        let has = |component: &Component| {
+            component.captured().is_some()
+                && (wish.components.is_empty() || wish.components.contains(&component.name))
+        };
+        let of = instances.iter().find(|instance| &instance.registration.key.id == id);
+        if !of.is_some_and(|instance| instance.registration.components.iter().any(has)) {
+            let description = format!("{id} is no instance of {service} with a component to capture");
             wrong.push(FieldViolation { field: format!("instance_ids[{at}]"), description });
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::fields(wrong, 0)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        num::NonZeroU32,
+        sync::Arc,
+        time::{Duration, SystemTime},
+    };
+
+    use super::*;
+    use crate::{
+        fleet::{
+            lifecycle::Lifecycle,
+            pairs::Pairs,
+            registration::{Capability, Registration},
+        },
+        health::{State, Verdict, component::Thresholds},
+    };
+
+    /// How an instance can be reached.
+    #[derive(Clone, Copy)]
+    enum Reach {
+        Here,
+        Away,
+        Deaf,
+    }
+
+    fn component(name: &str, scope: CaptureScope) -> Component {
+        let one = NonZeroU32::MIN;
+        Component {
+            name: ComponentName::parse(name).unwrap(),
+            kind: "kind".to_owned(),
+            essential: false,
+            depends_on: vec![],
+            capabilities: vec![Capability::Backup],
+            report_interval: Duration::from_secs(5),
+            thresholds: Thresholds { fail: one, pass: one },
+            check: None,
+            capture: Settings { scope, ..Settings::default() },
+        }
+    }
+
+    fn instance(id: &str, reach: Reach, health: State, components: &[Component]) -> Instance {
+        let at = SystemTime::UNIX_EPOCH;
+        Instance {
+            registration: Arc::new(Registration {
+                key: InstanceKey {
+                    service: ServiceName::parse("orders").unwrap(),
+                    id: InstanceId::parse(id).unwrap(),
+                },
+                version: String::new(),
+                zone: String::new(),
+                address: String::new(),
+                labels: Pairs::default(),
+                components: components.to_vec().into(),
+                declared_spec: None,
+                lease_ttl: Duration::from_secs(15),
+                lifecycle: Lifecycle::Ready,
+            }),
+            incarnation: 1,
+            lifecycle: Lifecycle::Ready,
+            health: Verdict::new(health, ""),
+            confirmed: true,
+            attached: !matches!(reach, Reach::Away),
+            takes_directives: matches!(reach, Reach::Here),
+            components: Vec::new(),
+            registered: at,
+            last_heard: None,
+            protection_end: None,
+            lifecycle_changed: at,
+            health_changed: at,
+            peer: "".into(),
+            revision: 0,
+        }
+    }
+
+    fn wish(components: &[&str], instances: &[&str]) -> Wish {
+        Wish {
+            components: components.iter().map(|name| ComponentName::parse(name).unwrap()).collect(),
+            instances: instances.iter().map(|id| InstanceId::parse(id).unwrap()).collect(),
+        }
+    }
+
+    fn planned(instances: &[Instance], wish: &Wish) -> Result<Plan> {
+        choose(&ServiceName::parse("orders").unwrap(), instances, wish)
+    }
+
+    /// What is captured and what is missing, as `component/instance`.
+    fn words(plan: &Plan) -> (Vec<String>, Vec<String>) {
+        let captures = plan.captures.iter().map(|one| format!("{}/{}", one.component, one.key.id));
+        let missing = plan.missing.iter().map(|one| format!("{}/{}", one.component, one.instance));
+        (captures.collect(), missing.collect())
+    }
+
+    #[test]
+    fn what_belongs_to_a_backup_is_captured_or_missing_and_never_forgotten() {
+        use CaptureScope::{Each, One};
+        use Reach::{Away, Deaf, Here};
+        let (shared, own) = (component("db", One), component("log", Each));
+        let both = [shared.clone(), own.clone()];
+        let of = |id, reach, health| instance(id, reach, health, &both);
+        let healthy = State::Healthy;
+        for (instances, wish, captures, missing) in [
+            // Of what all share the healthiest has it, then the first.
+            (
+                vec![of("a", Here, State::Unhealthy), of("b", Here, healthy), of("c", Here, healthy)],
+                wish(&[], &[]),
+                vec!["db/b", "log/a", "log/b", "log/c"],
+                vec![],
+            ),
+            // One that is away is missing where each is wanted, and not where any would do.
+            (
+                vec![of("a", Away, healthy), of("b", Here, healthy)],
+                wish(&[], &[]),
+                vec!["db/b", "log/b"],
+                vec!["log/a"],
+            ),
+            (
+                vec![of("a", Deaf, healthy), of("b", Here, healthy)],
+                wish(&["log"], &[]),
+                vec!["log/b"],
+                vec!["log/a"],
+            ),
+            // Who alone has something and is away lacks it.
+            (
+                vec![
+                    instance("a", Here, healthy, &[own.clone()]),
+                    instance("b", Away, healthy, &[shared.clone()]),
+                ],
+                wish(&[], &[]),
+                vec!["log/a"],
+                vec!["db/b"],
+            ),
+            // Who was named is meant, whoever else would do.
+            (
+                vec![of("a", Away, healthy), of("b", Here, healthy)],
+                wish(&[], &["a", "b"]),
+                vec!["db/b", "log/b"],
+                vec!["db/a", "log/a"],
+            ),
+            (
+                vec![of("a", Here, State::Unhealthy), of("b", Here, healthy)],
+                wish(&["db"], &["a"]),
+                vec!["db/a"],
+                vec![],
+            ),
+        ] {
+            let plan = planned(&instances, &wish).unwrap();
+            let owned = |all: Vec<&str>| all.into_iter().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&plan), (owned(captures), owned(missing)), "{wish:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_at_all_is_refused_by_name() {
+        let own = component("log", CaptureScope::Each);
+        let here = instance("a", Reach::Here, State::Healthy, &[own.clone()]);
+        let other = component("db", CaptureScope::One);
+        let both = instance("b", Reach::Here, State::Healthy, &[own.clone(), other]);
+        let away = instance("a", Reach::Away, State::Healthy, &[own]);
+        let refused = |instances: &[Instance], wish: &Wish| planned(instances, wish).unwrap_err();
+        let error = refused(&[here.clone()], &wish(&["nothing"], &["z"]));
+        let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(fields, ["components[0]", "instance_ids[0]"]);
+        // An instance that has none of what is wanted is a slip of the pen.
+        let error = refused(&[here, both], &wish(&["db"], &["b", "a"]));
+        let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(fields, ["instance_ids[1]"]);
+        let error = refused(&[away], &wish(&[], &[]));
+        assert_eq!(error.reason(), Reason::NothingToCapture);
+        assert!(error.to_string().contains("log of a: its instance is not attached"), "{error}");
+        assert_eq!(refused(&[], &wish(&[], &[])).reason(), Reason::NothingToCapture);
+    }
 }

@@ -3,25 +3,42 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::{Shared, Subject, capture, hold::Holds, own, plan::Capture, totals::Sizes, verify};
+use super::{
+    Shared, Subject, capture,
+    hold::Holds,
+    own,
+    plan::{Missing, Plan},
+    totals::Sizes,
+    verify,
+};
 use crate::{
     error::{Chain, Error, Result},
     id::Ordered,
-    operation::{self, Gate, Outcome, Run},
+    operation::{self, Gate, Operation, Orphan, Outcome, Run, State},
     text,
-    vault::{Component, Depth, Domain, Draft, Status, Writing},
+    vault::{Component, Depth, Domain, Draft, Listed, Status, Writing},
 };
 
 /// Components that are captured at a time, where nobody is held still for it.
 const AT_ONCE: usize = 4;
 
+/// How long a look at what became of a backup may take.
+const LOOKED_WITHIN: Duration = Duration::from_mins(5);
+/// How soon it is tried again, at first and at last.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_AT_MOST: Duration = Duration::from_mins(1);
+/// Why an operation failed that was under way when the control plane ended.
+const DIED: &str =
+    "the control plane ended while it was under way; what it left behind is garbage that pruning takes";
+
 /// What is to be carried out.
 #[derive(Debug)]
 pub(super) enum Job {
     /// A backup.
-    Backup { run: Run, subject: Subject, captures: Vec<Capture>, max_quiesce: Duration, request_id: String },
+    Backup { run: Run, subject: Subject, plan: Plan, max_quiesce: Duration, request_id: String },
     /// A verification.
     Verify { run: Run, subject: Subject, backup: Ordered, depth: Depth },
 }
@@ -29,16 +46,10 @@ pub(super) enum Job {
 /// Carries a job out, and writes down how it ended.
 pub(super) async fn carry_out(shared: Arc<Shared>, job: Job) {
     match job {
-        Job::Backup { run, subject, captures, max_quiesce, request_id } => {
+        Job::Backup { run, subject, plan, max_quiesce, request_id } => {
             let mut sizes = Sizes::default();
-            let work = back_up(&shared, &run, &subject, captures, max_quiesce, request_id, &mut sizes);
-            let (outcome, report) = match tokio::time::timeout(shared.options.most, work).await {
-                Ok(done) => done.unwrap_or_else(|error| failed(&error)),
-                Err(_) => {
-                    let cause = format!("it took longer than {} h", shared.options.most.as_secs() / 3600);
-                    (Outcome::Failed { cause }, Vec::new())
-                }
-            };
+            let work = back_up(&shared, &run, &subject, plan, max_quiesce, request_id, &mut sizes);
+            let (outcome, report) = work.await.unwrap_or_else(|error| failed(&error));
             finish(&shared, run, outcome, report, sizes).await;
         }
         Job::Verify { run, subject, backup, depth } => {
@@ -71,22 +82,50 @@ async fn finish(shared: &Shared, run: Run, outcome: Outcome, report: Vec<String>
     }
 }
 
+/// What ends a backup before it commits; nothing does afterwards.
+enum Ended {
+    Cancelled,
+    TookTooLong,
+}
+
+/// Waits until a backup is to be given up.
+async fn given_up(run: &Run, until: Instant) -> Ended {
+    tokio::select! {
+        _ = run.cancelled() => Ended::Cancelled,
+        () = sleep_until(until) => Ended::TookTooLong,
+    }
+}
+
+impl Ended {
+    fn outcome(self, most: Duration) -> (Outcome, Vec<String>) {
+        let outcome = match self {
+            Ended::Cancelled => Outcome::Cancelled,
+            Ended::TookTooLong => {
+                Outcome::Failed { cause: format!("it took longer than {} h", most.as_secs() / 3600) }
+            }
+        };
+        (outcome, Vec::new())
+    }
+}
+
 async fn back_up(
     shared: &Arc<Shared>,
     run: &Run,
     subject: &Subject,
-    captures: Vec<Capture>,
+    plan: Plan,
     max_quiesce: Duration,
     request_id: String,
     sizes: &mut Sizes,
 ) -> Result<(Outcome, Vec<String>)> {
+    let most = shared.options.most;
+    let until = Instant::now() + most;
     run.start()?;
     let domain = Domain::of_service(subject.as_str())?;
     let prepare = run.add_step("prepare", 0)?;
     prepare.start()?;
     let writing = tokio::select! {
         writing = Writing::begin(&shared.vault, &domain, run.id()) => writing,
-        _ = run.cancelled() => return Ok((Outcome::Cancelled, Vec::new())),
+        ended = given_up(run, until) => return Ok(ended.outcome(most)),
     };
     let writing = match writing {
         Ok(writing) => writing,
@@ -96,17 +135,15 @@ async fn back_up(
         }
     };
     prepare.succeed()?;
-    let captured = tokio::select! {
-        captured = capture_all(shared, run, subject, &writing, captures, max_quiesce) => captured,
-        _ = run.cancelled() => {
+    let captured = match capture_all(shared, run, subject, &writing, plan, max_quiesce, until).await {
+        Ok(captured) => captured,
+        Err(ended) => {
             writing.abandon().await;
-            return Ok((Outcome::Cancelled, Vec::new()));
+            return Ok(ended.outcome(most));
         }
     };
     for one in &captured.components {
-        sizes.bytes += one.bytes;
-        sizes.new_bytes += one.new_bytes;
-        sizes.stored_bytes += one.stored_bytes;
+        sizes.add(one);
     }
     let missing: Vec<&Component> =
         captured.components.iter().filter(|one| one.status == Status::Failed).collect();
@@ -125,6 +162,8 @@ struct All {
     consistent: bool,
     /// Why it does not belong together although it was asked to.
     not_held: Option<String>,
+    /// What the control plane's own state was, where it is that.
+    own_digest: Option<[u8; 32]>,
 }
 
 async fn capture_all(
@@ -132,28 +171,58 @@ async fn capture_all(
     run: &Run,
     subject: &Subject,
     writing: &Writing,
-    captures: Vec<Capture>,
+    plan: Plan,
     max_quiesce: Duration,
-) -> All {
+    until: Instant,
+) -> Result<All, Ended> {
     let intake = writing.intake();
+    let Plan { captures, missing } = plan;
     if *subject == Subject::OwnState {
-        let components = vec![own::capture(shared, run, &intake).await];
-        return All { components, consistent: true, not_held: None };
+        let capturing = async {
+            // Before it is read: what changes meanwhile is a reason for the next.
+            let digest = own::digest(&shared.store).await.ok();
+            (own::capture(shared, run, &intake).await, digest)
+        };
+        return tokio::select! {
+            (own, own_digest) = capturing => {
+                Ok(All { components: vec![own], consistent: true, not_held: None, own_digest })
+            }
+            ended = given_up(run, until) => Err(ended),
+        };
     }
-    let holds = Holds::take(shared, run, &captures, max_quiesce).await;
-    let is_held = !holds.is_empty();
     let all_hold = captures.iter().all(|capture| capture.settings.quiesces);
     let alone = captures.len() == 1;
-    // Who holds still is captured at once, whoever they are: the hold is short.
-    let at_once = if is_held { captures.len().max(1) } else { AT_ONCE };
-    let each = captures.into_iter().map(|one| capture::capture(shared, run, &intake, one, is_held));
-    let mut components: Vec<Component> =
-        stream::iter(each.collect::<Vec<_>>()).buffer_unordered(at_once).collect().await;
+    let mut holds = Holds::default();
+    let capturing = async {
+        holds.take(shared, run, &captures, max_quiesce).await;
+        let is_held = holds.is_held();
+        // Who holds still is captured at once, whoever they are: the hold is short.
+        let at_once = if is_held { captures.len().max(1) } else { AT_ONCE };
+        let each = captures.into_iter().map(|one| capture::capture(shared, run, &intake, one, is_held));
+        stream::iter(each.collect::<Vec<_>>()).buffer_unordered(at_once).collect::<Vec<Component>>().await
+    };
+    let captured = tokio::select! {
+        captured = capturing => Ok(captured),
+        ended = given_up(run, until) => Err(ended),
+    };
+    // However it ended, nobody is left holding still.
+    let not_held = holds.end(shared, run).await;
+    let mut components = captured?;
+    components.extend(missing.into_iter().map(|one| lacking(run, one)));
     components.sort_by(|one, other| (&one.name, &one.instance).cmp(&(&other.name, &other.instance)));
-    let not_held = if is_held { holds.end(shared, run).await } else { None };
     let complete = components.iter().all(|one| one.status == Status::Complete);
     let consistent = complete && not_held.is_none() && (alone || all_hold);
-    All { components, consistent, not_held }
+    Ok(All { components, consistent, not_held, own_digest: None })
+}
+
+/// A component that nobody can be asked for, as the manifest and people are told of it.
+fn lacking(run: &Run, missing: Missing) -> Component {
+    let Missing { instance, component, kind, why } = missing;
+    // That the operation was taken over shows at its next change.
+    if let Ok(step) = run.add_step(&format!("capture {instance}/{component}"), 0) {
+        step.fail(why).ok();
+    }
+    Component::new(component.to_string(), &kind, instance.to_string()).failed(why.to_owned())
 }
 
 /// Why a backup is not all that was asked for, in one sentence. None: it is.
@@ -194,7 +263,7 @@ async fn commit(
     step.start()?;
     let backup = run.id();
     run.set_backup(backup)?;
-    let All { components, consistent, not_held: _ } = captured;
+    let All { components, consistent, not_held: _, own_digest } = captured;
     let report = report(&components, consistent);
     let request_id = Some(request_id).filter(|id| !id.is_empty());
     let draft = Draft { backup, components, consistent, cause: cause.clone(), request_id };
@@ -206,6 +275,9 @@ async fn commit(
             step.succeed()?;
             info!(component = "backup", operation = "commit", backup = %backup, service = committed.manifest.service, stored_bytes = committed.stored_bytes, "committed");
             shared.catalog_changed();
+            if own_digest.is_some() {
+                *shared.own_digest.lock() = own_digest;
+            }
             let outcome = match cause {
                 None => Outcome::Succeeded,
                 Some(cause) => Outcome::Partial { cause },
@@ -247,38 +319,72 @@ fn report(components: &[Component], consistent: bool) -> Vec<String> {
     lines
 }
 
-/// Takes an operation up that a run before did not finish.
-pub(super) async fn take_up(shared: &Shared, orphan: operation::Orphan) -> Result<()> {
-    let operation::Orphan { operation, run } = orphan;
-    let died =
-        "the control plane ended while it was under way; what it left behind is garbage that pruning takes";
-    let committed = match operation.kind {
-        operation::Kind::Backup => {
+/// Takes up operations that a run before did not finish: a backup that was committed counts, whatever was said of it; all else
+/// has failed, and left garbage alone. Where the bucket does not answer it is asked again: what became of a backup is not
+/// guessed.
+pub(super) async fn take_up(shared: Arc<Shared>, orphans: Vec<Orphan>) {
+    for Orphan { operation, run } in orphans {
+        let id = operation.id;
+        let committed = match operation.kind {
+            operation::Kind::Restore | operation::Kind::Verify => None,
+            operation::Kind::Backup => {
+                let cancelled = async {
+                    // What was cancelled before the end is looked at all the same: it may have committed.
+                    if operation.state == State::Cancelling {
+                        std::future::pending().await
+                    } else {
+                        run.cancelled().await
+                    }
+                };
+                tokio::select! {
+                    committed = settled(&shared, &operation) => committed,
+                    _ = cancelled => None,
+                }
+            }
+        };
+        let mut sizes = Sizes::default();
+        let outcome = match committed {
+            None if operation.state == State::Cancelling || run.is_cancelled() => Outcome::Cancelled,
+            None => Outcome::Failed { cause: DIED.to_owned() },
+            Some(listed) => {
+                for one in &listed.manifest.components {
+                    sizes.add(one);
+                }
+                if let Err(error) = run.set_backup(id) {
+                    warn!(component = "backup", operation = "take up", %id, %error, "could not be taken up");
+                    continue;
+                }
+                shared.catalog_changed();
+                match listed.manifest.cause.clone() {
+                    None if listed.manifest.is_complete() => Outcome::Succeeded,
+                    cause => Outcome::Partial {
+                        cause: cause.unwrap_or_else(|| "a component is missing".to_owned()),
+                    },
+                }
+            }
+        };
+        finish(&shared, run, outcome, Vec::new(), sizes).await;
+    }
+}
+
+/// Looks whether a backup has committed, for as long as it takes. None: it has not.
+async fn settled(shared: &Shared, operation: &Operation) -> Option<Listed> {
+    let mut pause = LOOK_AGAIN;
+    loop {
+        let looked = async {
             let domain = Domain::of_service(&operation.service)?;
-            match shared.vault.settle(&domain, run.id()).await {
-                Ok(committed) => committed,
-                Err(problem) => {
-                    let cause = format!(
-                        "the control plane ended while it was under way, and what is there could not be looked at: {problem}"
-                    );
-                    run.conclude(Outcome::Failed { cause }, &[])?;
-                    return Ok(());
-                }
+            Ok::<_, Error>(shared.vault.settle(&domain, operation.id).await?)
+        };
+        match timeout(LOOKED_WITHIN, looked).await {
+            Ok(Ok(committed)) => return committed,
+            Ok(Err(error)) => {
+                warn!(component = "backup", operation = "take up", id = %operation.id, %error, "what became of a backup could not be looked at; it is tried again");
+            }
+            Err(_) => {
+                warn!(component = "backup", operation = "take up", id = %operation.id, "the vault did not answer; it is tried again");
             }
         }
-        operation::Kind::Restore | operation::Kind::Verify => None,
-    };
-    let outcome = match committed {
-        None => Outcome::Failed { cause: died.to_owned() },
-        Some(listed) => {
-            run.set_backup(run.id())?;
-            match listed.manifest.cause.clone() {
-                None if listed.manifest.is_complete() => Outcome::Succeeded,
-                cause => {
-                    Outcome::Partial { cause: cause.unwrap_or_else(|| "a component is missing".to_owned()) }
-                }
-            }
-        }
-    };
-    run.conclude(outcome, &[])
+        sleep(pause).await;
+        pause = (2 * pause).min(LOOK_AGAIN_AT_MOST);
+    }
 }

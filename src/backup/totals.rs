@@ -14,10 +14,11 @@ use crate::{
     error::{Chain, Result},
     operation::{Kind, Operation, State},
     store::{Commit, Store, record},
+    vault::Component,
 };
 
 /// Where they are stored.
-const KEY: &str = "backups/totals";
+pub(super) const KEY: &str = "backups/totals";
 /// Newest version of the record that this build writes and reads.
 const VERSION: u32 = 1;
 /// Services of which it is remembered when they were last backed up: as many as metrics show.
@@ -32,6 +33,15 @@ pub(crate) struct Sizes {
     pub(crate) new_bytes: u64,
     /// That these take there.
     pub(crate) stored_bytes: u64,
+}
+
+impl Sizes {
+    /// A component more.
+    pub(super) fn add(&mut self, component: &Component) {
+        self.bytes = self.bytes.saturating_add(component.bytes);
+        self.new_bytes = self.new_bytes.saturating_add(component.new_bytes);
+        self.stored_bytes = self.stored_bytes.saturating_add(component.stored_bytes);
+    }
 }
 
 /// What operations of one kind and outcome came to.
@@ -62,6 +72,8 @@ struct Record {
 pub(crate) struct Totals {
     store: Store,
     record: Mutex<Record>,
+    /// Held by whoever writes: a later record is never overtaken by an earlier one.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Totals {
@@ -71,16 +83,14 @@ impl Totals {
             Some(entry) => record::decode(KEY, VERSION, &entry.value)?,
             None => Record::default(),
         };
-        Ok(Self { store, record: Mutex::new(record) })
+        Ok(Self { store, record: Mutex::new(record), writing: tokio::sync::Mutex::default() })
     }
 
     /// Counts an operation that has ended. What cannot be written now is with the next.
     pub(crate) async fn count(&self, operation: &Operation, sizes: Sizes) {
-        let record = {
-            let mut record = self.record.lock();
-            record.count(operation, sizes);
-            record.clone()
-        };
+        self.record.lock().count(operation, sizes);
+        let _writing = self.writing.lock().await;
+        let record = self.record.lock().clone();
         let written =
             async { self.store.commit(Commit::new().put(KEY, record::encode(VERSION, &record)?)).await };
         if let Err(error) = written.await {
@@ -107,9 +117,9 @@ impl Record {
         let took = operation.started.zip(operation.ended).and_then(|(from, to)| to.duration_since(from).ok());
         sum.count += 1;
         sum.millis += took.map_or(0, |took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        sum.bytes += sizes.bytes;
-        sum.new_bytes += sizes.new_bytes;
-        sum.stored_bytes += sizes.stored_bytes;
+        sum.bytes = sum.bytes.saturating_add(sizes.bytes);
+        sum.new_bytes = sum.new_bytes.saturating_add(sizes.new_bytes);
+        sum.stored_bytes = sum.stored_bytes.saturating_add(sizes.stored_bytes);
         if (operation.kind, operation.state) == (Kind::Backup, State::Succeeded)
             && let Some(ended) = operation.ended
         {

@@ -34,14 +34,39 @@ pub(super) struct Received {
     pub(super) evidence: BTreeMap<String, String>,
 }
 
+/// How far an upload is, for whoever waits for it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Arrival {
+    /// How many bytes have come.
+    received: u64,
+    /// Whether it is we who keep the instance waiting: the vault takes what has come.
+    pub(super) storing: bool,
+}
+
+/// That the vault takes something, for as long as it lives: whoever waits is not idle meanwhile.
+struct Storing<'a>(&'a watch::Sender<Arrival>);
+
+impl<'a> Storing<'a> {
+    fn begin(arrival: &'a watch::Sender<Arrival>) -> Self {
+        arrival.send_modify(|arrival| arrival.storing = true);
+        Self(arrival)
+    }
+}
+
+impl Drop for Storing<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|arrival| arrival.storing = false);
+    }
+}
+
 /// Where one component goes.
 #[derive(Debug)]
 pub(super) struct Slot {
     state: Arc<Mutex<State>>,
     /// Rises with each connection: an older one lets go.
     connection: watch::Sender<u64>,
-    /// How many bytes have come, so that whoever waits sees that something does.
-    received: watch::Sender<u64>,
+    /// How far it is, so that whoever waits sees that something comes.
+    arrival: watch::Sender<Arrival>,
     step: StepHandle,
     finishing: parking_lot::Mutex<Option<Task<()>>>,
 }
@@ -69,7 +94,7 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
-    pub(super) received: watch::Receiver<u64>,
+    pub(super) arrival: watch::Receiver<Arrival>,
     pub(super) done: oneshot::Receiver<Result<Received, Error>>,
     _given: Given<Slot>,
 }
@@ -94,13 +119,13 @@ impl Uploads {
     ) -> Result<Waiting> {
         let (done, is_done) = oneshot::channel();
         let inner = Inner { intake, cut, incompressible, stream: None, done };
-        let (connection, received) = (watch::Sender::new(0), watch::Sender::new(0));
-        let watched = received.subscribe();
+        let (connection, arrival) = (watch::Sender::new(0), watch::Sender::default());
+        let watched = arrival.subscribe();
         let state = Arc::new(Mutex::new(State::Taking(Box::new(inner))));
         let finishing = parking_lot::Mutex::default();
-        let slot = Slot { state, connection, received, step, finishing };
+        let slot = Slot { state, connection, arrival, step, finishing };
         let (ticket, _given) = self.0.give(from, Arc::new(slot))?;
-        Ok(Waiting { ticket, received: watched, done: is_done, _given })
+        Ok(Waiting { ticket, arrival: watched, done: is_done, _given })
     }
 
     /// Opens an upload; whoever had it open lets go of it.
@@ -199,21 +224,24 @@ impl Upload {
     /// # Errors
     /// They do not follow what came before, or cannot be stored; the latter ends it.
     pub async fn push(&mut self, offset: u64, data: Bytes) -> Result<()> {
-        let stream = self.stream()?;
-        let received = stream.received();
+        let received = self.stream()?.received();
         if offset != received {
             let message = format!("is {offset}, and {received} bytes have come; go on from there");
             return Err(Error::field("data.offset", message));
         }
         let length = data.len() as u64;
-        if let Err(problem) = stream.push(data).await {
+        let slot = Arc::clone(&self.slot);
+        let storing = Storing::begin(&slot.arrival);
+        let pushed = self.stream()?.push(data).await;
+        drop(storing);
+        if let Err(problem) = pushed {
             let error = Error::from(problem);
             let again = error.again();
             self.end(Err(error));
             return Err(again);
         }
         self.slot.step.advance(length);
-        self.slot.received.send_replace(received + length);
+        self.slot.arrival.send_modify(|arrival| arrival.received = received + length);
         Ok(())
     }
 
@@ -254,6 +282,8 @@ impl Upload {
             State::Done(_) | State::Failed => None,
         };
         let (_, stream) = stream.ok_or_else(ended)?;
+        let slot = Arc::clone(&self.slot);
+        let _storing = Storing::begin(&slot.arrival);
         let finished = stream.finish().await.map_err(Error::from);
         match finished.and_then(|captured| check(&captured).map(|()| captured)) {
             Ok(captured) => {

@@ -1,4 +1,4 @@
-//! Verification as an operation: what the vault finds becomes a report, and where all is sound a note that says so.
+//! Verification as an operation: what the vault finds becomes a report, and a note about the backup.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     id::Ordered,
     operation::{Outcome, Run},
     text,
-    vault::{Decision, Depth, Domain},
+    vault::{Depth, Domain, Finding},
 };
 
 /// Findings that are told one by one.
@@ -25,23 +25,23 @@ pub(super) async fn verify(
     step.start()?;
     let domain = Domain::of_service(subject.as_str())?;
     let progress = |done, total| step.progress(done, total);
-    let verified = shared.vault.verify(&domain, Some(backup), depth, run.id(), progress).await?;
+    let by = run.operation().created_by.clone();
+    let verified = shared.vault.look(&domain, backup, depth, run.id(), &by, progress).await?;
+    shared.catalog_changed();
     let mut report =
         vec![format!("{} packs looked at, {} read", verified.packs, text::bytes(verified.bytes))];
     report.extend(verified.broken.iter().take(TOLD).map(|name| format!("cannot be restored: {name}")));
     report.extend(verified.findings.iter().take(TOLD).map(|one| format!("{}: {}", one.object, one.what)));
-    if !verified.is_sound() {
-        let cause = match (verified.broken.first(), verified.findings.first()) {
-            (Some(broken), _) => format!("{broken} cannot be restored"),
-            (None, Some(finding)) => finding.what.clone(),
-            (None, None) => "something is wrong".to_owned(),
-        };
-        step.fail(&cause)?;
-        return Ok((Outcome::Failed { cause }, report));
+    let remark = |one: &Finding| format!("not of this backup: {}: {}", one.object, one.what);
+    report.extend(verified.remarks.iter().take(TOLD).map(remark));
+    match verified.cause() {
+        None => {
+            step.succeed()?;
+            Ok((Outcome::Succeeded, report))
+        }
+        Some(cause) => {
+            step.fail(&cause)?;
+            Ok((Outcome::Failed { cause }, report))
+        }
     }
-    let by = run.operation().created_by.clone();
-    shared.vault.decide(&domain, backup, Decision::Verified, &by, depth.as_str()).await?;
-    shared.catalog_changed();
-    step.succeed()?;
-    Ok((Outcome::Succeeded, report))
 }

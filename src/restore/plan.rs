@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use tokio::time::{Instant, timeout_at};
+
 use super::Shared;
 use crate::{
     backup::Subject,
@@ -19,7 +21,7 @@ use crate::{
     health,
     id::Ordered,
     operation::{self, State as Ran},
-    vault::{Component, Decision, Listed, State, Status},
+    vault::{Component, Depth, Listed, Looked, State, Status},
 };
 
 /// Instances that are read at a time.
@@ -66,7 +68,7 @@ pub enum Guard {
     NotEmpty,
     /// The component's schema is newer than the backup's.
     NewerSchema,
-    /// Nobody has verified the backup.
+    /// Nobody has verified every byte of the backup, or it was found to be damaged since.
     Unverified,
     /// The backup is partial.
     Partial,
@@ -295,6 +297,19 @@ fn item(service: &ServiceName, instances: &[Instance], component: Component, wis
     })
 }
 
+/// Looks once more whether anything stands in the way of a component, right before it is overwritten: what was planned may be
+/// long ago. Answers why it does.
+pub(super) async fn look_again(shared: &Shared, item: &Item, force: &[Guard]) -> Result<(), String> {
+    let instances = instances(shared, &item.target.service).await;
+    let mut item = item.clone();
+    item.present = None;
+    inspect(shared, std::slice::from_mut(&mut item)).await;
+    let standing = obstacles(&instances, &item).into_iter().find(|one| !force.contains(&one.guard));
+    standing.map_or(Ok(()), |one| {
+        Err(format!("the guard {} stands in the way now: {}", one.guard.as_str(), one.message))
+    })
+}
+
 /// Asks targets what they hold. Who does not say is taken to hold something.
 async fn inspect(shared: &Shared, items: &mut [Item]) {
     let mut by_target: BTreeMap<(InstanceKey, u64), Vec<ComponentName>> = BTreeMap::new();
@@ -305,6 +320,7 @@ async fn inspect(shared: &Shared, items: &mut [Item]) {
             .push(item.target_component.clone());
     }
     let directives = shared.fleet.directives();
+    let until = Instant::now() + SAID_WITHIN;
     let mut asked = Vec::new();
     for ((key, incarnation), components) in by_target {
         let Ok(id) = directives.new_id() else { continue };
@@ -320,7 +336,7 @@ async fn inspect(shared: &Shared, items: &mut [Item]) {
         }
     }
     for (key, mut sent) in asked {
-        let Ok(Ended::Done(report)) = tokio::time::timeout(SAID_WITHIN, sent.ended()).await else { continue };
+        let Ok(Ended::Done(report)) = timeout_at(until, sent.ended()).await else { continue };
         for item in items.iter_mut().filter(|item| item.target == key) {
             item.present =
                 report.inspections.iter().find(|one| one.component == item.target_component).cloned();
@@ -368,8 +384,14 @@ fn obstacles(instances: &[Instance], item: &Item) -> Vec<Obstacle> {
 
 fn of_backup(listed: &Listed) -> Vec<Obstacle> {
     let mut found = Vec::new();
-    if listed.last(Decision::Verified).is_none() {
-        let message = "nobody has verified the backup".to_owned();
+    if !listed.is_verified(Depth::Data) {
+        let message = match listed.looked() {
+            None => "nobody has verified the backup".to_owned(),
+            Some(Looked::Damaged(note)) => format!("the backup was found to be damaged: {}", note.evidence),
+            Some(Looked::Sound(note)) => {
+                format!("the backup was verified by {} alone, and not every byte of it", note.evidence)
+            }
+        };
         found.push(Obstacle { guard: Guard::Unverified, message });
     }
     if listed.state == State::Partial {

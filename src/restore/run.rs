@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::{
     Shared, Start,
-    plan::{Guard, Item, Plan},
+    plan::{self, Guard, Item, Plan},
 };
 use crate::{
     backup::{self, Subject, TransferKey},
@@ -18,7 +18,7 @@ use crate::{
     },
     operation::{Outcome, Run, State, StepHandle},
     text,
-    vault::{Decision, Depth, Domain, Purpose, Reader},
+    vault::{Depth, Domain, Purpose, Reader},
 };
 
 /// How long an instance may take until it begins.
@@ -85,7 +85,11 @@ async fn restore(
     let (mut report, mut failed) = (Vec::new(), Vec::new());
     for (item, step) in plan.items.iter().zip(&steps) {
         step.start()?;
-        match give(shared, run, plan, item, step, &reader, start.verify).await {
+        let given = match plan::look_again(shared, item, &start.force).await {
+            Ok(()) => give(shared, run, plan, item, step, &reader, start.verify).await,
+            Err(stands) => Err(stands),
+        };
+        match given {
             Ok(verification) => {
                 step.succeed()?;
                 let found =
@@ -120,16 +124,14 @@ async fn verify(shared: &Shared, run: &Run, plan: &Plan, domain: &Domain, by: &s
     step.start()?;
     // The session of the restore itself opens later, under this operation's id.
     let operation = shared.vault.new_id()?;
-    let progress = |_, _| {};
-    let verified = shared.vault.verify(domain, Some(backup), Depth::Data, operation, progress).await?;
-    if !verified.is_sound() {
-        let why = verified.findings.first().map_or_else(String::new, |found| format!(": {}", found.what));
+    let progress = |done, total| step.progress(done, total);
+    let verified = shared.vault.look(domain, backup, Depth::Data, operation, by, progress).await?;
+    if let Some(why) = verified.cause() {
         let message =
-            format!("backup {backup} is damaged{why}; force `unverified` to restore what is left of it");
+            format!("backup {backup} is damaged: {why}; force `unverified` to restore what is left of it");
         step.fail(&message)?;
         return Err(Error::new(Kind::FailedPrecondition, Reason::VaultDamaged, message));
     }
-    shared.vault.decide(domain, backup, Decision::Verified, by, Depth::Data.as_str()).await?;
     step.succeed()
 }
 

@@ -164,19 +164,20 @@ impl Listening {
             cause = stop.asked() => return Ok(ended_early(&cause)),
         };
         let (store, engine) = opened.map_err(Error::internal)??;
-        let (options, to_load) = (fleet_options(&config), store.clone());
-        let to_audit = audit::Options { file: config.audit.file.clone(), limits: audit_limits(&config) };
-        let ids = entropy.clone();
-        let loading = async move {
-            let audit = audit::open(to_audit, clock, to_load.clone()).await?;
-            Ok((audit, fleet::open(options, clock, ids, to_load, &progress).await?))
-        };
+        let loading = load_rooms(
+            Arc::clone(&config),
+            clock,
+            entropy.clone(),
+            store.clone(),
+            doors.guard.authenticator.clone(),
+            progress,
+        );
         let loaded = tokio::select! {
             loaded = task::spawn("load", OnEnd::Fine, loading) => Some(loaded.map_err(Error::internal)?),
             cause = stop.asked() => ended_early(&cause),
         };
-        let ((audit, auditor), (fleet, service)) = match loaded {
-            Some(Ok(loaded)) => loaded,
+        let rooms = match loaded {
+            Some(Ok(rooms)) => rooms,
             Some(Err(error)) => {
                 undo(engine).await;
                 return Err(error);
@@ -186,44 +187,13 @@ impl Listening {
                 return Ok(None);
             }
         };
-        let (policies, ruler) = match open_policies(&config, clock, store.clone()).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                undo(engine).await;
-                return Err(error);
-            }
-        };
-        let opened =
-            operation::open(operation::Options::default(), clock, entropy.clone(), store.clone()).await;
-        let (operations, keeper, orphans) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                undo(engine).await;
-                return Err(error);
-            }
-        };
-        let backing = open_backups(&config, clock, &entropy, &store, &fleet, &operations);
-        let (backups, backer, restores, restorer, key_kept) = match backing.await {
-            Ok(opened) => opened,
-            Err(error) => {
-                // What a run before did not finish is the next one's to look at.
-                for orphan in orphans {
-                    orphan.run.leave();
-                }
-                undo(engine).await;
-                return Err(error);
-            }
-        };
-        backups.take_up(orphans).await;
-        let authenticator = doors.guard.authenticator.clone();
-        let (identity, rules) =
-            match open_identity(&config, clock, &entropy, store.clone(), &authenticator).await {
-                Ok(opened) => opened,
-                Err(error) => {
-                    undo(engine).await;
-                    return Err(error);
-                }
-            };
+        let Rooms { audit, fleet, policies, operations, backing, identity } = rooms;
+        let (audit, auditor) = audit;
+        let (fleet, service) = fleet;
+        let (policies, ruler) = policies;
+        let (operations, keeper) = operations;
+        let Backing { backups, backer, restores, restorer, key_kept } = backing;
+        let (identity, rules) = identity;
         let (checks, checker) =
             checks::open(checks_options(&config, doors.addresses, clock), fleet.clone(), clock);
         let protection = protection::Service::new(doors.guard.protection.clone(), policies.clone());
@@ -460,6 +430,45 @@ async fn open_identity(
     Ok((Identity { tokens, rules }, known))
 }
 
+/// What is loaded before anybody is let in: whoever asks, and whoever runs.
+struct Rooms {
+    audit: (audit::Handle, audit::Service),
+    fleet: (fleet::Handle, fleet::Service),
+    policies: (policy::Handle, policy::Service),
+    operations: (operation::Handle, operation::Service),
+    backing: Backing,
+    identity: (Identity, Option<watched::Handle>),
+}
+
+/// The rooms that write and read the vault.
+struct Backing {
+    backups: backup::Handle,
+    backer: backup::Service,
+    restores: restore::Handle,
+    restorer: restore::Service,
+    key_kept: KeyKept,
+}
+
+async fn load_rooms(
+    config: Arc<Config>,
+    clock: Clock,
+    entropy: Entropy,
+    store: Store,
+    authenticator: Authenticator,
+    progress: Progress,
+) -> Result<Rooms> {
+    let to_audit = audit::Options { file: config.audit.file.clone(), limits: audit_limits(&config) };
+    let audit = audit::open(to_audit, clock, store.clone()).await?;
+    let fleet = fleet::open(fleet_options(&config), clock, entropy.clone(), store.clone(), &progress).await?;
+    let policies = open_policies(&config, clock, store.clone()).await?;
+    let options = operation::Options::default();
+    let (operations, keeper, orphans) =
+        operation::open(options, clock, entropy.clone(), store.clone()).await?;
+    let backing = open_backups(&config, clock, &entropy, &store, &fleet.0, &operations, orphans).await?;
+    let identity = open_identity(&config, clock, &entropy, store, &authenticator).await?;
+    Ok(Rooms { audit, fleet, policies, operations: (operations, keeper), backing, identity })
+}
+
 /// Opens the vault, and the rooms that write and read it.
 async fn open_backups(
     config: &Config,
@@ -468,7 +477,8 @@ async fn open_backups(
     store: &Store,
     fleet: &fleet::Handle,
     operations: &operation::Handle,
-) -> Result<(backup::Handle, backup::Service, restore::Handle, restore::Service, KeyKept)> {
+    orphans: Vec<operation::Orphan>,
+) -> Result<Backing> {
     let vault = vault::open(config, clock).await?;
     let key_kept = KeyKept::open(store.clone()).await?;
     let options = backup::Options {
@@ -483,11 +493,12 @@ async fn open_backups(
         operations: operations.clone(),
         vault,
         store: store.clone(),
+        orphans,
     };
     let (backups, backer) = backup::open(options, parts).await?;
     let (restores, restorer) =
         restore::new(entropy.clone(), fleet.clone(), operations.clone(), backups.clone());
-    Ok((backups, backer, restores, restorer, key_kept))
+    Ok(Backing { backups, backer, restores, restorer, key_kept })
 }
 
 /// Reads what is ruled, from the store and from the configuration.

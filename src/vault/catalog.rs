@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::{StreamExt as _, stream};
 use tracing::warn;
 
 use super::{
@@ -13,7 +14,11 @@ use super::{
     problem::{Problem, Result},
     seal::{Header, Kind, ObjectKey, open_single},
     session::TTL_MILLIS,
+    verify::Depth,
 };
+
+/// Backups that are read at a time: each is a small object or two.
+const PARALLEL: usize = 8;
 
 /// What may be done with a backup.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,11 +46,35 @@ pub struct Listed {
     pub notes: Vec<Note>,
     /// Hash of its manifest as it is stored.
     pub hash: [u8; 32],
-    /// When the store wrote it, in milliseconds since 1970.
-    pub written: u64,
+}
+
+/// What the last verification of a backup found.
+#[derive(Clone, Copy, Debug)]
+pub enum Looked<'a> {
+    /// It can be restored, as far as that look went.
+    Sound(&'a Note),
+    /// Something of it cannot.
+    Damaged(&'a Note),
 }
 
 impl Listed {
+    /// What the last verification found. None: nobody has verified it.
+    pub fn looked(&self) -> Option<Looked<'_>> {
+        self.notes.iter().rev().find_map(|note| match note.decision {
+            Some(Decision::Verified) => Some(Looked::Sound(note)),
+            Some(Decision::Damaged) => Some(Looked::Damaged(note)),
+            _ => None,
+        })
+    }
+
+    /// Whether it was verified as deep as this, or deeper, and nothing has been found to be wrong since.
+    pub fn is_verified(&self, depth: Depth) -> bool {
+        let since = self.notes.iter().rev().take_while(|note| note.decision != Some(Decision::Damaged));
+        since
+            .filter(|note| note.decision == Some(Decision::Verified))
+            .any(|note| Depth::parse(&note.evidence).is_some_and(|looked| looked >= depth))
+    }
+
     /// The last note of a kind.
     pub fn last(&self, decision: Decision) -> Option<&Note> {
         self.notes.iter().rev().find(|note| note.decision == Some(decision))
@@ -105,26 +134,49 @@ impl Vault {
         Ok(services)
     }
 
+    /// The ids of a service's backups, newest first. None of them is read.
+    ///
+    /// # Errors
+    /// The bucket cannot be listed.
+    pub async fn backup_ids(&self, service: &Domain) -> Result<Vec<Id>> {
+        let listed = self.place().list(&names::manifests(Some(service))).await?;
+        let mut found: Vec<_> = listed.iter().filter_map(|one| Id::parse(one.last()).ok()).collect();
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(found)
+    }
+
     /// The backups of a service, newest first. One that cannot be read is among them, with what is wrong.
     ///
     /// # Errors
     /// The bucket cannot be read, or the key does not open it.
     pub async fn backups(&self, service: &Domain) -> Result<Vec<(Id, Result<Listed>)>> {
-        let listed = self.place().list(&names::manifests(Some(service))).await?;
-        let mut found: Vec<_> = listed.iter().filter_map(|one| Id::parse(one.last()).ok()).collect();
-        found.sort_unstable();
-        let mut backups = Vec::with_capacity(found.len());
-        for backup in found.into_iter().rev() {
-            let read = self.backup(service, backup).await;
+        let ids = self.backup_ids(service).await?;
+        self.read_backups(ids.into_iter().map(|id| (service.clone(), id))).await
+    }
+
+    /// Backups of these services and ids, in this order, several read at a time. One that cannot be read is among them, with
+    /// what is wrong.
+    ///
+    /// # Errors
+    /// The bucket cannot be read, or the key does not open it.
+    pub async fn read_backups(
+        &self,
+        which: impl IntoIterator<Item = (Domain, Id)>,
+    ) -> Result<Vec<(Id, Result<Listed>)>> {
+        let each =
+            which.into_iter().map(|(service, id)| async move { (id, self.backup(&service, id).await) });
+        let mut reading = stream::iter(each.collect::<Vec<_>>()).buffered(PARALLEL);
+        let mut backups = Vec::new();
+        while let Some((id, read)) = reading.next().await {
             if let Err(problem @ (Problem::Place { .. } | Problem::WrongKey { .. } | Problem::NoKey { .. })) =
                 read
             {
                 return Err(problem);
             }
             if let Err(problem) = &read {
-                warn!(component = "vault", operation = "list", backup = %backup, %problem, "a backup cannot be read");
+                warn!(component = "vault", operation = "list", backup = %id, %problem, "a backup cannot be read");
             }
-            backups.push((backup, read));
+            backups.push((id, read));
         }
         Ok(backups)
     }
@@ -135,16 +187,14 @@ impl Vault {
     /// It is not there, cannot be read, or its notes cannot.
     pub async fn backup(&self, service: &Domain, backup: Id) -> Result<Listed> {
         let object = names::manifest(service, backup);
-        let there = self.place().head(&object).await?.ok_or_else(|| Problem::missing(&object))?;
+        let (there, bytes) = self.place().get_listed(&object).await?;
         let keys = self.keys(service).await?;
-        let bytes = self.place().get(&object).await?;
         let manifest = open_manifest(&keys, &object, &bytes)?;
         let operation = Header::decode(&object, &bytes)?.operation;
         let notes = note::read(self.place(), &keys, backup).await?;
-        let notes: Vec<Note> = notes.into_iter().map(|(note, _)| note).collect();
         let state = judge(&manifest, there.modified, &notes);
         let hash = *blake3::hash(&bytes).as_bytes();
-        Ok(Listed { manifest, operation, state, notes, hash, written: there.modified })
+        Ok(Listed { manifest, operation, state, notes, hash })
     }
 
     /// Writes a decision about a backup down.

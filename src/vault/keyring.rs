@@ -134,6 +134,16 @@ pub(super) struct Keyring {
     kek_id: Mutex<Option<String>>,
 }
 
+/// What came of a wrap.
+enum Tried {
+    /// It has the domain's key.
+    Opened(Arc<DomainKeys>),
+    /// It is sealed for another key.
+    OtherKey,
+    /// It is sealed for a key of another kind.
+    OtherKind,
+}
+
 impl Keyring {
     pub(super) fn new(
         place: Place,
@@ -177,33 +187,47 @@ impl Keyring {
         if wraps.is_empty() {
             return Ok(None);
         }
-        let mut tried = Vec::new();
+        let (mut tried, mut unreadable) = (Vec::new(), None);
         for listed in &wraps {
             let Some((epoch, kek_id)) = names::parse_wrap(listed.last()) else { continue };
-            let wrap = self.read(&listed.name).await?;
-            let kdf = wrap.kdf.to_kdf(&listed.name)?;
-            let Some(kek) = self.kek(kdf.clone()).await? else {
-                tried.push(format!("{kek_id} (another kind of key)"));
-                continue;
-            };
-            if kek.id()? != kek_id {
-                tried.push(kek_id.to_owned());
-                continue;
+            match self.try_wrap(domain, epoch, kek_id, &listed.name).await {
+                Ok(Tried::Opened(keys)) => return Ok(Some(keys)),
+                Ok(Tried::OtherKey) => tried.push(kek_id.to_owned()),
+                Ok(Tried::OtherKind) => tried.push(format!("{kek_id} (another kind of key)")),
+                // It may be another's: ours may be beside it.
+                Err(
+                    problem @ (Problem::Damaged { .. } | Problem::Missing { .. } | Problem::TooNew { .. }),
+                ) => {
+                    unreadable.get_or_insert(problem);
+                }
+                Err(problem) => return Err(problem),
             }
-            // An epoch beyond the first needs the first one's key too; nothing writes one yet.
-            if epoch != FIRST_EPOCH {
-                let what = format!("epoch {epoch} of keys is not known");
-                return Err(Problem::TooNew { object: listed.name.clone(), what });
-            }
-            let key = self.unwrap(domain, epoch, &kek, &wrap, &listed.name)?;
-            *self.kdf.lock() = Some(kdf);
-            *self.kek_id.lock() = Some(kek_id.to_owned());
-            return self.keep(domain, epoch, key).map(Some);
+        }
+        if let Some(problem) = unreadable {
+            return Err(problem);
         }
         let source = self.source.place();
         let known = tried.join(", ");
         let what = format!("{domain} is sealed for {known}, and the key from {source} is none of these");
         Err(Problem::WrongKey { what })
+    }
+
+    async fn try_wrap(&self, domain: &Domain, epoch: u32, kek_id: &str, object: &str) -> Result<Tried> {
+        let wrap = self.read(object).await?;
+        let kdf = wrap.kdf.to_kdf(object)?;
+        let Some(kek) = self.kek(kdf.clone()).await? else { return Ok(Tried::OtherKind) };
+        if kek.id()? != kek_id {
+            return Ok(Tried::OtherKey);
+        }
+        // An epoch beyond the first needs the first one's key too; nothing writes one yet.
+        if epoch != FIRST_EPOCH {
+            let what = format!("epoch {epoch} of keys is not known");
+            return Err(Problem::TooNew { object: object.to_owned(), what });
+        }
+        let key = self.unwrap(domain, epoch, &kek, &wrap, object)?;
+        *self.kdf.lock() = Some(kdf);
+        *self.kek_id.lock() = Some(kek_id.to_owned());
+        self.keep(domain, epoch, key).map(Tried::Opened)
     }
 
     /// Id of the key that opens the vault.
@@ -331,6 +355,21 @@ mod tests {
         let wrong = ring(&place, 2).for_writing(&orders).await;
         assert!(matches!(wrong, Err(Problem::WrongKey { .. })), "{wrong:?}");
         assert_eq!(place.list("keys").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_wrap_that_cannot_be_read_hides_none_that_opens() {
+        let place = Place::open("memory:///", &[]).unwrap();
+        let orders = Domain::of_service("orders").unwrap();
+        let made = ring(&place, 1).for_writing(&orders).await.unwrap();
+        // Listed before it.
+        let other = names::wrap(&orders, FIRST_EPOCH, "0000000000000000");
+        place.create(&other, PutPayload::from_static(b"nothing")).await.unwrap();
+        let read = ring(&place, 1).for_reading(&orders).await.unwrap().unwrap();
+        assert_eq!(made.key.expose(), read.key.expose());
+        // Whoever opens neither is told of the one that may have been theirs.
+        let neither = ring(&place, 2).for_reading(&orders).await;
+        assert!(matches!(neither, Err(Problem::Damaged { .. })), "{neither:?}");
     }
 
     #[tokio::test]

@@ -37,6 +37,9 @@ pub enum Decision {
     /// It was looked at, and could be restored.
     #[n(6)]
     Verified,
+    /// It was looked at, and could not be restored, or not all of it.
+    #[n(7)]
+    Damaged,
 }
 
 /// A decision about a backup.
@@ -60,8 +63,8 @@ pub struct Note {
 /// How often a number that somebody else took meanwhile is tried again with the next.
 const TRIES: u32 = 16;
 
-/// The notes of a backup, in order, each with when the store wrote it.
-pub(super) async fn read(place: &Place, keys: &DomainKeys, backup: Id) -> Result<Vec<(Note, u64)>> {
+/// The notes of a backup, in order.
+pub(super) async fn read(place: &Place, keys: &DomainKeys, backup: Id) -> Result<Vec<Note>> {
     let mut notes = Vec::new();
     for listed in place.list(&names::notes(backup)).await? {
         let Some(sequence) = names::number(listed.last()) else { continue };
@@ -74,20 +77,19 @@ pub(super) async fn read(place: &Place, keys: &DomainKeys, backup: Id) -> Result
         }
         let key = ObjectKey::of(keys.epoch(), Kind::Note, object, &header)?;
         let plain = open_single(&key, object, &bytes)?;
-        let note = minicbor::decode(&plain).map_err(|error| Problem::damaged(object, error.to_string()))?;
-        notes.push((note, listed.modified));
+        notes.push(minicbor::decode(&plain).map_err(|error| Problem::damaged(object, error.to_string()))?);
     }
     Ok(notes)
 }
 
-/// Writes a note after all that there are, and answers when the store wrote it.
+/// Writes a note after all that there are.
 pub(super) async fn write(
     place: &Place,
     keys: &DomainKeys,
     backup: Id,
     note: &Note,
     random: &SystemRandom,
-) -> Result<u64> {
+) -> Result<()> {
     let plain = minicbor::to_vec(note).map_err(|error| Problem::Internal(error.to_string()))?;
     let listed = place.list(&names::notes(backup)).await?;
     let last = listed.iter().filter_map(|one| names::number(one.last())).max();
@@ -96,10 +98,7 @@ pub(super) async fn write(
         let object = names::note(backup, sequence);
         let key = ObjectKey::fresh(keys.epoch(), Kind::Note, backup, sequence, random)?;
         match place.create(&object, PutPayload::from(seal_single(&key, &plain)?)).await {
-            Ok(()) => {
-                let there = place.head(&object).await?.ok_or_else(|| Problem::missing(&object))?;
-                return Ok(there.modified);
-            }
+            Ok(()) => return Ok(()),
             Err(Problem::Taken { .. }) => sequence = sequence.saturating_add(1),
             Err(problem) => return Err(problem),
         }

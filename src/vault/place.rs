@@ -171,11 +171,18 @@ impl Place {
 
     /// The whole of an object.
     pub(super) async fn get(&self, name: &str) -> Result<Bytes> {
+        Ok(self.get_listed(name).await?.1)
+    }
+
+    /// The whole of an object, and what a listing would show of it.
+    pub(super) async fn get_listed(&self, name: &str) -> Result<(Listed, Bytes)> {
         let got = self.store.get(&path(name)?).await.map_err(|error| failed("read", name, error))?;
         if got.meta.size > MAX_OBJECT {
             return Err(Problem::damaged(name, format!("has {} bytes, which is too many", got.meta.size)));
         }
-        got.bytes().await.map_err(|error| failed("read", name, error))
+        let listed = Listed::of(&got.meta);
+        let bytes = got.bytes().await.map_err(|error| failed("read", name, error))?;
+        Ok((listed, bytes))
     }
 
     /// A part of an object.

@@ -93,9 +93,9 @@ fn missing_chunk(id: &ChunkId) -> Problem {
 }
 
 /// Reads the index: the condemned lists first. `strictly`, what is condemned is not there.
-async fn load(vault: &Vault, keys: &DomainKeys, strictly: bool) -> Result<Loaded> {
+async fn load(vault: &Vault, keys: &Arc<DomainKeys>, strictly: bool) -> Result<Loaded> {
     let condemned = note::condemned(vault.place(), vault.vault_keys()).await?;
-    segment::load(vault.place(), keys, &condemned.packs, !strictly).await
+    segment::load(vault.place(), keys, condemned.packs, !strictly).await
 }
 
 impl Reader {

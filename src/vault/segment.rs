@@ -1,8 +1,12 @@
 //! Segments of the index: what the trailers of an operation's packs say, in one object, so that many packs are known at once.
 //! They are no truth of their own: where one is missing or does not open, the trailers are read.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tracing::warn;
 
@@ -17,6 +21,7 @@ use super::{
     secret::SystemRandom,
     table::Table,
 };
+use crate::task;
 
 /// A segment ends when its tables have this many bytes: more packs than an hour of backup, and less than anybody misses.
 pub(super) const TARGET: usize = 8 << 20;
@@ -110,18 +115,115 @@ pub(super) async fn list_packs(place: &Place, keys: &DomainKeys) -> Result<HashM
     Ok(listed.iter().filter_map(|one| Some((PackName::parse(one.last())?, one.size))).collect())
 }
 
+/// The index of a domain as it is being read. Moved to where it takes something, as that is work for milliseconds.
+struct Loading {
+    keys: Arc<DomainKeys>,
+    packs: HashMap<PackName, u64>,
+    hidden: HashSet<PackName>,
+    show_hidden: bool,
+    index: Index,
+    problems: Vec<Problem>,
+    known: HashSet<PackName>,
+    late: Vec<Described>,
+}
+
+impl Loading {
+    /// Takes what a segment says.
+    fn segment(&mut self, object: &str, bytes: Result<Bytes>) -> Result<()> {
+        let described = match bytes.and_then(|bytes| open(&self.keys, object, &bytes)) {
+            Ok(described) => described,
+            Err(problem @ (Problem::Damaged { .. } | Problem::Missing { .. } | Problem::TooNew { .. })) => {
+                warn!(component = "vault", operation = "index", object, %problem, "a segment of the index is of no use; the packs are read instead");
+                self.problems.push(problem);
+                return Ok(());
+            }
+            Err(problem) => return Err(problem),
+        };
+        for one in described {
+            // A pack of another size is not the one that was described.
+            if self.packs.get(&one.name) == Some(&u64::from(one.size)) && self.known.insert(one.name) {
+                self.add(one)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what a pack says of itself.
+    fn pack(&mut self, name: PackName, size: u64, table: Result<Table>) -> Result<()> {
+        match table {
+            Ok(table) => {
+                let size = u32::try_from(size).unwrap_or(u32::MAX);
+                self.add(Described { name, size, table })
+            }
+            Err(problem @ Problem::Place { .. }) => Err(problem),
+            Err(problem) => {
+                warn!(component = "vault", operation = "index", pack = %name, %problem, "a pack cannot be read");
+                self.problems.push(problem);
+                Ok(())
+            }
+        }
+    }
+
+    fn add(&mut self, one: Described) -> Result<()> {
+        match self.hidden.contains(&one.name) {
+            false => self.index.add_table(one.name, &one.table),
+            true => {
+                if self.show_hidden {
+                    self.late.push(one);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Packs that no segment describes.
+    fn others(&self) -> Vec<(PackName, u64)> {
+        let mut others: Vec<_> = self
+            .packs
+            .iter()
+            .map(|(name, size)| (*name, *size))
+            .filter(|(name, _)| !self.known.contains(name))
+            .filter(|(name, _)| self.show_hidden || !self.hidden.contains(name))
+            .collect();
+        others.sort_unstable();
+        others
+    }
+
+    fn finish(mut self) -> Result<Loaded> {
+        for one in std::mem::take(&mut self.late) {
+            self.index.add_table(one.name, &one.table)?;
+        }
+        Ok(Loaded { index: self.index, problems: self.problems })
+    }
+}
+
+/// Does something with it where nobody waits for the processor.
+async fn aside<T: Send + 'static>(
+    mut loading: Loading,
+    work: impl FnOnce(&mut Loading) -> Result<T> + Send + 'static,
+) -> Result<(Loading, T)> {
+    let done = task::blocking("vault index", move || work(&mut loading).map(|done| (loading, done)));
+    done.await.map_err(|ended| Problem::Internal(ended.to_string()))?
+}
+
 /// Reads the index of a domain, leaving out packs that `hidden` has: those that a writer must not refer to. They come last,
 /// where `show_hidden` wants them all the same: a reader takes them where there is no other copy.
 pub(super) async fn load(
     place: &Place,
-    keys: &DomainKeys,
-    hidden: &HashSet<PackName>,
+    keys: &Arc<DomainKeys>,
+    hidden: HashSet<PackName>,
     show_hidden: bool,
 ) -> Result<Loaded> {
-    let packs = list_packs(place, keys).await?;
-    let (mut index, mut problems) = (Index::new(), Vec::new());
-    let mut known: HashSet<PackName> = HashSet::new();
-    let mut late: Vec<Described> = Vec::new();
+    let mut loading = Loading {
+        keys: Arc::clone(keys),
+        packs: list_packs(place, keys).await?,
+        hidden,
+        show_hidden,
+        index: Index::new(),
+        problems: Vec::new(),
+        known: HashSet::new(),
+        late: Vec::new(),
+    };
     let segments = place.list(&names::index(keys.domain())).await?;
     let each = segments.into_iter().map(|listed| async move {
         let bytes = place.get(&listed.name).await;
@@ -129,53 +231,18 @@ pub(super) async fn load(
     });
     let mut reading = stream::iter(each.collect::<Vec<_>>()).buffered(PARALLEL);
     while let Some((object, bytes)) = reading.next().await {
-        let described = match bytes.and_then(|bytes| open(keys, &object, &bytes)) {
-            Ok(described) => described,
-            Err(problem @ (Problem::Damaged { .. } | Problem::Missing { .. } | Problem::TooNew { .. })) => {
-                warn!(component = "vault", operation = "index", object, %problem, "a segment of the index is of no use; the packs are read instead");
-                problems.push(problem);
-                continue;
-            }
-            Err(problem) => return Err(problem),
-        };
-        for one in described {
-            // A pack of another size is not the one that was described.
-            if packs.get(&one.name) != Some(&u64::from(one.size)) || !known.insert(one.name) {
-                continue;
-            }
-            match hidden.contains(&one.name) {
-                false => index.add_table(one.name, &one.table)?,
-                true if show_hidden => late.push(one),
-                true => {}
-            }
-        }
+        (loading, ()) = aside(loading, move |loading| loading.segment(&object, bytes)).await?;
     }
-    let mut others: Vec<_> = packs.iter().filter(|(name, _)| !known.contains(name)).collect();
-    others.retain(|(name, _)| show_hidden || !hidden.contains(name));
-    others.sort_unstable();
-    let each = others.into_iter().map(|(name, size)| async move {
-        let object = names::pack(keys.domain(), *name);
-        (*name, *size, read_table(place, keys, &object, *size).await)
+    let each = loading.others().into_iter().map(|(name, size)| async move {
+        let object = names::pack(keys.domain(), name);
+        (name, size, read_table(place, keys, &object, size).await)
     });
     let mut reading = stream::iter(each.collect::<Vec<_>>()).buffered(PARALLEL);
     while let Some((name, size, table)) = reading.next().await {
-        match table {
-            Ok(table) if hidden.contains(&name) => {
-                late.push(Described { name, size: u32::try_from(size).unwrap_or(u32::MAX), table });
-            }
-            Ok(table) => index.add_table(name, &table)?,
-            Err(problem @ Problem::Place { .. }) => return Err(problem),
-            Err(problem) => {
-                warn!(component = "vault", operation = "index", pack = %name, %problem, "a pack cannot be read");
-                problems.push(problem);
-            }
-        }
+        (loading, ()) = aside(loading, move |loading| loading.pack(name, size, table)).await?;
     }
     drop(reading);
-    for one in late {
-        index.add_table(one.name, &one.table)?;
-    }
-    Ok(Loaded { index, problems })
+    loading.finish()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     keyring::DomainKeys,
     manifest::{Component, Status},
     names::{self, Domain, Id, PackName},
+    note::Decision,
     open::Vault,
     pack::{read_all, read_table},
     problem::{Problem, Result},
@@ -46,6 +47,11 @@ impl Depth {
             Depth::Data => "data",
         }
     }
+
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Depth::Presence, Depth::Structure, Depth::Data].into_iter().find(|depth| depth.as_str() == name)
+    }
 }
 
 /// Something that is wrong.
@@ -62,6 +68,8 @@ pub struct Finding {
 pub struct Verified {
     /// What is wrong; empty: nothing.
     pub findings: Vec<Finding>,
+    /// What is wrong in the vault and takes nothing from the one backup that was looked at.
+    pub remarks: Vec<Finding>,
     /// Backups that were looked at.
     pub backups: Vec<Id>,
     /// Components that cannot be restored, as `backup/component`, in order.
@@ -76,6 +84,16 @@ impl Verified {
     /// Whether all is as it should be.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty() && self.broken.is_empty()
+    }
+
+    /// Why it is not, in one sentence. None: it is.
+    pub fn cause(&self) -> Option<String> {
+        match (self.broken.first(), self.findings.first()) {
+            (None, None) => None,
+            (None, Some(finding)) => Some(finding.what.clone()),
+            (Some(broken), None) => Some(format!("{broken} cannot be restored")),
+            (Some(broken), Some(finding)) => Some(format!("{broken} cannot be restored: {}", finding.what)),
+        }
     }
 
     fn find(&mut self, object: impl Into<String>, what: impl Into<String>) {
@@ -103,6 +121,27 @@ impl Vault {
         verified
     }
 
+    /// Verifies one backup, and notes down what came of it: whoever restores relies on the last such note.
+    ///
+    /// # Errors
+    /// As of [`verify`](Self::verify), and then nothing is noted; or the note cannot be written.
+    pub async fn look(
+        &self,
+        service: &Domain,
+        backup: Id,
+        depth: Depth,
+        operation: Id,
+        by: &str,
+        progress: impl Fn(u64, u64) + Send + Sync,
+    ) -> Result<Verified> {
+        let verified = self.verify(service, Some(backup), depth, operation, progress).await?;
+        match verified.cause() {
+            None => self.decide(service, backup, Decision::Verified, by, depth.as_str()).await?,
+            Some(cause) => self.decide(service, backup, Decision::Damaged, by, &cause).await?,
+        }
+        Ok(verified)
+    }
+
     async fn verify_with(
         &self,
         reader: &Reader,
@@ -114,13 +153,14 @@ impl Vault {
         let mut found = Verified::default();
         let listed = self.to_verify(service, backup, &mut found).await?;
         for problem in reader.problems() {
-            found.find(names::index(service), problem.to_string());
+            let finding = Finding { object: names::index(service), what: problem.to_string() };
+            if backup.is_some() { &mut found.remarks } else { &mut found.findings }.push(finding);
         }
         let keys = Arc::clone(&reader.shared().keys);
         let there = segment::list_packs(self.place(), &keys).await?;
         let mut needs: Vec<Need> = Vec::new();
         // Each chunk once, however many backups have it.
-        let mut ids: HashMap<PackName, HashSet<ChunkId>> = HashMap::new();
+        let mut ids: HashMap<PackName, Sought> = HashMap::new();
         for one in &listed {
             found.backups.push(one.manifest.id());
             if one.state == State::Late {
@@ -149,8 +189,8 @@ impl Vault {
         let total = packs.iter().filter_map(|name| there.get(name)).sum();
         let mut wrong: HashSet<PackName> = HashSet::new();
         let looks = packs.iter().map(|name| {
-            let ids = ids.remove(name).unwrap_or_default();
-            look(self, &keys, *name, there.get(name).copied(), ids, depth)
+            let sought = ids.remove(name).unwrap_or_default();
+            look(self, &keys, *name, there.get(name).copied(), sought, depth)
         });
         let mut looking = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
         while let Some((name, looked)) = looking.next().await {
@@ -214,6 +254,45 @@ impl Vault {
     }
 }
 
+/// Chunks that are sought in a pack, each once: by twelve bytes of its id, as the index knows them.
+#[derive(Debug, Default)]
+struct Sought {
+    ids: Vec<[u8; 12]>,
+    /// So many were left when they were last put in order.
+    ordered: usize,
+}
+
+impl Sought {
+    fn short(id: &ChunkId) -> [u8; 12] {
+        let mut short = [0; 12];
+        short.copy_from_slice(&id.0[..12]);
+        short
+    }
+
+    fn add(&mut self, id: &ChunkId) {
+        self.ids.push(Self::short(id));
+        // The same come again with each backup that has them.
+        if self.ids.len() >= 2 * self.ordered.max(1024) {
+            self.order();
+        }
+    }
+
+    fn order(&mut self) {
+        self.ids.sort_unstable();
+        self.ids.dedup();
+        self.ids.shrink_to_fit();
+        self.ordered = self.ids.len();
+    }
+
+    /// How many of them are none of these.
+    fn not_in(mut self, there: impl Iterator<Item = ChunkId>) -> usize {
+        self.order();
+        let mut there: Vec<_> = there.map(|id| Self::short(&id)).collect();
+        there.sort_unstable();
+        self.ids.iter().filter(|id| there.binary_search(id).is_err()).count()
+    }
+}
+
 /// What a component needs.
 struct Need {
     name: String,
@@ -225,7 +304,7 @@ async fn need(
     reader: &Reader,
     component: &Component,
     depth: Depth,
-    ids: &mut HashMap<PackName, HashSet<ChunkId>>,
+    ids: &mut HashMap<PackName, Sought>,
 ) -> Result<HashSet<PackName>> {
     let shared = reader.shared();
     let index = shared.index();
@@ -242,7 +321,7 @@ async fn need(
         let pack = index.pack(at.pack).ok_or_else(missing)?;
         packs.insert(pack);
         if depth >= Depth::Structure {
-            ids.entry(pack).or_default().insert(entry.id);
+            ids.entry(pack).or_default().add(&entry.id);
         }
     }
     if length != component.bytes || hasher.finalize().as_bytes() != &component.root {
@@ -257,7 +336,7 @@ async fn look(
     keys: &Arc<DomainKeys>,
     name: PackName,
     size: Option<u64>,
-    ids: HashSet<ChunkId>,
+    sought: Sought,
     depth: Depth,
 ) -> (PackName, Result<u64>) {
     let object = names::pack(keys.domain(), name);
@@ -287,12 +366,12 @@ async fn look(
                 reading.await.map_err(|ended| Problem::Internal(ended.to_string()))??
             }
         };
-        let has: HashSet<ChunkId> = table.chunks.iter().map(|entry| entry.id).collect();
-        match ids.iter().find(|id| !has.contains(id)) {
-            Some(id) => {
-                Err(Problem::damaged(&object, format!("has no chunk {id}, which the index says is there")))
-            }
-            None => Ok(size),
+        match sought.not_in(table.chunks.iter().map(|entry| entry.id)) {
+            0 => Ok(size),
+            lacking => Err(Problem::damaged(
+                &object,
+                format!("has not {lacking} chunks that the index says are there"),
+            )),
         }
     };
     (name, looked.await)

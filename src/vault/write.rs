@@ -115,9 +115,20 @@ impl Writing {
         let session =
             Session::open(place, vault.vault_keys(), operation, Purpose::Backup, vault.random()).await?;
         reached(Step::SessionOpened);
-        let keys = vault.keyring().for_writing(domain).await?;
-        let condemned = note::condemned(place, vault.vault_keys()).await?;
-        let loaded = segment::load(place, &keys, &condemned.packs, false).await?;
+        let read = async {
+            let keys = vault.keyring().for_writing(domain).await?;
+            let condemned = note::condemned(place, vault.vault_keys()).await?;
+            let loaded = segment::load(place, &keys, condemned.packs, false).await?;
+            Ok::<_, Problem>((keys, loaded))
+        };
+        let (keys, loaded) = match read.await {
+            Ok(read) => read,
+            Err(problem) => {
+                // Nobody should wait for who writes nothing.
+                session.end().await;
+                return Err(problem);
+            }
+        };
         reached(Step::IndexRead);
         let before = loaded.index.packs();
         let (outgoing, incoming) = mpsc::channel(QUEUE);
@@ -213,7 +224,7 @@ impl Committing {
         };
         let own = stored.packs.iter().map(|(name, _)| *name);
         let needed: HashSet<PackName> = leaned_on.into_iter().chain(own).collect();
-        self.all_there(&needed).await?;
+        self.all_there(&needed, &stored).await?;
         reached(Step::Renewed);
 
         let manifest = self.manifest(draft, &needed, last_renewal).await?;
@@ -231,24 +242,14 @@ impl Committing {
 
         let written = place.head(&object).await?.ok_or_else(|| Problem::missing(&object))?.modified;
         let is_late = written > last_renewal.saturating_add(TTL_MILLIS) || !still_ours().await;
-        self.vouch(backup, is_late, &needed).await?;
+        self.vouch(backup, is_late, &needed, &stored).await?;
         reached(Step::ManifestChecked);
         Ok(Committed { manifest, stored_bytes: durable.borrow().stored_bytes })
     }
 
-    /// Looks that every new pack is there, as large as it was, and opens a few of them.
+    /// Opens a few of the new packs.
     async fn look_at(&self, stored: &Stored) -> Result<()> {
         let (place, domain) = (self.vault.place(), self.keys.domain());
-        for (name, size) in &stored.packs {
-            let object = names::pack(domain, *name);
-            match place.head(&object).await? {
-                None => return Err(Problem::missing(object)),
-                Some(there) if there.size != u64::from(*size) => {
-                    return Err(Problem::damaged(object, format!("has {} bytes of {size}", there.size)));
-                }
-                Some(_) => {}
-            }
-        }
         let step = stored.packs.len().div_ceil(SAMPLE).max(1);
         for (name, size) in stored.packs.iter().step_by(step) {
             read_table(place, &self.keys, &names::pack(domain, *name), u64::from(*size)).await?;
@@ -256,11 +257,20 @@ impl Committing {
         Ok(())
     }
 
-    /// Looks that every pack is there and condemned by nobody: the lists first, then the packs.
-    async fn all_there(&self, needed: &HashSet<PackName>) -> Result<()> {
+    /// Looks that every pack is there and condemned by nobody, and each new one as large as it was: the lists first, then the
+    /// packs.
+    async fn all_there(&self, needed: &HashSet<PackName>, stored: &Stored) -> Result<()> {
         let place = self.vault.place();
         let condemned = note::condemned(place, self.vault.vault_keys()).await?;
         let there: HashMap<PackName, u64> = segment::list_packs(place, &self.keys).await?;
+        for (name, size) in &stored.packs {
+            if let Some(found) = there.get(name)
+                && *found != u64::from(*size)
+            {
+                let object = names::pack(self.keys.domain(), *name);
+                return Err(Problem::damaged(object, format!("has {found} bytes of {size}")));
+            }
+        }
         let lacking: Vec<String> = needed
             .iter()
             .filter(|name| condemned.packs.contains(name) || !there.contains_key(name))
@@ -331,8 +341,14 @@ impl Committing {
 
     /// Says whether a backup may be relied on, by a note: a copy of the bucket keeps it, and has other times than those that
     /// lateness goes by.
-    async fn vouch(&self, backup: Id, is_late: bool, needed: &HashSet<PackName>) -> Result<()> {
-        let judged = if is_late { self.all_there(needed).await } else { Ok(()) };
+    async fn vouch(
+        &self,
+        backup: Id,
+        is_late: bool,
+        needed: &HashSet<PackName>,
+        stored: &Stored,
+    ) -> Result<()> {
+        let judged = if is_late { self.all_there(needed, stored).await } else { Ok(()) };
         let (decision, evidence) = match &judged {
             Ok(()) if is_late => {
                 (Decision::Checked, "it came late, and all that it needs was there".to_owned())

@@ -8,7 +8,7 @@ use crate::{
     backup::Found,
     fleet::directive::Inspection,
     restore::{Guard, Item, Obstacle, Plan},
-    vault::{Component, Decision, Depth, Listed, State, Status},
+    vault::{Component, Decision, Depth, Listed, Looked, State, Status},
 };
 
 /// A backup that was found, or of which it is known that it cannot be read.
@@ -28,8 +28,12 @@ pub fn found(value: &Found) -> pb::Backup {
 
 /// A backup.
 pub fn backup(value: &Listed) -> pb::Backup {
-    let Listed { manifest, operation, state, notes: _, hash: _, written: _ } = value;
-    let verified = value.last(Decision::Verified);
+    let Listed { manifest, operation, state, notes: _, hash: _ } = value;
+    let (verified, damaged) = match value.looked() {
+        None => (None, None),
+        Some(Looked::Sound(note)) => (Some(note), None),
+        Some(Looked::Damaged(note)) => (None, Some(note)),
+    };
     let deleted = value.last(Decision::Delete).filter(|_| *state == State::Deleted);
     let cause = match state {
         State::Late => "it came late, and what it needs may be gone".to_owned(),
@@ -57,8 +61,9 @@ pub fn backup(value: &Listed) -> pb::Backup {
         consistent: manifest.consistent,
         operation_id: operation.to_string(),
         writer_version: manifest.writer.clone(),
-        verify_time: verified.map(|note| timestamp(time(note.time))),
+        verify_time: verified.or(damaged).map(|note| timestamp(time(note.time))),
         verify_depth: verified.map_or(pb::VerifyDepth::Unspecified, |note| depth(&note.evidence)).into(),
+        verify_cause: damaged.map_or_else(String::new, |note| note.evidence.clone()),
         delete_time: deleted.map(|note| timestamp(time(note.time))),
         request_id: manifest.request_id.clone().unwrap_or_default(),
     }
@@ -97,15 +102,12 @@ fn component(value: &Component) -> pb::BackupComponent {
 }
 
 fn depth(word: &str) -> pb::VerifyDepth {
-    let named = [
-        (Depth::Presence, pb::VerifyDepth::Presence),
-        (Depth::Structure, pb::VerifyDepth::Structure),
-        (Depth::Data, pb::VerifyDepth::Data),
-    ];
-    named
-        .into_iter()
-        .find(|(depth, _)| depth.as_str() == word)
-        .map_or(pb::VerifyDepth::Unspecified, |(_, wire)| wire)
+    match Depth::parse(word) {
+        Some(Depth::Presence) => pb::VerifyDepth::Presence,
+        Some(Depth::Structure) => pb::VerifyDepth::Structure,
+        Some(Depth::Data) => pb::VerifyDepth::Data,
+        None => pb::VerifyDepth::Unspecified,
+    }
 }
 
 fn time(millis: u64) -> SystemTime {

@@ -139,6 +139,7 @@ fn components(it: &Backup) -> String {
 
 fn verified(it: &Backup, now: SystemTime) -> String {
     match &it.verify_time {
+        Some(time) if !it.verify_cause.is_empty() => format!("DAMAGED {}", when::ago(Some(time), now)),
         Some(time) => format!("{} {}", depth(it.verify_depth()), when::ago(Some(time), now)),
         None => "-".to_owned(),
     }
