@@ -115,7 +115,8 @@ impl Directives {
             Receipt::Refused => warn!(directive = %id, "a directive came too late"),
             Receipt::New => {
                 info!(directive = %id, operation = %operation_id, "the control plane asks: {}", name(ask.as_ref()));
-                let until = valid_for.map(|time| rt::now() + time);
+                // A time that the clock cannot show is as good as none.
+                let until = valid_for.and_then(|time| rt::now().checked_add(time));
                 let told = &*self.told;
                 running.tasks.retain(|id, _| told.is_open(id));
                 if let Err(refused) = self.begin(&mut running, &id, until, ask) {
