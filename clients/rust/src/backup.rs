@@ -38,6 +38,7 @@ mod error;
 mod evidence;
 mod file;
 mod functions;
+mod moved;
 mod patience;
 mod pipe;
 mod reader;
@@ -52,9 +53,10 @@ pub(crate) use self::{
     carry::{ByConnection, Carrier},
     download::download,
     functions::Functions,
+    moved::Moved,
     pipe::Pipe,
     reader::incoming,
-    source::{Part, Settings, Source},
+    source::{Call, Part, STALLS_AFTER, Settings, Source},
     upload::upload,
 };
 pub use self::{
@@ -77,7 +79,9 @@ pub const KEPT_BYTES: usize = 16 << 20;
 
 /// What can be captured and restored. Its functions are called when the control plane asks, at most one capture or restore of
 /// a component at a time, in tasks of their own: a panic is an error like any other. When the operation is cancelled or the
-/// agent is dropped, they are dropped at their next await.
+/// agent is dropped, they are dropped at their next await; and so they are when they hang: when a capture or a restore has neither
+/// moved a byte nor answered for an hour ([`Component::stalls_after`](crate::Component::stalls_after)). What they have begun on
+/// other threads goes on, so it must not harm what comes after.
 ///
 /// Only [`capture`](Backup::capture) and [`restore`](Backup::restore) have to be written.
 pub trait Backup: Send + Sync + 'static {

@@ -16,7 +16,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::TransferError;
+use super::{Moved, TransferError};
 
 /// Pieces between the connection and a restore, each of 2 MiB at the most.
 const QUEUE: usize = 4;
@@ -41,6 +41,7 @@ pub struct RestoreReader {
     /// What it ended with.
     end: Option<Result<(), TransferError>>,
     read: Arc<AtomicBool>,
+    moved: Moved,
 }
 
 /// Where the pieces of a reader come from.
@@ -48,6 +49,7 @@ pub struct RestoreReader {
 pub(crate) struct Incoming {
     pub(super) pieces: mpsc::Sender<Arrived>,
     read: Arc<AtomicBool>,
+    moved: Moved,
 }
 
 /// Says whether a reader was read to its end.
@@ -58,14 +60,20 @@ pub(crate) struct WasRead(Arc<AtomicBool>);
 pub(crate) fn incoming() -> (Incoming, RestoreReader) {
     let (sender, pieces) = mpsc::channel(QUEUE);
     let read = Arc::new(AtomicBool::new(false));
-    let reader = RestoreReader { pieces, piece: Bytes::new(), end: None, read: Arc::clone(&read) };
-    (Incoming { pieces: sender, read }, reader)
+    let moved = Moved::new();
+    let incoming = Incoming { pieces: sender, read: Arc::clone(&read), moved: moved.clone() };
+    (incoming, RestoreReader { pieces, piece: Bytes::new(), end: None, read, moved })
 }
 
 impl Incoming {
     /// Tells whether the reader was read to its end.
     pub(crate) fn was_read(&self) -> WasRead {
         WasRead(Arc::clone(&self.read))
+    }
+
+    /// When something was read.
+    pub(crate) fn moved(&self) -> Moved {
+        self.moved.clone()
     }
 }
 
@@ -99,6 +107,7 @@ impl RestoreReader {
                 None => self.end = Some(Err(TransferError::Stopped)),
             }
         }
+        self.moved.now();
         match &self.end {
             Some(Err(error)) if self.piece.is_empty() => Poll::Ready(Err(error.clone().into())),
             _ => Poll::Ready(Ok(())),
