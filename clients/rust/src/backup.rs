@@ -3,7 +3,7 @@
 //! A component that can be backed up is a [`Backup`], or two async functions
 //! ([`Component::backup_with`](crate::Component::backup_with)), or a ready-made [`File`]. The control plane asks when it is
 //! time; the component writes its state into a [`CaptureWriter`], and reads it from a [`RestoreReader`]. Everything else is the
-//! library's: connections of their own, pieces, digests, going on after a lost connection, how long to try, and that a hold
+//! library's: connections of their own, pieces, a digest at the end, going on after a lost connection, how long to try, and that a hold
 //! ends. It knows nothing of vaults, keys or schedules, and keeps nothing on a disk.
 //!
 //! ```
@@ -93,8 +93,8 @@ pub trait Backup: Send + Sync + 'static {
     fn capture(&self, into: &mut CaptureWriter) -> impl Future<Output = Result<Evidence, Error>> + Send;
 
     /// Reads the whole state and puts it in place of what is there, at once: beside it first, and over it only when the reader
-    /// has come to its end. The reader ends only where everything came as it was captured; anything else is an error of the
-    /// read.
+    /// has come to its end. The reader ends only where everything has come; anything else is an error of the read. What it has compared
+    /// until then says [`RestoreReader`].
     ///
     /// # Errors
     /// Whatever went wrong. What was there before should then still be there.
