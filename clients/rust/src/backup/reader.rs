@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{Moved, TransferError};
 
-/// Pieces between the connection and a restore, each of 2 MiB at the most.
-const QUEUE: usize = 4;
+/// Pieces between the connection and a restore, each of 2 MiB at the most. More would only lie there.
+const QUEUE: usize = 2;
 
 /// What comes to a reader.
 #[derive(Debug)]
@@ -32,8 +32,10 @@ pub(super) enum Arrived {
 
 /// Gives the state of a component while it comes. It is a [`tokio::io::AsyncRead`].
 ///
-/// It ends only when all of it has come and its length and digest were confirmed. In every other case the read is an error, whose
-/// inner error is a [`TransferError`]: whoever reads to the end has all of it, or knows that it has not.
+/// It ends only when all of it has come, in its place and as long as it should be, and the digest of what the last connection brought was
+/// confirmed. In every other case the read is an error, whose inner error is a [`TransferError`]: whoever reads to the end has all
+/// of it, or knows that it has not. What came by a connection that was lost is in no digest: who has a sum of its own, in the
+/// [`Evidence`](super::Evidence) for example, compares it.
 #[derive(Debug)]
 pub struct RestoreReader {
     pieces: mpsc::Receiver<Arrived>,
@@ -145,17 +147,13 @@ mod tests {
         ] {
             let (incoming, mut reader) = incoming();
             let was_read = incoming.was_read();
-            for piece in ["ab", "", "cde"] {
-                incoming
-                    .pieces
-                    .send(Arrived::Piece(Bytes::from_static(piece.as_bytes())))
-                    .await
-                    .expect("room");
-            }
-            if let Some(last) = last {
-                incoming.pieces.send(last).await.expect("room");
-            }
-            drop(incoming);
+            let _sending = crate::rt::spawn(async move {
+                let pieces =
+                    ["ab", "", "cde"].map(|piece| Arrived::Piece(Bytes::from_static(piece.as_bytes())));
+                for arrived in pieces.into_iter().chain(last) {
+                    incoming.pieces.send(arrived).await.expect("somebody reads");
+                }
+            });
             let mut head = [0; 3];
             reader.read_exact(&mut head).await.expect("it is there");
             assert!(!was_read.to_the_end());
