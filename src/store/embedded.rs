@@ -150,8 +150,12 @@ impl Held {
     /// Moves a closed store from another folder of the same file system into this one, which has none. The mark goes first: a
     /// folder that has it alone has lost its store, and is never taken for an empty one.
     ///
+    /// The two moves are not one. Where the second does not come about (an error, a kill, a loss of power) this folder has the mark alone,
+    /// and is refused from then on by whoever opens a store in it or restores into it: its mark is removed by hand, or another folder is
+    /// taken, and the restore is done again.
+    ///
     /// # Errors
-    /// A file cannot be moved.
+    /// A file cannot be moved. The first may have been.
     pub fn take_in(self, from: &Path) -> std::io::Result<()> {
         let to = self.dir.path();
         for file in [mark::FILE, log::FILE] {

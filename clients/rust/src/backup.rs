@@ -3,7 +3,7 @@
 //! A component that can be backed up is a [`Backup`], or two async functions
 //! ([`Component::backup_with`](crate::Component::backup_with)), or a ready-made [`File`]. The control plane asks when it is
 //! time; the component writes its state into a [`CaptureWriter`], and reads it from a [`RestoreReader`]. Everything else is the
-//! library's: connections of their own, pieces, digests, going on after a lost connection, how long to try, and that a hold
+//! library's: connections of their own, pieces, a digest at the end, going on after a lost connection, how long to try, and that a hold
 //! ends. It knows nothing of vaults, keys or schedules, and keeps nothing on a disk.
 //!
 //! ```
@@ -38,6 +38,7 @@ mod error;
 mod evidence;
 mod file;
 mod functions;
+mod moved;
 mod patience;
 mod pipe;
 mod reader;
@@ -52,9 +53,10 @@ pub(crate) use self::{
     carry::{ByConnection, Carrier},
     download::download,
     functions::Functions,
+    moved::Moved,
     pipe::Pipe,
     reader::incoming,
-    source::{Part, Settings, Source},
+    source::{Call, Part, STALLS_AFTER, Settings, Source},
     upload::upload,
 };
 pub use self::{
@@ -77,7 +79,9 @@ pub const KEPT_BYTES: usize = 16 << 20;
 
 /// What can be captured and restored. Its functions are called when the control plane asks, at most one capture or restore of
 /// a component at a time, in tasks of their own: a panic is an error like any other. When the operation is cancelled or the
-/// agent is dropped, they are dropped at their next await.
+/// agent is dropped, they are dropped at their next await; and so they are when they hang: when a capture or a restore has neither
+/// moved a byte nor answered for an hour ([`Component::stalls_after`](crate::Component::stalls_after)). What they have begun on
+/// other threads goes on, so it must not harm what comes after.
 ///
 /// Only [`capture`](Backup::capture) and [`restore`](Backup::restore) have to be written.
 pub trait Backup: Send + Sync + 'static {
@@ -89,8 +93,8 @@ pub trait Backup: Send + Sync + 'static {
     fn capture(&self, into: &mut CaptureWriter) -> impl Future<Output = Result<Evidence, Error>> + Send;
 
     /// Reads the whole state and puts it in place of what is there, at once: beside it first, and over it only when the reader
-    /// has come to its end. The reader ends only where everything came as it was captured; anything else is an error of the
-    /// read.
+    /// has come to its end. The reader ends only where everything has come; anything else is an error of the read. What it has compared
+    /// until then says [`RestoreReader`].
     ///
     /// # Errors
     /// Whatever went wrong. What was there before should then still be there.

@@ -6,7 +6,8 @@ use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
 use crate::{
     ActiveCheck, Check, IntoCheck,
     backup::{
-        self, Backup, CaptureWriter, Evidence, Functions, Part, RestoreReader, Restored, Settings, Source,
+        self, Backup, CaptureWriter, Evidence, Functions, Part, RestoreReader, Restored, STALLS_AFTER,
+        Settings, Source,
     },
     proto::seaworthy::v1::{self as wire},
     rules::Thresholds,
@@ -194,7 +195,7 @@ impl Component {
     }
 
     fn backed_up_by(mut self, source: impl Source + 'static) -> Self {
-        self.backup = Some(Part { source: Arc::new(source), quiesces: false });
+        self.backup = Some(Part { source: Arc::new(source), quiesces: false, stalls_after: STALLS_AFTER });
         self
     }
 
@@ -225,9 +226,18 @@ impl Component {
         self
     }
 
+    /// After how long its capture, its restore or its verification counts as hung: when it has neither moved a byte nor answered. It is
+    /// dropped then, and has failed. Default 1 h; 5 min to 24 h. More is for what works long on what it has read.
+    pub fn stalls_after(mut self, time: Duration) -> Self {
+        self.capture.stalls_after = Some(time);
+        self
+    }
+
     /// What directives about it work with.
     pub(crate) fn part(&self) -> Option<Part> {
-        self.backup.clone().map(|part| Part { quiesces: self.capture.quiesces, ..part })
+        let Settings { quiesces, stalls_after, .. } = self.capture;
+        let stalls_after = stalls_after.unwrap_or(STALLS_AFTER);
+        self.backup.clone().map(|part| Part { quiesces, stalls_after, ..part })
     }
 
     fn capabilities(&self) -> Vec<i32> {

@@ -9,19 +9,27 @@ mod holds;
 mod job;
 mod told;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 pub(crate) use self::told::Mouth;
-use self::{book::Receipt, holds::Holds, job::Outcome, told::Told};
+use self::{
+    book::Receipt,
+    holds::Holds,
+    job::{Outcome, Turn},
+    told::Told,
+};
 use crate::{
     backup::{ByConnection, Part},
-    proto::seaworthy::v1::{
-        CancelDirective, CaptureDirective, DigestAlgorithm, Directive, InspectDirective, InstanceRef,
-        QuiesceDirective, Registration, RestoreDirective, ResumeDirective, UploadOpen, directive::Ask,
+    proto::{
+        self,
+        seaworthy::v1::{
+            CancelDirective, CaptureDirective, DigestAlgorithm, Directive, InspectDirective, InstanceRef,
+            QuiesceDirective, Registration, RestoreDirective, ResumeDirective, UploadOpen, directive::Ask,
+        },
     },
     rt,
     transport::Transport,
@@ -109,13 +117,14 @@ impl Directives {
             return;
         }
         let Directive { id, operation_id, generation, valid_for, ask } = directive;
-        let valid_for = valid_for.map(|time| Duration::try_from(time).unwrap_or_default());
+        let valid_for = valid_for.map(|valid_for| proto::time(Some(valid_for)).unwrap_or_default());
         match self.told.receive(&id, &operation_id, generation, valid_for) {
             Receipt::Known => debug!(directive = %id, "asked again"),
             Receipt::Refused => warn!(directive = %id, "a directive came too late"),
             Receipt::New => {
                 info!(directive = %id, operation = %operation_id, "the control plane asks: {}", name(ask.as_ref()));
-                let until = valid_for.map(|time| rt::now() + time);
+                // A time that the clock cannot show is as good as none.
+                let until = valid_for.and_then(|time| rt::now().checked_add(time));
                 let told = &*self.told;
                 running.tasks.retain(|id, _| told.is_open(id));
                 if let Err(refused) = self.begin(&mut running, &id, until, ask) {
@@ -181,7 +190,7 @@ impl Directives {
             expected_length: 0,
         };
         let (carrier, part) = (self.work.carrier.clone(), taking.part.clone());
-        let work = async move { job::capture(&carrier, &part, &open).await };
+        let work = async move |turn: Turn| job::capture(&carrier, &part, &open, &turn).await;
         self.run_in_turn(running, id, until, &taking, work);
         Ok(())
     }
@@ -196,7 +205,7 @@ impl Directives {
         let taking = self.taking(&restore.component)?;
         let instance = self.instance(running);
         let (carrier, part) = (self.work.carrier.clone(), taking.part.clone());
-        let work = async move { job::restore(&carrier, &part, instance, restore).await };
+        let work = async move |turn: Turn| job::restore(&carrier, &part, instance, restore, &turn).await;
         self.run_in_turn(running, id, until, &taking, work);
         Ok(())
     }
@@ -207,7 +216,7 @@ impl Directives {
         id: &str,
         QuiesceDirective { components, hold_id, lease }: QuiesceDirective,
     ) -> Result<(), String> {
-        let lease = lease.and_then(|lease| Duration::try_from(lease).ok()).unwrap_or_default();
+        let lease = proto::time(lease).unwrap_or_default();
         let parts = self.parts(&components)?;
         let quiesced = running.holds.begin(&self.work.runtime, id, hold_id, parts, lease)?;
         self.run(running, id, holds::quiesced(quiesced));
@@ -225,14 +234,16 @@ impl Directives {
     }
 
     /// The same, when nobody else captures or restores the component; where that is too late, it is refused.
-    fn run_in_turn(
+    fn run_in_turn<F>(
         &self,
         running: &mut Running,
         id: &str,
         until: Option<Instant>,
         taking: &Taking,
-        work: impl Future<Output = Outcome> + Send + 'static,
-    ) {
+        work: impl FnOnce(Turn) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
         let (told, own, turn) = (Arc::clone(&self.told), id.to_owned(), Arc::clone(&taking.turn));
         let task = rt::spawn(async move {
             let turn = match until {
@@ -240,9 +251,9 @@ impl Directives {
                 None => Ok(turn.lock_owned().await),
             };
             let outcome = match turn {
-                Ok(_turn) => {
+                Ok(turn) => {
                     told.start(&own);
-                    work.await
+                    work(Arc::new(turn)).await
                 }
                 Err(_) => Outcome::Refused("too late: the component was busy until then".to_owned()),
             };

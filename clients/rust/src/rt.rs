@@ -22,6 +22,13 @@ impl<T> Task<T> {
         self.0.abort();
     }
 
+    /// Asks it to stop, and waits until it has. Dropped alone, it may still be at work until its next await.
+    pub(crate) async fn stopped(mut self) {
+        self.0.abort();
+        // How it ended is no matter any more.
+        (&mut self.0).await.ok();
+    }
+
     /// Waits for its end. Cancel safe; must not be called again once it answered.
     pub(crate) async fn join(&mut self) -> Result<T, JoinError> {
         (&mut self.0).await

@@ -13,7 +13,7 @@ use crate::{
         policy::{Origin, Policy},
         wire,
     },
-    proto::seaworthy::v1 as pb,
+    proto::{self, seaworthy::v1 as pb},
 };
 
 /// Problems that the control plane is told of one directive.
@@ -81,7 +81,7 @@ impl Ruled {
                 pb::BreakerState::ForcedClosed => Force::Closed,
                 _ => continue,
             };
-            let ttl = one.ttl.and_then(|ttl| Duration::try_from(ttl).ok()).unwrap_or_default();
+            let ttl = proto::time(one.ttl).unwrap_or_default();
             forced.insert(one.operation, (force, ttl));
         }
         forced

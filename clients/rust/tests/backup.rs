@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -292,13 +292,87 @@ async fn what_is_too_late_or_unknown_is_refused_and_a_cancel_ends_what_runs() {
 
 fn say(id: &str, generation: u64, millis: i64, ask: Option<Ask>) -> Say {
     let nanos = i32::try_from(millis % 1000).expect("small") * 1_000_000;
-    Say::Directive(Directive {
-        id: id.to_owned(),
-        operation_id: "op-1".to_owned(),
-        generation,
-        valid_for: Some(prost_types::Duration { seconds: millis / 1000, nanos }),
-        ask,
-    })
+    valid_for(id, generation, prost_types::Duration { seconds: millis / 1000, nanos }, ask)
+}
+
+fn valid_for(id: &str, generation: u64, time: prost_types::Duration, ask: Option<Ask>) -> Say {
+    let (id, operation_id) = (id.to_owned(), "op-1".to_owned());
+    Say::Directive(Directive { id, operation_id, generation, valid_for: Some(time), ask })
+}
+
+#[tokio::test]
+async fn a_time_that_no_clock_can_show_is_for_ever_and_one_before_now_is_over() {
+    let mut peer = Peer::start().await;
+    let (component, gate) = gated();
+    let _agent = agent(&peer, component);
+    let (mut session, _) = peer.registered(3, "sws_1").await;
+    let time = |seconds| prost_types::Duration { seconds, nanos: 0 };
+    session.say(valid_for("d-1", 1, time(i64::MAX), Some(capture("database")))).await;
+    session.directive("d-1", DirectiveState::Started).await;
+    session.say(valid_for("d-2", 1, time(i64::MIN), Some(capture("database")))).await;
+    session.directive("d-2", DirectiveState::Refused).await;
+    gate.gate.send_replace(true);
+    let mut upload = peer.upload().await;
+    opened(&mut upload, 0).await;
+    pieces(&mut upload, &mut Vec::new(), 100).await;
+    finished(&mut upload).await;
+    session.directive("d-1", DirectiveState::Done).await;
+}
+
+/// Captures in one long step, which nobody can end from outside, and counts how many do so at a time.
+struct Blocking {
+    told: Arc<AtomicBool>,
+    at_once: Arc<AtomicU32>,
+    most: Arc<AtomicU32>,
+}
+
+impl Backup for Blocking {
+    async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, backup::Error> {
+        let at_once = self.at_once.fetch_add(1, Ordering::AcqRel) + 1;
+        self.most.fetch_max(at_once, Ordering::AcqRel);
+        while !self.told.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        // Long enough for whoever would not wait.
+        for _ in 0..10_000 {
+            std::thread::yield_now();
+        }
+        self.at_once.fetch_sub(1, Ordering::AcqRel);
+        into.write_bytes(vec![7; 100].into()).await?;
+        Ok(Evidence::new())
+    }
+
+    async fn restore(&self, _: &mut RestoreReader, _: &Restored) -> Result<(), backup::Error> {
+        Err("not here".into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn the_next_one_begins_only_when_the_one_that_was_cancelled_is_really_over() {
+    let mut peer = Peer::start().await;
+    let (told, at_once, most) = (Arc::default(), Arc::default(), Arc::<AtomicU32>::default());
+    let blocking = Blocking { told: Arc::clone(&told), at_once, most: Arc::clone(&most) };
+    let _agent = agent(&peer, Component::new("database").backup(blocking));
+    let (mut session, _) = peer.registered(3, "sws_1").await;
+    session.ask("d-1", capture("database")).await;
+    session.directive("d-1", DirectiveState::Started).await;
+    let inside = async {
+        while most.load(Ordering::Acquire) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, inside).await.expect("it begins");
+    session.ask("d-2", capture("database")).await;
+    session.directive("d-2", DirectiveState::Received).await;
+    session.ask("d-3", Ask::Cancel(CancelDirective { directive_id: "d-1".to_owned() })).await;
+    session.directive("d-1", DirectiveState::Failed).await;
+    told.store(true, Ordering::Release);
+    let mut upload = peer.upload().await;
+    opened(&mut upload, 0).await;
+    pieces(&mut upload, &mut Vec::new(), 100).await;
+    finished(&mut upload).await;
+    session.directive("d-2", DirectiveState::Done).await;
+    assert_eq!(most.load(Ordering::Acquire), 1, "one at a time");
 }
 
 fn quiesce(hold_id: &str) -> Ask {

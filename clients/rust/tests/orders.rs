@@ -8,12 +8,20 @@
 #[path = "support/peer.rs"]
 mod peer;
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use peer::{PATIENCE, Peer, Place, Session};
 use seaworthy_client::proto::seaworthy::v1::{
-    CaptureDirective, CloseReason, ComponentReport, DirectiveState, HealthState, InspectDirective, Lifecycle,
-    RestoreDirective, attach_request::Message as Said, directive::Ask,
+    CaptureDirective, CloseReason, ComponentReport, DirectiveReport, DirectiveState, HealthState,
+    InspectDirective, Lifecycle, RestoreDirective, UploadFinish, attach_request::Message as Said,
+    directive::Ask,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -345,5 +353,181 @@ async fn its_file_is_captured_while_orders_come_and_comes_back_after_it_was_dest
     assert_eq!(good.details["orders"], rows.to_string());
     let (status, made) = ask(address, "POST", "/orders", &order).await;
     assert_eq!((status, &made["id"]), (201, &json!(rows + 1)), "it goes on after what was captured");
+    child.kill().await.expect("ended");
+}
+
+/// What a database has, order by order.
+fn orders_in(database: &Path) -> Vec<(i64, String, i64)> {
+    let connection = rusqlite::Connection::open(database).expect("it can be opened");
+    let found: String =
+        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it answers");
+    assert_eq!(found, "ok");
+    let mut query = connection.prepare("SELECT id, item, quantity FROM orders ORDER BY id").expect("a table");
+    let orders = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
+    orders.map(|order| order.expect("a row")).collect()
+}
+
+async fn captured(peer: &mut Peer, session: &mut Session, id: &str) -> (Vec<u8>, UploadFinish) {
+    let capture = CaptureDirective { component: "database".to_owned(), ticket: "swt_1".to_owned() };
+    session.ask(id, Ask::Capture(capture)).await;
+    let captured = peer.upload().await.whole().await;
+    session.directive(id, DirectiveState::Done).await;
+    captured
+}
+
+/// Sends a database to be put in place, and answers what became of that.
+async fn restored(
+    peer: &mut Peer,
+    session: &mut Session,
+    id: &str,
+    bytes: &[u8],
+    state: DirectiveState,
+) -> DirectiveReport {
+    let length = u64::try_from(bytes.len()).expect("small");
+    let (component, ticket) = ("database".to_owned(), "swt_2".to_owned());
+    let restore = RestoreDirective { component, ticket, length, verify: true, ..Default::default() };
+    session.ask(id, Ask::Restore(restore)).await;
+    let download = peer.download().await;
+    download.send(0, bytes).await;
+    download.finish(length, bytes).await;
+    session.directive(id, state).await
+}
+
+#[tokio::test]
+async fn a_restore_over_a_live_database_leaves_what_was_captured_row_by_row() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("orders.db");
+    let mut peer = Peer::start().await;
+    let (mut child, address) = start(&peer, database.to_str().expect("a plain path")).await;
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    for n in 0..20 {
+        let order = json!({ "item": format!("before {n}"), "quantity": n + 1 });
+        assert_eq!(ask(address, "POST", "/orders", &order).await.0, 201);
+    }
+    let (bytes, _) = captured(&mut peer, &mut session, "d-1").await;
+    let copy = folder.path().join("copy.db");
+    std::fs::write(&copy, &bytes).expect("written");
+    let expected = orders_in(&copy);
+    assert_eq!(expected.len(), 20);
+    // What was captured is changed and added to, in the log beside the file, by the service and by another process.
+    let other = rusqlite::Connection::open(&database).expect("it can be opened");
+    let mode: String = other.query_row("PRAGMA journal_mode", [], |row| row.get(0)).expect("it answers");
+    assert_eq!(mode, "wal");
+    other.execute("UPDATE orders SET item = 'changed', quantity = 0", []).expect("changed");
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+    std::fs::set_permissions(&database, permissions).expect("set");
+
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let customer = async |name: &str| {
+        let mut taken = Vec::new();
+        while !is_over.load(Ordering::Relaxed) {
+            let order = json!({ "item": format!("{name} {}", taken.len()), "quantity": 7 });
+            let (status, made) = ask(address, "POST", "/orders", &order).await;
+            assert_eq!(status, 201, "{made}");
+            taken.push((
+                made["id"].as_i64().expect("an id"),
+                made["item"].as_str().expect("a text").to_owned(),
+                7,
+            ));
+        }
+        taken
+    };
+    let reader = async {
+        while !is_over.load(Ordering::Relaxed) {
+            assert_eq!(ask(address, "GET", "/orders", &json!(null)).await.0, 200);
+        }
+    };
+    let restoring = async {
+        restored(&mut peer, &mut session, "d-2", &bytes, DirectiveState::Done).await;
+        let after = json!({ "item": "after", "quantity": 9 });
+        let (status, made) = ask(address, "POST", "/orders", &after).await;
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(status, 201);
+        made["id"].as_i64().expect("an id")
+    };
+    let (one, two, (), after) = tokio::join!(customer("one"), customer("two"), reader, restoring);
+    drop(other);
+    child.kill().await.expect("ended");
+    let found = orders_in(&database);
+    for (expected, found) in expected.iter().zip(&found) {
+        assert_eq!(found, expected);
+    }
+    // Whoever ordered after that is there as well, and nobody else.
+    assert!(found.contains(&(after, "after".to_owned(), 9)));
+    for (position, order) in found.iter().enumerate().skip(expected.len()) {
+        assert_eq!(order.0, i64::try_from(position).expect("small") + 1);
+        let known = one.contains(order) || two.contains(order) || order.1 == "after";
+        assert!(known, "{order:?} was never acknowledged");
+    }
+    let mode = std::fs::metadata(&database).expect("it is there").permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o640, "as it was");
+}
+
+#[tokio::test]
+async fn a_restore_leaves_what_is_beside_it_and_waits_for_nobody_elses_transaction() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("orders.db");
+    // Of a run that was killed.
+    for killed in ["orders.db.capturing-abc", "orders.db.restoring-def"] {
+        std::fs::create_dir(folder.path().join(killed)).expect("made");
+        std::fs::write(folder.path().join(killed).join("orders.db"), "half").expect("written");
+    }
+    let mut peer = Peer::start().await;
+    let (mut child, address) = start(&peer, database.to_str().expect("a plain path")).await;
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    let names = || {
+        let names = std::fs::read_dir(folder.path()).expect("a folder");
+        names
+            .map(|it| it.expect("an entry").file_name().into_string().expect("plain"))
+            .collect::<BTreeSet<_>>()
+    };
+    let left = || names().into_iter().filter(|name| !name.starts_with("orders.db-")).collect::<Vec<_>>();
+    assert_eq!(left(), ["orders.db"], "what was left goes at the start");
+    let order = json!({ "item": "anchor", "quantity": 2 });
+    assert_eq!(ask(address, "POST", "/orders", &order).await.0, 201);
+    // Of others who are at it, by whatever names.
+    for theirs in ["orders.db.capturing", "orders.db.restoring"] {
+        std::fs::write(folder.path().join(theirs), "theirs").expect("written");
+    }
+    let (bytes, _) = captured(&mut peer, &mut session, "d-1").await;
+    restored(&mut peer, &mut session, "d-2", &bytes, DirectiveState::Done).await;
+    assert_eq!(left(), ["orders.db", "orders.db.capturing", "orders.db.restoring"]);
+
+    let mut other = rusqlite::Connection::open(&database).expect("it can be opened");
+    let reading = other.transaction().expect("begun");
+    let count: i64 =
+        reading.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)).expect("it reads");
+    assert_eq!(count, 1);
+    // Only in the log, which cannot be brought into the file while somebody reads what was before.
+    assert_eq!(ask(address, "POST", "/orders", &order).await.0, 201);
+    let failed = restored(&mut peer, &mut session, "d-3", &bytes, DirectiveState::Failed).await;
+    assert!(failed.message.contains("is in use by another process"), "{}", failed.message);
+    drop(reading);
+    assert_eq!(ask(address, "POST", "/orders", &order).await.1["id"], 3, "it is as it was");
+    restored(&mut peer, &mut session, "d-4", &bytes, DirectiveState::Done).await;
+    assert_eq!(ask(address, "POST", "/orders", &order).await.1["id"], 2);
+    assert_eq!(left().len(), 3, "nothing is left beside it");
+    child.kill().await.expect("ended");
+}
+
+#[tokio::test]
+async fn only_a_database_that_is_not_there_is_empty() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, away) = (folder.path().join("data"), folder.path().join("away"));
+    std::fs::create_dir(&data).expect("made");
+    let mut peer = Peer::start().await;
+    let (mut child, _) = start(&peer, data.join("orders.db").to_str().expect("a plain path")).await;
+    let (mut session, _) = peer.registered(1, "sws_1").await;
+    let inspect = || Ask::Inspect(InspectDirective { components: vec!["database".to_owned()] });
+    std::fs::rename(&data, &away).expect("moved away");
+    session.ask("d-1", inspect()).await;
+    let found = session.directive("d-1", DirectiveState::Done).await;
+    assert!(found.inspections[0].empty);
+    // Its folder is none: nobody knows what is there.
+    std::fs::write(&data, "").expect("written");
+    session.ask("d-2", inspect()).await;
+    let found = session.directive("d-2", DirectiveState::Done).await;
+    assert_eq!(found.inspections, []);
+    assert!(found.message.contains("cannot look at"), "{}", found.message);
     child.kill().await.expect("ended");
 }

@@ -1,7 +1,7 @@
 //! `seaworthy vault restore --control-plane`: the control plane's own state, into a data folder that has no store.
 //!
 //! The store is made beside in the folder, and moved into its place when it is whole: whatever ends this early leaves a folder
-//! without a store, never one with half of it.
+//! without a store. Only between the two moves at the end it leaves the mark of one alone, which is refused as a store that was lost.
 
 use std::path::Path;
 

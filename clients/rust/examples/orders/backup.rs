@@ -1,10 +1,11 @@
 //! How the orders are backed up while they are taken, and restored: the file is copied page by page by SQLite itself to beside it,
-//! and the copy is sent; what comes back is staged beside it, looked at, and put in its place at once.
+//! and the copy is sent; what comes back is staged beside it, looked at, and put in its place at once. Each copy is in a folder of
+//! its own, so that a capture or a restore that still ends never meets the next one.
 
 use std::{
-    fs,
-    io::{Read as _, Write as _},
+    fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rusqlite::{
@@ -12,10 +13,11 @@ use rusqlite::{
     backup::{Backup as Copying, StepResult},
 };
 use seaworthy_client::backup::{
-    Backup, CaptureWriter, Error, Evidence, Inspection, PIECE_BYTES, RestoreReader, Restored,
+    Backup, CaptureWriter, Error, Evidence, File, Inspection, RestoreReader, Restored,
 };
+use tempfile::TempDir;
 
-use crate::store::{Store, remove, rows, version, with_suffix};
+use crate::store::{Store, rows, version};
 
 /// SQLite's pages, so that a changed one costs no more than itself in the next backup.
 pub(crate) const PAGE_BYTES: u32 = 4096;
@@ -25,8 +27,17 @@ pub(crate) struct Orders {
     store: Store,
 }
 
+/// What the folders of copies are called, behind the name of the database.
+const CAPTURING: &str = "capturing";
+const RESTORING: &str = "restoring";
+
 impl Orders {
+    /// Whatever a run that was killed has left beside the database goes now: nobody else works on it.
     pub(crate) fn new(store: Store) -> Self {
+        for what in [CAPTURING, RESTORING] {
+            // What cannot be removed is an unused folder, and has a name that says so.
+            Beside::sweep(store.path(), what).ok();
+        }
         Self { store }
     }
 }
@@ -35,53 +46,24 @@ impl Backup for Orders {
     async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, Error> {
         let store = self.store.clone();
         // The copy is there for as long as it is read.
-        let (_copy, mut file, length, evidence) = blocking(move || {
-            let (copy, evidence) = copy_of(&store)?;
-            let file = fs::File::open(&copy.0)?;
-            let length = file.metadata()?.len();
-            Ok((copy, file, length, evidence))
-        })
-        .await?;
-        into.expect_bytes(length);
-        loop {
-            let (back, piece) = blocking(move || {
-                let mut piece = Vec::with_capacity(PIECE_BYTES);
-                (&mut file).take(PIECE_BYTES.try_into()?).read_to_end(&mut piece)?;
-                Ok((file, piece))
-            })
-            .await?;
-            if piece.is_empty() {
-                return Ok(evidence);
-            }
-            file = back;
-            into.write_bytes(piece.into()).await?;
-        }
+        let (copy, evidence) = blocking(move || copy_of(&store)).await?;
+        File::new(copy.file()).capture(into).await.map(|_| evidence)
     }
 
     async fn restore(&self, from: &mut RestoreReader, what: &Restored) -> Result<(), Error> {
         let path = self.store.path().to_owned();
-        let (staged, mut file) = blocking(move || {
-            let staged = Beside::of(&path, "restoring")?;
-            let file = fs::File::create_new(&staged.0)?;
-            Ok((staged, file))
-        })
-        .await?;
-        while let Some(piece) = from.read_bytes().await? {
-            file = blocking(move || {
-                file.write_all(&piece)?;
-                Ok(file)
-            })
-            .await?;
-        }
+        let staged = blocking(move || Beside::of(&path, RESTORING)).await?;
+        File::new(staged.file()).restore(from, what).await?;
         let (store, expected) = (self.store.clone(), what.evidence.get("rows").map(str::to_owned));
+        // What runs elsewhere is not dropped with this, so it asks whether this is still there.
+        let wanted = Arc::new(());
+        let still = Arc::downgrade(&wanted);
         blocking(move || {
-            file.sync_all()?;
-            drop(file);
-            let found = looked_at(&staged.0)?;
+            let found = looked_at(&staged.file())?;
             if let Some(expected) = expected.filter(|expected| *expected != found.to_string()) {
                 return Err(format!("it has {found} orders, and {expected} were captured").into());
             }
-            store.replace_by(&staged.0)
+            store.replace_by(&staged.file(), || still.strong_count() > 0)
         })
         .await
     }
@@ -89,7 +71,13 @@ impl Backup for Orders {
     async fn inspect(&self) -> Result<Inspection, Error> {
         let store = self.store.clone();
         blocking(move || {
-            let Ok(file) = fs::metadata(store.path()) else { return Ok(Inspection::empty()) };
+            let file = match fs::metadata(store.path()) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Inspection::empty()),
+                Err(error) => {
+                    return Err(format!("cannot look at {}: {error}", store.path().display()).into());
+                }
+            };
             // What cannot be read as a database may still be worth something to somebody.
             let Ok((orders, version)) = store.by_name(|it| Ok((rows(it)?, version(it)?))) else {
                 return Ok(Inspection::holds(file.len()));
@@ -116,36 +104,48 @@ impl Backup for Orders {
     }
 }
 
-/// A file beside the database. Gone when it is dropped, unless it was renamed.
-struct Beside(PathBuf);
+/// A folder of its own beside the database, for one copy and whatever SQLite keeps beside that. Gone when it is dropped.
+struct Beside {
+    folder: TempDir,
+    name: PathBuf,
+}
 
 impl Beside {
-    /// What an earlier run has left there goes.
     fn of(database: &Path, what: &str) -> Result<Self, Error> {
-        let beside = Self(with_suffix(database, &format!(".{what}")));
-        beside.clear()?;
-        Ok(beside)
+        let name = database.file_name().ok_or("the database has no name")?;
+        let folder = tempfile::Builder::new().prefix(&prefix(database, what)).tempdir_in(parent(database))?;
+        Ok(Self { folder, name: name.into() })
     }
 
-    fn clear(&self) -> std::io::Result<()> {
-        for suffix in ["", "-journal", "-wal", "-shm"] {
-            remove(&with_suffix(&self.0, suffix))?;
+    /// The copy, which need not be there.
+    fn file(&self) -> PathBuf {
+        self.folder.path().join(&self.name)
+    }
+
+    fn sweep(database: &Path, what: &str) -> io::Result<()> {
+        let prefix = prefix(database, what);
+        for entry in fs::read_dir(parent(database))? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&prefix) && entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            }
         }
         Ok(())
     }
 }
 
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // What cannot be removed now goes before the next one.
-        self.clear().ok();
-    }
+fn prefix(database: &Path, what: &str) -> String {
+    format!("{}.{what}-", database.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn parent(database: &Path) -> &Path {
+    database.parent().unwrap_or_else(|| Path::new("/"))
 }
 
 /// Copies the database as it is at one moment, in one read of it, which nobody who writes waits for.
 fn copy_of(store: &Store) -> Result<(Beside, Evidence), Error> {
-    let copy = Beside::of(store.path(), "capturing")?;
-    let mut target = Connection::open(&copy.0)?;
+    let copy = Beside::of(store.path(), CAPTURING)?;
+    let mut target = Connection::open(copy.file())?;
     let copied = store.by_name(|source| Copying::new(source, &mut target)?.step(-1))?;
     if copied != StepResult::Done {
         return Err("the database could not be read: it is locked".into());
@@ -160,10 +160,11 @@ fn copy_of(store: &Store) -> Result<(Beside, Evidence), Error> {
     Ok((copy, evidence))
 }
 
-/// Looks whether a staged file is a sound database, and counts its orders.
+/// Looks whether a staged file is a sound database, and counts its orders. All of it is in the one file afterwards.
 fn looked_at(staged: &Path) -> Result<i64, Error> {
     let connection = Connection::open_with_flags(staged, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     sound(&connection)?;
+    connection.pragma_update(None, "journal_mode", "DELETE")?;
     Ok(rows(&connection)?)
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use seaworthy_client::Report;
 use tokio::sync::{Mutex, RwLock};
 
@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 /// How new the schema is that this program writes.
 const SCHEMA_VERSION: u32 = 1;
 /// What SQLite keeps beside a file while it is open.
-const BESIDE: [&str; 2] = ["-wal", "-shm"];
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// What is done with the store, and went wrong.
 pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -104,21 +104,58 @@ impl Store {
         Ok(work(&connection)?)
     }
 
-    /// Puts this file, which is beside it, in its place. Orders wait meanwhile; what was there is gone.
-    pub(crate) fn replace_by(&self, staged: &Path) -> Result<(), Failed> {
+    /// Puts this file, which is on the same file system, in its place, if that is still wanted when it is its turn. Orders wait meanwhile;
+    /// what was there is gone.
+    pub(crate) fn replace_by(&self, staged: &Path, wanted: impl FnOnce() -> bool) -> Result<(), Failed> {
         let _stays = self.name.blocking_write();
         let mut open = self.open.blocking_lock();
+        // A later one may have been put in place meanwhile.
+        if !wanted() {
+            return Err("nobody waits for it any more, and nothing was replaced".into());
+        }
         // Closing removes what SQLite keeps beside the file, by name: that must not be the new one's.
         drop(mem::replace(&mut open.connection, Connection::open_in_memory()?));
-        let placed = self.place(staged);
+        let placed = self.settle().and_then(|()| Ok(self.place(staged)?));
         // Whichever is there now. An empty one is not made up.
         if self.path.exists() {
-            *open = Open::at(&self.path)?;
+            let opened = Open::at(&self.path).map(|opened| *open = opened);
+            return placed.and(opened);
         }
-        Ok(placed?)
+        placed
+    }
+
+    /// Brings everything into the file itself that is in the log beside it: until the new one is in its place, the old one is whole.
+    fn settle(&self) -> Result<(), Failed> {
+        let opened = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE);
+        let settled = opened.and_then(|connection| {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        });
+        let is_busy = match settled {
+            Ok(is_busy) => is_busy,
+            // Not there, or damaged: then there is nothing to be kept whole.
+            Err(error) => {
+                matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+            }
+        };
+        if is_busy {
+            let name = self.path.display();
+            return Err(format!(
+                "database file {name} is in use by another process, and was not replaced; end that, and restore it again"
+            )
+            .into());
+        }
+        Ok(())
     }
 
     fn place(&self, staged: &Path) -> io::Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(replaced) => fs::set_permissions(staged, replaced.permissions())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::File::open(staged)?.sync_all()?;
+        // The log of the old one must never be taken for the new one's.
         for beside in BESIDE {
             remove(&with_suffix(&self.path, beside))?;
         }
@@ -159,7 +196,7 @@ pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
 }
 
 /// Removes a file, which need not be there.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -167,7 +204,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// The same name with something behind it.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -1,7 +1,8 @@
-//! Fetches what a restore reads, over as many connections as it takes. It goes on from the byte it has; what came is compared with
-//! the digest that each stream ends with. It knows nothing of what becomes of it.
-
-use std::time::Duration;
+//! Fetches what a restore reads, over as many connections as it takes, and goes on from the byte it has. It knows nothing of what
+//! becomes of it.
+//!
+//! The digest that the last stream ends with is of what that stream has sent. What came by a stream that broke has none: it is held to
+//! its place, to the length of the whole, and to what the connection itself vouches for (TLS).
 
 use tokio::time::{sleep_until, timeout_at};
 use tokio_stream::StreamExt as _;
@@ -14,15 +15,9 @@ use super::{
     reader::{Arrived, Incoming},
     window::length,
 };
-use crate::{
-    proto::seaworthy::v1::{
-        DownloadData, DownloadFinish, DownloadRequest, DownloadResponse, download_response::Message as Heard,
-    },
-    rt,
+use crate::proto::seaworthy::v1::{
+    DownloadData, DownloadFinish, DownloadRequest, DownloadResponse, download_response::Message as Heard,
 };
-
-/// How long connecting and opening may take together.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fetches until all has come, as long as somebody reads. The reader learns how it ended, too.
 ///
@@ -72,10 +67,7 @@ async fn attempt(
     have: &mut u64,
     patience: &mut Patience,
 ) -> Result<(), Ended> {
-    let by = patience.until().min(rt::now() + OPEN_TIMEOUT);
-    let opened = timeout_at(by, carrier.download(ask)).await;
-    let mut answers =
-        opened.map_err(|_| Ended::broken(format!("it was not open within {OPEN_TIMEOUT:?}")))??;
+    let mut answers = patience.opening(carrier.download(ask)).await?;
     let mut digest = blake3::Hasher::new();
     loop {
         let answer = timeout_at(patience.until(), answers.next()).await;

@@ -15,12 +15,19 @@ use super::{
 };
 use crate::rt;
 
+/// Links that are followed one after the other: as many as Linux follows.
+const MOST_LINKS: usize = 40;
+
 /// Backs up one file: for what is written beside its place and renamed, or not while it is captured. A file that changed in the
 /// meantime fails the capture. A database that is written in place needs its own way, as `examples/orders` has one for SQLite.
 ///
 /// A restore writes beside the file, waits until that is on the disk, and then renames it over the file: whoever opens it
 /// finds the old one or the new one, and never a part. A new file can be read by its owner alone, one that replaces
 /// another has the permissions of that.
+///
+/// Where the path is a symbolic link, a restore leaves the link as it is and replaces, in the same way, the file that it points to; one that
+/// was lost is made anew there. It is refused, and nothing is touched, where the path or what it points to is anything but a file, where
+/// links lead in a circle, and where the link points elsewhere by the end of the restore.
 ///
 /// ```
 /// use seaworthy_client::{Component, backup};
@@ -66,9 +73,12 @@ impl Backup for File {
         });
         let (mut file, before) = opened.await.map_err(|error| self.named(error))?;
         into.expect_bytes(before.length);
+        let mut left = before.length;
         loop {
+            // No more than there is, so that a small file takes a small buffer, and its end none.
+            let room = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
             let read = off_the_runtime(move || {
-                let mut piece = Vec::with_capacity(PIECE_BYTES);
+                let mut piece = Vec::with_capacity(room);
                 (&file).take(length(PIECE_BYTES)).read_to_end(&mut piece)?;
                 Ok((file, piece))
             });
@@ -77,6 +87,7 @@ impl Backup for File {
             if piece.is_empty() {
                 break;
             }
+            left = left.saturating_sub(length(piece.len()));
             into.write_bytes(Bytes::from(piece)).await?;
         }
         let after = off_the_runtime(move || seen(&file)).await.map_err(|error| self.named(error))?;
@@ -128,12 +139,15 @@ fn seen(file: &fs::File) -> io::Result<Seen> {
 /// A file beside the place that it is for. Gone when it is dropped, unless it was published.
 struct Staged {
     file: fs::File,
+    target: PathBuf,
     path: Option<PathBuf>,
 }
 
 impl Staged {
-    fn beside(target: &Path) -> io::Result<Self> {
+    /// Beside what this path leads to.
+    fn beside(path: &Path) -> io::Result<Self> {
         let nothing = || io::Error::other("is no name of a file");
+        let target = at_the_end_of(path)?;
         let unique = rt::random_hex::<8>().ok_or_else(|| io::Error::other("the system has no randomness"))?;
         let mut name = OsString::from(".");
         name.push(target.file_name().ok_or_else(nothing)?);
@@ -144,19 +158,25 @@ impl Staged {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path)?;
-        Ok(Self { file, path: Some(path) })
+        Ok(Self { file, target, path: Some(path) })
     }
 
-    fn publish(mut self, target: &Path) -> io::Result<()> {
-        if let Ok(replaced) = fs::metadata(target) {
-            self.file.set_permissions(replaced.permissions())?;
+    /// Puts it in place, where the path still leads there.
+    fn publish(mut self, path: &Path) -> io::Result<()> {
+        if at_the_end_of(path)? != self.target {
+            return Err(io::Error::other("points elsewhere than when the restore began; restore it again"));
+        }
+        match fs::symlink_metadata(&self.target) {
+            Ok(replaced) => self.file.set_permissions(replaced.permissions())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         self.file.sync_all()?;
-        if let Some(path) = &self.path {
-            fs::rename(path, target)?;
+        if let Some(staged) = &self.path {
+            fs::rename(staged, &self.target)?;
         }
         self.path = None;
-        sync_folder(target)
+        sync_folder(&self.target)
     }
 }
 
@@ -167,6 +187,26 @@ impl Drop for Staged {
             fs::remove_file(path).ok();
         }
     }
+}
+
+/// The file that this path leads to, over as many links as there are; it need not be there.
+fn at_the_end_of(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..=MOST_LINKS {
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => {
+                // What a link says counts from its own folder.
+                path = path.with_file_name("").join(fs::read_link(&path)?);
+            }
+            Ok(found) if !found.is_file() => {
+                let what = format!("`{}` is no file, and a restore replaces nothing else", path.display());
+                return Err(io::Error::other(what));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("links lead in a circle; point it to a file"))
 }
 
 /// Makes a rename last.

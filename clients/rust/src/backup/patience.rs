@@ -1,14 +1,16 @@
 //! How long a transfer is tried without getting anywhere. The clock is tokio's, so that tests can pause it.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::TransferError;
+use super::{TransferError, carry::Ended};
 use crate::rt::{self, backoff::Backoff};
 
 /// How long a transfer may get nowhere.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
+/// How long connecting and opening may take together.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest pause before the first try after one that got somewhere.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between tries.
@@ -37,6 +39,13 @@ impl Patience {
     /// When it is over.
     pub(super) fn until(&self) -> Instant {
         self.since + GIVE_UP_AFTER
+    }
+
+    /// Opens a stream, within a time of its own.
+    pub(super) async fn opening<T>(&self, open: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
+        let by = self.until().min(rt::now() + OPEN_TIMEOUT);
+        let opened = timeout_at(by, open).await;
+        opened.map_err(|_| Ended::broken(format!("it was not open within {OPEN_TIMEOUT:?}")))?
     }
 
     /// What to say when it is over.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Evidence, TransferError, window::Window};
+use super::{Evidence, Moved, TransferError, window::Window};
 use crate::proto::seaworthy::v1::UploadFinish;
 
 /// Shared by both sides.
@@ -18,6 +18,7 @@ pub(crate) struct Pipe {
     state: Mutex<State>,
     /// There is more to send, or it is complete.
     more: Notify,
+    moved: Moved,
 }
 
 #[derive(Debug)]
@@ -55,7 +56,13 @@ impl Pipe {
                 failed: None,
             }),
             more: Notify::new(),
+            moved: Moved::new(),
         }
+    }
+
+    /// When something was written or received.
+    pub(crate) fn moved(&self) -> &Moved {
+        &self.moved
     }
 
     /// Waits for room for a piece.
@@ -65,6 +72,7 @@ impl Pipe {
             return Poll::Ready(Err(failed.clone()));
         }
         if state.window.has_room() {
+            self.moved.now();
             return Poll::Ready(Ok(()));
         }
         state.waiting = Some(cx.waker().clone());
@@ -146,6 +154,9 @@ impl Pipe {
     pub(super) fn receive(&self, offset: u64) -> bool {
         let mut state = self.state.lock();
         let is_news = state.window.receive(offset);
+        if is_news {
+            self.moved.now();
+        }
         if state.window.has_room()
             && let Some(waiting) = state.waiting.take()
         {

@@ -16,10 +16,10 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::TransferError;
+use super::{Moved, TransferError};
 
-/// Pieces between the connection and a restore, each of 2 MiB at the most.
-const QUEUE: usize = 4;
+/// Pieces between the connection and a restore, each of 2 MiB at the most. More would only lie there.
+const QUEUE: usize = 2;
 
 /// What comes to a reader.
 #[derive(Debug)]
@@ -32,8 +32,10 @@ pub(super) enum Arrived {
 
 /// Gives the state of a component while it comes. It is a [`tokio::io::AsyncRead`].
 ///
-/// It ends only when all of it has come and its length and digest were confirmed. In every other case the read is an error, whose
-/// inner error is a [`TransferError`]: whoever reads to the end has all of it, or knows that it has not.
+/// It ends only when all of it has come, in its place and as long as it should be, and the digest of what the last connection brought was
+/// confirmed. In every other case the read is an error, whose inner error is a [`TransferError`]: whoever reads to the end has all
+/// of it, or knows that it has not. What came by a connection that was lost is in no digest: who has a sum of its own, in the
+/// [`Evidence`](super::Evidence) for example, compares it.
 #[derive(Debug)]
 pub struct RestoreReader {
     pieces: mpsc::Receiver<Arrived>,
@@ -41,6 +43,7 @@ pub struct RestoreReader {
     /// What it ended with.
     end: Option<Result<(), TransferError>>,
     read: Arc<AtomicBool>,
+    moved: Moved,
 }
 
 /// Where the pieces of a reader come from.
@@ -48,6 +51,7 @@ pub struct RestoreReader {
 pub(crate) struct Incoming {
     pub(super) pieces: mpsc::Sender<Arrived>,
     read: Arc<AtomicBool>,
+    moved: Moved,
 }
 
 /// Says whether a reader was read to its end.
@@ -58,14 +62,20 @@ pub(crate) struct WasRead(Arc<AtomicBool>);
 pub(crate) fn incoming() -> (Incoming, RestoreReader) {
     let (sender, pieces) = mpsc::channel(QUEUE);
     let read = Arc::new(AtomicBool::new(false));
-    let reader = RestoreReader { pieces, piece: Bytes::new(), end: None, read: Arc::clone(&read) };
-    (Incoming { pieces: sender, read }, reader)
+    let moved = Moved::new();
+    let incoming = Incoming { pieces: sender, read: Arc::clone(&read), moved: moved.clone() };
+    (incoming, RestoreReader { pieces, piece: Bytes::new(), end: None, read, moved })
 }
 
 impl Incoming {
     /// Tells whether the reader was read to its end.
     pub(crate) fn was_read(&self) -> WasRead {
         WasRead(Arc::clone(&self.read))
+    }
+
+    /// When something was read.
+    pub(crate) fn moved(&self) -> Moved {
+        self.moved.clone()
     }
 }
 
@@ -99,6 +109,7 @@ impl RestoreReader {
                 None => self.end = Some(Err(TransferError::Stopped)),
             }
         }
+        self.moved.now();
         match &self.end {
             Some(Err(error)) if self.piece.is_empty() => Poll::Ready(Err(error.clone().into())),
             _ => Poll::Ready(Ok(())),
@@ -136,17 +147,13 @@ mod tests {
         ] {
             let (incoming, mut reader) = incoming();
             let was_read = incoming.was_read();
-            for piece in ["ab", "", "cde"] {
-                incoming
-                    .pieces
-                    .send(Arrived::Piece(Bytes::from_static(piece.as_bytes())))
-                    .await
-                    .expect("room");
-            }
-            if let Some(last) = last {
-                incoming.pieces.send(last).await.expect("room");
-            }
-            drop(incoming);
+            let _sending = crate::rt::spawn(async move {
+                let pieces =
+                    ["ab", "", "cde"].map(|piece| Arrived::Piece(Bytes::from_static(piece.as_bytes())));
+                for arrived in pieces.into_iter().chain(last) {
+                    incoming.pieces.send(arrived).await.expect("somebody reads");
+                }
+            });
             let mut head = [0; 3];
             reader.read_exact(&mut head).await.expect("it is there");
             assert!(!was_read.to_the_end());

@@ -1,9 +1,12 @@
 //! A component's backup as the library holds it: one shape for whatever was given, with its settings.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::{Backup, CaptureWriter, Error, Evidence, Inspection, RestoreReader, Restored};
 use crate::proto::seaworthy::v1 as wire;
+
+/// How long a component's code may do nothing, where nothing else was said.
+pub(crate) const STALLS_AFTER: Duration = Duration::from_secs(3600);
 
 /// A call of a component's code.
 pub(crate) type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
@@ -51,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) quiesces: bool,
     pub(crate) page_bytes: Option<u32>,
     pub(crate) incompressible: bool,
+    pub(crate) stalls_after: Option<Duration>,
 }
 
 impl Settings {
@@ -73,6 +77,8 @@ impl Settings {
 pub(crate) struct Part {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) quiesces: bool,
+    /// How long a capture, a restore or a verification of it may do nothing.
+    pub(crate) stalls_after: Duration,
 }
 
 impl fmt::Debug for Part {

@@ -4,12 +4,7 @@
 //! A stream is opened only while there is something to say, for the control plane ends one on which nothing comes: a capture
 //! may think for as long as it likes.
 
-use std::time::Duration;
-
-use tokio::{
-    sync::mpsc,
-    time::{sleep_until, timeout_at},
-};
+use tokio::{sync::mpsc, time::sleep_until};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tracing::debug;
 
@@ -20,18 +15,13 @@ use super::{
     pipe::{Next, Pipe},
     window::length,
 };
-use crate::{
-    proto::seaworthy::v1::{
-        UploadData, UploadDone, UploadOpen, UploadProgress, UploadRequest, UploadResponse,
-        upload_request::Message as Say, upload_response::Message as Heard,
-    },
-    rt,
+use crate::proto::seaworthy::v1::{
+    UploadData, UploadDone, UploadOpen, UploadProgress, UploadRequest, UploadResponse,
+    upload_request::Message as Say, upload_response::Message as Heard,
 };
 
 /// Messages between the window and the connection. What is in the window is not copied, so few are enough.
 const QUEUE: usize = 2;
-/// How long connecting and opening may take together.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends until the control plane says that it has everything. Dropped before that, it has sent no end.
 ///
@@ -77,10 +67,7 @@ async fn attempt(
             None => Err(Ended::broken("the control plane ended the upload without a word")),
         }
     };
-    let by = patience.until().min(rt::now() + OPEN_TIMEOUT);
-    let opened = timeout_at(by, opening).await;
-    let (mut answers, mut next) =
-        opened.map_err(|_| Ended::broken(format!("it was not open within {OPEN_TIMEOUT:?}")))??;
+    let (mut answers, mut next) = patience.opening(opening).await?;
     pipe.go_on(next).map_err(Ended::ForGood)?;
     if pipe.receive(next) {
         patience.renew();

@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    io, mem,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 
 use super::{PIECE_BYTES, pipe::Pipe};
 
-/// What is shorter is copied: a few bytes must not keep a large buffer alive.
+/// What is shorter is copied: a few bytes must not keep a large buffer alive. And so much of a buffer may be left unused.
 const COPIED_BELOW: usize = 64 << 10;
 
 /// Takes the state of a component, and sends it to the control plane while it comes. A write waits while the control plane is
@@ -69,12 +69,14 @@ impl CaptureWriter {
     /// Copies as much as belongs into the piece that is being filled.
     fn poll_take(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.pipe.poll_room(cx))?;
-        if self.rest.capacity() == 0 {
+        // Pieces share a buffer as long as it lasts: few bytes between large ones must not keep a whole one each.
+        if self.rest.is_empty() && self.rest.capacity() < COPIED_BELOW.min(self.piece_bytes) {
             self.rest.reserve(self.piece_bytes);
         }
-        let taken = bytes.len().min(self.piece_bytes - self.rest.len());
+        let room = self.piece_bytes.min(self.rest.capacity()) - self.rest.len();
+        let taken = bytes.len().min(room);
         self.rest.extend_from_slice(&bytes[..taken]);
-        if self.rest.len() == self.piece_bytes {
+        if taken == room {
             self.cut();
         }
         Poll::Ready(Ok(taken))
@@ -82,8 +84,10 @@ impl CaptureWriter {
 
     /// Sends what is no whole piece.
     fn cut(&mut self) {
-        let piece = mem::take(&mut self.rest).freeze();
-        self.send(piece);
+        if !self.rest.is_empty() {
+            let piece = self.rest.split().freeze();
+            self.send(piece);
+        }
     }
 
     fn send(&mut self, piece: Bytes) {
@@ -155,6 +159,8 @@ mod tests {
         assert_eq!(lengths, [4, 128 << 10, 72 << 10, 4]);
         assert_eq!(pieces[1].as_ptr(), large.as_ptr(), "without a copy");
         assert!(pipe.finish(Evidence::new().with("rows", 1)));
+        // A few bytes between large pieces do not take a buffer each.
+        assert_eq!(pieces[3].as_ptr().addr(), pieces[0].as_ptr().addr() + 4);
         let end = 8 + (200 << 10);
         let Next::Finish(finish) = pipe.next(end) else { panic!("it is complete") };
         let whole = pieces.concat();

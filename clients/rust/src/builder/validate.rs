@@ -18,6 +18,9 @@ use crate::{
 const MAX_COMPONENTS: usize = 64;
 const MAX_DEPENDENCIES: usize = 64;
 const MAX_THRESHOLD: u32 = 100;
+/// Longer than it takes to see that the network is gone: that is not the component's fault.
+const SHORTEST_STALL: Duration = Duration::from_secs(300);
+const LONGEST_STALL: Duration = Duration::from_secs(24 * 3600);
 const SMALLEST_PAGE: u32 = 4 << 10;
 const LARGEST_PAGE: u32 = 1 << 20;
 const NOT_A_LABEL: &str = "is not a DNS label (lower-case letters, digits and inner hyphens, 1 to 63)";
@@ -194,6 +197,10 @@ fn backup(problems: &mut Problems, component: &Component, position: usize) {
         problems.unless(!heard, &at, "and a check do not go together; take one of them away");
         problems.unless(!component.essential, &at, "is for what is not essential");
     }
+    if let Some(time) = component.capture.stalls_after {
+        let at = format!("components[{position}].stalls_after");
+        problems.between(&at, time, SHORTEST_STALL, LONGEST_STALL);
+    }
     if let Some(bytes) = component.capture.page_bytes {
         let right = bytes.is_power_of_two() && (SMALLEST_PAGE..=LARGEST_PAGE).contains(&bytes);
         let at = format!("components[{position}].pages");
@@ -245,7 +252,10 @@ mod tests {
             .component(database)
             .component(disk.backup(File::new("state")).pages(8192).quiesces().capture_from_each());
         assert_eq!(fields(&full), Vec::<String>::new());
-        let quiet = Component::new("state").backup(File::new("state")).without_health();
+        let quiet = Component::new("state")
+            .backup(File::new("state"))
+            .without_health()
+            .stalls_after(2 * SHORTEST_STALL);
         assert_eq!(fields(&builder().component(quiet)), Vec::<String>::new());
         for host in ["127.0.0.1", "[::1]", "localhost"] {
             let near = Agent::builder(format!("http://{host}:50051"), "orders").token(Token::new("t"));
@@ -367,6 +377,10 @@ mod tests {
             (component(one().quiesces()), &["components[0].backup"]),
             (component(one().pages(5000)), &["components[0].backup", "components[0].pages"]),
             (component(one().backup(File::new("state")).pages(2 << 20)), &["components[0].pages"]),
+            (
+                component(one().backup(File::new("state")).stalls_after(Duration::from_secs(60))),
+                &["components[0].stalls_after"],
+            ),
             (
                 component(one().check(|| async {}).expires_after(Duration::from_secs(9))),
                 &["components[0].expires_after"],

@@ -1,5 +1,8 @@
-//! Which directives came, and how far each is. Pure: no clock, no tasks. It remembers so many that one which comes again is
-//! known, and no more.
+//! Which directives came, and how far each is. Pure: no clock, no tasks.
+//!
+//! It is bounded: 64 directives, and one that was refused for want of room. What is under way is never forgotten; where it is full,
+//! what ended or was refused longest ago goes, said or not. One that comes again after that is taken for a new one; the control plane
+//! has at most 64 of an instance that have not ended, so it does not ask for what went.
 
 use std::collections::VecDeque;
 
@@ -51,7 +54,9 @@ impl Book {
             known.revision = self.revision;
             return Receipt::Known;
         }
-        let against = self.stale(operation, generation).or(against).or_else(|| self.make_room());
+        // Room is made for every one: what is refused is remembered as well.
+        let full = self.make_room();
+        let against = self.stale(operation, generation).or(against).or(full);
         let report = DirectiveReport {
             directive_id: id.to_owned(),
             state: match against {
@@ -77,14 +82,14 @@ impl Book {
         (generation < seen).then(|| format!("of generation {generation}, and the operation is at {seen}"))
     }
 
-    /// Forgets the oldest one that is over. A reason against another one where none is.
+    /// Forgets those that have been over for longest. A reason against another one where all are under way.
     fn make_room(&mut self) -> Option<String> {
         while self.entries.len() >= REMEMBERED {
-            // What is refused for lack of room must not take more of it.
-            let Some(over) = self.entries.iter().position(|entry| is_over(&entry.report)) else {
+            let over = self.entries.iter().enumerate().filter(|(_, entry)| is_over(&entry.report));
+            let Some((oldest, _)) = over.min_by_key(|(_, entry)| entry.revision) else {
                 return Some(format!("{REMEMBERED} directives are under way"));
             };
-            self.entries.remove(over);
+            self.entries.remove(oldest);
         }
         None
     }
@@ -184,5 +189,33 @@ mod tests {
         assert!(book.entries.len() <= REMEMBERED + 1, "{}", book.entries.len());
         assert_eq!(book.generations.len(), OPERATIONS);
         assert!(book.is_open("d0"), "what is under way is not forgotten");
+    }
+
+    #[test]
+    fn what_is_refused_takes_no_room_for_ever() {
+        let mut book = Book::default();
+        assert_eq!(book.receive("new", "op", 2, None), Receipt::New);
+        for n in 0..1000 {
+            assert_eq!(book.receive(&format!("old{n}"), "op", 1, None), Receipt::Refused);
+            assert_eq!(book.receive(&format!("late{n}"), "op", 2, Some("too late".into())), Receipt::Refused);
+        }
+        assert!(book.entries.len() <= REMEMBERED + 1, "{}", book.entries.len());
+        assert!(book.is_open("new"));
+        let (_, report) = book.after(book.revision - 1).expect("the last one");
+        assert_eq!(report.message, "too late", "its own reason is said, full or not");
+    }
+
+    #[test]
+    fn what_ended_first_is_forgotten_first_however_early_it_came() {
+        let mut book = Book::default();
+        for n in 0..REMEMBERED {
+            book.receive(&format!("d{n}"), "op", 1, None);
+        }
+        for n in (0..REMEMBERED).rev() {
+            assert!(finish(&mut book, &format!("d{n}")));
+        }
+        assert_eq!(book.receive("next", "op", 1, None), Receipt::New);
+        assert_eq!(book.receive("d0", "op", 1, None), Receipt::Known, "it has only just ended");
+        assert_eq!(book.receive("d63", "op", 1, None), Receipt::New, "it is forgotten");
     }
 }

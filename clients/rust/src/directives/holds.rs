@@ -2,7 +2,9 @@
 //! again, whatever happens: when it is told to, when the time is over, when another one cannot hold, when the agent ends. What
 //! is captured meanwhile is not known here.
 //!
-//! A hold is a task of its own that ends by itself: it needs nobody to end it, only somebody to end it earlier.
+//! A hold is a task of its own that ends by itself: it needs nobody to end it, only somebody to end it earlier. A component never goes
+//! on while its own hook is still about to hold it: that would leave it held for ever. Where the hook blocks its thread, so
+//! that nobody can end it, the component goes on when it is done, and cannot be held again before.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,7 +15,11 @@ use tokio::{
 use tracing::warn;
 
 use super::job::{Outcome, answer};
-use crate::{backup::Part, proto::seaworthy::v1::DirectiveReport, rt};
+use crate::{
+    backup::{self, Part},
+    proto::seaworthy::v1::DirectiveReport,
+    rt,
+};
 
 /// The longest hold.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -47,7 +53,12 @@ pub(super) struct Ended {
     held: bool,
     /// Who could not go on, and why.
     trouble: String,
+    /// Whether somebody's hook is still at work.
+    late: bool,
 }
+
+/// A hook that runs.
+type Hook = rt::Task<Result<(), backup::Error>>;
 
 /// A hold that is being released. `None`: nobody knows of it.
 pub(super) type Resumed = Option<watch::Receiver<Option<Ended>>>;
@@ -75,8 +86,7 @@ impl Holds {
             return Err(format!("component `{name}` cannot hold still"));
         }
         let components: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
-        let lasting = self.holds.values().filter(|hold| hold.ended.borrow().is_none());
-        for hold in lasting {
+        for hold in self.holds.values().filter(|hold| !hold.is_over()) {
             if let Some(name) = components.iter().find(|name| hold.components.contains(name)) {
                 return Err(format!("component `{name}` holds still already"));
             }
@@ -86,7 +96,7 @@ impl Holds {
         let (release, released) = oneshot::channel();
         let (quiesced, wait) = oneshot::channel();
         let (tell, ended) = watch::channel(None);
-        // It ends by itself: when the time is over, and 30 s for each component later at the most.
+        // It ends by itself: when the time is over, and 30 s for each component later at the most; later only where a hook blocks.
         rt::spawn_detached(runtime, hold(parts, until, released, quiesced, tell));
         self.begun += 1;
         let (number, directive) = (self.begun, directive.to_owned());
@@ -113,12 +123,19 @@ impl Holds {
 
     fn forget_some(&mut self) {
         while self.holds.len() >= REMEMBERED {
-            let over = self.holds.iter().filter(|(_, hold)| hold.ended.borrow().is_some());
+            let over = self.holds.iter().filter(|(_, hold)| hold.is_over());
             let oldest = over.min_by_key(|(_, hold)| hold.number).map(|(id, _)| id.clone());
             // There are fewer components than that, so some are over.
             let Some(oldest) = oldest else { return };
             self.holds.remove(&oldest);
         }
+    }
+}
+
+impl Hold {
+    /// Whether nothing of it is at work any more.
+    fn is_over(&self) -> bool {
+        self.ended.borrow().as_ref().is_some_and(|ended| !ended.late)
     }
 }
 
@@ -133,8 +150,8 @@ pub(super) async fn quiesced(quiesced: oneshot::Receiver<Result<(), String>>) ->
 
 /// Waits until all have gone on.
 pub(super) async fn resumed(hold: Resumed) -> Outcome {
-    let unknown = || Ended { held: false, trouble: "no such hold is known".to_owned() };
-    let Ended { held, trouble } = match hold {
+    let unknown = || Ended { held: false, trouble: "no such hold is known".to_owned(), late: false };
+    let Ended { held, trouble, .. } = match hold {
         None => unknown(),
         Some(mut hold) => match hold.wait_for(Option::is_some).await {
             Ok(ended) => ended.clone().unwrap_or_else(unknown),
@@ -152,31 +169,37 @@ async fn hold(
     quiesced: oneshot::Sender<Result<(), String>>,
     ended: watch::Sender<Option<Ended>>,
 ) {
-    let mut begun = Vec::new();
+    let mut asked = Asked::default();
     let still = tokio::select! {
         biased;
         () = sleep_until(until) => Err("not all held still before the time was over".to_owned()),
         _ = &mut released => Err("it was ended before all held still".to_owned()),
-        still = hold_still(&parts, &mut begun) => still,
+        still = hold_still(&parts, &mut asked) => still,
     };
-    let held = match still {
+    let (held, failed) = match still {
         // Who asked may have gone; then it ends like any other.
         Ok(()) => {
             quiesced.send(Ok(())).ok();
-            lasts(until, released).await
+            let held = lasts(until, released).await;
+            if !held {
+                warn!("components that held still go on by themselves: nobody told them to in time");
+            }
+            (held, None)
         }
-        Err(why) => {
-            let trouble = go_on(begun).await;
-            quiesced.send(Err(why)).ok();
-            ended.send_replace(Some(Ended { held: false, trouble }));
-            return;
-        }
+        Err(why) => (false, Some((quiesced, why))),
     };
-    if !held {
-        warn!("components that held still go on by themselves: nobody told them to in time");
+    let Gone { trouble, late } = go_on(asked).await;
+    if let Some((quiesced, why)) = failed {
+        quiesced.send(Err(why)).ok();
     }
-    let trouble = go_on(begun).await;
-    ended.send_replace(Some(Ended { held, trouble }));
+    ended.send_replace(Some(Ended { held, trouble: trouble.clone(), late: late.is_some() }));
+    if let Some(mut late) = late {
+        // As long as the hook blocks; nobody could end it earlier.
+        if let Err(why) = answer("hook", &mut late).await {
+            warn!("after a hold, a late component does not go on: {why}");
+        }
+        ended.send_replace(Some(Ended { held, trouble, late: false }));
+    }
 }
 
 /// Whether it is released before its time is over.
@@ -188,32 +211,63 @@ async fn lasts(until: Instant, released: oneshot::Receiver<()>) -> bool {
     }
 }
 
+/// Who was asked to hold still.
+#[derive(Default)]
+struct Asked {
+    parts: Vec<(String, Part)>,
+    /// What the last of them still does for it.
+    at_work: Option<Hook>,
+}
+
 /// Asks one after the other to hold still, and notes whom it asked.
-async fn hold_still(parts: &[(String, Part)], begun: &mut Vec<(String, Part)>) -> Result<(), String> {
+async fn hold_still(parts: &[(String, Part)], asked: &mut Asked) -> Result<(), String> {
     for (name, part) in parts {
-        begun.push((name.clone(), part.clone()));
-        let mut work = rt::spawn(Arc::clone(&part.source).quiesce());
-        answer("hook", &mut work).await.map_err(|why| format!("`{name}` does not hold still: {why}"))?;
+        asked.parts.push((name.clone(), part.clone()));
+        let work = asked.at_work.insert(rt::spawn(Arc::clone(&part.source).quiesce()));
+        let answered = answer("hook", work).await;
+        asked.at_work = None;
+        answered.map_err(|why| format!("`{name}` does not hold still: {why}"))?;
     }
     Ok(())
 }
 
-/// Lets all go on, the last one first. Answers who could not.
-async fn go_on(begun: Vec<(String, Part)>) -> String {
-    let mut trouble = Vec::new();
-    for (name, part) in begun.into_iter().rev() {
-        let mut work = rt::spawn(part.source.resume());
+/// Who has gone on.
+struct Gone {
+    /// Who could not, and why.
+    trouble: String,
+    /// Goes on when the hook that was to hold it is done.
+    late: Option<Hook>,
+}
+
+/// Lets all go on, the last one first.
+async fn go_on(Asked { parts, mut at_work }: Asked) -> Gone {
+    let (mut trouble, mut late) = (Vec::new(), None);
+    for (name, part) in parts.into_iter().rev() {
+        let waits = at_work.is_some();
+        let mut work = rt::spawn(go_on_after(at_work.take(), part));
         match timeout(RESUME_PATIENCE, answer("hook", &mut work)).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => trouble.push(format!("`{name}` does not go on: {why}")),
-            Err(_) => trouble.push(format!("`{name}` did not go on within {RESUME_PATIENCE:?}")),
+            Err(_) => {
+                trouble.push(format!("`{name}` did not go on within {RESUME_PATIENCE:?}"));
+                late = late.or(waits.then_some(work));
+            }
         }
     }
     let trouble = trouble.join("; ");
     if !trouble.is_empty() {
         warn!("after a hold, {trouble}");
     }
-    trouble
+    Gone { trouble, late }
+}
+
+/// Lets one go on, once the hook that was to hold it still is done.
+async fn go_on_after(at_work: Option<Hook>, part: Part) -> Result<(), backup::Error> {
+    let Some(hook) = at_work else { return part.source.resume().await };
+    hook.stopped().await;
+    // Nobody may wait for it any more.
+    let gone_on = timeout(RESUME_PATIENCE, part.source.resume()).await;
+    gone_on.unwrap_or_else(|_| Err(format!("it did not within {RESUME_PATIENCE:?}").into()))
 }
 
 #[cfg(test)]

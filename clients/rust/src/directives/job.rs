@@ -3,12 +3,12 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{sync::OwnedMutexGuard, time::timeout};
 
 use crate::{
     backup::{
-        self, CaptureWriter, Carrier, Evidence, KEPT_BYTES, Part, Pipe, Restored, TransferError, download,
-        incoming, upload,
+        self, Call, CaptureWriter, Carrier, Evidence, KEPT_BYTES, Part, Pipe, Restored, TransferError,
+        download, incoming, upload,
     },
     proto::seaworthy::v1::{
         DigestAlgorithm, DirectiveReport, DownloadRequest, InstanceRef, RestoreDirective, UploadOpen,
@@ -18,6 +18,9 @@ use crate::{
 
 /// How long a component may take to say what it holds.
 const INSPECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whose turn it is at a component. It is over when the last clone is gone.
+pub(super) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// What became of a directive.
 #[derive(Debug)]
@@ -38,10 +41,10 @@ impl Outcome {
 }
 
 /// Captures a component.
-pub(super) async fn capture(carrier: &impl Carrier, part: &Part, open: &UploadOpen) -> Outcome {
+pub(super) async fn capture(carrier: &impl Carrier, part: &Part, open: &UploadOpen, turn: &Turn) -> Outcome {
     let pipe = Arc::new(Pipe::new(KEPT_BYTES));
     let _stop = StopWhenDropped(Arc::clone(&pipe));
-    let mut work = rt::spawn(Arc::clone(&part.source).capture(CaptureWriter::new(Arc::clone(&pipe))));
+    let mut work = begin(Arc::clone(&part.source).capture(CaptureWriter::new(Arc::clone(&pipe))), turn);
     let mut sending = pin!(upload(carrier, open, &pipe));
     let captured = tokio::select! {
         biased;
@@ -51,6 +54,7 @@ pub(super) async fn capture(carrier: &impl Carrier, part: &Part, open: &UploadOp
             Ok(_) => return Outcome::Failed("it was taken before it was complete".to_owned()),
         },
         captured = answer("capture", &mut work) => captured,
+        () = pipe.moved().still_for(part.stalls_after) => Err(hangs("capture", part)),
     };
     let evidence = match captured {
         Ok(evidence) => evidence,
@@ -80,14 +84,15 @@ pub(super) async fn restore(
     part: &Part,
     instance: InstanceRef,
     restore: RestoreDirective,
+    turn: &Turn,
 ) -> Outcome {
     let RestoreDirective { ticket, backup_id, source_component, length, evidence, verify, .. } = restore;
     let digest_algorithm = DigestAlgorithm::Blake3.into();
     let ask = DownloadRequest { ticket, instance: Some(instance), offset: 0, digest_algorithm };
     let what = Restored { backup_id, evidence: Evidence::from_wire(evidence), length, source_component };
     let (incoming, reader) = incoming();
-    let was_read = incoming.was_read();
-    let mut work = rt::spawn(Arc::clone(&part.source).restore(reader, what));
+    let (was_read, moved) = (incoming.was_read(), incoming.moved());
+    let mut work = begin(Arc::clone(&part.source).restore(reader, what), turn);
     let mut fetching = pin!(download(carrier, &ask, length, incoming));
     let mut fetched = false;
     let restored = loop {
@@ -95,6 +100,7 @@ pub(super) async fn restore(
             restored = answer("restore", &mut work) => break restored,
             // The reader hears how it ended.
             _ = &mut fetching, if !fetched => fetched = true,
+            () = moved.still_for(part.stalls_after) => break Err(hangs("restore", part)),
         }
     };
     match restored {
@@ -103,11 +109,35 @@ pub(super) async fn restore(
             Outcome::Failed("the restore ended before it had read everything".to_owned())
         }
         Ok(()) if !verify => Outcome::done(),
-        Ok(()) => match answer("verification", &mut rt::spawn(Arc::clone(&part.source).verify())).await {
-            Ok(verification) => Outcome::Done(DirectiveReport { verification, ..DirectiveReport::default() }),
-            Err(why) => Outcome::Failed(format!("it was restored, and does not work: {why}")),
-        },
+        Ok(()) => verified(part, turn).await,
     }
+}
+
+/// Looks whether a component that was restored works.
+async fn verified(part: &Part, turn: &Turn) -> Outcome {
+    let mut work = begin(Arc::clone(&part.source).verify(), turn);
+    match timeout(part.stalls_after, answer("verification", &mut work)).await {
+        Ok(Ok(verification)) => Outcome::Done(DirectiveReport { verification, ..DirectiveReport::default() }),
+        Ok(Err(why)) => Outcome::Failed(format!("it was restored, and does not work: {why}")),
+        Err(_) => Outcome::Failed(format!("it was restored, and {}", hangs("verification", part))),
+    }
+}
+
+/// Runs the component's code. The turn is its own until it is really gone: dropped, it may be at work until its next await.
+fn begin<T: Send + 'static>(call: Call<T>, turn: &Turn) -> rt::Task<Result<T, backup::Error>> {
+    let turn = Arc::clone(turn);
+    rt::spawn(async move {
+        let _turn = turn;
+        call.await
+    })
+}
+
+/// Why it was dropped.
+fn hangs(what: &str, part: &Part) -> String {
+    format!(
+        "the {what} hangs, and was dropped: it has neither moved a byte nor answered for {:?}; look why, or give it longer by stalls_after",
+        part.stalls_after
+    )
 }
 
 /// Asks components what they hold. Who cannot say is left out, and `message` says why.

@@ -19,7 +19,7 @@ use super::{
     retry::{self, Safety},
 };
 use crate::{
-    proto::seaworthy::v1 as pb,
+    proto::{self, seaworthy::v1 as pb},
     rules::{
         names::{LABEL_LENGTH, is_label},
         registration,
@@ -70,13 +70,11 @@ impl Fields {
 
     fn duration(&mut self, path: &str, wire: Option<prost_types::Duration>) -> Option<Duration> {
         let wire = wire?;
-        match Duration::try_from(wire) {
-            Ok(duration) => Some(duration),
-            Err(_) => {
-                self.wrong(path, "is negative or out of range");
-                None
-            }
+        let time = proto::time(Some(wire));
+        if time.is_none() {
+            self.wrong(path, "is negative or out of range");
         }
+        time
     }
 
     fn within(&mut self, path: &str, value: Duration, (least, most): (Duration, Duration)) -> Duration {

@@ -2,14 +2,17 @@
 //! The stable reason counts before the code, for several reasons share a code. A status without one is not
 //! the control plane's, but that of a proxy before it, mostly: it says nothing of a registration.
 
-use std::{error::Error as _, time::Duration};
+use std::error::Error as _;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
 use super::plan::{End, Why};
 use crate::{
-    proto::seaworthy::v1::{CloseReason, SessionClosing},
+    proto::{
+        self,
+        seaworthy::v1::{CloseReason, SessionClosing},
+    },
     rt,
     rules::errors::DOMAIN,
     transport::Trouble,
@@ -99,8 +102,7 @@ pub(super) fn of_closing(closing: &SessionClosing) -> Option<End> {
         // A reason that is newer than this library says at least when to come back.
         CloseReason::Draining | CloseReason::Unspecified => Why::Broken,
     };
-    let retry_after =
-        closing.retry_after.and_then(|after: prost_types::Duration| Duration::try_from(after).ok());
+    let retry_after = proto::time(closing.retry_after);
     let message = match closing.message.as_str() {
         "" => format!("the control plane closed the session: {}", closing.reason().as_str_name()),
         said => format!("the control plane closed the session: {said}"),
@@ -110,7 +112,7 @@ pub(super) fn of_closing(closing: &SessionClosing) -> Option<End> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, time::Duration};
 
     use tonic_types::ErrorDetails;
 

@@ -13,8 +13,12 @@ use crate::{
         retry::{Advice, status::advice},
         share::Share,
     },
-    proto::seaworthy::v1::{
-        AcquireQuotaRequest, InstanceRef, QuotaSlice, QuotaWant, policy_service_client::PolicyServiceClient,
+    proto::{
+        self,
+        seaworthy::v1::{
+            AcquireQuotaRequest, InstanceRef, QuotaSlice, QuotaWant,
+            policy_service_client::PolicyServiceClient,
+        },
     },
     rt,
     transport::Authorized,
@@ -164,7 +168,7 @@ fn take(it: &mut Asked, slice: &QuotaSlice) {
     let now = rt::now();
     it.share.forget_asked();
     it.since = now;
-    let ttl = slice.ttl.and_then(|ttl| Duration::try_from(ttl).ok()).unwrap_or_default();
+    let ttl = proto::time(slice.ttl).unwrap_or_default();
     if slice.problem.is_empty() && !ttl.is_zero() {
         let held = it.share.slice();
         let goes_on = held.is_some_and(|(amount, _)| {

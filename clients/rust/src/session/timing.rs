@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::proto;
+
 /// Where the control plane says nothing.
 const DEFAULT_TTL: Duration = Duration::from_secs(15);
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
@@ -25,13 +27,10 @@ impl Timing {
         ttl: Option<prost_types::Duration>,
         heartbeat_interval: Option<prost_types::Duration>,
     ) -> Self {
-        let plain =
-            |wire: prost_types::Duration| Duration::try_from(wire).ok().filter(|time| !time.is_zero());
-        let ttl = ttl.and_then(plain).unwrap_or(DEFAULT_TTL).clamp(SHORTEST_TTL, LONGEST_TTL);
-        let heartbeat_interval = heartbeat_interval
-            .and_then(plain)
-            .unwrap_or(ttl / HEARTBEATS_PER_LEASE)
-            .clamp(SHORTEST_INTERVAL, ttl / 2);
+        let plain = |wire| proto::time(wire).filter(|time| !time.is_zero());
+        let ttl = plain(ttl).unwrap_or(DEFAULT_TTL).clamp(SHORTEST_TTL, LONGEST_TTL);
+        let heartbeat_interval =
+            plain(heartbeat_interval).unwrap_or(ttl / HEARTBEATS_PER_LEASE).clamp(SHORTEST_INTERVAL, ttl / 2);
         Self { ttl, heartbeat_interval }
     }
 }

@@ -1,11 +1,16 @@
+use std::time::Duration;
+
 use tokio::{io::AsyncReadExt as _, sync::mpsc::Receiver, time::timeout};
 use tonic::Status;
 
 use super::*;
-use crate::backup::{
-    RestoreReader,
-    carry::script::{Downloading, Script, script},
-    incoming,
+use crate::{
+    backup::{
+        RestoreReader,
+        carry::script::{Downloading, Script, script},
+        incoming,
+    },
+    rt,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -120,3 +120,92 @@ async fn it_is_captured_as_it_is_and_not_while_it_changes() {
 fn changed_after(file: &File) -> bool {
     fs::metadata(file.path()).is_ok_and(|found| found.len() > 3 << 20)
 }
+
+async fn restore(file: &File) -> Result<(), Error> {
+    let (from, mut reader) = incoming();
+    let what = restored();
+    // A restore that is refused takes nothing of it.
+    let sending = async {
+        send(from, &[b"0123", b"4567"], Arrived::End).await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        restored = file.restore(&mut reader, &what) => restored,
+        never = sending => never,
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_stays_and_what_it_points_to_is_replaced() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let folder = tempfile::tempdir().expect("a folder");
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    fs::create_dir(&here).expect("made");
+    fs::create_dir(&there).expect("made");
+    let (target, file) = (there.join("rules.json"), File::new(here.join("rules.json")));
+    // One link to another, and both say where from their own folder.
+    symlink("../there/also.json", file.path()).expect("linked");
+    symlink("rules.json", there.join("also.json")).expect("linked");
+    // Lost, and so made anew.
+    restore(&file).await.expect("restored");
+    assert_eq!(fs::read(&target).expect("it is there"), b"01234567");
+    fs::write(&target, "old").expect("written");
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).expect("set");
+    restore(&file).await.expect("restored");
+    assert!(fs::symlink_metadata(file.path()).expect("there").is_symlink(), "it still is one");
+    assert!(fs::symlink_metadata(there.join("also.json")).expect("there").is_symlink());
+    let found = fs::symlink_metadata(&target).expect("there");
+    assert!(found.is_file() && found.permissions().mode() & 0o777 == 0o640);
+    assert_eq!(fs::read(&target).expect("it is there"), b"01234567");
+    assert_eq!(names(&here), ["rules.json"]);
+    assert_eq!(names(&there).len(), 2, "nothing is left beside it");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_leads_nowhere_is_refused_before_anything_is_written() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = File::new(folder.path().join("rules.json"));
+    symlink("rules.json", file.path()).expect("linked");
+    let error = restore(&file).await.expect_err("a circle").to_string();
+    assert!(error.contains("links lead in a circle"), "{error}");
+    fs::remove_file(file.path()).expect("removed");
+    fs::create_dir(file.path()).expect("made");
+    let error = restore(&file).await.expect_err("a folder").to_string();
+    assert!(error.contains("is no file"), "{error}");
+    fs::remove_dir(file.path()).expect("removed");
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_was_set_elsewhere_meanwhile_is_left_alone() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    let file = File::new(folder.path().join("rules.json"));
+    fs::write(&one, "one").expect("written");
+    fs::write(&other, "other").expect("written");
+    symlink(&one, file.path()).expect("linked");
+    let (from, mut reader) = incoming();
+    let what = restored();
+    let changing = async {
+        let first = Arrived::Piece(Bytes::from_static(b"0123"));
+        from.pieces.send(first).await.expect("room");
+        // It is begun when a file is beside it.
+        while names(folder.path()).len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        fs::remove_file(file.path()).expect("removed");
+        symlink(&other, file.path()).expect("linked");
+        from.pieces.send(Arrived::End).await.expect("room");
+    };
+    let ((), restored) = tokio::join!(changing, file.restore(&mut reader, &what));
+    let error = restored.expect_err("it moved").to_string();
+    assert!(error.contains("points elsewhere than when the restore began"), "{error}");
+    assert_eq!(fs::read(&one).expect("it is there"), b"one");
+    assert_eq!(fs::read(&other).expect("it is there"), b"other");
+    assert_eq!(names(folder.path()).len(), 3, "nothing is left beside it");
+}

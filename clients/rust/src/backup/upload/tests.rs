@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::AsyncWriteExt as _,
@@ -8,9 +8,12 @@ use tokio::{
 use tonic::Status;
 
 use super::*;
-use crate::backup::{
-    CaptureWriter, Evidence,
-    carry::script::{Script, Uploading, script},
+use crate::{
+    backup::{
+        CaptureWriter, Evidence,
+        carry::script::{Script, Uploading, script},
+    },
+    rt,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

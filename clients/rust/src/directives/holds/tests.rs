@@ -1,7 +1,13 @@
-use std::future::pending;
+use std::{
+    future::pending,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
-use tokio::time::{advance, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{advance, sleep},
+};
 
 use super::*;
 use crate::{
@@ -23,6 +29,42 @@ enum How {
     Fails,
     Panics,
     CannotGoOn,
+}
+
+/// Holds still in one long step, which nobody can end from outside.
+struct Blocking {
+    entered: mpsc::Sender<()>,
+    /// The test has done what should end it.
+    told: Arc<AtomicBool>,
+    calls: Calls,
+}
+
+impl Backup for Blocking {
+    async fn capture(&self, _: &mut CaptureWriter) -> Result<Evidence, backup::Error> {
+        Ok(Evidence::new())
+    }
+
+    async fn restore(&self, _: &mut RestoreReader, _: &Restored) -> Result<(), backup::Error> {
+        Ok(())
+    }
+
+    async fn quiesce(&self) -> Result<(), backup::Error> {
+        self.entered.send(()).await?;
+        while !self.told.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        // Long enough for whoever would not wait.
+        for _ in 0..10_000 {
+            std::thread::yield_now();
+        }
+        self.calls.lock().push("held".to_owned());
+        Ok(())
+    }
+
+    async fn resume(&self) -> Result<(), backup::Error> {
+        self.calls.lock().push("go on".to_owned());
+        Ok(())
+    }
 }
 
 struct Hooked(&'static str, How, Calls);
@@ -180,4 +222,25 @@ async fn what_cannot_be_held_is_refused_and_nobody_is_asked() {
         resume(&mut holds, &format!("h{n}")).await;
     }
     assert!(holds.holds.len() <= REMEMBERED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_goes_on_while_it_is_still_about_to_hold() {
+    for abandoned in [false, true] {
+        let mut holds = Holds::default();
+        let ((entered, mut seen), told, calls) =
+            (mpsc::channel(1), Arc::<AtomicBool>::default(), Calls::default());
+        let blocking = Blocking { entered, told: Arc::clone(&told), calls: Arc::clone(&calls) };
+        let part = Component::new("a").backup(blocking).quiesces().part().expect("a backup");
+        let still = begin(&mut holds, "h", vec![("a".to_owned(), part)], 30 * SECOND).expect("it can");
+        seen.recv().await.expect("it begins");
+        match abandoned {
+            true => holds.abandon("d-h"),
+            false => drop(holds.release("h")),
+        }
+        told.store(true, Ordering::Release);
+        assert_eq!(still.await.expect("it says"), Err("it was ended before all held still".to_owned()));
+        assert_eq!(resume(&mut holds, "h").await, (false, String::new()));
+        assert_eq!(*calls.lock(), ["held", "go on"]);
+    }
 }

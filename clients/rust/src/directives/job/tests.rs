@@ -29,9 +29,14 @@ where
     component.part().expect("a backup")
 }
 
+/// A turn that nobody else waits for.
+async fn turn() -> Turn {
+    Arc::new(Arc::<tokio::sync::Mutex<()>>::default().lock_owned().await)
+}
+
 fn captured(carrier: &Script, part: Part) -> rt::Task<Outcome> {
     let carrier = carrier.clone();
-    rt::spawn(async move { capture(&carrier, &part, &UploadOpen::default()).await })
+    rt::spawn(async move { capture(&carrier, &part, &UploadOpen::default(), &turn().await).await })
 }
 
 fn failed(outcome: Outcome) -> String {
@@ -167,7 +172,8 @@ async fn restored(memory: Memory, sent: &'static [u8]) -> Outcome {
         verify: true,
     };
     let part = part(memory);
-    let mut task = rt::spawn(async move { restore(&carrier, &part, InstanceRef::default(), ask).await });
+    let mut task =
+        rt::spawn(async move { restore(&carrier, &part, InstanceRef::default(), ask, &turn().await).await });
     let down = downloads.recv().await.expect("it comes");
     assert_eq!(down.ask.ticket, "swt_1");
     down.data(0, b"0123").await;
@@ -231,4 +237,121 @@ async fn who_cannot_say_what_it_holds_is_left_out() {
     assert_eq!(report.inspections.len(), 1);
     assert_eq!((report.inspections[0].component.as_str(), report.inspections[0].bytes), ("a", 7));
     assert_eq!(report.message, "`b`: locked; `c`: no answer within 10s");
+}
+
+/// Where a component hangs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    /// A capture, before it has written anything.
+    Begin,
+    /// A capture that waits for something of its own in the middle, or a restore.
+    Middle,
+    /// A restore that has read everything.
+    End,
+    Verification,
+}
+
+/// Hangs, and holds what tells that it is gone.
+struct Hangs(At, Mutex<Option<tokio::sync::oneshot::Sender<()>>>);
+
+impl Hangs {
+    fn at(at: At) -> (Part, tokio::sync::oneshot::Receiver<()>) {
+        let (alive, gone) = tokio::sync::oneshot::channel();
+        let hangs = Self(at, Mutex::new(Some(alive)));
+        (Component::new("d").backup(hangs).stalls_after(10 * MINUTE).part().expect("a backup"), gone)
+    }
+
+    async fn when(&self, at: At) {
+        if self.0 == at {
+            let _alive = self.1.lock().take();
+            pending::<()>().await;
+        }
+    }
+}
+
+impl Backup for Hangs {
+    async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, Failed> {
+        self.when(At::Begin).await;
+        for _ in 0..3 {
+            into.write_all(&[7; 1 << 20]).await?;
+            // Slow is not hung.
+            tokio::time::sleep(9 * MINUTE).await;
+        }
+        self.when(At::Middle).await;
+        Ok(Evidence::new())
+    }
+
+    async fn restore(&self, from: &mut RestoreReader, _: &Restored) -> Result<(), Failed> {
+        for _ in 0..3 {
+            from.read_u8().await?;
+            tokio::time::sleep(9 * MINUTE).await;
+        }
+        self.when(At::Middle).await;
+        from.read_to_end(&mut Vec::new()).await?;
+        self.when(At::End).await;
+        Ok(())
+    }
+
+    async fn verify(&self) -> Result<String, Failed> {
+        self.when(At::Verification).await;
+        Ok(String::new())
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HANGS: &str = "hangs, and was dropped: it has neither moved a byte nor answered for 600s; look why, or give it longer by stalls_after";
+
+#[tokio::test(start_paused = true)]
+async fn a_capture_that_hangs_is_dropped_and_says_so() {
+    for (at, longest) in [(At::Begin, 10 * MINUTE), (At::Middle, 29 * MINUTE)] {
+        let (carrier, mut uploads, _down) = script();
+        let (part, gone) = Hangs::at(at);
+        let began = rt::now();
+        let mut task = captured(&carrier, part);
+        let taking = async {
+            let Some(mut up) = uploads.recv().await else { return };
+            up.open(0).await;
+            let mut received = 0;
+            while let Some(crate::proto::seaworthy::v1::upload_request::Message::Data(data)) = up.next().await
+            {
+                received = data.offset + u64::try_from(data.data.len()).expect("small");
+                up.received(received).await;
+            }
+            assert_eq!(received, 3 << 20, "and no end");
+        };
+        let ended = async {
+            let ended = task.join().await.expect("no panic");
+            drop(carrier);
+            ended
+        };
+        let (outcome, ()) = tokio::join!(ended, taking);
+        assert_eq!(failed(outcome), format!("the capture {HANGS}"), "{at:?}");
+        assert!(began.elapsed() <= longest, "{at:?}: {:?}", began.elapsed());
+        assert!(gone.await.is_err(), "it is gone");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_hangs_is_dropped_and_says_so() {
+    for (at, what) in [
+        (At::Middle, "the restore"),
+        (At::End, "the restore"),
+        (At::Verification, "it was restored, and the verification"),
+    ] {
+        let (carrier, _up, mut downloads) = script();
+        let (part, gone) = Hangs::at(at);
+        let ask = RestoreDirective { length: 4, verify: true, ..RestoreDirective::default() };
+        let began = rt::now();
+        let mut task =
+            rt::spawn(
+                async move { restore(&carrier, &part, InstanceRef::default(), ask, &turn().await).await },
+            );
+        let down = downloads.recv().await.expect("it comes");
+        down.data(0, b"0123").await;
+        down.finish(4, b"0123").await;
+        let outcome = task.join().await.expect("no panic");
+        assert_eq!(failed(outcome), format!("{what} {HANGS}"), "{at:?}");
+        assert!(began.elapsed() <= 40 * MINUTE, "{at:?}: {:?}", began.elapsed());
+        assert!(gone.await.is_err(), "it is gone");
+    }
 }

@@ -1,14 +1,12 @@
 //! What became of protected operations, as the contract's messages, and from them.
 
-use std::time::Duration;
-
 use super::back::duration;
 use crate::{
     protect::{
         breaker::State,
         stats::{BUCKETS, BreakerStats, OperationStats, PoolStats, Report},
     },
-    proto::seaworthy::v1 as pb,
+    proto::{seaworthy::v1 as pb, time},
 };
 
 /// Most operations, and as many breakers, of a report.
@@ -236,12 +234,10 @@ fn state_to_wire(state: State) -> pb::BreakerState {
     }
 }
 
-fn time(wire: Option<prost_types::Duration>) -> Option<Duration> {
-    Duration::try_from(wire?).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
