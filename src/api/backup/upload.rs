@@ -20,8 +20,10 @@ use crate::{
 
 /// How long the next message may take.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long another connection of the same upload may take to let go.
-const LET_GO: Duration = Duration::from_secs(30);
+/// How long the first one may take, and another connection of the same upload to let go: together less than the guard waits for
+/// the beginning of an answer (`grpc.request_timeout`), so that a caller hears which it was.
+const OPENED_WITHIN: Duration = Duration::from_secs(5);
+const LET_GO: Duration = Duration::from_secs(3);
 /// Bytes after which what has come is told.
 const TOLD_EVERY: u64 = 2 << 20;
 
@@ -45,11 +47,33 @@ pub(super) async fn open(
     backups: &Handle,
     caller: &Caller,
     mut inbound: Streaming<pb::UploadRequest>,
-) -> Result<impl Stream<Item = Result<pb::UploadResponse, Status>> + Send + use<>> {
-    let first = tokio::time::timeout(SILENCE, inbound.message()).await.map_err(|_| silent())?;
+) -> Result<impl Stream<Item = Result<pb::UploadResponse, Status>> + Send + use<>, Status> {
+    let wire = first(&mut inbound).await?;
+    let upload = take(backups, caller, wire).await.map_err(|error| status(&error))?;
+    let closing = Goodbye::of(caller.connection.closing.clone());
+    let open = Open { upload, inbound, stage: Stage::Opened, closing };
+    Ok(unfold(Some(open), |open| async {
+        let (message, rest) = open?.next().await?;
+        Some((message, rest))
+    }))
+}
+
+/// The first message.
+async fn first(inbound: &mut Streaming<pb::UploadRequest>) -> Result<pb::UploadOpen, Status> {
     let not_opened = || Error::field("open", "is missing: it is the first message of an upload");
-    let first = first.map_err(|_| not_opened())?.and_then(|first| first.message);
-    let Some(pb::upload_request::Message::Open(wire)) = first else { return Err(not_opened()) };
+    match tokio::time::timeout(OPENED_WITHIN, inbound.message()).await {
+        Err(_) => Err(status(&unopened())),
+        // Where it is the connection that broke, nobody hears what is answered.
+        Ok(Err(broken)) => Err(parse::unreadable(broken).unwrap_or_else(|| status(&not_opened()))),
+        Ok(Ok(Some(pb::UploadRequest { message: Some(pb::upload_request::Message::Open(open)) }))) => {
+            Ok(open)
+        }
+        Ok(Ok(_)) => Err(status(&not_opened())),
+    }
+}
+
+/// Opens what a ticket names.
+async fn take(backups: &Handle, caller: &Caller, wire: pb::UploadOpen) -> Result<Upload> {
     let pb::UploadOpen { ticket, instance, digest_algorithm, expected_length } = wire;
     let mut fields = Fields::default();
     let from = read::transfer(&mut fields, "open.instance", instance);
@@ -57,13 +81,7 @@ pub(super) async fn open(
     let from = fields.finish(from)?;
     reach::acts_for(&caller.identity, from.key.service.as_str())?;
     let opening = backups.upload(&ticket, &from, digest, expected_length);
-    let upload = tokio::time::timeout(LET_GO, opening).await.map_err(|_| busy())??;
-    let closing = Goodbye::of(caller.connection.closing.clone());
-    let open = Open { upload, inbound, stage: Stage::Opened, closing };
-    Ok(unfold(Some(open), |open| async {
-        let (message, rest) = open?.next().await?;
-        Some((message, rest))
-    }))
+    tokio::time::timeout(LET_GO, opening).await.map_err(|_| held())?
 }
 
 impl Open {
@@ -149,11 +167,19 @@ fn silent() -> Error {
     Error::new(Kind::DeadlineExceeded, Reason::TransferSilent, message)
 }
 
+fn unopened() -> Error {
+    let message = format!(
+        "no `open` came within {} s: it is the first message of an upload, and sent at once",
+        OPENED_WITHIN.as_secs()
+    );
+    Error::new(Kind::DeadlineExceeded, Reason::TransferSilent, message)
+}
+
 fn superseded() -> Error {
     Error::new(Kind::Aborted, Reason::TransferEnded, "another connection has opened this upload")
 }
 
-fn busy() -> Error {
+fn held() -> Error {
     let message = "another connection of this upload has not let go of it yet; try again";
     Error::new(Kind::Unavailable, Reason::TransferSilent, message).retry_after(Duration::from_secs(1))
 }
