@@ -249,9 +249,10 @@ fn report(components: &[Component], consistent: bool) -> Vec<String> {
 
 /// Takes an operation up that a run before did not finish.
 pub(super) async fn take_up(shared: &Shared, orphan: operation::Orphan) -> Result<()> {
-    let operation::Orphan { operation, run } = orphan;
     let died =
         "the control plane ended while it was under way; what it left behind is garbage that pruning takes";
+    let died = orphan.cut_off(died.to_owned());
+    let operation::Orphan { operation, run } = orphan;
     let committed = match operation.kind {
         operation::Kind::Backup => {
             let domain = Domain::of_service(&operation.service)?;
@@ -269,7 +270,7 @@ pub(super) async fn take_up(shared: &Shared, orphan: operation::Orphan) -> Resul
         operation::Kind::Restore | operation::Kind::Verify => None,
     };
     let outcome = match committed {
-        None => Outcome::Failed { cause: died.to_owned() },
+        None => died,
         Some(listed) => {
             run.set_backup(run.id())?;
             match listed.manifest.cause.clone() {
