@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 pub use self::{
-    catalog::{Cursor, Found},
+    catalog::{Cursor, Found, Which},
     own::{OwnEntry, read_own_state},
     plan::Wish,
     tickets::{Given, Tickets, TransferKey},
@@ -35,7 +35,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     fleet,
     fleet::names::ServiceName,
-    id::{Entropy, Ordered},
+    id::Entropy,
     operation::{self, Begun, Operation, Run, Wanted},
     store::Store,
     task::{Group, drain},
@@ -115,6 +115,21 @@ pub struct Create {
     pub wish: Wish,
     /// For how long components may be asked to hold still.
     pub max_quiesce: Duration,
+    /// Who asks.
+    pub by: String,
+    /// The request's id; empty: none.
+    pub request_id: String,
+}
+
+/// What a verification is asked for with.
+#[derive(Clone, Debug)]
+pub struct Verify {
+    /// Of what.
+    pub subject: Subject,
+    /// Of which backup.
+    pub which: Which,
+    /// How deep it looks.
+    pub depth: Depth,
     /// Who asks.
     pub by: String,
     /// The request's id; empty: none.
@@ -243,43 +258,47 @@ impl Handle {
     /// There is nothing that can be captured, a backup of the same service is under way, or the store cannot write.
     pub async fn create(&self, create: Create) -> Result<Arc<Operation>> {
         let Create { subject, wish, max_quiesce, by, request_id } = create;
-        let plan = match &subject {
-            Subject::OwnState => plan::Plan::default(),
-            Subject::Service(name) => plan::plan(&self.shared.fleet, name, &wish).await?,
-        };
         let wanted = Wanted {
             kind: operation::Kind::Backup,
             service: subject.as_str().to_owned(),
             backup_id: None,
             created_by: by,
             request_id: request_id.clone(),
+            asked: wish.asked(max_quiesce),
             scope: format!("backup/{}", subject.as_str()),
+        };
+        if let Some(same) = self.shared.operations.repeated(&wanted).await? {
+            return Ok(same);
+        }
+        let plan = match &subject {
+            Subject::OwnState => plan::Plan::default(),
+            Subject::Service(name) => plan::plan(&self.shared.fleet, name, &wish).await?,
         };
         let job = |run: Run| Job::Backup { run, subject, plan, max_quiesce, request_id };
         self.begin(wanted, job).await
     }
 
-    /// Begins to verify a backup.
+    /// Begins to verify a backup; a repeat with the same request id answers the first one.
     ///
     /// # Errors
     /// It is not there, or the store cannot write.
-    pub async fn verify(
-        &self,
-        subject: Subject,
-        backup: Ordered,
-        depth: Depth,
-        by: String,
-        request_id: String,
-    ) -> Result<Arc<Operation>> {
-        self.backup(&subject, backup).await?;
-        let wanted = Wanted {
+    pub async fn verify(&self, verify: Verify) -> Result<Arc<Operation>> {
+        let Verify { subject, which, depth, by, request_id } = verify;
+        let mut wanted = Wanted {
             kind: operation::Kind::Verify,
             service: subject.as_str().to_owned(),
-            backup_id: Some(backup),
+            backup_id: None,
             created_by: by,
             request_id,
-            scope: format!("verify/{backup}"),
+            asked: operation::asked([which.to_string().as_str(), depth.as_str()]),
+            // Once it is known which.
+            scope: String::new(),
         };
+        if let Some(same) = self.shared.operations.repeated(&wanted).await? {
+            return Ok(same);
+        }
+        let backup = self.one(&subject, which).await?.manifest.id();
+        (wanted.backup_id, wanted.scope) = (Some(backup), format!("verify/{backup}"));
         self.begin(wanted, |run| Job::Verify { run, subject, backup, depth }).await
     }
 

@@ -38,7 +38,6 @@ mod operations;
 mod output;
 mod pages;
 mod policy;
-mod private;
 mod probe;
 mod prompt;
 mod readiness;
@@ -64,7 +63,7 @@ use self::{
     remote::Remote,
     render::document::Contract,
 };
-use crate::time::Clock;
+use crate::{private, time::Clock};
 
 const EXIT_CODES: &str = "\
 Exit codes (those of `probe` differ, see its help):

@@ -7,6 +7,7 @@
 pub mod error;
 pub mod id;
 pub mod peer;
+mod private;
 pub mod task;
 pub mod text;
 pub mod time;

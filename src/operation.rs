@@ -2,7 +2,7 @@
 //!
 //! Options, Service, Handle: the service is the one writer. Whoever carries an operation out holds its [`Run`] and says what
 //! becomes of it; the service writes that down, and tells it then. After a restart each that had not ended is handed to
-//! whoever takes it up ([`Orphan`]), under a new fencing token.
+//! whoever takes it up ([`Orphan`]): from then on a run of before writes nothing more.
 //!
 //! It knows neither how a backup is taken nor what a service is: kinds are names, and services are plain words that whoever
 //! begins an operation has checked. It starts nothing, schedules nothing and repeats nothing by itself.
@@ -26,7 +26,6 @@ use tokio::{
     task::yield_now,
     time::timeout,
 };
-use tracing::warn;
 
 use self::{index::Index, slot::Slot};
 pub use self::{
@@ -34,7 +33,7 @@ pub use self::{
     run::{Gate, Orphan, Run, StepHandle},
     service::Service,
     slot::Stop,
-    value::{Event, Kind, Operation, Outcome, Progress, State, Step, StepState},
+    value::{Event, Kind, Operation, Outcome, Progress, State, Step, StepState, asked},
 };
 use crate::{
     error::Result,
@@ -55,8 +54,6 @@ pub const MOST_EVENTS: usize = 100;
 pub const MOST_STEPS: usize = 256;
 /// Lines of a report at the most.
 pub const MOST_REPORT: usize = 100;
-/// Why an operation ended that nobody took up after a restart.
-const ENDED_BY_RESTART: &str = "the control plane ended while it was under way";
 
 /// How operations are kept.
 #[derive(Clone, Debug)]
@@ -88,7 +85,9 @@ pub struct Wanted {
     pub created_by: String,
     /// The request id of the call. Empty: it has none.
     pub request_id: String,
-    /// Of one scope, such as `backup/orders`, one operation is under way. Empty: of any number.
+    /// What the call asks for, as [`asked`] makes it: by it a repeat is told from another call with the same request id.
+    pub asked: String,
+    /// Of one scope, such as `backup/orders`, one operation is under way.
     pub scope: String,
 }
 
@@ -154,28 +153,21 @@ pub async fn open(
     entropy: Entropy,
     store: Store,
 ) -> Result<(Handle, Service, Vec<Orphan>)> {
-    let (mut index, mut left) = (Index::default(), Vec::new());
-    record::load(&store, |found| match found.operation.state.is_final() {
-        true => index.end(&found.operation),
-        false => left.push(found),
+    let (mut index, mut left, mut newest) = (Index::default(), Vec::new(), None);
+    record::load(&store, |found| {
+        newest = newest.max(Some(found.operation.id));
+        match found.operation.state.is_final() {
+            true => index.end(&found.operation),
+            false => left.push(found),
+        }
     })
     .await?;
     let wake = Arc::new(Notify::new());
     let shared = Arc::new(Shared { options, clock, store, index: RwLock::new(index), wake });
     let (sender, commands) = mpsc::channel(QUEUE);
-    let service = Service::new(Arc::clone(&shared), entropy, commands);
+    let service = Service::new(Arc::clone(&shared), entropy, commands, newest);
     let orphans = service.take_over(left).await?;
     Ok((Handle { shared, commands: sender }, service, orphans))
-}
-
-/// Ends operations that nobody takes up. Waits for nothing: the service writes it down.
-pub fn fail_orphans(orphans: Vec<Orphan>) {
-    for Orphan { operation, run } in orphans {
-        let (kind, service) = (operation.kind.as_str(), operation.service.as_str());
-        warn!(component = "operation", operation = "take up", id = %operation.id, kind, service, "nobody takes it up: failed");
-        // One that was taken over is somebody else's to end.
-        drop(run.conclude(Outcome::Failed { cause: ENDED_BY_RESTART.to_owned() }, &[]));
-    }
 }
 
 // === impl Handle ===
@@ -184,10 +176,19 @@ impl Handle {
     /// Begins an operation. Durable when it answers. A caller that goes away may have begun it; then it fails.
     ///
     /// # Errors
-    /// One of the same scope is under way, too many are, or the store cannot write.
+    /// The request id was used for something else, one of the same scope is under way, too many are, or the store cannot write.
     pub async fn begin(&self, wanted: Wanted) -> Result<Begun> {
         let wanted = Box::new(wanted);
         self.ask(|answer| Command::Begin { wanted, answer }).await
+    }
+
+    /// What the same caller has begun by the same request: to be looked at before anything is planned, since what was there then
+    /// may be gone. None: nothing yet. Cancel safe.
+    ///
+    /// # Errors
+    /// The request id was used for something else, or the store cannot be read.
+    pub async fn repeated(&self, wanted: &Wanted) -> Result<Option<Arc<Operation>>> {
+        self.shared.repeated(wanted).await
     }
 
     /// One operation, whole. Cancel safe.
@@ -263,6 +264,14 @@ impl Handle {
 }
 
 impl Shared {
+    async fn repeated(&self, wanted: &Wanted) -> Result<Option<Arc<Operation>>> {
+        let before = self.index.read().repeated(wanted);
+        match before.map_err(refusal::request_id_used)? {
+            Some(id) => self.get(id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn get(&self, id: Ordered) -> Result<Arc<Operation>> {
         let slot = self.index.read().slot(id).cloned();
         if let Some(slot) = slot {

@@ -15,7 +15,7 @@ use tracing::info;
 
 pub use self::{
     download::Download,
-    plan::{Guard, Item, Obstacle, Plan, Which, Wish},
+    plan::{Guard, Item, Obstacle, Plan, Wish},
 };
 use self::{download::Downloads, run::Job};
 use crate::{
@@ -48,6 +48,21 @@ pub struct Start {
     pub by: String,
     /// The request's id; empty: none.
     pub request_id: String,
+}
+
+impl Start {
+    /// What is asked for by it, as operations have it.
+    fn asked(&self) -> String {
+        let Self { wish, force, verify, safety_backup, by: _, request_id: _ } = self;
+        let Wish { subject, backup, components, target_service: _, target_instance } = wish;
+        let (backup, instance) = (backup.to_string(), target_instance.as_ref().map(ToString::to_string));
+        let guards = force.iter().map(|guard| guard.as_str());
+        let flags = [verify, safety_backup].map(|flag| if *flag { "yes" } else { "no" });
+        let whole = [subject.as_str(), &backup, instance.as_deref().unwrap_or_default()];
+        let components = components.iter().map(String::as_str);
+        // No name is empty: an empty part ends a list.
+        operation::asked(whole.into_iter().chain(flags).chain(components).chain([""]).chain(guards))
+    }
 }
 
 /// Restores, for whoever asks. Cheap to clone.
@@ -114,23 +129,29 @@ impl Handle {
         plan::plan(&self.shared, wish).await
     }
 
-    /// Begins a restore. Answered once its operation is durable.
+    /// Begins a restore. Answered once its operation is durable; a repeat with the same request id answers the first one.
     ///
     /// # Errors
     /// As of [`plan`](Self::plan); or a guard stands in the way, or another restore into the service is under way.
     pub async fn start(&self, start: Start) -> Result<Arc<Operation>> {
+        let target = start.wish.target_service().to_owned();
+        let mut wanted = Wanted {
+            kind: operation::Kind::Restore,
+            service: target.clone(),
+            backup_id: None,
+            created_by: start.by.clone(),
+            request_id: start.request_id.clone(),
+            asked: start.asked(),
+            scope: format!("restore/{target}"),
+        };
+        // Before it is planned: whom it went to may be gone, and a guard may stand in the way now that did not then.
+        if let Some(same) = self.shared.operations.repeated(&wanted).await? {
+            return Ok(same);
+        }
         let place = self.jobs.try_reserve().map_err(|_| busy())?;
         let plan = self.plan(&start.wish).await?;
         plan.check(&start.force, start.verify)?;
-        let target = plan.target_service();
-        let wanted = Wanted {
-            kind: operation::Kind::Restore,
-            service: target.clone(),
-            backup_id: Some(plan.listed.manifest.id()),
-            created_by: start.by.clone(),
-            request_id: start.request_id.clone(),
-            scope: format!("restore/{target}"),
-        };
+        wanted.backup_id = Some(plan.listed.manifest.id());
         match self.shared.operations.begin(wanted).await? {
             Begun::Same(operation) => Ok(operation),
             Begun::New(run) => {

@@ -10,7 +10,7 @@ use std::{
 
 /// Rooms by floor, from the ground up. A new room is a new entry.
 const FLOORS: &[&[&str]] = &[
-    &["error", "peer", "task", "text", "time", "id"],
+    &["error", "peer", "private", "task", "text", "time", "id"],
     &["store", "config", "telemetry", "probe", "tls"],
     &["health", "operation", "vault"],
     &["fleet", "checks", "system", "identity", "audit", "backup", "restore", "shutdown", "metrics", "policy"],

@@ -2,7 +2,7 @@
 
 mod upload;
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,13 +18,13 @@ use super::{
     status::answer,
 };
 use crate::{
-    backup::{Create, Handle, Subject},
+    backup::{Create, Handle, Verify, Which},
     error::{Error, Result},
+    guard::status::status,
     identity::Identity,
-    restore::Which,
+    operation::Operation,
     system::key_kept::KeyKept,
     time::Clock,
-    vault::Listed,
 };
 
 /// The adapter.
@@ -64,13 +64,6 @@ impl BackupApi {
         Ok(pb::CreateBackupResponse { operation: Some(convert_operation::operation(&begun)) })
     }
 
-    async fn one(&self, subject: &Subject, which: Which) -> Result<Listed> {
-        match which {
-            Which::Latest => self.backups.latest(subject).await,
-            Which::Id(id) => self.backups.backup(subject, id).await,
-        }
-    }
-
     async fn get(&self, identity: &Identity, wire: pb::GetBackupRequest) -> Result<pb::GetBackupResponse> {
         let pb::GetBackupRequest { service, id } = wire;
         let mut fields = Fields::default();
@@ -78,7 +71,7 @@ impl BackupApi {
         let which = read::which(&mut fields, "id", &id);
         let (subject, which) = fields.finish(subject.zip(which))?;
         reach::sees_backups(identity, &subject)?;
-        let listed = self.one(&subject, which).await?;
+        let listed = self.backups.one(&subject, which).await?;
         Ok(pb::GetBackupResponse { backup: Some(convert::backup(&listed)) })
     }
 
@@ -117,14 +110,16 @@ impl BackupApi {
         let depth = read::depth(&mut fields, depth);
         let request_id = read::request_id(&mut fields, request_id);
         let (subject, which) = fields.finish(subject.zip(which))?;
-        let object = audited::backups(&subject);
+        let object = match which {
+            Which::Id(id) => audited::backup(id),
+            Which::Latest => audited::backups(&subject),
+        };
         call.permitted(&object, reach::changes_backups(call.identity(), &subject))?;
-        let id = self.one(&subject, which).await?.manifest.id();
         let by = call.identity().principal.to_string();
         let backups = self.backups.clone();
-        let change = async move { backups.verify(subject, id, depth, by, request_id).await };
-        let begun =
-            call.change(audited::backup(id), change, |begun| format!("begun as {}", begun.id)).await?;
+        let change = async move { backups.verify(Verify { subject, which, depth, by, request_id }).await };
+        let done = |begun: &Arc<Operation>| format!("begun as {}{}", begun.id, of_backup(begun));
+        let begun = call.change(object, change, done).await?;
         Ok(pb::VerifyBackupResponse { operation: Some(convert_operation::operation(&begun)) })
     }
 
@@ -198,6 +193,11 @@ impl BackupApi {
     }
 }
 
+/// `, of backup <id>`.
+fn of_backup(begun: &Operation) -> String {
+    begun.backup_id.map(|id| format!(", of backup {id}")).unwrap_or_default()
+}
+
 #[tonic::async_trait]
 impl BackupService for BackupApi {
     type UploadStream = Pin<Box<dyn Stream<Item = Result<pb::UploadResponse, Status>> + Send>>;
@@ -216,11 +216,9 @@ impl BackupService for BackupApi {
         request: Request<Streaming<pb::UploadRequest>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
         let (_, extensions, inbound) = request.into_parts();
-        let opened = async {
-            let caller = caller(&extensions)?;
-            upload::open(&self.backups, caller, inbound).await
-        };
-        answer(opened.await.map(|stream| Box::pin(stream) as Self::UploadStream))
+        let caller = caller(&extensions).map_err(|error| status(&error))?;
+        let stream = upload::open(&self.backups, caller, inbound).await?;
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn get_backup(

@@ -105,7 +105,7 @@ impl OperationApi {
         let id = fields.finish(id)?;
         let found = self.operations.get(id).await?;
         let object = audited::operation(id);
-        call.permitted(&object, reach::changes_operation(call.identity(), &found))?;
+        call.permitted(&object, reach::sees_operation(call.identity(), &found))?;
         let (operations, by) = (self.operations.clone(), call.identity().principal.to_string());
         let change = async move { operations.cancel(id, &by, &message).await };
         let done = |left: &Arc<Operation>| format!("operation is {}", left.state.as_str());

@@ -19,6 +19,7 @@ use crate::{
     },
     identity::{Identity, Scope},
     operation::{Operation, not_found},
+    vault::OWN_STATE,
 };
 
 /// Services that are looked at at a time, where not all are seen.
@@ -131,13 +132,14 @@ pub fn instance(identity: &Identity, fleet: &Handle, key: &InstanceKey) -> Resul
     }
 }
 
-/// Whether somebody sees the backups of a service; those of the control plane's own state, who sees all.
+/// Whether somebody sees the backups of a service: who sees all of it, since they have something of each of its instances. Those
+/// of the control plane's own state have something of everything.
 ///
 /// # Errors
 /// It does not.
 pub fn sees_backups(identity: &Identity, subject: &Subject) -> Result<()> {
     match subject {
-        Subject::Service(service) => sees_service(identity, service),
+        Subject::Service(service) => follows_service(identity, service),
         Subject::OwnState => sees_all(identity),
     }
 }
@@ -153,9 +155,10 @@ pub fn changes_backups(identity: &Identity, subject: &Subject) -> Result<()> {
     }
 }
 
-/// Whether the backups of a service of this name are in a scope.
+/// Whether the backups of a service of this name are in a scope, as a whole.
 pub fn has_backups(scope: &Scope, service: &str) -> bool {
-    scope.is_everything() || scope.sees_service(service)
+    // Its own state is of no service, whatever pattern its name fits.
+    scope.is_everything() || service != OWN_STATE && scope.has_all_of(service)
 }
 
 /// Whether a policy is in a scope: it names a service that is, as a whole.
@@ -191,12 +194,13 @@ fn about_policy(identity: &Identity, policy: &Policy, verb: &str) -> Result<()> 
     Err(error.with("principal", principal).with("policy", name))
 }
 
-/// Whether an operation about this service is in a scope. One about none is for whoever sees everything.
+/// Whether an operation about this service is in a scope: its steps name any of its instances. One about none, or about the
+/// control plane's own state, is for whoever sees everything.
 pub fn has_operation(scope: &Scope, service: &str) -> bool {
-    scope.is_everything() || !service.is_empty() && scope.sees_service(service)
+    !service.is_empty() && has_backups(scope, service) || scope.is_everything()
 }
 
-/// Whether somebody sees an operation.
+/// Whether somebody sees an operation, and so may change it, where its role may.
 ///
 /// # Errors
 /// It does not: then there is none, as far as it is told.
@@ -205,19 +209,6 @@ pub fn sees_operation(identity: &Identity, operation: &Operation) -> Result<()> 
         true => Ok(()),
         false => Err(not_found(operation.id)),
     }
-}
-
-/// Whether somebody may change an operation: it has all of its service.
-///
-/// # Errors
-/// It does not see it, or may not change it.
-pub fn changes_operation(identity: &Identity, operation: &Operation) -> Result<()> {
-    sees_operation(identity, operation)?;
-    let service = operation.service.as_str();
-    if scope(identity).is_some_and(|scope| scope.is_everything() || scope.has_all_of(service)) {
-        return Ok(());
-    }
-    Err(denied(identity, service, "change"))
 }
 
 /// Whether an instance is in a scope, by how it is registered now.

@@ -1,6 +1,6 @@
 //! `seaworthy.v1.RestoreService`.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -20,8 +20,10 @@ use super::{
 use crate::{
     backup::Subject,
     error::Result,
+    fleet::names::InstanceKey,
     guard::{caller::Caller, goodbye::Goodbye, status::status},
     identity::Identity,
+    operation::Operation,
     restore::{Download, Handle, Start, Wish},
 };
 
@@ -87,16 +89,18 @@ impl RestoreApi {
         let force = read::force(&mut fields, &force);
         let request_id = read::request_id(&mut fields, request_id);
         let wish = fields.finish(wish)?;
-        let object = audited::backups(&wish.subject);
+        let object = target(&wish);
         call.permitted(&object, restores(call.identity(), &wish))?;
         let by = call.identity().principal.to_string();
         let forced = force.iter().map(|guard| guard.as_str()).collect::<Vec<_>>().join(", ");
+        let source = wish.subject.as_str().to_owned();
         let start = Start { wish, force, verify, safety_backup, by, request_id };
         let restores = self.restores.clone();
         let change = async move { restores.start(start).await };
-        let done = move |begun: &std::sync::Arc<crate::operation::Operation>| match forced.as_str() {
-            "" => format!("begun as {}", begun.id),
-            forced => format!("begun as {}, forced: {forced}", begun.id),
+        let done = move |begun: &Arc<Operation>| {
+            let backup = begun.backup_id.map(|id| id.to_string()).unwrap_or_default();
+            let forced = if forced.is_empty() { forced } else { format!(", forced: {forced}") };
+            format!("begun as {}, of backup {backup} of {source}{forced}", begun.id)
         };
         let begun = call.change(object, change, done).await?;
         Ok(pb::StartRestoreResponse { operation: Some(convert_operation::operation(&begun)) })
@@ -142,6 +146,18 @@ async fn next(mut download: Download, mut closing: Goodbye) -> (Result<pb::Downl
             (response(Message::Finish(pb::DownloadFinish { length, digest })), None)
         }
         Err(error) => (Err(status(&error)), None),
+    }
+}
+
+/// What is overwritten, as far as the request names it.
+fn target(wish: &Wish) -> String {
+    let service = match (&wish.target_service, &wish.subject) {
+        (Some(service), _) | (None, Subject::Service(service)) => service.clone(),
+        (None, Subject::OwnState) => return audited::backups(&wish.subject),
+    };
+    match wish.target_instance.clone() {
+        Some(id) => audited::instance(&InstanceKey { service, id }),
+        None => audited::service(&service),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What backups there are, for whoever asks: read from the vault, which alone knows, and kept for a moment, so that a page that
 //! is asked for again and again does not read the bucket each time.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -43,6 +43,24 @@ pub struct Found {
     pub service: String,
     /// As it lies in the vault, or why it cannot be read.
     pub listed: Result<Listed, String>,
+}
+
+/// Which backup.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Which {
+    /// The newest that can be restored.
+    Latest,
+    /// This one.
+    Id(Ordered),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Latest => f.write_str("latest"),
+            Which::Id(id) => write!(f, "{id}"),
+        }
+    }
 }
 
 /// Where a page begins: after this one, newest first.
@@ -130,6 +148,17 @@ impl Shared {
 }
 
 impl Handle {
+    /// One backup, or the newest that can be restored.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub async fn one(&self, subject: &Subject, which: Which) -> Result<Listed> {
+        match which {
+            Which::Latest => self.latest(subject).await,
+            Which::Id(id) => self.backup(subject, id).await,
+        }
+    }
+
     /// One backup.
     ///
     /// # Errors

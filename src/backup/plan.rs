@@ -1,6 +1,6 @@
 //! What a backup captures from whom: a rule over what instances have declared. Asks nobody and begins nothing.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     error::{Error, FieldViolation, Kind, Reason, Result},
@@ -11,6 +11,7 @@ use crate::{
         scan::Filter,
         snapshot::Instance,
     },
+    operation::asked,
 };
 
 /// Instances that are read at a time.
@@ -25,6 +26,17 @@ pub struct Wish {
     pub components: Vec<ComponentName>,
     /// Only of these instances; none: of one or of each, as the component says.
     pub instances: Vec<InstanceId>,
+}
+
+impl Wish {
+    /// What is asked for by it, as operations have it.
+    pub(super) fn asked(&self, max_quiesce: Duration) -> String {
+        let components = self.components.iter().map(ComponentName::as_str);
+        let instances = self.instances.iter().map(InstanceId::as_str);
+        let quiesce = max_quiesce.as_millis().to_string();
+        // No name is empty: an empty part ends a list.
+        asked(components.chain([""]).chain(instances).chain(["", &quiesce]))
+    }
 }
 
 /// One component of one instance that is to be captured.

@@ -323,30 +323,26 @@ fn report(components: &[Component], consistent: bool) -> Vec<String> {
 /// has failed, and left garbage alone. Where the bucket does not answer it is asked again: what became of a backup is not
 /// guessed.
 pub(super) async fn take_up(shared: Arc<Shared>, orphans: Vec<Orphan>) {
-    for Orphan { operation, run } in orphans {
+    for orphan in orphans {
+        let died = orphan.cut_off(DIED.to_owned());
+        let Orphan { operation, run } = orphan;
         let id = operation.id;
         let committed = match operation.kind {
-            operation::Kind::Restore | operation::Kind::Verify => None,
-            operation::Kind::Backup => {
-                let cancelled = async {
-                    // What was cancelled before the end is looked at all the same: it may have committed.
-                    if operation.state == State::Cancelling {
-                        std::future::pending().await
-                    } else {
-                        run.cancelled().await
-                    }
-                };
-                tokio::select! {
-                    committed = settled(&shared, &operation) => committed,
-                    _ = cancelled => None,
-                }
+            operation::Kind::Restore | operation::Kind::Verify => Ok(None),
+            // What was cancelled before the end is looked at all the same: it may have committed.
+            operation::Kind::Backup if operation.state == State::Cancelling => {
+                Ok(settled(&shared, &operation).await)
             }
+            operation::Kind::Backup => tokio::select! {
+                committed = settled(&shared, &operation) => Ok(committed),
+                _ = run.cancelled() => Err(Outcome::Cancelled),
+            },
         };
         let mut sizes = Sizes::default();
         let outcome = match committed {
-            None if operation.state == State::Cancelling || run.is_cancelled() => Outcome::Cancelled,
-            None => Outcome::Failed { cause: DIED.to_owned() },
-            Some(listed) => {
+            Err(cancelled) => cancelled,
+            Ok(None) => died,
+            Ok(Some(listed)) => {
                 for one in &listed.manifest.components {
                     sizes.add(one);
                 }

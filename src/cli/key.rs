@@ -23,13 +23,14 @@ pub(crate) enum Command {
 /// Its flags.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Until it is said, the readiness report fails: with the machine every backup would be lost. Point it at the copy.
+Until it is said, the readiness report fails: with the machine every backup would be lost. Point it at the copy: neither the \
+environment nor the key that the control plane uses itself is looked at.
 
   seaworthy key confirm --key-file /media/safe/vault.key
   seaworthy key confirm --id 0123456789abcdef       # as `seaworthy key show` said it there")]
 pub(crate) struct Confirm {
     /// Id of the key that is kept, as `seaworthy key show` says it of the copy
-    #[arg(long, value_name = "ID", conflicts_with = "key_file")]
+    #[arg(long, value_name = "ID", conflicts_with = "key_file", required_unless_present = "key_file")]
     id: Option<String>,
     #[command(flatten)]
     key: Key,

@@ -7,7 +7,6 @@ use std::{
 
 use clap::Args;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::{
     Context,
@@ -40,10 +39,10 @@ pub(super) fn run(flags: &Keygen, context: &mut Context) -> Result<Exit, Failure
     let Keygen { out, force } = flags;
     let broken = |cause: crate::vault::Problem| Failure::Internal(format!("cannot make a key: {cause}"));
     let kek = Kek::new(SystemRandom::new().secret().map_err(broken)?);
-    let (id, text) = (kek.id().map_err(broken)?, kek.to_text());
+    let id = kek.id().map_err(broken)?;
     match out {
         Some(file) => {
-            write(file, &content(&id, &text), *force)?;
+            write(file, &kek.to_file().map_err(broken)?, *force)?;
             if context.output.is_json() {
                 context.output.document(&json!({"key_id": id, "file": file}))?;
             } else {
@@ -52,6 +51,7 @@ pub(super) fn run(flags: &Keygen, context: &mut Context) -> Result<Exit, Failure
             note("keep it elsewhere too: without it nobody reads a backup");
         }
         None => {
+            let text = kek.to_text();
             if context.output.is_json() {
                 context.output.document(&json!({"key_id": id, "key": *text}))?;
             } else {
@@ -61,14 +61,6 @@ pub(super) fn run(flags: &Keygen, context: &mut Context) -> Result<Exit, Failure
         }
     }
     Ok(Exit::Done)
-}
-
-/// What is in the file of a key.
-fn content(id: &str, key: &str) -> Zeroizing<String> {
-    Zeroizing::new(format!(
-        "# Key {id} of a Seaworthy vault. Without it nobody reads what it encrypts: keep it elsewhere too, and secret.\n\
-         {key}\n"
-    ))
 }
 
 fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure> {
@@ -95,10 +87,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("vault.key");
         let kek = Kek::new(Secret::new([7; 32]));
-        let id = kek.id().unwrap();
-        let text = content(&id, &kek.to_text());
-        assert!(text.starts_with(&format!("# Key {id} ")), "{}", *text);
-        write(&file, &text, false).unwrap();
+        write(&file, &kek.to_file().unwrap(), false).unwrap();
         assert!(KeyItself::from_file(&file).is_ok());
         let refused = write(&file, "x", false).unwrap_err();
         assert_eq!(refused.exit(), Exit::Usage);

@@ -10,10 +10,7 @@ mod rebuild;
 mod restore;
 mod verify;
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -25,10 +22,6 @@ use super::{
     follow::{until_interrupted, until_told},
 };
 use crate::vault::{Listed, Options, Place, Problem, Vault};
-
-/// How the variables begin in which the tools of clouds keep credentials and regions; nobody writes these into arguments,
-/// which everybody on a machine sees.
-const CLOUDS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -58,7 +51,8 @@ struct Where {
     )]
     vault: String,
     /// A setting of the object store by its usual name, for example aws_region=eu-west-1; can be repeated. What is in
-    /// variables that begin with AWS_, AZURE_ or GOOGLE_ counts too, and is the place for credentials
+    /// variables of these names counts too (AWS_..., AZURE_..., GOOGLE_..., by the kind of the URL), and is the place for
+    /// credentials
     #[arg(
         long = "vault-option",
         value_name = "NAME=VALUE",
@@ -114,8 +108,7 @@ impl Where {
             return Err(nothing_at(&vault));
         }
         let key = key.or_passphrase(passphrase_file)?;
-        let settings: Vec<(String, String)> = surroundings().into_iter().chain(options).collect();
-        let place = Place::open(&vault, &settings).map_err(|problem| wrong(&problem))?;
+        let place = Place::open(&vault, &options).map_err(|problem| wrong(&problem))?;
         match Vault::open_existing(Options { place, key, clock: context.clock }).await {
             Err(Problem::Missing { object }) if object == "vault.json" => Err(nothing_at(&vault)),
             opened => opened.map_err(|problem| wrong(&problem)),
@@ -145,16 +138,6 @@ fn folder(place: &str) -> Option<&Path> {
 fn nothing_at(place: &str) -> Failure {
     let cause = format!("there is no vault at {place}; name its folder or URL with --vault");
     Failure::Vault { exit: Exit::NotFound, cause }
-}
-
-/// Settings of object stores that the environment has.
-fn surroundings() -> Vec<(String, String)> {
-    let settings = env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        let is_one = CLOUDS.iter().any(|prefix| name.starts_with(prefix)) && !value.is_empty();
-        is_one.then(|| (name.to_ascii_lowercase(), value))
-    });
-    settings.collect()
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -9,11 +9,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Kind, Operation, slot::Slot};
+use super::{Kind, Operation, Wanted, slot::Slot};
 use crate::id::Ordered;
 
-/// Who asked for what by which request.
-type Request = (String, Kind, String);
+/// Who asked by which request id.
+type Request = (String, String);
+
+/// What was asked by a request, and what does it.
+#[derive(Debug)]
+struct Asked {
+    id: Ordered,
+    kind: Kind,
+    service: String,
+    /// Empty: written down by a build that did not keep it.
+    digest: String,
+}
 
 /// All operations.
 #[derive(Debug, Default)]
@@ -22,16 +32,14 @@ pub(super) struct Index {
     ended: BTreeMap<Ordered, Arc<Operation>>,
     by_end: BTreeSet<(SystemTime, Ordered)>,
     scopes: HashMap<String, Ordered>,
-    requests: HashMap<Request, Ordered>,
+    requests: HashMap<Request, Asked>,
 }
 
 impl Index {
     /// One that is under way.
     pub(super) fn begin(&mut self, slot: &Arc<Slot>) {
         self.under_way.insert(slot.id(), Arc::clone(slot));
-        if !slot.scope().is_empty() {
-            self.scopes.insert(slot.scope().to_owned(), slot.id());
-        }
+        self.scopes.insert(slot.scope().to_owned(), slot.id());
         self.request(&slot.told());
     }
 
@@ -53,9 +61,13 @@ impl Index {
     }
 
     fn request(&mut self, operation: &Operation) {
-        if let Some(request) = request(operation) {
-            self.requests.entry(request).or_insert(operation.id);
-        }
+        let Some(request) = request(operation) else { return };
+        self.requests.entry(request).or_insert_with(|| Asked {
+            id: operation.id,
+            kind: operation.kind,
+            service: operation.service.clone(),
+            digest: operation.asked.clone(),
+        });
     }
 
     /// Forgets one that ended.
@@ -63,7 +75,7 @@ impl Index {
         let Some(gone) = self.ended.remove(&id) else { return };
         self.by_end.remove(&(end(&gone), id));
         if let Some(request) = request(&gone)
-            && self.requests.get(&request) == Some(&id)
+            && self.requests.get(&request).is_some_and(|asked| asked.id == id)
         {
             self.requests.remove(&request);
         }
@@ -79,11 +91,21 @@ impl Index {
     }
 
     /// The one that the same caller asked for by the same request.
-    pub(super) fn repeated(&self, by: &str, kind: Kind, request_id: &str) -> Option<Ordered> {
+    ///
+    /// # Errors
+    /// The request asked for something else: the one that it began.
+    pub(super) fn repeated(&self, wanted: &Wanted) -> Result<Option<Ordered>, Ordered> {
+        let Wanted { kind, service, created_by, request_id, asked, .. } = wanted;
         if request_id.is_empty() {
-            return None;
+            return Ok(None);
         }
-        self.requests.get(&(by.to_owned(), kind, request_id.to_owned())).copied()
+        let Some(before) = self.requests.get(&(created_by.clone(), request_id.clone())) else {
+            return Ok(None);
+        };
+        let is_same = before.kind == *kind
+            && before.service == *service
+            && (before.digest.is_empty() || before.digest == *asked);
+        if is_same { Ok(Some(before.id)) } else { Err(before.id) }
     }
 
     pub(super) fn under_way(&self) -> Vec<Arc<Slot>> {
@@ -122,6 +144,6 @@ fn end(operation: &Operation) -> SystemTime {
 }
 
 fn request(operation: &Operation) -> Option<Request> {
-    let Operation { created_by, kind, request_id, .. } = operation;
-    (!request_id.is_empty()).then(|| (created_by.clone(), *kind, request_id.clone()))
+    let Operation { created_by, request_id, .. } = operation;
+    (!request_id.is_empty()).then(|| (created_by.clone(), request_id.clone()))
 }

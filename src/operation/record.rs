@@ -21,13 +21,15 @@ const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
 const LARGE: usize = 900 << 10;
 /// Characters of a message in a record that would be too large.
 const SHORT: usize = 100;
+/// What such a record says of itself, as one of its events.
+pub(super) const SHORTENED: &str =
+    "there was more to say than is kept: long messages are cut to 100 characters";
 
 /// An operation, and what is known of it besides.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Record {
     pub(super) operation: Operation,
     /// Of one scope one operation is under way.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) scope: String,
     /// Who carries it out. Another one who takes it over writes its own name.
     pub(super) run: String,
@@ -46,11 +48,12 @@ pub(super) fn key(id: Ordered) -> String {
 
 /// Writes a record.
 pub(super) fn encode(written: &Record) -> Result<Bytes> {
-    let bytes = record::encode(VERSION, written)?;
-    if bytes.len() <= LARGE {
-        return Ok(bytes);
-    }
-    record::encode(VERSION, &shortened(written.clone()))
+    record::encode(VERSION, written)
+}
+
+/// Whether a record is larger than it may be.
+pub(super) fn is_large(bytes: &Bytes) -> bool {
+    bytes.len() > LARGE
 }
 
 /// Reads a record.
@@ -79,13 +82,11 @@ pub(super) async fn load(store: &Store, mut take: impl FnMut(Record)) -> Result<
     }
 }
 
-/// The same with its words cut so that it fits, whatever they are.
-fn shortened(mut long: Record) -> Record {
-    let operation = &mut long.operation;
+/// Cuts the words of an operation so that its record fits, whatever they are.
+pub(super) fn shorten(operation: &mut Operation) {
     let steps = operation.steps.iter_mut().map(|step| &mut step.message);
     let events = operation.events.iter_mut().flat_map(|event| [&mut event.message, &mut event.step]);
     for words in steps.chain(events).chain(&mut operation.report) {
         *words = cut(words, SHORT);
     }
-    long
 }

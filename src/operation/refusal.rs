@@ -32,6 +32,14 @@ pub(super) fn under_way(running: &Slot) -> Error {
         .with("scope", running.scope())
 }
 
+/// The caller has used this request id for something else.
+pub(super) fn request_id_used(id: Ordered) -> Error {
+    let what = format!(
+        "was used before for a call that asked for something else, operation {id}; take a new one for each"
+    );
+    Error::field("request_id", what).with("operation", id.to_string())
+}
+
 /// It has gone too far to be cancelled.
 pub(super) fn commits(id: Ordered) -> Error {
     let message = format!("operation {id} has gone too far to be cancelled: its last step commits");

@@ -8,8 +8,8 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, Operation, Outcome, StepState, Stop, refusal, slot::Slot, work::Cell};
-use crate::{error::Result, id::Ordered, store::Revision};
+use super::{ANSWER_DEADLINE, Operation, Outcome, State, StepState, Stop, refusal, slot::Slot, work::Cell};
+use crate::{error::Result, id::Ordered};
 
 /// Whether an operation may do what cannot be undone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +55,16 @@ impl fmt::Debug for StepHandle {
     }
 }
 
+impl Orphan {
+    /// How it ended that nobody goes on with: cancelled where somebody had cancelled it, failed otherwise.
+    pub fn cut_off(&self, cause: String) -> Outcome {
+        match self.operation.state {
+            State::Cancelling => Outcome::Cancelled,
+            _ => Outcome::Failed { cause },
+        }
+    }
+}
+
 impl Run {
     pub(super) fn of(slot: Arc<Slot>) -> Self {
         Self { slot, left: false }
@@ -63,12 +73,6 @@ impl Run {
     /// Its operation's id.
     pub fn id(&self) -> Ordered {
         self.slot.id()
-    }
-
-    /// The fencing token: a run that takes the operation over has a higher one. Where the store has taken no write since it
-    /// was taken over, it is that of the record as it was found.
-    pub fn token(&self) -> Revision {
-        self.slot.token()
     }
 
     /// The operation as everybody may know it.
@@ -91,12 +95,6 @@ impl Run {
     pub fn add_step(&self, name: &str, total_bytes: u64) -> Result<StepHandle> {
         let cell = self.slot.add_step(name, total_bytes)?;
         Ok(StepHandle { slot: Arc::clone(&self.slot), cell })
-    }
-
-    /// A step that there is.
-    pub fn step(&self, name: &str) -> Option<StepHandle> {
-        let cell = self.slot.step(name)?;
-        Some(StepHandle { slot: Arc::clone(&self.slot), cell })
     }
 
     /// So many bytes more were written for it.
@@ -128,11 +126,6 @@ impl Run {
             // The channel lives as long as we do.
             Ok(None) | Err(_) => std::future::pending().await,
         }
-    }
-
-    /// Whether it is to be carried out no further.
-    pub fn is_cancelled(&self) -> bool {
-        self.slot.stopping().borrow().is_some()
     }
 
     /// Waits until all that was said by now is durable, however long that takes. Cancel safe.

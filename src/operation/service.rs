@@ -18,7 +18,7 @@ use super::{
     record::{self, Record},
     refusal,
     slot::{Cancel, Slot},
-    value::{Progress, moment},
+    value::Progress,
 };
 use crate::{
     error::{Chain, Reason, Result},
@@ -60,7 +60,7 @@ pub struct Service {
     commands: mpsc::Receiver<Command>,
     /// Records that may have been written although their beginning failed.
     strays: Mutex<HashSet<Ordered>>,
-    /// The id that was made last: the next one sorts after it, whatever the clock does.
+    /// The id that was made last, by this run or one before: the next one sorts after it, whatever the clock does.
     newest: Mutex<Option<Ordered>>,
     forgotten_at: Mutex<Mono>,
 }
@@ -75,9 +75,15 @@ impl std::fmt::Debug for Command {
 }
 
 impl Service {
-    pub(super) fn new(shared: Arc<Shared>, entropy: Entropy, commands: mpsc::Receiver<Command>) -> Self {
+    /// `newest`: the newest id that was written down before.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        entropy: Entropy,
+        commands: mpsc::Receiver<Command>,
+        newest: Option<Ordered>,
+    ) -> Self {
         let forgotten_at = Mutex::new(shared.clock.mono());
-        Self { shared, entropy, commands, strays: Mutex::default(), newest: Mutex::default(), forgotten_at }
+        Self { shared, entropy, commands, strays: Mutex::default(), newest: Mutex::new(newest), forgotten_at }
     }
 
     /// Runs until the drain begins; then does what was queued, hears for a moment what runs still say, and writes that.
@@ -119,11 +125,10 @@ impl Service {
     }
 
     async fn begin(&self, wanted: Wanted) -> Result<Begun> {
-        let Wanted { kind, service, backup_id, created_by, request_id, scope } = wanted;
-        let repeated = self.shared.index.read().repeated(&created_by, kind, &request_id);
-        if let Some(id) = repeated {
-            return self.shared.get(id).await.map(Begun::Same);
+        if let Some(same) = self.shared.repeated(&wanted).await? {
+            return Ok(Begun::Same(same));
         }
+        let Wanted { kind, service, backup_id, created_by, request_id, asked, scope } = wanted;
         {
             let index = self.shared.index.read();
             index.holder(&scope).map_or(Ok(()), |holder| Err(refusal::under_way(holder)))?;
@@ -132,18 +137,20 @@ impl Service {
                 return Err(refusal::too_many(most));
             }
         }
-        let created = moment(self.shared.clock);
+        let id = self.new_id()?;
         let operation = Operation {
-            id: self.new_id()?,
+            id,
             kind,
             service,
             state: State::Pending,
             created_by,
             request_id,
+            asked,
             steps: Vec::new(),
             progress: Progress::default(),
             events: Vec::new(),
-            created,
+            // As its id has it: both grow, whatever the clock does.
+            created: id.time(),
             started: None,
             ended: None,
             cause: String::new(),
@@ -153,7 +160,7 @@ impl Service {
         };
         let record = Record { operation, scope, run: String::new(), commits: false, cancelled: None };
         let slot = self.slot(record)?;
-        let (id, draft) = (slot.id(), slot.draft()?);
+        let draft = slot.draft()?;
         let commit =
             Commit::new().require(Compare::Absent(record::key(id))).put(record::key(id), draft.bytes.clone());
         let revision = self.shared.store.commit_settled(commit).await.inspect_err(|error| {

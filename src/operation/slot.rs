@@ -109,7 +109,6 @@ impl Slot {
             said: 1,
             soft: false,
             revision: operation.revision,
-            token: None,
             held: Held::ByRun,
             lost: false,
             failing: false,
@@ -155,11 +154,6 @@ impl Slot {
 
     pub(super) fn stopping(&self) -> watch::Receiver<Option<Stop>> {
         self.stop.subscribe()
-    }
-
-    pub(super) fn token(&self) -> Revision {
-        let work = self.work.lock();
-        work.token.unwrap_or(work.revision)
     }
 
     // === what is said of it ===
@@ -379,14 +373,23 @@ impl Slot {
         work.soft = false;
         let now = self.clock.now();
         work.progress(self.stored.load(Ordering::Relaxed), now);
-        let record = Record {
+        let mut record = Record {
             operation: work.operation.clone(),
             scope: self.scope.clone(),
             run: self.run.clone(),
             commits: work.commits,
             cancelled: work.cancelled.clone(),
         };
-        let bytes = record::encode(&record)?;
+        let mut bytes = record::encode(&record)?;
+        if record::is_large(&bytes) {
+            if !work.operation.events.iter().any(|event| event.message == record::SHORTENED) {
+                Saying { work: &mut work, now: moment(self.clock) }.event("", record::SHORTENED);
+                record.operation.events.clone_from(&work.operation.events);
+            }
+            // What is told is what is written.
+            record::shorten(&mut record.operation);
+            bytes = record::encode(&record)?;
+        }
         Ok(Draft { bytes, revision: work.revision, operation: record.operation, said: work.said })
     }
 
@@ -395,7 +398,6 @@ impl Slot {
         let Draft { mut operation, said, .. } = draft;
         let mut work = self.work.lock();
         work.revision = revision;
-        work.token.get_or_insert(revision);
         work.failing = false;
         work.last_write = self.clock.now();
         drop(work);

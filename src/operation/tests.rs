@@ -5,6 +5,8 @@ mod lists;
 mod restart;
 mod writes;
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::{
     error::{Kind as ErrorKind, Reason},
@@ -33,7 +35,12 @@ async fn start(medium: &Medium) -> Running {
 }
 
 async fn start_with(medium: &Medium, options: Options) -> Running {
-    let clock = Clock::start_at(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    start_at(medium, options, 1_700_000_000).await
+}
+
+/// By a clock that shows so many seconds since 1970.
+async fn start_at(medium: &Medium, options: Options, seconds: u64) -> Running {
+    let clock = Clock::start_at(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
     let fate = Arc::new(parking_lot::Mutex::new(AT_ONCE));
     let fates = Arc::clone(&fate);
     let (store, engine) = medium.open(clock, Box::new(move || *fates.lock()));
@@ -69,8 +76,22 @@ fn wanted(service: &str) -> Wanted {
         backup_id: None,
         created_by: "token:alice".into(),
         request_id: String::new(),
+        asked: asked(["all"]),
         scope: format!("backup/{service}"),
     }
+}
+
+/// Ends those that nobody goes on with.
+fn end(orphans: Vec<Orphan>) {
+    for orphan in orphans {
+        let outcome = orphan.cut_off("it was cut off".into());
+        // One that was taken over is somebody else's to end.
+        drop(orphan.run.conclude(outcome, &[]));
+    }
+}
+
+fn is_cancelled(run: &Run) -> bool {
+    run.cancelled().now_or_never().is_some()
 }
 
 fn failed(cause: &str) -> Outcome {

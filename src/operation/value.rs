@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{id::Ordered, store::Revision, time::Clock};
 
+/// Letters of what was asked for: 128 bits.
+const ASKED: usize = 32;
+
 /// What an operation does.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,6 +171,9 @@ pub struct Operation {
     /// The request id of the call that began it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub request_id: String,
+    /// What that call asked for, as [`asked`] makes it of it. Empty: not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asked: String,
     /// Its parts, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
@@ -210,6 +216,7 @@ impl Operation {
             state: self.state,
             created_by: self.created_by.clone(),
             request_id: self.request_id.clone(),
+            asked: self.asked.clone(),
             steps: Vec::new(),
             progress: self.progress,
             events: Vec::new(),
@@ -241,6 +248,17 @@ pub enum Outcome {
     },
     /// It ended because somebody cancelled it.
     Cancelled,
+}
+
+/// What a call asks for, in a few letters: the same for its repeat, and another for whatever else is asked for. `parts` are what
+/// it says, each in its place.
+pub fn asked<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        // With its length: so no two lists are the same bytes.
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    hasher.finalize().to_hex()[..ASKED].to_owned()
 }
 
 /// The time now, as records keep it: what is told is what is read after a restart.

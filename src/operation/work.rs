@@ -47,8 +47,6 @@ pub(super) struct Work {
     /// Whether something was said that can wait.
     pub(super) soft: bool,
     pub(super) revision: Revision,
-    /// The revision of the first write of this owner.
-    pub(super) token: Option<Revision>,
     pub(super) held: Held,
     pub(super) lost: bool,
     /// Whether the last write failed: then it is tried again when its time has come.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use crate::{
-    backup::Subject,
+    backup::{Subject, Which},
     error::{Error, FieldViolation, Kind, Reason, Result},
     fleet::{
         directive::{Ask, Directive, Inspection},
@@ -19,7 +19,6 @@ use crate::{
         snapshot::Instance,
     },
     health,
-    id::Ordered,
     operation::{self, State as Ran},
     vault::{Component, Depth, Listed, Looked, State, Status},
 };
@@ -34,15 +33,6 @@ const SAID_WITHIN: Duration = Duration::from_secs(10);
 const LOOKED_BACK: usize = 20;
 /// Bytes below which a restore says nothing of how fast one is.
 const TELLING: u64 = 1 << 20;
-
-/// Which backup.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Which {
-    /// The newest that can be restored.
-    Latest,
-    /// This one.
-    Id(Ordered),
-}
 
 /// Of what a restore is asked for, and to where.
 #[derive(Clone, Debug)]
@@ -128,12 +118,14 @@ pub struct Plan {
     pub estimate: Option<Duration>,
 }
 
-impl Plan {
+impl Wish {
     /// The service that is restored into.
-    pub fn target_service(&self) -> String {
-        self.items.first().map_or_else(String::new, |item| item.target.service.to_string())
+    pub fn target_service(&self) -> &str {
+        self.target_service.as_ref().map_or_else(|| self.subject.as_str(), ServiceName::as_str)
     }
+}
 
+impl Plan {
     /// Whether all that stands in the way was forced. `verify`: the backup is verified before anything else.
     ///
     /// # Errors
@@ -170,10 +162,7 @@ pub(super) async fn plan(shared: &Shared, wish: &Wish) -> Result<Plan> {
         let message = "the control plane's own state is restored by `seaworthy vault restore --control-plane`, without a server";
         return Err(Error::field("service", message));
     };
-    let listed = match wish.backup {
-        Which::Latest => shared.backups.latest(&wish.subject).await?,
-        Which::Id(id) => shared.backups.backup(&wish.subject, id).await?,
-    };
+    let listed = shared.backups.one(&wish.subject, wish.backup).await?;
     let id = listed.manifest.id();
     let not_restorable = |why: &str| {
         let message = format!("backup {id} of {source} cannot be restored: {why}");

@@ -127,9 +127,12 @@ impl Routes {
     ) {
         use CompressionEncoding::Gzip;
         self.loaded.get_or_init(|| Loaded {
-            // What is uploaded is compressed where that pays already.
-            backup: BackupServiceServer::new(backup).max_decoding_message_size(UPLOAD_MESSAGE),
-            restore: RestoreServiceServer::new(restore).max_decoding_message_size(self.largest),
+            backup: BackupServiceServer::new(backup)
+                .max_decoding_message_size(UPLOAD_MESSAGE)
+                .accept_compressed(Gzip),
+            restore: RestoreServiceServer::new(restore)
+                .max_decoding_message_size(self.largest)
+                .accept_compressed(Gzip),
             fleet: FleetServiceServer::new(fleet)
                 .max_decoding_message_size(self.largest)
                 .accept_compressed(Gzip),

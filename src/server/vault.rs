@@ -1,10 +1,8 @@
 //! Opens the vault that the configuration names, before anybody is let in: a place that does not keep what it takes, or a key that
-//! does not open what is there, ends the start. Where nothing was said of a key, one is made in the data folder, and the start
-//! says where it is.
+//! does not open what is there, ends the start. Where nothing was said of a key and there is no vault yet, one is made in the data
+//! folder, and the start says where it is; beside a vault that is there none is made, since it would not open it.
 
 use std::{
-    fs,
-    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,6 +13,7 @@ use tracing::{info, warn};
 use crate::{
     config::Config,
     error::{Error, Result},
+    private::{self, Existing, Readers},
     task,
     time::Clock,
     vault::{Kek, KeyItself, KeySource, Options, Passphrase, Place, Problem, SystemRandom, Vault},
@@ -34,7 +33,8 @@ const OPENED_WITHIN: Duration = Duration::from_mins(2);
 pub(super) async fn open(config: &Config, clock: Clock) -> Result<Vault> {
     let settings = config.vault.clone();
     let data_dir = config.data_dir.clone();
-    let opened = task::blocking("vault open", move || {
+    let own_key = config.data_dir.join(KEY_FILE);
+    let named = task::blocking("vault open", move || {
         let options: Vec<(String, String)> = settings
             .options
             .iter()
@@ -45,22 +45,33 @@ pub(super) async fn open(config: &Config, clock: Clock) -> Result<Vault> {
             Some(place) => Place::open(place, &options)?,
             None => Place::folder(&absolute(&data_dir.join(FOLDER)))?,
         };
-        let key: Arc<dyn KeySource> = match (&settings.key, &settings.passphrase_file, &settings.key_file) {
-            (Some(key), ..) => Arc::new(KeyItself::from_text(&key.0, "vault.key")?),
-            (None, Some(file), _) => Arc::new(passphrase(file)?),
-            (None, None, Some(file)) => Arc::new(KeyItself::from_file(file)?),
-            (None, None, None) => Arc::new(own_key(&data_dir.join(KEY_FILE))?),
-        };
-        Ok::<_, Problem>(Options { place, key, clock })
+        let key: Option<Arc<dyn KeySource>> =
+            match (&settings.key, &settings.passphrase_file, &settings.key_file) {
+                (Some(key), ..) => Some(Arc::new(KeyItself::from_text(&key.0, "vault.key")?)),
+                (None, Some(file), _) => Some(Arc::new(Passphrase::from_file(file)?)),
+                (None, None, Some(file)) => Some(Arc::new(KeyItself::from_file(file)?)),
+                (None, None, None) => {
+                    let file = data_dir.join(KEY_FILE);
+                    let is_there = file.try_exists().unwrap_or(true);
+                    if is_there { Some(Arc::new(KeyItself::from_file(&file)?)) } else { None }
+                }
+            };
+        Ok::<_, Problem>((place, key))
     });
-    let options = opened.await.map_err(Error::internal)??;
-    let place = options.place.url().to_owned();
-    let vault = tokio::time::timeout(OPENED_WITHIN, Vault::open(options)).await.map_err(|_| {
-        Problem::BadPlace {
-            place: place.clone(),
-            what: format!("it could not be opened within {} s", OPENED_WITHIN.as_secs()),
-        }
+    let (place, key) = named.await.map_err(Error::internal)??;
+    let url = place.url().to_owned();
+    let opened = async {
+        let key = match key {
+            Some(key) => key,
+            None => first_key(&place, own_key).await?,
+        };
+        Ok::<_, Error>(Vault::open(Options { place, key, clock }).await?)
+    };
+    let vault = tokio::time::timeout(OPENED_WITHIN, opened).await.map_err(|_| Problem::BadPlace {
+        place: url.clone(),
+        what: format!("it could not be opened within {} s", OPENED_WITHIN.as_secs()),
     })??;
+    let place = url;
     info!(component = "vault", operation = "open", place, vault = vault.id(), key = vault.key_id(), "open");
     Ok(vault)
 }
@@ -69,23 +80,27 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn passphrase(file: &Path) -> Result<Passphrase, Problem> {
-    let place = file.display().to_string();
-    let text = fs::read_to_string(file)
-        .map_err(|error| Problem::NoKey { place: place.clone(), what: error.to_string() })?;
-    Passphrase::new(text.trim_end_matches(['\r', '\n']), place)
+/// The key of a vault that is not there yet, made in the data folder.
+async fn first_key(place: &Place, file: PathBuf) -> Result<Arc<dyn KeySource>> {
+    if Vault::is_at(place).await? {
+        let what = format!(
+            "it is not there, and a new key would not open the vault that is at {}: put its key back, from the copy that is \
+             kept elsewhere, or name another file by vault.key_file",
+            place.url()
+        );
+        return Err(Problem::NoKey { place: file.display().to_string(), what }.into());
+    }
+    let made =
+        task::blocking("vault key", move || make_key(&file).map(|key| Arc::new(key) as Arc<dyn KeySource>));
+    Ok(made.await.map_err(Error::internal)??)
 }
 
-/// The key in the data folder, made where there is none.
-fn own_key(file: &PathBuf) -> Result<KeyItself, Problem> {
-    if file.exists() {
-        return KeyItself::from_file(file);
-    }
+fn make_key(file: &Path) -> Result<KeyItself, Problem> {
     let no_key =
         |error: std::io::Error| Problem::NoKey { place: file.display().to_string(), what: error.to_string() };
     let kek = Kek::new(SystemRandom::new().secret()?);
     let id = kek.id()?;
-    write_secret(file, &kek_file(&kek, &id)).map_err(no_key)?;
+    private::write(file, kek.to_file()?.as_bytes(), Readers::Owner, Existing::Stays).map_err(no_key)?;
     let path = absolute(file).display().to_string();
     warn!(
         component = "vault",
@@ -97,28 +112,10 @@ fn own_key(file: &PathBuf) -> Result<KeyItself, Problem> {
     KeyItself::from_file(file)
 }
 
-/// What a file with a key says.
-fn kek_file(kek: &Kek, id: &str) -> zeroize::Zeroizing<String> {
-    zeroize::Zeroizing::new(format!(
-        "# Key {id} of a Seaworthy vault. Without it no backup can be restored: keep a copy elsewhere too.\n{}\n",
-        *kek.to_text()
-    ))
-}
-
-/// Writes a file that its owner alone reads, whole or not at all.
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder =
-        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    // Of mode 0600 from the beginning.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    fs::File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]
@@ -140,6 +137,8 @@ mod tests {
         fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
         let wrong = open(&config, Clock::start()).await.unwrap_err();
         assert_eq!(wrong.reason(), crate::error::Reason::VaultKey, "{wrong}");
+        assert!(wrong.message().contains("a new key would not open"), "{wrong}");
+        assert!(!dir.path().join(KEY_FILE).exists(), "no key is made beside a vault that it does not open");
     }
 
     #[tokio::test]

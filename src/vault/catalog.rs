@@ -145,6 +145,21 @@ impl Vault {
         Ok(found)
     }
 
+    /// The services that have keys: those that have backups, and those that have lost them, or never got one.
+    ///
+    /// # Errors
+    /// The bucket cannot be listed.
+    pub async fn keyed_services(&self) -> Result<Vec<Domain>> {
+        let listed = self.place().list(names::KEYS).await?;
+        let mut services: Vec<Domain> = listed
+            .iter()
+            .filter_map(|one| one.name.split('/').nth(1))
+            .filter_map(|name| Domain::of_service(name).ok())
+            .collect();
+        services.dedup();
+        Ok(services)
+    }
+
     /// The backups of a service, newest first. One that cannot be read is among them, with what is wrong.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The key that the operator keeps (KEK), and where it comes from: a file, the environment, a passphrase. It wraps the keys
 //! of epochs and nothing else. Who keeps it where is not its business.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::Path};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use parking_lot::Mutex;
@@ -79,6 +79,19 @@ impl Kek {
         text.push_str(&letters);
         text.push_str(&check(&letters));
         Zeroizing::new(text)
+    }
+
+    /// What a file with it says: its id, and the key on a line of its own. Erased when it is dropped.
+    ///
+    /// # Errors
+    /// As of [`id`](Self::id).
+    pub fn to_file(&self) -> Result<Zeroizing<String>> {
+        let (id, key) = (self.id()?, self.to_text());
+        Ok(Zeroizing::new(format!(
+            "# Key {id} of a Seaworthy vault. Without it nobody reads what it encrypts: keep it elsewhere too, and secret.\n\
+             {}\n",
+            *key
+        )))
     }
 
     /// As somebody wrote it down.
@@ -172,27 +185,31 @@ impl KeyItself {
         Self { kek, place: place.into() }
     }
 
-    /// The key in a file: its first line that is neither empty nor a comment.
+    /// The key in a file, as [`from_text`](Self::from_text) finds it.
     ///
     /// # Errors
     /// It cannot be read, or has no key.
-    pub fn from_file(path: &PathBuf) -> Result<Self> {
-        let place = path.display().to_string();
-        let no_key = |what: String| Problem::NoKey { place: place.clone(), what };
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| no_key(error.to_string()))?);
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let line = lines.next().ok_or_else(|| no_key("it is empty".to_owned()))?;
-        Ok(Self { kek: Kek::parse(line).map_err(no_key)?, place })
+    pub fn from_file(path: &Path) -> Result<Self> {
+        Self::from_text(&read(path)?, &path.display().to_string())
     }
 
-    /// The key as text, from where it says.
+    /// The key in a text, from where it says: its first line that is neither empty nor a comment.
     ///
     /// # Errors
-    /// It is no key.
+    /// There is no such line, or it is no key.
     pub fn from_text(text: &str, place: &str) -> Result<Self> {
-        let kek = Kek::parse(text.trim()).map_err(|what| Problem::NoKey { place: place.to_owned(), what })?;
-        Ok(Self::new(kek, place))
+        let no_key = |what: String| Problem::NoKey { place: place.to_owned(), what };
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let line = lines.next().ok_or_else(|| no_key("it is empty".to_owned()))?;
+        Ok(Self::new(Kek::parse(line).map_err(no_key)?, place))
     }
+}
+
+/// A file with a secret, whole. Erased when it is dropped.
+fn read(path: &Path) -> Result<Zeroizing<String>> {
+    let no_key =
+        |error: std::io::Error| Problem::NoKey { place: path.display().to_string(), what: error.to_string() };
+    std::fs::read_to_string(path).map(Zeroizing::new).map_err(no_key)
 }
 
 impl KeySource for KeyItself {
@@ -228,6 +245,14 @@ impl Passphrase {
             return Err(Problem::NoKey { place, what: "the passphrase is empty".to_owned() });
         }
         Ok(Self { phrase: Zeroizing::new(phrase.as_bytes().to_vec()), place, last: Mutex::new(None) })
+    }
+
+    /// The passphrase in a file: all of it but the end of its last line.
+    ///
+    /// # Errors
+    /// It cannot be read, or is empty.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        Self::new(read(path)?.trim_end_matches(['\r', '\n']), path.display().to_string())
     }
 
     fn derive(&self, kdf: &Kdf) -> Result<Option<Kek>> {
@@ -324,6 +349,15 @@ mod tests {
         let source = KeyItself::from_file(&path).unwrap();
         assert_eq!(source.kek.id().unwrap(), kek.id().unwrap());
         assert!(!format!("{source:?}").contains(&kek.to_text()[5..20]));
+        // Wherever the text of a file stands.
+        let file = kek.to_file().unwrap();
+        assert!(file.starts_with(&format!("# Key {} ", kek.id().unwrap())), "{}", *file);
+        assert_eq!(KeyItself::from_text(&file, "x").unwrap().kek.id().unwrap(), kek.id().unwrap());
+        assert!(KeyItself::from_text(" # a comment\n\n", "x").unwrap_err().to_string().contains("empty"));
+        std::fs::write(&path, "correct horse\r\n").unwrap();
+        assert_eq!(*Passphrase::from_file(&path).unwrap().phrase, b"correct horse");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(Passphrase::from_file(&path).unwrap_err().to_string().contains("empty"));
     }
 
     #[test]

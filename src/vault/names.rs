@@ -7,6 +7,8 @@ use super::problem::{Problem, Result};
 /// Names a backup or an operation.
 pub use crate::id::Ordered as Id;
 
+/// Where all wraps lie.
+pub(super) const KEYS: &str = "keys";
 /// The domain of sessions and of the lists of pruning.
 const VAULT_DOMAIN: &str = "_vault";
 /// The domain, and the service, of the control plane's own state.
@@ -83,7 +85,7 @@ pub(super) const VAULT: &str = "vault.json";
 
 /// Where the wraps of a domain lie.
 pub(super) fn keys(domain: &Domain) -> String {
-    format!("keys/{domain}")
+    format!("{KEYS}/{domain}")
 }
 
 /// One wrap.

@@ -77,6 +77,14 @@ impl Vault {
         Self::open_as(options, false).await
     }
 
+    /// Whether there is a vault at a place.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub async fn is_at(place: &Place) -> Result<bool> {
+        Ok(place.head(names::VAULT).await?.is_some())
+    }
+
     async fn open_as(options: Options, may_create: bool) -> Result<Self> {
         let Options { place, key, clock } = options;
         let random = SystemRandom::new();

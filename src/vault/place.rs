@@ -1,7 +1,7 @@
 //! Where a vault lies: a prefix of an object store, by its URL. Objects are created once and never written again; what an
 //! ambiguous answer means is found out here. What is in an object is not its business.
 
-use std::{ops::Range, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{ffi::OsString, ops::Range, path::Path as FilePath, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -81,7 +81,8 @@ impl Place {
     /// | all but folders | `allow_http` (only with it a plain endpoint is spoken to), `timeout` (`90 seconds`, for one request with its body), `connect_timeout` (`10 seconds`), `proxy_url` |
     /// | `memory:///` | none; for tests: gone with the process |
     ///
-    /// and whatever else `object_store` knows for them. Without credentials, those of the machine are asked for.
+    /// and whatever else `object_store` knows for them. What is not among them counts as the environment has it, in variables of these
+    /// names in capitals; those that name no option are left alone. Without credentials, those of the machine are asked for.
     ///
     /// # Errors
     /// It is no URL, of no kind that is known, or its options are wrong.
@@ -97,7 +98,7 @@ impl Place {
         }
         // Who speaks HTTPS takes its cryptography from the process; whoever came first has set the same one.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let (store, path) = remote(&parsed, options).map_err(bad)?;
+        let (store, path) = remote(&parsed, options, std::env::vars_os()).map_err(bad)?;
         Ok(Self::of(Arc::new(PrefixStore::new(store, path)), url, 4))
     }
 
@@ -223,15 +224,30 @@ impl Place {
     }
 }
 
-/// A store that is asked over the network, and the prefix in it.
-fn remote(url: &url::Url, options: &[(String, String)]) -> Result<(Arc<dyn ObjectStore>, Path), String> {
-    /// What is set where nobody says otherwise comes first.
+/// A store that is asked over the network, and the prefix in it. `environment` is where the tools of clouds keep credentials and
+/// regions; nobody writes these into arguments or files, which others see.
+fn remote(
+    url: &url::Url,
+    options: &[(String, String)],
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Arc<dyn ObjectStore>, Path), String> {
+    /// What is set where nobody says otherwise comes first, then what the environment has, then what was given.
     macro_rules! built {
-        ($builder:ident, $key:ty, $first:expr) => {{
+        ($builder:ident, $key:ty, $variables:literal, $region:expr) => {{
             let mut builder = $builder::new().with_url(url.as_str()).with_retry(RETRY);
+            for (name, value) in environment {
+                let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+                // Many are about something else: a profile, a tool.
+                if let Ok(key) = name.to_ascii_lowercase().parse::<$key>()
+                    && name.starts_with($variables)
+                    && !value.is_empty()
+                {
+                    builder = builder.with_config(key, value);
+                }
+            }
             let usual = [("timeout", REQUEST_TIMEOUT), ("connect_timeout", CONNECT_TIMEOUT)];
             let given = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            for (name, value) in $first.into_iter().chain(usual).chain(given) {
+            for (name, value) in usual.into_iter().chain(given).chain($region) {
                 let key: $key = name
                     .to_ascii_lowercase()
                     .parse()
@@ -244,11 +260,14 @@ fn remote(url: &url::Url, options: &[(String, String)]) -> Result<(Arc<dyn Objec
     let (scheme, path) = ObjectStoreScheme::parse(url).map_err(|error| error.to_string())?;
     let store: Arc<dyn ObjectStore> = match scheme {
         ObjectStoreScheme::AmazonS3 => {
-            built!(AmazonS3Builder, AmazonS3ConfigKey, [("aws_region", "us-east-1")])
+            // The last: it counts where nobody has named another one.
+            built!(AmazonS3Builder, AmazonS3ConfigKey, "AWS_", [("aws_default_region", "us-east-1")])
         }
-        ObjectStoreScheme::MicrosoftAzure => built!(MicrosoftAzureBuilder, AzureConfigKey, []),
+        ObjectStoreScheme::MicrosoftAzure => {
+            built!(MicrosoftAzureBuilder, AzureConfigKey, "AZURE_", [])
+        }
         ObjectStoreScheme::GoogleCloudStorage => {
-            built!(GoogleCloudStorageBuilder, GoogleConfigKey, [])
+            built!(GoogleCloudStorageBuilder, GoogleConfigKey, "GOOGLE_", [])
         }
         _ => return Err(format!("{}:// is no kind of place that is known", url.scheme())),
     };
@@ -328,5 +347,42 @@ mod tests {
         let open = Place::open("s3://bucket", &options);
         assert!(open.unwrap_err().to_string().contains("aws_endpiont"));
         assert!(Place::open("s3://bucket/prefix", &[]).is_ok());
+    }
+
+    /// What a store is opened with, as it shows itself. Credentials do not.
+    fn opened(url: &str, options: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<String, String> {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let options: Vec<_> =
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment =
+            environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        remote(&url::Url::parse(url).unwrap(), &options, environment).map(|(store, _)| format!("{store:?}"))
+    }
+
+    #[test]
+    fn what_the_environment_has_of_the_kind_of_place_counts_unless_options_say_otherwise() {
+        let region = |options: &[_], environment: &[_]| {
+            let opened = opened("s3://bucket", options, environment).unwrap();
+            let (_, rest) = opened.split_once("region: \"").unwrap();
+            rest.split_once('"').unwrap().0.to_owned()
+        };
+        // None of the others is an option, and none of them stands in the way.
+        let environment = [
+            ("AWS_PROFILE", "shop"),
+            ("AWS_PAGER", ""),
+            ("AWS_EXECUTION_ENV", "x"),
+            ("AZURE_CONFIG_DIR", "/x"),
+            ("GOOGLE_CLOUD_PROJECT", "shop"),
+            ("AWS_REGION", "eu-west-1"),
+        ];
+        assert_eq!(region(&[], &[]), "us-east-1");
+        assert_eq!(region(&[], &environment), "eu-west-1");
+        assert_eq!(region(&[], &[("AWS_DEFAULT_REGION", "eu-west-2")]), "eu-west-2");
+        assert_eq!(region(&[("aws_region", "eu-west-3")], &environment), "eu-west-3");
+        let account = [("AZURE_STORAGE_ACCOUNT_NAME", "shop"), ("AWS_REGION", "x")];
+        assert!(opened("az://container", &[], &account).unwrap().contains("shop"));
+        assert!(opened("gs://bucket", &[], &environment).is_ok());
+        // What was given is meant: a slip of the pen is told.
+        assert!(opened("s3://bucket", &[("aws_profile", "shop")], &[]).unwrap_err().contains("aws_profile"));
     }
 }

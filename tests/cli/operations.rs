@@ -18,7 +18,8 @@ async fn begin(scene: &Scene, service: &str) -> Run {
         backup_id: None,
         created_by: "token:alice".to_owned(),
         request_id: String::new(),
-        scope: String::new(),
+        asked: String::new(),
+        scope: format!("backup/{service}"),
     };
     match scene.server.operations.begin(wanted).await.unwrap() {
         Begun::New(run) => run,
@@ -61,7 +62,7 @@ async fn operations_are_listed_shown_and_cancelled() {
 
     let told = scene.done(&["operations", "cancel", &id, "--message", "the wrong service"]).await;
     assert_eq!(told, format!("operation {id} was told to end\n"));
-    assert!(orders.is_cancelled());
+    timeout(PATIENCE, orders.cancelled()).await.unwrap();
     orders.finish(Outcome::Cancelled, Vec::new()).await.unwrap();
     let again = scene.done(&["operations", "cancel", &id]).await;
     assert_eq!(again, format!("operation {id} has ended before: cancelled\n"));

@@ -162,7 +162,7 @@ async fn call_backup(server: &TestServer, path: &str, id: &str) -> (&'static str
                 ..Default::default()
             };
             let mut restores = RestoreServiceClient::new(channel);
-            ("backups/kept", id_of(restores.start_restore(with_id(id, request)).await))
+            ("service/kept", id_of(restores.start_restore(with_id(id, request)).await))
         }
         other => {
             let begun = client.create_backup(create(&own)).await.unwrap().into_inner();

@@ -7,6 +7,7 @@ mod harness;
 
 mod active_checks;
 mod audit;
+mod backups;
 mod bad_bytes;
 mod bad_input;
 mod bulk;

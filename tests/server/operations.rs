@@ -1,5 +1,6 @@
 //! Operations through the API: begun beside it, as rooms that carry them out do, and then seen, followed and cancelled.
 
+use futures_util::FutureExt as _;
 use seaworthy::operation::{Begun, Kind, Outcome, Run, Wanted};
 use seaworthy_client::proto::seaworthy::v1::{self as pb, operation_service_client::OperationServiceClient};
 use tokio::time::timeout;
@@ -22,6 +23,7 @@ pub(crate) async fn begin(server: &TestServer, service: &str) -> Run {
         backup_id: None,
         created_by: "token:alice".to_owned(),
         request_id: String::new(),
+        asked: String::new(),
         scope: format!("backup/{service}"),
     };
     match server.operations.begin(wanted).await.unwrap() {
@@ -152,6 +154,31 @@ async fn a_watch_says_goodbye_and_a_restart_fails_what_was_under_way() {
     server.stop().await;
 }
 
+/// Who cancelled it is heard, although nobody is there any more who ends it.
+#[tokio::test]
+async fn what_was_cancelled_is_cancelled_after_a_restart() {
+    let server = TestServer::start().await;
+    let mut client = client(&server).await;
+    let run = begin(&server, "orders").await;
+    let id = run.id().to_string();
+    let request = pb::CancelOperationRequest { id: id.clone(), message: "the wrong service".to_owned() };
+    client.cancel_operation(request).await.unwrap();
+    run.leave();
+    let server = server.restart().await;
+    let mut client = self::client(&server).await;
+    let mut watch = client.watch_operation(pb::WatchOperationRequest { id }).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(told) = next(&mut watch).await {
+        last = Some(told);
+    }
+    let ended = last.unwrap();
+    assert_eq!(
+        (ended.state(), ended.cause.as_str()),
+        (pb::OperationState::Cancelled, "cancelled by local: the wrong service")
+    );
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_not_seen_does_not_exist() {
     let folder = tempfile::tempdir().unwrap();
@@ -181,5 +208,6 @@ async fn what_is_not_seen_does_not_exist() {
     let denied = viewer.cancel_operation(cancel.clone()).await.unwrap_err();
     assert_eq!(denied.code(), Code::PermissionDenied);
     narrowed.cancel_operation(cancel).await.unwrap();
-    assert!(!hidden.is_cancelled() && seen.is_cancelled());
+    timeout(PATIENCE, seen.cancelled()).await.unwrap();
+    assert!(hidden.cancelled().now_or_never().is_none());
 }

@@ -20,8 +20,10 @@ use crate::{
 
 /// How long the next message may take.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long another connection of the same upload may take to let go.
-const LET_GO: Duration = Duration::from_secs(30);
+/// How long the first one may take, and another connection of the same upload to let go: together less than the guard waits for
+/// the beginning of an answer (`grpc.request_timeout`), so that a caller hears which it was.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
+const LET_GO: Duration = Duration::from_secs(10);
 /// Bytes after which what has come is told.
 const TOLD_EVERY: u64 = 2 << 20;
 
@@ -45,11 +47,45 @@ pub(super) async fn open(
     backups: &Handle,
     caller: &Caller,
     mut inbound: Streaming<pb::UploadRequest>,
-) -> Result<impl Stream<Item = Result<pb::UploadResponse, Status>> + Send + use<>> {
-    let first = tokio::time::timeout(SILENCE, inbound.message()).await.map_err(|_| silent())?;
+) -> Result<impl Stream<Item = Result<pb::UploadResponse, Status>> + Send + use<>, Status> {
+    let wire = first(&mut inbound).await?;
+    let upload = take(backups, caller, wire).await.map_err(|error| status(&error))?;
+    let closing = Goodbye::of(caller.connection.closing.clone());
+    let open = Open { upload, inbound, stage: Stage::Opened, closing };
+    Ok(unfold(Some(open), |open| async {
+        let (message, rest) = open?.next().await?;
+        Some((message, rest))
+    }))
+}
+
+/// Nothing came.
+#[derive(Debug)]
+struct Silent;
+
+/// The next message, within a time. Cancel safe.
+async fn heard(
+    inbound: &mut Streaming<pb::UploadRequest>,
+    within: Duration,
+) -> Result<Result<Option<pb::UploadRequest>, Status>, Silent> {
+    tokio::time::timeout(within, inbound.message()).await.map_err(|_| Silent)
+}
+
+/// The first message.
+async fn first(inbound: &mut Streaming<pb::UploadRequest>) -> Result<pb::UploadOpen, Status> {
     let not_opened = || Error::field("open", "is missing: it is the first message of an upload");
-    let first = first.map_err(|_| not_opened())?.and_then(|first| first.message);
-    let Some(pb::upload_request::Message::Open(wire)) = first else { return Err(not_opened()) };
+    match heard(inbound, OPENED_WITHIN).await {
+        Err(Silent) => Err(status(&unopened())),
+        // Where it is the connection that broke, nobody hears what is answered.
+        Ok(Err(broken)) => Err(parse::unreadable(broken).unwrap_or_else(|| status(&not_opened()))),
+        Ok(Ok(Some(pb::UploadRequest { message: Some(pb::upload_request::Message::Open(open)) }))) => {
+            Ok(open)
+        }
+        Ok(Ok(_)) => Err(status(&not_opened())),
+    }
+}
+
+/// Opens what a ticket names.
+async fn take(backups: &Handle, caller: &Caller, wire: pb::UploadOpen) -> Result<Upload> {
     let pb::UploadOpen { ticket, instance, digest_algorithm, expected_length } = wire;
     let mut fields = Fields::default();
     let from = read::transfer(&mut fields, "open.instance", instance);
@@ -57,13 +93,7 @@ pub(super) async fn open(
     let from = fields.finish(from)?;
     reach::acts_for(&caller.identity, from.key.service.as_str())?;
     let opening = backups.upload(&ticket, &from, digest, expected_length);
-    let upload = tokio::time::timeout(LET_GO, opening).await.map_err(|_| busy())??;
-    let closing = Goodbye::of(caller.connection.closing.clone());
-    let open = Open { upload, inbound, stage: Stage::Opened, closing };
-    Ok(unfold(Some(open), |open| async {
-        let (message, rest) = open?.next().await?;
-        Some((message, rest))
-    }))
+    tokio::time::timeout(LET_GO, opening).await.map_err(|_| held())?
 }
 
 impl Open {
@@ -89,10 +119,10 @@ impl Open {
                 biased;
                 () = self.upload.superseded() => return Some((Err(status(&superseded())), None)),
                 _ = self.closing.heard() => return Some((Err(leaving()), None)),
-                message = tokio::time::timeout(SILENCE, self.inbound.message()) => message,
+                message = heard(&mut self.inbound, SILENCE) => message,
             };
             let message = match message {
-                Err(_) => return Some((Err(status(&silent())), None)),
+                Err(Silent) => return Some((Err(status(&silent())), None)),
                 Ok(Err(broken)) => return parse::unreadable(broken).map(|status| (Err(status), None)),
                 Ok(Ok(None)) => return None,
                 Ok(Ok(Some(pb::UploadRequest { message }))) => message,
@@ -149,11 +179,98 @@ fn silent() -> Error {
     Error::new(Kind::DeadlineExceeded, Reason::TransferSilent, message)
 }
 
+fn unopened() -> Error {
+    let message = format!(
+        "no `open` came within {} s: it is the first message of an upload, and sent at once",
+        OPENED_WITHIN.as_secs()
+    );
+    Error::new(Kind::DeadlineExceeded, Reason::TransferSilent, message)
+}
+
 fn superseded() -> Error {
     Error::new(Kind::Aborted, Reason::TransferEnded, "another connection has opened this upload")
 }
 
-fn busy() -> Error {
+fn held() -> Error {
     let message = "another connection of this upload has not let go of it yet; try again";
     Error::new(Kind::Unavailable, Reason::TransferSilent, message).retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut as _, Bytes, BytesMut};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use prost::Message as _;
+    use tokio::sync::mpsc;
+    use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+    use tonic::{Code, codec::Codec as _};
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::api::codec::SmallBuffers;
+
+    /// A stream of what is said, as it is on the wire.
+    fn stream() -> (mpsc::Sender<Bytes>, Streaming<pb::UploadRequest>) {
+        let (say, said) = mpsc::channel(4);
+        let body =
+            StreamBody::new(ReceiverStream::new(said).map(|piece| Ok::<_, Status>(Frame::data(piece))));
+        let decoder = SmallBuffers::<pb::UploadResponse, pb::UploadRequest>::default().decoder();
+        (say, Streaming::new_request(decoder, body, None, None))
+    }
+
+    fn framed(message: &[u8]) -> Bytes {
+        let mut frame = BytesMut::new();
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(message.len()).unwrap());
+        frame.put_slice(message);
+        frame.freeze()
+    }
+
+    fn said(message: pb::upload_request::Message) -> Bytes {
+        framed(&pb::UploadRequest { message: Some(message) }.encode_to_vec())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_opens_nothing_is_told_so_before_the_guard_gives_up() {
+        let (_say, mut inbound) = stream();
+        let patience = crate::config::Config::default().grpc.request_timeout;
+        let silent = tokio::time::timeout(patience, first(&mut inbound)).await.unwrap().unwrap_err();
+        assert_eq!(silent.code(), Code::DeadlineExceeded);
+        assert!(silent.message().contains("`open`"), "{silent:?}");
+        let reason = silent.get_error_details().error_info().unwrap().reason.clone();
+        assert_eq!(reason, Reason::TransferSilent.as_str());
+        assert!(OPENED_WITHIN + LET_GO < patience);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_that_goes_silent_is_given_up() {
+        let (say, mut inbound) = stream();
+        say.send(said(pb::upload_request::Message::Open(pb::UploadOpen::default()))).await.unwrap();
+        first(&mut inbound).await.unwrap();
+        say.send(said(pb::upload_request::Message::Data(pb::UploadData::default()))).await.unwrap();
+        assert!(heard(&mut inbound, SILENCE).await.unwrap().unwrap().is_some());
+        assert!(heard(&mut inbound, SILENCE).await.is_err());
+        assert_eq!(silent().reason(), Reason::TransferSilent);
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_the_first_message_is_told_as_what_it_is() {
+        let data = pb::upload_request::Message::Data(pb::UploadData::default());
+        for (sent, field) in [
+            (Some(framed(&[0xff, 0xff, 0xff])), "message"),
+            (Some(framed(&[])), "open"),
+            (Some(said(data)), "open"),
+            (None, "open"),
+        ] {
+            let (say, mut inbound) = stream();
+            if let Some(sent) = sent {
+                say.send(sent).await.unwrap();
+            }
+            drop(say);
+            let refused = first(&mut inbound).await.unwrap_err();
+            let details = refused.get_error_details();
+            assert_eq!(details.bad_request().unwrap().field_violations[0].field, field, "{refused:?}");
+        }
+    }
 }

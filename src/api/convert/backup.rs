@@ -1,12 +1,16 @@
 //! Backups and plans of restores, as the wire has them.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt::Display,
+    time::{Duration, SystemTime},
+};
 
 use super::{duration, timestamp};
 use crate::{
     api::proto::v1 as pb,
     backup::Found,
     fleet::directive::Inspection,
+    id::Ordered,
     restore::{Guard, Item, Obstacle, Plan},
     vault::{Component, Decision, Depth, Listed, Looked, State, Status},
 };
@@ -15,14 +19,19 @@ use crate::{
 pub fn found(value: &Found) -> pb::Backup {
     match &value.listed {
         Ok(listed) => backup(listed),
-        Err(problem) => pb::Backup {
-            id: value.id.to_string(),
-            service: value.service.clone(),
-            state: pb::BackupState::Failed.into(),
-            cause: problem.clone(),
-            start_time: Some(timestamp(value.id.time())),
-            ..pb::Backup::default()
-        },
+        Err(problem) => unreadable(value.id, &value.service, problem),
+    }
+}
+
+/// A backup that cannot be read: nobody may rely on it, and all that is known of it is its name.
+pub fn unreadable(id: Ordered, service: &str, problem: &impl Display) -> pb::Backup {
+    pb::Backup {
+        id: id.to_string(),
+        service: service.to_owned(),
+        state: pb::BackupState::Failed.into(),
+        cause: format!("it cannot be read: {problem}"),
+        start_time: Some(timestamp(id.time())),
+        ..pb::Backup::default()
     }
 }
 

@@ -15,6 +15,7 @@ pub fn operation(operation: &Operation) -> pb::Operation {
         state: is,
         created_by,
         request_id,
+        asked: _,
         steps,
         progress: how_far,
         events,

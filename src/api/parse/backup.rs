@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Fields, bounded_duration, incarnation};
 use crate::{
     api::proto::v1 as pb,
-    backup::{Finish, Subject, TransferKey, Wish},
+    backup::{Finish, Subject, TransferKey, Which, Wish},
     fleet::names::{ComponentName, InstanceId, ServiceName},
     id::Ordered,
-    restore::{self, Guard, Which},
+    restore::{self, Guard},
     vault::{Depth, DigestKind, MAX_EVIDENCE},
 };
 

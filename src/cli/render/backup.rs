@@ -22,10 +22,10 @@ pub(crate) fn depth(depth: VerifyDepth) -> &'static str {
     DEPTHS.iter().find(|(_, it)| *it == depth).map_or("-", |(word, _)| word)
 }
 
-/// What may be done with a backup. What cannot even be read says no state.
+/// What may be done with a backup.
 pub(crate) fn state(state: BackupState) -> Text {
     match state {
-        BackupState::Unspecified => Text::toned("unreadable", Tone::Bad),
+        BackupState::Unspecified => Text::toned("-", Tone::Unknown),
         BackupState::Complete => Text::toned("complete", Tone::Good),
         BackupState::Partial => Text::toned("partial", Tone::Uneasy),
         BackupState::Failed => Text::toned("failed", Tone::Bad),

@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 use super::{absolute, wrong};
 use crate::{
-    cli::{exit::Exit, failure::Failure, output::note, private::exposed},
+    cli::{failure::Failure, output::note},
+    private::exposed,
     vault::{Kdf, Kek, KeyItself, KeySource, Passphrase},
 };
 
@@ -41,7 +42,11 @@ impl Key {
         let by_variable = || variable(PASSPHRASE_FILE).map(PathBuf::from);
         let by_variable = || by_variable().filter(|_| self.key_file.is_none() && variable(KEY).is_none());
         match file.or_else(by_variable) {
-            Some(file) => Ok(Arc::new(passphrase(&file)?)),
+            Some(file) => {
+                let phrase = Passphrase::from_file(&file).map_err(|problem| wrong(&problem))?;
+                warn_if_exposed(&file);
+                Ok(Arc::new(phrase))
+            }
             None => Ok(Arc::new(self.source()?)),
         }
     }
@@ -68,9 +73,7 @@ impl Key {
             (Some(file), ..) => from_file(file),
             (None, Some(text), _) => {
                 let text = Zeroizing::new(text.into_string().unwrap_or_default());
-                // What a file has, its comments with it, may be there as well.
-                let key = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#'));
-                KeyItself::from_text(key.unwrap_or_default(), KEY).map_err(|problem| wrong(&problem))
+                KeyItself::from_text(&text, KEY).map_err(|problem| wrong(&problem))
             }
             (None, None, Some(file)) => from_file(Path::new(&file)),
             (None, None, None) => from_file(Path::new(USUAL)),
@@ -89,21 +92,9 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 fn from_file(file: &Path) -> Result<KeyItself, Failure> {
-    let key = KeyItself::from_file(&file.to_owned()).map_err(|problem| wrong(&problem))?;
+    let key = KeyItself::from_file(file).map_err(|problem| wrong(&problem))?;
     warn_if_exposed(file);
     Ok(key)
-}
-
-/// The passphrase in a file: all of it but the end of its last line.
-fn passphrase(file: &Path) -> Result<Passphrase, Failure> {
-    let shown = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|cause| {
-        let cause = format!("cannot read the passphrase of the vault from {shown}: {cause}");
-        Failure::Vault { exit: Exit::Usage, cause }
-    })?;
-    let text = Zeroizing::new(text);
-    warn_if_exposed(file);
-    Passphrase::new(text.trim_end_matches(['\r', '\n']), shown).map_err(|problem| wrong(&problem))
 }
 
 fn warn_if_exposed(file: &Path) {
@@ -118,7 +109,7 @@ fn warn_if_exposed(file: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::Secret;
+    use crate::{cli::exit::Exit, vault::Secret};
 
     #[test]
     fn a_file_gives_its_key_and_one_that_is_not_there_says_what_to_do() {
@@ -131,15 +122,5 @@ mod tests {
         fs::write(&file, &*kek.to_text()).unwrap();
         let read = Key { key_file: Some(file) }.itself().unwrap();
         assert_eq!(read.id().unwrap(), kek.id().unwrap());
-    }
-
-    #[test]
-    fn a_passphrase_is_read_without_the_end_of_its_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("phrase");
-        fs::write(&file, "correct horse\n").unwrap();
-        assert_eq!(passphrase(&file).unwrap().place(), file.display().to_string());
-        fs::write(&file, "\n").unwrap();
-        assert!(passphrase(&file).unwrap_err().to_string().contains("empty"));
     }
 }

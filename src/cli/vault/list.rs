@@ -20,8 +20,11 @@ use crate::{
 /// Its flags.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-What cannot be read is listed as unreadable, with why. -o json has the hash of each manifest, and -o wide that of the newest of \
-each service: kept elsewhere, `vault verify --expect-head` shows by it that nobody has put an older state back.")]
+What cannot be read is listed as failed, with why. -o json has the hash of each manifest, and -o wide that of the newest of \
+each service: kept elsewhere, `vault verify --expect-head` shows by it that nobody has put an older state back.
+
+Exits with 0 also where there are no backups or some cannot be read, 3 where there is no vault or no such service, 4 where the place \
+cannot be reached, and 5 where the key does not open it.")]
 pub(crate) struct List {
     /// Only of this service [default: of all]
     #[arg(value_name = "SERVICE")]
@@ -68,16 +71,10 @@ pub(super) async fn run(flags: List, context: &mut Context) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-/// A backup as the contract has it, so that it looks as that of a control plane does; one that cannot be read has no state, and
-/// says why.
+/// A backup as a control plane shows it.
 fn shown(service: &Domain, id: Id, listed: &Result<Listed, Problem>) -> Backup {
     match listed {
         Ok(listed) => convert::backup::backup(listed),
-        Err(problem) => Backup {
-            id: id.to_string(),
-            service: service.to_string(),
-            cause: problem.to_string(),
-            ..Backup::default()
-        },
+        Err(problem) => convert::backup::unreadable(id, service.as_str(), problem),
     }
 }

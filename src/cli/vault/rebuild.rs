@@ -18,7 +18,10 @@ use crate::{
 /// Its flags.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-There is no catalog beside the bucket that could be lost: whoever lists backups reads the bucket. Nothing is written.")]
+There is no catalog beside the bucket that could be lost: whoever lists backups reads the bucket. Nothing is written.
+
+Exits with 0 where all could be read, 3 where there is no vault, 4 where the place cannot be reached, 5 where the key does not open \
+it, and 7 where something cannot be read.")]
 pub(crate) struct Rebuild {
     #[command(flatten)]
     at: Where,

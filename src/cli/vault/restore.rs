@@ -36,7 +36,12 @@ use crate::{
                       seaworthy vault restore [OPTIONS] --control-plane --data-dir DIR [BACKUP|latest]",
     after_help = "\
 Every byte is authenticated before it is written. A file is whole and on the disk, or not there at all; it is written beside as \
-*.partial, and is readable by its owner alone.
+*.partial, and is readable by its owner alone. Nothing is written through a link: where FILE is one, --overwrite replaces the link \
+itself, and what it led to stays as it is.
+
+Exits with 0 where all of it was written, 2 where FILE is there already or cannot be made, 3 where there is no such vault, service, \
+backup or component, 4 where the place cannot be reached, 5 where the key does not open it or the backup may not be relied on, and 7 \
+where what is read is damaged or missing.
 
   seaworthy vault restore orders latest database --to orders.db
   seaworthy vault restore orders latest database --to - | sqlite3 check.db
@@ -71,7 +76,7 @@ pub(crate) struct Restore {
         conflicts_with = "control_plane"
     )]
     to: Option<PathBuf>,
-    /// Replace a file that is there, at one moment
+    /// Replace a file that is there, at one moment; of a link the link itself, never what it leads to
     #[arg(long, conflicts_with = "control_plane")]
     overwrite: bool,
     /// Restore the control plane's own state into a data folder without a store
@@ -295,5 +300,26 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(&to).unwrap(), "three");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, to) = (dir.path().join("elsewhere"), dir.path().join("orders.db"));
+        for target in [&elsewhere, &dir.path().join("nowhere")] {
+            fs::write(&elsewhere, "kept").unwrap();
+            std::os::unix::fs::symlink(target, &to).unwrap();
+            let refused = settle(beside(&to).unwrap(), &to, false).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+            let mut file = beside(&to).unwrap();
+            file.write_all(b"restored").unwrap();
+            settle(file, &to, true).unwrap();
+            assert!(fs::symlink_metadata(&to).unwrap().is_file(), "the link itself is replaced");
+            assert_eq!(fs::read_to_string(&to).unwrap(), "restored");
+            assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
+            assert!(!dir.path().join("nowhere").exists());
+            fs::remove_file(&to).unwrap();
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         output::{clean, note},
     },
     text::{bytes, counted},
-    vault::{Depth, Domain, Id, Vault, Verified},
+    vault::{Depth, Domain, Finding, Id, Vault, Verified},
 };
 
 /// Its flags.
@@ -28,7 +28,11 @@ use crate::{
 #[command(after_help = "\
 presence looks whether every object is there, as large as it should be; structure whether the table of every pack opens and \
 has what it should; data whether every byte decrypts and is what was put. Each service ends with the hash of its newest \
-manifest, its head: kept elsewhere and given with --expect-head the next time, it shows that nobody has put an older state back.")]
+manifest, its head: kept elsewhere and given with --expect-head the next time, it shows that nobody has put an older state back.
+
+Exits with 0 where all is sound, 3 where there is nothing to verify (no vault, no backups, no such service or backup), 4 where the \
+place cannot be reached, 5 where the key does not open it, and 7 where something is damaged or missing, the head is another one, or a \
+service has keys and no backup.")]
 pub(crate) struct Verify {
     /// Only of this service [default: of all]
     #[arg(value_name = "SERVICE")]
@@ -63,8 +67,13 @@ pub(super) async fn run(flags: Verify, context: &mut Context) -> Result<Exit, Fa
         VerifyDepth::Data | VerifyDepth::Unspecified => Depth::Data,
     };
     let vault = at.open(context).await?;
-    let mut all = Vec::new();
-    for service in pick::services(&vault, service.as_deref()).await? {
+    let mut all = bare(&vault, service.as_deref()).await?;
+    let services = match &service {
+        // It has keys alone, which is told as what is wrong with it.
+        Some(_) if !all.is_empty() => Vec::new(),
+        name => pick::services(&vault, name.as_deref()).await?,
+    };
+    for service in services {
         let head = head(&vault, &service).await?;
         if let Some(expected) = &expect_head
             && head.as_deref() != Some(&expected.to_lowercase())
@@ -90,9 +99,28 @@ pub(super) async fn run(flags: Verify, context: &mut Context) -> Result<Exit, Fa
         let verified = verify(&vault, &service, one, depth, &meter).await?;
         all.push(Found { service, head, verified, took: meter.took() });
     }
-    let is_sound = all.iter().all(|found| found.verified.is_sound());
-    let exit = if is_sound { Exit::Done } else { Exit::Failed };
-    failure::told(exit, show(&vault, &all, context))
+    let exit = match all.iter().all(|found| found.verified.is_sound()) {
+        // Nobody may take that for a vault that was looked at.
+        true if all.is_empty() => Exit::NotFound,
+        true => Exit::Done,
+        false => Exit::Failed,
+    };
+    failure::told(exit, show(&vault, &all, exit, context))
+}
+
+/// Services that have keys and no backup.
+async fn bare(vault: &Vault, only: Option<&str>) -> Result<Vec<Found>, Failure> {
+    // Keys first: who takes the first backup of a service meanwhile has made them before it.
+    let keyed = vault.keyed_services().await.map_err(|problem| wrong(&problem))?;
+    let backed_up = vault.services().await.map_err(|problem| wrong(&problem))?;
+    let is_bare = |one: &Domain| !backed_up.contains(one) && only.is_none_or(|name| one.as_str() == name);
+    let found = |service: Domain| {
+        let what = "there are keys and no backup: none was ever committed, or somebody has taken them away";
+        let finding = Finding { object: format!("keys/{service}"), what: what.to_owned() };
+        let verified = Verified { findings: vec![finding], ..Verified::default() };
+        Found { service, head: None, verified, took: Duration::ZERO }
+    };
+    Ok(keyed.into_iter().filter(is_bare).map(found).collect())
 }
 
 async fn verify(
@@ -119,15 +147,15 @@ async fn head(vault: &Vault, service: &Domain) -> Result<Option<String>, Failure
     Ok(found.first().and_then(|(_, newest)| newest.as_ref().ok()).map(hash))
 }
 
-fn show(vault: &Vault, all: &[Found], context: &mut Context) -> Result<(), Failure> {
+fn show(vault: &Vault, all: &[Found], exit: Exit, context: &mut Context) -> Result<(), Failure> {
     if context.output.is_json() {
         let services: Vec<Value> = all.iter().map(document).collect();
-        let sound = all.iter().all(|found| found.verified.is_sound());
+        let sound = exit == Exit::Done;
         let document = json!({"vault": vault.place().url(), "sound": sound, "services": services});
         return context.output.document(&document);
     }
     if all.is_empty() {
-        note("the vault has no backups");
+        note("nothing to verify: the vault has no backups");
     }
     all.iter().flat_map(lines).try_for_each(|line| context.output.line(line))
 }
@@ -167,7 +195,6 @@ fn lines(found: &Found) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::Finding;
 
     #[test]
     fn what_is_wrong_is_told_line_by_line() {

@@ -13,7 +13,7 @@ async fn one_operation_of_a_scope_is_under_way() {
     );
     assert!(refused.message().contains(&run.id().to_string()), "{refused}");
     drop(it.begin(wanted("payments")).await);
-    drop(it.begin(Wanted { scope: String::new(), ..wanted("orders") }).await);
+    drop(it.begin(Wanted { scope: "verify/orders".into(), ..wanted("orders") }).await);
     run.finish(Outcome::Succeeded, Vec::new()).await.unwrap();
     drop(it.begin(wanted("orders")).await);
 }
@@ -47,10 +47,32 @@ async fn a_request_that_is_repeated_begins_nothing() {
     assert_eq!(same(it.handle.begin(asked("r-1")).await.unwrap()), id);
     let by_bob = Wanted { created_by: "token:bob".into(), ..asked("r-1") };
     drop(it.begin(by_bob).await);
-    drop(it.begin(Wanted { kind: Kind::Verify, scope: String::new(), ..asked("r-1") }).await);
+    // What asks for something else is no repeat, whatever differs.
+    let others = || {
+        [
+            Wanted { kind: Kind::Verify, ..asked("r-1") },
+            Wanted { asked: super::asked(["one"]), ..asked("r-1") },
+            Wanted { request_id: "r-1".into(), ..wanted("payments") },
+        ]
+    };
+    for other in others() {
+        for refused in [
+            it.handle.repeated(&other).await.unwrap_err(),
+            it.handle.begin(other).await.map(drop).unwrap_err(),
+        ] {
+            assert_eq!(refused.reason(), Reason::InvalidField);
+            assert_eq!(refused.violations()[0].field, "request_id");
+            assert!(refused.message().contains(&id.to_string()), "{refused}");
+        }
+    }
+    assert_eq!(it.handle.repeated(&asked("r-1")).await.unwrap().unwrap().id, id);
+    assert_eq!(it.handle.repeated(&asked("r-2")).await.unwrap(), None);
     it.crash();
     let it = start(&medium).await;
     assert_eq!(same(it.handle.begin(asked("r-1")).await.unwrap()), id, "after a restart too");
+    for other in others() {
+        assert_eq!(it.handle.begin(other).await.map(drop).unwrap_err().reason(), Reason::InvalidField);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,10 +81,10 @@ async fn who_cancels_is_heard_and_named() {
     let run = it.begin(wanted("orders")).await;
     let step = run.add_step("capture", 10).unwrap();
     step.start().unwrap();
-    assert!(!run.is_cancelled());
+    assert!(!is_cancelled(&run));
     let told = it.handle.cancel(run.id(), "token:bob", "the wrong service").await.unwrap();
     assert_eq!(told.state, State::Cancelling);
-    assert_eq!((run.cancelled().await, run.is_cancelled()), (Stop::Cancelled, true));
+    assert_eq!((run.cancelled().await, is_cancelled(&run)), (Stop::Cancelled, true));
     assert_eq!(run.point_of_no_return().await.unwrap(), Gate::Cancelled);
     // Twice is once.
     let again = it.handle.cancel(run.id(), "token:carol", "").await.unwrap();

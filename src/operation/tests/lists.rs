@@ -13,7 +13,7 @@ async fn ids(it: &Running, filter: &Filter, is_seen: impl Fn(&str) -> bool) -> V
 #[tokio::test(start_paused = true)]
 async fn lists_are_newest_first_filtered_and_seen_in_part() {
     let it = start(&Medium::default()).await;
-    let of = |service: &str, kind| Wanted { kind, scope: String::new(), ..wanted(service) };
+    let of = |service: &str, kind| Wanted { kind, scope: format!("{kind:?}/{service}"), ..wanted(service) };
     let mut all = Vec::new();
     for (service, kind, ends) in [
         ("orders", Kind::Backup, true),

@@ -1,0 +1,429 @@
+//! Backups and restores through the API: who may reach what, what a repeated request is answered, and what transfers are refused.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use seaworthy_client::{
+    Agent, Component,
+    backup::{CaptureWriter, Evidence, RestoreReader, Restored},
+    proto::seaworthy::v1::{
+        self as pb, attach_request::Message as Say, attach_response::Message as Hear,
+        backup_service_client::BackupServiceClient, operation_service_client::OperationServiceClient,
+        restore_service_client::RestoreServiceClient, upload_request::Message as Up,
+        upload_response::Message as Down,
+    },
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming, codec::CompressionEncoding::Gzip, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    credentials::{Bearer, Guarded, Proved},
+    harness::{PATIENCE, TestServer, reason, registration},
+    operations::begin,
+    session::{Session, message},
+};
+
+const OWN: &str = "_seaworthy";
+
+fn create(service: &str, request_id: &str) -> pb::CreateBackupRequest {
+    pb::CreateBackupRequest {
+        service: service.to_owned(),
+        request_id: request_id.to_owned(),
+        ..pb::CreateBackupRequest::default()
+    }
+}
+
+fn restore(service: &str, to: &str, request_id: &str) -> pb::StartRestoreRequest {
+    pb::StartRestoreRequest {
+        service: service.to_owned(),
+        backup_id: "latest".to_owned(),
+        target_service: to.to_owned(),
+        force: vec![pb::RestoreGuard::NotEmpty.into(), pb::RestoreGuard::Unverified.into()],
+        request_id: request_id.to_owned(),
+        ..pb::StartRestoreRequest::default()
+    }
+}
+
+/// Waits until an operation has ended.
+async fn ended(server: &TestServer, begun: Option<pb::Operation>) -> pb::Operation {
+    let mut client = OperationServiceClient::new(server.channel().await);
+    let request = pb::WatchOperationRequest { id: begun.unwrap().id };
+    let mut watch = client.watch_operation(request).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(told) = timeout(PATIENCE, watch.message()).await.unwrap().unwrap() {
+        last = told.operation;
+    }
+    last.unwrap()
+}
+
+/// What an instance keeps.
+type Kept = Arc<Mutex<Vec<u8>>>;
+
+/// An instance that keeps some bytes, which it sends and takes.
+async fn keeper(server: &TestServer, service: &str, id: &str, kept: &Kept) -> Agent {
+    let (from, to) = (Arc::clone(kept), Arc::clone(kept));
+    let component = Component::new("database").backup_with(
+        move |mut into: CaptureWriter| {
+            let bytes = from.lock().clone();
+            async move {
+                into.write_all(&bytes).await?;
+                Ok(Evidence::new())
+            }
+        },
+        move |mut from: RestoreReader, _: Restored| {
+            let to = Arc::clone(&to);
+            async move {
+                let mut bytes = Vec::new();
+                from.read_to_end(&mut bytes).await?;
+                *to.lock() = bytes;
+                Ok(())
+            }
+        },
+    );
+    let builder = Agent::builder(server.url(), service).instance_id(id);
+    let agent = builder.component(component.without_health()).attach().unwrap();
+    agent.attached().await.unwrap();
+    agent
+}
+
+/// A field that a refusal names.
+#[track_caller]
+fn field(refused: &Status) -> String {
+    let details = refused.get_error_details();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    details.bad_request().unwrap().field_violations[0].field.clone()
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_although_whom_it_was_about_has_gone() {
+    let server = TestServer::start().await;
+    let channel = server.channel().await;
+    let mut backups = BackupServiceClient::new(channel.clone());
+    let mut restores = RestoreServiceClient::new(channel);
+    let kept = Kept::new(Mutex::new(b"rows".to_vec()));
+    let agent = keeper(&server, "orders", "i-1", &kept).await;
+    let taken = backups.create_backup(create("orders", "r-1")).await.unwrap().into_inner();
+    let taken = ended(&server, taken.operation).await;
+    assert_eq!(taken.state(), pb::OperationState::Succeeded, "{}", taken.cause);
+    let given = restores.start_restore(restore("orders", "", "r-2")).await.unwrap().into_inner();
+    let given = ended(&server, given.operation).await;
+    assert_eq!(given.state(), pb::OperationState::Succeeded, "{}", given.cause);
+    let verify = pb::VerifyBackupRequest {
+        service: "orders".to_owned(),
+        id: "latest".to_owned(),
+        request_id: "r-3".to_owned(),
+        ..pb::VerifyBackupRequest::default()
+    };
+    let verified = backups.verify_backup(verify.clone()).await.unwrap().into_inner();
+    let verified = ended(&server, verified.operation).await;
+
+    agent.leave("it is over").await;
+    let delete = pb::DeleteBackupRequest {
+        service: "orders".to_owned(),
+        id: taken.backup_id.clone(),
+        confirm_id: taken.backup_id.clone(),
+        message: String::new(),
+    };
+    backups.delete_backup(delete).await.unwrap();
+    let again = backups.create_backup(create("orders", "r-1")).await.unwrap().into_inner();
+    assert_eq!(again.operation.unwrap().id, taken.id);
+    let again = restores.start_restore(restore("orders", "", "r-2")).await.unwrap().into_inner();
+    assert_eq!(again.operation.unwrap().id, given.id);
+    let again = backups.verify_backup(verify.clone()).await.unwrap().into_inner();
+    assert_eq!(again.operation.unwrap().id, verified.id);
+
+    // What asks for something else by the same id is no repeat.
+    let other = pb::CreateBackupRequest { components: vec!["cache".to_owned()], ..create("orders", "r-1") };
+    for refused in [
+        backups.create_backup(other).await.unwrap_err(),
+        backups.create_backup(create(OWN, "r-1")).await.unwrap_err(),
+        backups.create_backup(create("orders", "r-2")).await.unwrap_err(),
+        restores.start_restore(restore("orders", "copies", "r-2")).await.unwrap_err(),
+        restores
+            .start_restore(pb::StartRestoreRequest { force: Vec::new(), ..restore("orders", "", "r-2") })
+            .await
+            .unwrap_err(),
+        backups
+            .verify_backup(pb::VerifyBackupRequest { id: taken.backup_id.clone(), ..verify })
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(field(&refused), "request_id", "{refused:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_of_one_service_is_restored_into_another_and_the_audit_names_both() {
+    let server = TestServer::start().await;
+    let channel = server.channel().await;
+    let mut backups = BackupServiceClient::new(channel.clone());
+    let mut restores = RestoreServiceClient::new(channel);
+    let (orders, copies) = (Kept::new(Mutex::new(b"rows".to_vec())), Kept::default());
+    let _orders = keeper(&server, "orders", "i-1", &orders).await;
+    let _copies = keeper(&server, "copies", "i-9", &copies).await;
+    let taken = backups.create_backup(create("orders", "")).await.unwrap().into_inner();
+    let backup = ended(&server, taken.operation).await.backup_id;
+    let begun = restores.start_restore(restore("orders", "copies", "")).await.unwrap().into_inner();
+    let operation = ended(&server, begun.operation).await;
+    assert_eq!(operation.state(), pb::OperationState::Succeeded, "{}", operation.cause);
+    assert_eq!((operation.service.as_str(), copies.lock().as_slice()), ("copies", b"rows".as_slice()));
+    let to_one =
+        pb::StartRestoreRequest { target_instance_id: "i-9".to_owned(), ..restore("orders", "copies", "") };
+    let begun = restores.start_restore(to_one).await.unwrap().into_inner();
+    let second = ended(&server, begun.operation).await;
+
+    for (object, operation) in [("service/copies", &operation), ("instance/copies/i-9", &second)] {
+        let request = pb::ListAuditEntriesRequest {
+            object: object.to_owned(),
+            ..pb::ListAuditEntriesRequest::default()
+        };
+        let entries = server.system().await.list_audit_entries(request).await.unwrap().into_inner().entries;
+        let told =
+            format!("begun as {}, of backup {backup} of orders, forced: not-empty, unverified", operation.id);
+        assert!(entries.iter().any(|entry| entry.detail == told), "{object}: {entries:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_narrowed_reaches_no_backup_by_a_detour() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.toml");
+    let narrow = |who: &str, to: &str| format!("[[narrow]]\nwho = \"token:{who}\"\n{to}\n");
+    let text = narrow("of-payments", "services = [\"payments\"]")
+        + &narrow("of-eu", "zones = [\"eu-*\"]")
+        + &narrow("of-any", "services = [\"*\"]");
+    std::fs::write(&rules, text).unwrap();
+    let guarded = Guarded::start_with(|config| config.auth.rules_file = Some(rules)).await;
+    let channel = guarded.server.channel().await;
+    let backups = |secret: &str| BackupServiceClient::with_interceptor(channel.clone(), Bearer::of(secret));
+    let restores = |secret: &str| RestoreServiceClient::with_interceptor(channel.clone(), Bearer::of(secret));
+    let operations =
+        |secret: &str| OperationServiceClient::with_interceptor(channel.clone(), Bearer::of(secret));
+
+    // What the control plane keeps of itself is there, and an operation of each kind of service.
+    let begun = backups(&guarded.admin).create_backup(create(OWN, "")).await.unwrap().into_inner();
+    let own = begun.operation.unwrap().id;
+    let request = pb::WatchOperationRequest { id: own.clone() };
+    let mut watch = operations(&guarded.admin).watch_operation(request).await.unwrap().into_inner();
+    while timeout(PATIENCE, watch.message()).await.unwrap().unwrap().is_some() {}
+    let orders = begin(&guarded.server, "orders").await;
+
+    let of = |service: &str| pb::GetBackupRequest { service: service.to_owned(), id: "latest".to_owned() };
+    let plan = |service: &str, to: &str| pb::PlanRestoreRequest {
+        service: service.to_owned(),
+        backup_id: "latest".to_owned(),
+        target_service: to.to_owned(),
+        ..pb::PlanRestoreRequest::default()
+    };
+    let not_there = |refused: Status| assert_eq!(reason(&refused), "BACKUP_NOT_FOUND", "{refused:?}");
+    let denied = |refused: Status| assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+
+    let secret = guarded.token("of-payments", pb::Role::Operator, "").await;
+    not_there(backups(&secret).get_backup(of("payments")).await.unwrap_err());
+    denied(backups(&secret).get_backup(of("orders")).await.unwrap_err());
+    not_there(restores(&secret).plan_restore(plan("payments", "")).await.unwrap_err());
+    for (from, to) in [("orders", ""), ("orders", "payments"), ("payments", "orders"), (OWN, "payments")] {
+        denied(restores(&secret).plan_restore(plan(from, to)).await.map(drop).unwrap_err());
+        denied(restores(&secret).start_restore(restore(from, to, "")).await.map(drop).unwrap_err());
+    }
+
+    // Who sees some instances of a service sees none of what has something of each.
+    let secret = guarded.token("of-eu", pb::Role::Operator, "").await;
+    denied(backups(&secret).get_backup(of("orders")).await.unwrap_err());
+    denied(restores(&secret).plan_restore(plan("orders", "")).await.map(drop).unwrap_err());
+    sees_nothing(backups(&secret), operations(&secret), &[&own, &orders.id().to_string()]).await;
+
+    // A pattern that its name fits too makes the control plane no service.
+    let secret = guarded.token("of-any", pb::Role::Operator, "").await;
+    not_there(backups(&secret).get_backup(of("orders")).await.unwrap_err());
+    denied(backups(&secret).get_backup(of(OWN)).await.unwrap_err());
+    denied(backups(&secret).create_backup(create(OWN, "")).await.unwrap_err());
+    denied(restores(&secret).plan_restore(plan(OWN, "orders")).await.map(drop).unwrap_err());
+    sees_nothing(backups(&secret), operations(&secret), &[&own]).await;
+}
+
+/// Neither a backup nor one of these operations is seen.
+async fn sees_nothing(
+    mut backups: BackupServiceClient<Proved>,
+    mut operations: OperationServiceClient<Proved>,
+    ids: &[&str],
+) {
+    let listed = backups.list_backups(pb::ListBackupsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.backups, []);
+    let listed = operations.list_operations(pb::ListOperationsRequest::default()).await.unwrap().into_inner();
+    for id in ids.iter().map(|id| (*id).to_owned()) {
+        assert!(!listed.operations.iter().any(|it| it.id == id), "{listed:?}");
+        let got = operations.get_operation(pb::GetOperationRequest { id: id.clone() }).await;
+        let cancel = pb::CancelOperationRequest { id, message: String::new() };
+        for refused in [got.map(drop).unwrap_err(), operations.cancel_operation(cancel).await.unwrap_err()] {
+            assert_eq!(reason(&refused), "OPERATION_NOT_FOUND");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_packed_is_read() {
+    let server = TestServer::start().await;
+    let mut backups = BackupServiceClient::new(server.channel().await).send_compressed(Gzip);
+    let listed = backups.list_backups(pb::ListBackupsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.backups, []);
+    let mut restores = RestoreServiceClient::new(server.channel().await).send_compressed(Gzip);
+    let plan = pb::PlanRestoreRequest {
+        service: "orders".to_owned(),
+        backup_id: "latest".to_owned(),
+        ..pb::PlanRestoreRequest::default()
+    };
+    assert_eq!(reason(&restores.plan_restore(plan).await.unwrap_err()), "BACKUP_NOT_FOUND");
+    server.stop().await;
+}
+
+/// An instance that says everything by itself.
+struct Raw {
+    session: Session,
+    instance: pb::InstanceRef,
+}
+
+impl Raw {
+    async fn attach(server: &TestServer) -> Self {
+        let mut registration = registration("orders", "i-1");
+        let capabilities = [pb::Capability::Backup, pb::Capability::Restore];
+        registration.components[0].capabilities = capabilities.map(Into::into).to_vec();
+        let register = pb::RegisterRequest { registration: Some(registration), ..Default::default() };
+        let how = Some(pb::open_session::How::Register(register));
+        let open = pb::OpenSession { how, takes_policies: false, takes_directives: true };
+        let (say, said) = mpsc::channel(64);
+        say.send(message(Say::Open(open))).await.unwrap();
+        let hear = server.fleet().await.attach(ReceiverStream::new(said)).await.unwrap().into_inner();
+        let (session, opened) = Session { say, hear }.opened().await.unwrap();
+        let opened = opened.instance.unwrap();
+        let instance = pb::InstanceRef {
+            service: "orders".to_owned(),
+            instance_id: "i-1".to_owned(),
+            incarnation: opened.incarnation,
+        };
+        Self { session, instance }
+    }
+
+    /// The next directive.
+    async fn asked(&mut self) -> pb::Directive {
+        loop {
+            if let Some(Hear::Directive(directive)) = self.session.next().await.unwrap() {
+                return directive;
+            }
+        }
+    }
+
+    async fn report(&self, report: pb::DirectiveReport) {
+        self.session.say(Say::Directive(report)).await;
+    }
+
+    async fn upload(
+        &self,
+        backups: &mut BackupServiceClient<Channel>,
+        ticket: &str,
+    ) -> (mpsc::Sender<pb::UploadRequest>, Streaming<pb::UploadResponse>, u64) {
+        let open = pb::UploadOpen {
+            ticket: ticket.to_owned(),
+            instance: Some(self.instance.clone()),
+            ..pb::UploadOpen::default()
+        };
+        let (say, said) = mpsc::channel(8);
+        say.send(pb::UploadRequest { message: Some(Up::Open(open)) }).await.unwrap();
+        let mut hear = backups.upload(ReceiverStream::new(said)).await.unwrap().into_inner();
+        let Ok(Some(Down::Opened(opened))) = down(&mut hear).await else { panic!("it is opened") };
+        (say, hear, opened.offset)
+    }
+}
+
+async fn down(hear: &mut Streaming<pb::UploadResponse>) -> Result<Option<Down>, Status> {
+    let next = timeout(PATIENCE, hear.message()).await.unwrap()?;
+    Ok(next.map(|response| response.message.unwrap()))
+}
+
+fn piece(offset: u64, data: &'static [u8]) -> pb::UploadRequest {
+    let data = bytes::Bytes::from_static(data);
+    pb::UploadRequest { message: Some(Up::Data(pb::UploadData { offset, data })) }
+}
+
+/// Nothing of it ends the transfer: it is opened again, and goes on where it is.
+#[tokio::test]
+async fn offsets_that_do_not_fit_are_refused_and_the_transfer_goes_on() {
+    let server = TestServer::start().await;
+    let channel = server.channel().await;
+    let mut backups = BackupServiceClient::new(channel.clone());
+    let mut restores = RestoreServiceClient::new(channel);
+    let mut raw = Raw::attach(&server).await;
+    let begun = backups.create_backup(create("orders", "")).await.unwrap().into_inner();
+    let asked = raw.asked().await;
+    let Some(pb::directive::Ask::Capture(pb::CaptureDirective { ticket, .. })) = asked.ask else {
+        panic!("a capture")
+    };
+    let state = pb::DirectiveState::Started.into();
+    raw.report(pb::DirectiveReport { directive_id: asked.id.clone(), state, ..Default::default() }).await;
+
+    for (first, wrong) in [(piece(1, b"x"), true), (piece(0, b"ro"), false)] {
+        let (say, mut hear, offset) = raw.upload(&mut backups, &ticket).await;
+        assert_eq!(offset, 0);
+        say.send(first).await.unwrap();
+        if !wrong {
+            // Twice the same is not what follows.
+            say.send(piece(0, b"ro")).await.unwrap();
+        }
+        let refused = down(&mut hear).await.unwrap_err();
+        assert_eq!(field(&refused), "data.offset");
+    }
+    let (say, mut hear, offset) = raw.upload(&mut backups, &ticket).await;
+    assert_eq!(offset, 2, "it goes on where it is");
+    say.send(piece(2, b"ws")).await.unwrap();
+    let finish = pb::UploadFinish {
+        length: 4,
+        digest: blake3::hash(b"rows").as_bytes().to_vec().into(),
+        evidence: Default::default(),
+    };
+    say.send(pb::UploadRequest { message: Some(Up::Finish(finish)) }).await.unwrap();
+    let Ok(Some(Down::Done(done))) = down(&mut hear).await else { panic!("it is done") };
+    assert_eq!(done.length, 4);
+    let state = pb::DirectiveState::Done.into();
+    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
+    let taken = ended(&server, begun.operation).await;
+    assert_eq!(taken.state(), pb::OperationState::Succeeded, "{}", taken.cause);
+
+    let mut starting = restores.clone();
+    let started = tokio::spawn(async move { starting.start_restore(restore("orders", "", "")).await });
+    let asked = raw.asked().await;
+    assert!(matches!(asked.ask, Some(pb::directive::Ask::Inspect(_))), "{asked:?}");
+    let state = pb::DirectiveState::Done.into();
+    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
+    let begun = started.await.unwrap().unwrap().into_inner();
+    let asked = raw.asked().await;
+    let Some(pb::directive::Ask::Restore(pb::RestoreDirective { ticket, length: 4, .. })) = asked.ask else {
+        panic!("a restore")
+    };
+    let from = |offset| pb::DownloadRequest {
+        ticket: ticket.clone(),
+        instance: Some(raw.instance.clone()),
+        offset,
+        ..pb::DownloadRequest::default()
+    };
+    let refused = restores.download(Request::new(from(5))).await.map(drop).unwrap_err();
+    assert_eq!(field(&refused), "offset");
+    let mut rest = restores.download(Request::new(from(2))).await.unwrap().into_inner();
+    let Some(pb::download_response::Message::Data(data)) =
+        timeout(PATIENCE, rest.message()).await.unwrap().unwrap().unwrap().message
+    else {
+        panic!("data")
+    };
+    assert_eq!((data.offset, &data.data[..]), (2, &b"ws"[..]));
+    let state = pb::DirectiveState::Done.into();
+    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
+    assert_eq!(ended(&server, begun.operation).await.state(), pb::OperationState::Succeeded);
+    server.stop().await;
+}
