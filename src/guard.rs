@@ -24,6 +24,7 @@ pub mod rpc;
 pub mod shares;
 pub mod status;
 pub mod subscriptions;
+pub mod transfers;
 
 use std::{
     sync::{Arc, OnceLock},

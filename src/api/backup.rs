@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backup::{Create, Handle, Verify, Which},
     error::{Error, Result},
-    guard::status::status,
+    guard::{status::status, transfers::Transfers},
     identity::Identity,
     operation::Operation,
     system::key_kept::KeyKept,
@@ -32,14 +32,21 @@ use crate::{
 pub struct BackupApi {
     backups: Handle,
     key_kept: KeyKept,
+    transfers: Transfers,
     audited: Audited,
     clock: Clock,
 }
 
 impl BackupApi {
     /// Serves backups, and writes down who takes, verifies and deletes them.
-    pub fn new(backups: Handle, key_kept: KeyKept, audited: Audited, clock: Clock) -> Self {
-        Self { backups, key_kept, audited, clock }
+    pub fn new(
+        backups: Handle,
+        key_kept: KeyKept,
+        transfers: Transfers,
+        audited: Audited,
+        clock: Clock,
+    ) -> Self {
+        Self { backups, key_kept, transfers, audited, clock }
     }
 
     async fn create(
@@ -217,7 +224,7 @@ impl BackupService for BackupApi {
     ) -> Result<Response<Self::UploadStream>, Status> {
         let (_, extensions, inbound) = request.into_parts();
         let caller = caller(&extensions).map_err(|error| status(&error))?;
-        let stream = upload::open(&self.backups, caller, inbound).await?;
+        let stream = upload::open(&self.backups, &self.transfers, caller, inbound).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 

@@ -34,6 +34,9 @@ use super::{codec::UNREADABLE, proto::v1 as pb};
 /// Longest words of a remover or leaver.
 const MAX_MESSAGE: usize = 1024;
 
+/// Longest duration that `google.protobuf.Duration` has: ten thousand years.
+const LONGEST: Duration = Duration::from_secs(315_576_000_000);
+
 /// Wrong fields of one request that are kept; the rest is counted. Four times what a status names.
 const MOST_TOLD: usize = 64;
 
@@ -165,7 +168,12 @@ pub fn message(fields: &mut Fields, field: &str, text: &str) -> String {
 /// # Errors
 /// It is negative or out of range.
 pub fn duration(wire: prost_types::Duration) -> Result<Duration, Invalid> {
-    Duration::try_from(wire).map_err(|_| Invalid("is negative or too long".to_owned()))
+    // Not by prost's own conversion, which overflows at the ends of what can be sent.
+    let (seconds, nanos) = (u64::try_from(wire.seconds), u64::try_from(wire.nanos));
+    let sum = seconds.ok().zip(nanos.ok()).and_then(|(seconds, nanos)| {
+        Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos))
+    });
+    sum.filter(|sum| *sum <= LONGEST).ok_or_else(|| Invalid("is negative or too long".to_owned()))
 }
 
 /// A duration within bounds, or the default where none is given.
@@ -224,6 +232,18 @@ pub fn filter_health(fields: &mut Fields, field: &str, wire: i32) -> Option<Stat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_duration_of_the_wire_is_taken_or_refused() {
+        let read = |seconds, nanos| duration(prost_types::Duration { seconds, nanos }).ok();
+        assert_eq!(read(1, 500_000_000), Some(Duration::from_millis(1500)));
+        assert_eq!(read(315_576_000_000, 0), Some(LONGEST));
+        for (seconds, nanos) in
+            [(-1, 0), (0, -1), (i64::MIN, 0), (i64::MIN, i32::MIN), (i64::MAX, i32::MAX), (315_576_000_000, 1)]
+        {
+            assert_eq!(read(seconds, nanos), None, "{seconds} s and {nanos} ns");
+        }
+    }
 
     #[test]
     fn wrong_fields_are_kept_up_to_a_number_and_counted_beyond() {

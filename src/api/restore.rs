@@ -19,9 +19,15 @@ use super::{
 };
 use crate::{
     backup::Subject,
-    error::Result,
+    error::{Error, Result},
     fleet::names::InstanceKey,
-    guard::{caller::Caller, goodbye::Goodbye, status::status},
+    guard::{
+        bounds::DATA,
+        caller::Caller,
+        goodbye::Goodbye,
+        status::status,
+        transfers::{Budget, InWork, Transfers},
+    },
     identity::Identity,
     operation::Operation,
     restore::{Download, Handle, Start, Wish},
@@ -31,13 +37,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RestoreApi {
     restores: Handle,
+    transfers: Transfers,
     audited: Audited,
 }
 
 impl RestoreApi {
     /// Serves restores, and writes down who starts them, with the guards that were forced.
-    pub fn new(restores: Handle, audited: Audited) -> Self {
-        Self { restores, audited }
+    pub fn new(restores: Handle, transfers: Transfers, audited: Audited) -> Self {
+        Self { restores, transfers, audited }
     }
 
     async fn plan(
@@ -119,33 +126,48 @@ impl RestoreApi {
         reach::acts_for(&caller.identity, by.key.service.as_str())?;
         let download = self.restores.download(&ticket, &by, offset, digest)?;
         let closing = Goodbye::of(caller.connection.closing.clone());
-        Ok(unfold(Some((download, closing)), |open| async {
-            let (download, closing) = open?;
-            Some(next(download, closing).await)
-        }))
+        let open = Open { download, budget: self.transfers.of(caller), closing, in_work: None };
+        Ok(unfold(Some(open), |open| async { Some(open?.next().await) }))
     }
 }
 
-type Rest = Option<(Download, Goodbye)>;
+/// A download that is open.
+struct Open {
+    download: Download,
+    budget: Budget,
+    closing: Goodbye,
+    /// The piece before: in work until the next one is asked for.
+    in_work: Option<InWork>,
+}
 
-async fn next(mut download: Download, mut closing: Goodbye) -> (Result<pb::DownloadResponse, Status>, Rest) {
-    use pb::download_response::Message;
-    let piece = tokio::select! {
-        biased;
-        _ = closing.heard() => return (Err(leaving()), None),
-        piece = download.next() => piece,
-    };
-    let response = |message| Ok(pb::DownloadResponse { message: Some(message) });
-    match piece {
-        Ok(Some((offset, data))) => {
-            (response(Message::Data(pb::DownloadData { offset, data })), Some((download, closing)))
+impl Open {
+    /// The next piece, and what comes after it.
+    async fn next(mut self) -> (Result<pb::DownloadResponse, Status>, Option<Self>) {
+        use pb::download_response::Message;
+        // It has been taken.
+        drop(self.in_work.take());
+        let piece = async {
+            let in_work = self.budget.take(DATA).await?;
+            Ok::<_, Error>((self.download.next().await?, in_work))
+        };
+        let piece = tokio::select! {
+            biased;
+            _ = self.closing.heard() => return (Err(leaving()), None),
+            piece = piece => piece,
+        };
+        let response = |message| Ok(pb::DownloadResponse { message: Some(message) });
+        match piece {
+            Ok((Some((offset, data)), in_work)) => {
+                let open = Self { in_work: Some(in_work), ..self };
+                (response(Message::Data(pb::DownloadData { offset, data })), Some(open))
+            }
+            Ok((None, _)) => {
+                let (length, digest) = self.download.finish();
+                let digest = Bytes::copy_from_slice(&digest);
+                (response(Message::Finish(pb::DownloadFinish { length, digest })), None)
+            }
+            Err(error) => (Err(status(&error)), None),
         }
-        Ok(None) => {
-            let (length, digest) = download.finish();
-            let digest = Bytes::copy_from_slice(&digest);
-            (response(Message::Finish(pb::DownloadFinish { length, digest })), None)
-        }
-        Err(error) => (Err(status(&error)), None),
     }
 }
 

@@ -57,6 +57,10 @@ pub const BULK_QUESTIONS: Bounds = Bounds {
 /// Answers on such connections: of a download as of an upload, a message waits while another one is written.
 pub const BULK_ANSWERS: Bounds = BULK_QUESTIONS;
 
+/// Bytes of uploads and downloads that are in work for one identity, over all of its connections: a dozen transfers and more
+/// go on at full speed with it.
+pub const IDENTITY_TRANSFERS: usize = 64 * MIB;
+
 /// Smaller pieces of answers are neither counted nor refused, so that most answers are spared the work.
 pub const COUNTED_ANSWER: usize = 4 * KIB;
 

@@ -44,6 +44,7 @@ use crate::{
         drain::Gate,
         protection::{self, Protection},
         record::Recorder,
+        transfers::Transfers,
     },
     id::Entropy,
     identity::{
@@ -375,14 +376,16 @@ impl Doors {
         let patience = config.grpc.handshake_timeout;
         self.guard.audit.get_or_init(|| overview.audit.clone());
         let audited = Audited::new(overview.audit.clone(), entropy.clone());
+        let transfers = Transfers::default();
         self.routes.open(
             api::backup::BackupApi::new(
                 overview.backups.clone(),
                 overview.key_kept.clone(),
+                transfers.clone(),
                 audited.clone(),
                 clock,
             ),
-            api::restore::RestoreApi::new(overview.restores.clone(), audited.clone()),
+            api::restore::RestoreApi::new(overview.restores.clone(), transfers, audited.clone()),
             api::fleet::FleetApi::new(
                 Enrolment::new(fleet.clone(), checks.clone(), overview.policies.clone(), defaults),
                 audited.clone(),

@@ -15,7 +15,12 @@ use crate::{
     },
     backup::{Handle, Upload},
     error::{Error, Kind, Reason, Result},
-    guard::{caller::Caller, goodbye::Goodbye, status::status},
+    guard::{
+        caller::Caller,
+        goodbye::Goodbye,
+        status::status,
+        transfers::{Budget, Transfers},
+    },
 };
 
 /// How long the next message may take.
@@ -39,19 +44,21 @@ struct Open {
     upload: Upload,
     inbound: Streaming<pb::UploadRequest>,
     stage: Stage,
+    budget: Budget,
     closing: Goodbye,
 }
 
 /// Opens an upload by its first message.
 pub(super) async fn open(
     backups: &Handle,
+    transfers: &Transfers,
     caller: &Caller,
     mut inbound: Streaming<pb::UploadRequest>,
 ) -> Result<impl Stream<Item = Result<pb::UploadResponse, Status>> + Send + use<>, Status> {
     let wire = first(&mut inbound).await?;
     let upload = take(backups, caller, wire).await.map_err(|error| status(&error))?;
     let closing = Goodbye::of(caller.connection.closing.clone());
-    let open = Open { upload, inbound, stage: Stage::Opened, closing };
+    let open = Open { upload, inbound, stage: Stage::Opened, budget: transfers.of(caller), closing };
     Ok(unfold(Some(open), |open| async {
         let (message, rest) = open?.next().await?;
         Some((message, rest))
@@ -129,7 +136,11 @@ impl Open {
             };
             match message {
                 Some(pb::upload_request::Message::Data(pb::UploadData { offset, data })) => {
-                    if let Err(error) = self.upload.push(offset, data).await {
+                    let pushed = async {
+                        let _in_work = self.budget.take(data.len()).await?;
+                        self.upload.push(offset, data).await
+                    };
+                    if let Err(error) = pushed.await {
                         return Some((Err(status(&error)), None));
                     }
                     let received = self.upload.received().unwrap_or(told);
