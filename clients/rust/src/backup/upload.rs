@@ -1,8 +1,8 @@
 //! Sends a capture while it is written, over as many connections as it takes: what the control plane has is forgotten, what it
 //! has not is sent again. It knows nothing of who writes, or why.
 //!
-//! A stream is opened only while there is something to say, for the control plane ends one on which nothing comes: a capture
-//! may think for as long as it likes.
+//! A stream is opened only while there is something to say, for the control plane ends one on which nothing comes. How long a capture may
+//! think is not judged here.
 
 use tokio::{sync::mpsc, time::sleep_until};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};

@@ -250,7 +250,10 @@ async fn go_on(Asked { parts, mut at_work }: Asked) -> Gone {
             Ok(Err(why)) => trouble.push(format!("`{name}` does not go on: {why}")),
             Err(_) => {
                 trouble.push(format!("`{name}` did not go on within {RESUME_PATIENCE:?}"));
-                late = late.or(waits.then_some(work));
+                // Any other is dropped here.
+                if waits {
+                    late = Some(work);
+                }
             }
         }
     }
