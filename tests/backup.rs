@@ -104,6 +104,12 @@ impl Plane {
         })
     }
 
+    /// Ids of the backups, once the newest operation has ended.
+    fn settled_backups(&self) -> Vec<Value> {
+        self.ended();
+        self.backups().iter().map(|one| one["id"].clone()).collect()
+    }
+
     fn backups(&self) -> Vec<Value> {
         let listed = self.json(&["backup", "list", "orders"]);
         listed["backups"].as_array().cloned().unwrap_or_default()
@@ -292,6 +298,11 @@ fn the_orders_service_is_backed_up_while_it_writes_and_comes_back_row_for_row() 
     assert_eq!(plane.backups().len(), 2);
 }
 
+/// Whether a backup that is as far as this counts.
+fn is_committed(step: Step) -> bool {
+    matches!(step, Step::ManifestWritten | Step::ManifestChecked | Step::SessionEnded)
+}
+
 #[test]
 fn killed_at_every_step_of_the_commit_nothing_acknowledged_is_lost_and_nothing_is_green_that_is_not() {
     let home = tempfile::tempdir().unwrap();
@@ -312,7 +323,7 @@ fn killed_at_every_step_of_the_commit_nothing_acknowledged_is_lost_and_nothing_i
         plane.serve();
 
         let last = plane.ended();
-        let committed = matches!(step, Step::ManifestWritten | Step::ManifestChecked | Step::SessionEnded);
+        let committed = is_committed(step);
         let expected = if committed { "OPERATION_STATE_SUCCEEDED" } else { "OPERATION_STATE_FAILED" };
         assert_eq!(last["state"], expected, "{}: {last}", step.as_str());
         let backups = plane.backups();
@@ -327,6 +338,114 @@ fn killed_at_every_step_of_the_commit_nothing_acknowledged_is_lost_and_nothing_i
         attached(&plane);
     }
     assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+}
+
+/// A file system in a file, whose power can be cut: what it has not been told to write down is in the kernel's memory alone,
+/// and a copy of the file has nothing of it.
+#[cfg(target_os = "linux")]
+struct Disk {
+    image: PathBuf,
+    mounted: PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl Disk {
+    /// None: this machine does not let us.
+    fn new(home: &Path) -> Option<Self> {
+        let image = home.join("image");
+        fs::File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output().ok()?;
+        assert!(made.status.success(), "{made:?}");
+        Self::mount(image, home.join("disk"))
+    }
+
+    fn mount(image: PathBuf, mounted: PathBuf) -> Option<Self> {
+        fs::create_dir(&mounted).unwrap();
+        // Nothing is written down by itself while a test lasts.
+        let options = "loop,commit=3600,noauto_da_alloc";
+        let done = Command::new("mount").args(["-o", options]).arg(&image).arg(&mounted).output().ok()?;
+        done.status.success().then_some(Self { image, mounted })
+    }
+
+    /// What is left when the power goes now.
+    fn cut(&self, name: &str) -> Self {
+        let image = self.image.with_file_name(format!("image-{name}"));
+        fs::copy(&self.image, &image).unwrap();
+        Self::mount(image, self.mounted.with_file_name(format!("disk-{name}"))).expect("mounted as the first")
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("--lazy").arg(&self.mounted).output());
+        drop(fs::remove_file(&self.image));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whenever_the_power_goes_what_was_acknowledged_is_there_and_nothing_is_green_that_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::new(home.path()) else {
+        eprintln!("not tested: this needs the right to mount a file, and mkfs.ext4");
+        return;
+    };
+    // It does lose what nobody has synced.
+    fs::write(disk.mounted.join("unsynced"), "lost").unwrap();
+    let without = disk.cut("control");
+    assert_ne!(fs::read(without.mounted.join("unsynced")).unwrap_or_default(), b"lost");
+    drop(without);
+
+    let mut plane = Plane::start(&disk.mounted);
+    let orders = Orders::start(&plane.url(), &home.path().join("orders.db"));
+    attached(&plane);
+    orders.post("item-1").unwrap();
+    let mut acknowledged = Vec::new();
+    for (number, step) in (2..).zip([None].into_iter().chain(Step::ALL.into_iter().map(Some))) {
+        let name = step.map_or("acknowledged", |step| step.as_str());
+        until("an order", || orders.post(&format!("item-{number}")));
+        if let Some(step) = step {
+            fs::write(&plane.arm, step.as_str()).unwrap();
+            drop(plane.cli(&["backup", "create", "orders", "--detach"]));
+            plane.until_dead();
+        } else {
+            assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+        }
+        let left = disk.cut(name);
+        if step.is_some() {
+            fs::remove_file(&plane.arm).unwrap();
+            plane.serve();
+            attached(&plane);
+        } else {
+            acknowledged.extend(plane.backups().iter().map(|one| one["id"].clone()));
+        }
+
+        let mut survivor = Plane {
+            port: free_port(),
+            arm: home.path().join("nowhere"),
+            serving: None,
+            data: left.mounted.join("data"),
+        };
+        survivor.serve();
+        let state = survivor.ended()["state"].clone();
+        let committed = step.is_none_or(is_committed);
+        let expected = if committed { "OPERATION_STATE_SUCCEEDED" } else { "OPERATION_STATE_FAILED" };
+        assert_eq!(state, expected, "{name}");
+        let backups = survivor.backups();
+        assert_eq!(backups.len(), acknowledged.len() + usize::from(committed && step.is_some()), "{name}");
+        for backup in &backups {
+            assert_eq!(backup["state"], "BACKUP_STATE_COMPLETE", "{name}: {backup}");
+            let id = backup["id"].as_str().unwrap();
+            assert_success(name, &survivor.cli(&["backup", "verify", "orders", id]));
+        }
+        for id in &acknowledged {
+            assert!(backups.iter().any(|one| &one["id"] == id), "{name}: {id}");
+        }
+        drop(survivor);
+        // What the one that goes on has made of it was told, and counts from now on.
+        acknowledged = plane.settled_backups();
+    }
 }
 
 /// Where the first capture stops on its way.

@@ -170,9 +170,10 @@ pub fn message(fields: &mut Fields, field: &str, text: &str) -> String {
 pub fn duration(wire: prost_types::Duration) -> Result<Duration, Invalid> {
     // Not by prost's own conversion, which overflows at the ends of what can be sent.
     let (seconds, nanos) = (u64::try_from(wire.seconds), u64::try_from(wire.nanos));
-    let sum = seconds.ok().zip(nanos.ok()).and_then(|(seconds, nanos)| {
-        Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos))
-    });
+    let sum = seconds
+        .ok()
+        .zip(nanos.ok())
+        .and_then(|(seconds, nanos)| Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos)));
     sum.filter(|sum| *sum <= LONGEST).ok_or_else(|| Invalid("is negative or too long".to_owned()))
 }
 
@@ -238,9 +239,14 @@ mod tests {
         let read = |seconds, nanos| duration(prost_types::Duration { seconds, nanos }).ok();
         assert_eq!(read(1, 500_000_000), Some(Duration::from_millis(1500)));
         assert_eq!(read(315_576_000_000, 0), Some(LONGEST));
-        for (seconds, nanos) in
-            [(-1, 0), (0, -1), (i64::MIN, 0), (i64::MIN, i32::MIN), (i64::MAX, i32::MAX), (315_576_000_000, 1)]
-        {
+        for (seconds, nanos) in [
+            (-1, 0),
+            (0, -1),
+            (i64::MIN, 0),
+            (i64::MIN, i32::MIN),
+            (i64::MAX, i32::MAX),
+            (315_576_000_000, 1),
+        ] {
             assert_eq!(read(seconds, nanos), None, "{seconds} s and {nanos} ns");
         }
     }
