@@ -117,7 +117,7 @@ async fn a_key_is_confirmed_by_the_id_of_its_copy_and_never_by_itself() {
     assert_eq!(code(&bare), 2);
     assert!(stderr(&bare).contains("--id") && stderr(&bare).contains("--key-file"), "{}", stderr(&bare));
     let other = run(&scene.args(&["key", "confirm", "--id", "0123456789abcdef"])).await;
-    assert_eq!(code(&other), 2, "{}", stderr(&other));
+    assert_eq!(code(&other), 5, "{}", stderr(&other));
     let id = Kek::new(Secret::new([7; 32])).id().unwrap();
     assert!(stderr(&other).contains(&id), "{}", stderr(&other));
     let told = done(&scene, &["key", "confirm", "--id", &id]).await;
