@@ -32,7 +32,7 @@ pub use self::{
 };
 use self::{run::Job, upload::Uploads};
 use crate::{
-    error::{Error, Kind, Reason, Result},
+    error::Result,
     fleet,
     fleet::names::ServiceName,
     id::Entropy,
@@ -304,7 +304,10 @@ impl Handle {
 
     async fn begin(&self, wanted: Wanted, job: impl FnOnce(Run) -> Job) -> Result<Arc<Operation>> {
         // A place first: what is written down is carried out.
-        let place = self.jobs.try_reserve().map_err(|_| busy())?;
+        let place = self
+            .jobs
+            .try_reserve()
+            .map_err(|_| operation::too_many_wait(QUEUE, "backups and verifications"))?;
         match self.shared.operations.begin(wanted).await? {
             Begun::Same(operation) => Ok(operation),
             Begun::New(run) => {
@@ -350,10 +353,4 @@ impl Handle {
     pub fn vault(&self) -> &Vault {
         &self.shared.vault
     }
-}
-
-fn busy() -> Error {
-    let message = format!("{QUEUE} backups and verifications wait already; try again when some have ended");
-    Error::new(Kind::ResourceExhausted, Reason::TooManyOperations, message)
-        .retry_after(Duration::from_secs(30))
 }

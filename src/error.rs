@@ -301,6 +301,17 @@ pub struct FieldViolation {
     pub description: String,
 }
 
+/// One thing that stands in the way of a call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Obstacle {
+    /// Which, by the name under which it is forced: `not-empty`.
+    pub kind: &'static str,
+    /// What it is about: `orders/i-1/database`.
+    pub subject: String,
+    /// Why it stands there, for people.
+    pub description: String,
+}
+
 /// An error with everything that a caller needs to act on it.
 pub struct Error(Box<Inner>);
 
@@ -309,6 +320,7 @@ struct Inner {
     reason: Reason,
     message: String,
     fields: Vec<FieldViolation>,
+    obstacles: Vec<Obstacle>,
     metadata: Vec<(&'static str, String)>,
     retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -325,6 +337,7 @@ impl Error {
             reason,
             message: message.into(),
             fields: Vec::new(),
+            obstacles: Vec::new(),
             metadata: Vec::new(),
             retry_after: None,
             source: None,
@@ -377,6 +390,13 @@ impl Error {
         self
     }
 
+    /// Names one thing that stands in the way.
+    #[must_use]
+    pub fn stands(mut self, obstacle: Obstacle) -> Self {
+        self.0.obstacles.push(obstacle);
+        self
+    }
+
     /// Says when to try again.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
@@ -392,6 +412,7 @@ impl Error {
             reason: self.0.reason,
             message: self.0.message.clone(),
             fields: self.0.fields.clone(),
+            obstacles: self.0.obstacles.clone(),
             metadata: self.0.metadata.clone(),
             retry_after: self.0.retry_after,
             source: None,
@@ -416,6 +437,11 @@ impl Error {
     /// The fields that are wrong.
     pub fn violations(&self) -> &[FieldViolation] {
         &self.0.fields
+    }
+
+    /// What stands in the way.
+    pub fn obstacles(&self) -> &[Obstacle] {
+        &self.0.obstacles
     }
 
     /// The dynamic parts of the message.

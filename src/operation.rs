@@ -29,7 +29,7 @@ use tokio::{
 
 use self::{index::Index, slot::Slot};
 pub use self::{
-    refusal::not_found,
+    refusal::{not_found, too_many_wait},
     run::{Gate, Orphan, Run, StepHandle},
     service::Service,
     slot::Stop,

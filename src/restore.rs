@@ -8,7 +8,7 @@ mod download;
 mod plan;
 mod run;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tracing::info;
@@ -20,7 +20,7 @@ pub use self::{
 use self::{download::Downloads, run::Job};
 use crate::{
     backup::{self, TransferKey},
-    error::{Error, Kind, Reason, Result},
+    error::Result,
     fleet,
     id::Entropy,
     operation::{self, Begun, Operation, Wanted},
@@ -148,7 +148,7 @@ impl Handle {
         if let Some(same) = self.shared.operations.repeated(&wanted).await? {
             return Ok(same);
         }
-        let place = self.jobs.try_reserve().map_err(|_| busy())?;
+        let place = self.jobs.try_reserve().map_err(|_| operation::too_many_wait(QUEUE, "restores"))?;
         let plan = self.plan(&start.wish).await?;
         plan.check(&start.force, start.verify)?;
         wanted.backup_id = Some(plan.listed.manifest.id());
@@ -177,10 +177,4 @@ impl Handle {
     ) -> Result<Download> {
         self.shared.downloads.open(ticket, by, offset, digest)
     }
-}
-
-fn busy() -> Error {
-    let message = format!("{QUEUE} restores wait already; try again when some have ended");
-    Error::new(Kind::ResourceExhausted, Reason::TooManyOperations, message)
-        .retry_after(Duration::from_secs(30))
 }

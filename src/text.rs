@@ -43,6 +43,15 @@ pub fn shows(c: char) -> bool {
     !hidden && !c.is_control()
 }
 
+/// The first characters of a text; where some are left out, the last one says so.
+pub fn cut(text: &str, most: usize) -> String {
+    // Bytes are never fewer than characters.
+    if text.len() <= most || text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// Replaces control characters by spaces. For words that are kept: `clean` is for those that are shown.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -65,6 +74,14 @@ mod tests {
     fn one_alone_is_singular() {
         for (number, text) in [(0, "0 keys"), (1, "1 key"), (2, "2 keys"), (21, "21 keys")] {
             assert_eq!(counted(number, "key").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_ends_with_a_mark() {
+        for (text, expected) in [("", ""), ("abc", "abc"), ("äöü", "äöü"), ("abcd", "ab…"), ("äöüß", "äö…")]
+        {
+            assert_eq!(cut(text, 3), expected);
         }
     }
 

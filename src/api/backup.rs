@@ -93,7 +93,7 @@ impl BackupApi {
             (!service.is_empty()).then(|| read::subject(&mut fields, "service", &service)).flatten();
         let size = page::size(&mut fields, page_size);
         let before = page::after(&mut fields, &page_token);
-        let before = before.and_then(|place| read::place(&mut fields, &place));
+        let before = before.and_then(|place| parse::place(&mut fields, &place));
         fields.check()?;
         subject.as_ref().map_or(Ok(()), |subject| reach::sees_backups(identity, subject))?;
         let scope = reach::seen(identity)?;

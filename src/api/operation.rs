@@ -67,7 +67,7 @@ impl OperationApi {
         let state = parse::operation::state(&mut fields, state);
         let size = page::size(&mut fields, page_size);
         let before = page::after(&mut fields, &page_token);
-        let before = before.and_then(|place| parse::operation::place(&mut fields, &place));
+        let before = before.and_then(|place| parse::place(&mut fields, &place));
         fields.check()?;
         service.as_ref().map_or(Ok(()), |service| reach::sees_backups(identity, service))?;
         let scope = reach::seen(identity)?;

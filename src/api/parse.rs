@@ -25,7 +25,7 @@ use crate::{
     },
     guard::{ERROR_DOMAIN, caller::Caller, status::status},
     health::State,
-    id::{SessionToken, TokenHash},
+    id::{Ordered, SessionToken, TokenHash},
     text::printable,
 };
 
@@ -105,6 +105,12 @@ pub fn unreadable(broken: Status) -> Option<Status> {
         }
         _ => Error::field("message", message),
     }))
+}
+
+/// The id in a page token.
+pub fn place(fields: &mut Fields, place: &str) -> Option<Ordered> {
+    let wrong = "is not a token of this list; use next_page_token of the page before, or none";
+    fields.take("page_token", Ordered::parse(place).map_err(|_| wrong))
 }
 
 /// A path within a request: `registration.components[2].name`.

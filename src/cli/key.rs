@@ -1,6 +1,6 @@
 //! `seaworthy key`: which key of a vault it is.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use seaworthy_client::proto::seaworthy::v1::ConfirmKeyRequest;
 use serde_json::json;
 
@@ -22,7 +22,7 @@ pub(crate) enum Command {
 
 /// Its flags.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(group = ArgGroup::new("copy").args(["id", "key_file"]).required(true), after_help = "\
 Until it is said, the readiness report fails: with the machine every backup would be lost. Point it at the copy: neither the \
 environment nor the key that the control plane uses itself is looked at.
 
@@ -30,7 +30,7 @@ environment nor the key that the control plane uses itself is looked at.
   seaworthy key confirm --id 0123456789abcdef       # as `seaworthy key show` said it there")]
 pub(crate) struct Confirm {
     /// Id of the key that is kept, as `seaworthy key show` says it of the copy
-    #[arg(long, value_name = "ID", conflicts_with = "key_file", required_unless_present = "key_file")]
+    #[arg(long, value_name = "ID", conflicts_with = "key_file")]
     id: Option<String>,
     #[command(flatten)]
     key: Key,

@@ -414,7 +414,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "vault.options",
         secret: true,
-        doc: "Options of the object store, name=value with commas between them, by their usual names: aws_region=eu-central-1, aws_endpoint, azure_storage_account_name and the like.",
+        doc: "Options of the object store, name=value with commas between them, by their usual names: aws_region=eu-central-1, aws_endpoint, azure_storage_account_name and the like; what is not among them counts as the environment has it.",
         set: |c, v| put(&mut c.vault.options, options(v)),
         show: |c| show_options(&c.vault.options),
         ..PLAIN

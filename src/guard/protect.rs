@@ -184,25 +184,22 @@ where
 
 /// Tells the breaker of what an RPC depends on how that went, as the answer says it.
 fn judge(entry: Entry, depends_on: DependsOn, headers: &HeaderMap) {
-    match (depends_on, headers.get(Status::GRPC_STATUS)) {
-        (DependsOn::Nothing, _) => drop(entry),
-        // It is told after the body, and there is one.
-        (DependsOn::Store, None) => entry.succeeded(),
-        (DependsOn::Store, Some(code)) => match Code::from_bytes(code.as_bytes()) {
-            Code::Ok => entry.succeeded(),
-            Code::Unavailable if is_the_stores(headers) => entry.failed(),
-            Code::DeadlineExceeded => entry.given_up(),
-            // The store was not asked, or whether it was cannot be seen.
-            _ => drop(entry),
-        },
+    let Some(failure) = depends_on.failure() else { return drop(entry) };
+    match headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes())) {
+        // Without one it is told after the body, and there is one.
+        None | Some(Code::Ok) => entry.succeeded(),
+        Some(Code::Unavailable) if is_for(headers, failure) => entry.failed(),
+        Some(Code::DeadlineExceeded) => entry.given_up(),
+        // It was not asked, or whether it was cannot be seen.
+        Some(_) => drop(entry),
     }
 }
 
-/// Whether an error is the store's.
-fn is_the_stores(headers: &HeaderMap) -> bool {
+/// Whether an error is for this reason.
+fn is_for(headers: &HeaderMap, wanted: Reason) -> bool {
     let reason = Status::from_header_map(headers)
         .and_then(|status| status.get_error_details().error_info().map(|info| info.reason.clone()));
-    reason.is_some_and(|reason| reason == Reason::StoreUnavailable.as_str())
+    reason.is_some_and(|reason| reason == wanted.as_str())
 }
 
 #[cfg(test)]
@@ -227,11 +224,15 @@ mod tests {
 
     /// Answers so often, each time with this error; whether one more is let through.
     fn is_open_after(answers: usize, error: Option<&Error>) -> bool {
+        opens(DependsOn::Store, answers, error)
+    }
+
+    fn opens(depends_on: DependsOn, answers: usize, error: Option<&Error>) -> bool {
         let gate = gate();
         let headers = error.map(|error| status(error).into_http::<()>().headers().clone());
         for _ in 0..answers {
             match gate.enter(0, &"caller") {
-                Entrance::In(entry) => judge(entry, DependsOn::Store, &headers.clone().unwrap_or_default()),
+                Entrance::In(entry) => judge(entry, depends_on, &headers.clone().unwrap_or_default()),
                 other => return matches!(other, Entrance::Out(Refusal::Broken { .. })),
             }
         }
@@ -271,5 +272,20 @@ mod tests {
             assert!(!is_open_after(100, Some(&harmless)), "{harmless:?}");
         }
         assert!(!is_open_after(100, None), "it went well");
+    }
+
+    #[tokio::test]
+    async fn each_dependency_answers_for_itself_alone() {
+        let (store, vault) = (Reason::StoreUnavailable, Reason::VaultUnavailable);
+        for (depends_on, reason, expected) in [
+            (DependsOn::Store, store, true),
+            (DependsOn::Store, vault, false),
+            (DependsOn::Vault, vault, true),
+            (DependsOn::Vault, store, false),
+            (DependsOn::Nothing, vault, false),
+        ] {
+            let error = Error::new(Kind::Unavailable, reason, "x");
+            assert_eq!(opens(depends_on, 100, Some(&error)), expected, "{depends_on:?} {reason:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use crate::identity::Permission;
+use crate::{error::Reason, identity::Permission};
 
 /// How messages flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,6 +82,8 @@ pub enum DependsOn {
     Nothing,
     /// The store, which it writes.
     Store,
+    /// The vault, which it reads or writes before it answers.
+    Vault,
 }
 
 impl DependsOn {
@@ -90,6 +92,16 @@ impl DependsOn {
         match self {
             DependsOn::Nothing => None,
             DependsOn::Store => Some("store"),
+            DependsOn::Vault => Some("vault"),
+        }
+    }
+
+    /// The reason of an error that is its fault.
+    pub fn failure(self) -> Option<Reason> {
+        match self {
+            DependsOn::Nothing => None,
+            DependsOn::Store => Some(Reason::StoreUnavailable),
+            DependsOn::Vault => Some(Reason::VaultUnavailable),
         }
     }
 }
@@ -150,6 +162,11 @@ impl Rpc {
         Self { depends_on: DependsOn::Store, ..self }
     }
 
+    /// The same, which asks the vault.
+    const fn asks_the_vault(self) -> Self {
+        Self { depends_on: DependsOn::Vault, ..self }
+    }
+
     /// The name by which policies call it: `seaworthy.v1.FleetService/Register`.
     pub fn method(&self) -> &'static str {
         self.path.trim_start_matches('/')
@@ -184,11 +201,11 @@ pub const RPCS: &[Rpc] = &[
     rpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Stream, Refused, Known).early(),
     rpc("/seaworthy.v1.BackupService/CreateBackup", Unary, Refused, Operate).audited().writes(),
     rpc("/seaworthy.v1.BackupService/Upload", Stream, Refused, Enrol),
-    rpc("/seaworthy.v1.BackupService/GetBackup", Unary, Refused, View),
-    rpc("/seaworthy.v1.BackupService/ListBackups", Unary, Refused, View),
+    rpc("/seaworthy.v1.BackupService/GetBackup", Unary, Refused, View).asks_the_vault(),
+    rpc("/seaworthy.v1.BackupService/ListBackups", Unary, Refused, View).asks_the_vault(),
     rpc("/seaworthy.v1.BackupService/VerifyBackup", Unary, Refused, Operate).audited().writes(),
-    rpc("/seaworthy.v1.BackupService/DeleteBackup", Unary, Refused, Destroy).audited(),
-    rpc("/seaworthy.v1.BackupService/UndeleteBackup", Unary, Refused, Operate).audited(),
+    rpc("/seaworthy.v1.BackupService/DeleteBackup", Unary, Refused, Destroy).audited().asks_the_vault(),
+    rpc("/seaworthy.v1.BackupService/UndeleteBackup", Unary, Refused, Operate).audited().asks_the_vault(),
     rpc("/seaworthy.v1.BackupService/ConfirmKey", Unary, Refused, Run).audited().writes(),
     rpc("/seaworthy.v1.FleetService/Register", Unary, Refused, Enrol).enrols().writes(),
     rpc("/seaworthy.v1.FleetService/Heartbeat", Unary, Answered, Enrol).vital().exempt(),
@@ -230,7 +247,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.PolicyService/GetFlag", Unary, Refused, Oversee).exempt(),
     rpc("/seaworthy.v1.PolicyService/ListFlags", Unary, Refused, Oversee).exempt(),
     rpc("/seaworthy.v1.PolicyService/DeleteFlag", Unary, Refused, Run).audited().writes().exempt(),
-    rpc("/seaworthy.v1.RestoreService/PlanRestore", Unary, Refused, Operate),
+    rpc("/seaworthy.v1.RestoreService/PlanRestore", Unary, Refused, Operate).asks_the_vault(),
     rpc("/seaworthy.v1.RestoreService/StartRestore", Unary, Refused, Operate).audited().writes(),
     rpc("/seaworthy.v1.RestoreService/Download", Stream, Refused, Enrol),
     rpc("/seaworthy.v1.SystemService/GetStatus", Unary, Answered, Oversee),

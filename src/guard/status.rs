@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViol
 use tracing::error;
 
 use super::ERROR_DOMAIN;
-use crate::error::{Chain, Error, Kind, Reason};
+use crate::error::{Chain, Error, Kind, Obstacle};
 
 /// What is said of an error is a header, and clients bound theirs: the narrowest take 8 KiB. There a text is spelled out
 /// with up to three times its bytes, and once more in the details, which are in base64.
@@ -53,21 +53,19 @@ pub fn status(error: &Error) -> Status {
     let mut details = ErrorDetails::with_error_info(error.reason().as_str(), ERROR_DOMAIN, metadata);
     match error.kind() {
         Kind::FailedPrecondition => {
-            let (subject, message) = (left.say(&subject(error)), left.say(error.message()));
-            let reason = error.reason().as_str();
-            // Each guard that stands in the way is a violation of its own; of other errors there is one.
-            let violations = match error.reason() {
-                Reason::RestoreGuarded => error
-                    .violations()
-                    .iter()
-                    .take(MAX_NAMED)
-                    .map(|guard| {
-                        let (kind, of) = guard.field.split_once(':').unwrap_or((&guard.field, "backup"));
-                        PreconditionViolation::new(left.say(kind), left.say(of), left.say(&guard.description))
-                    })
-                    .collect(),
-                _ => vec![PreconditionViolation::new(reason, subject, message)],
-            };
+            // Each thing that stands in the way is a violation of its own; of other errors there is one.
+            let mut violations = Vec::new();
+            for Obstacle { kind, subject, description } in error.obstacles().iter().take(MAX_NAMED) {
+                if left.0 == 0 {
+                    break;
+                }
+                let (subject, description) = (left.say(subject), left.say(description));
+                violations.push(PreconditionViolation::new(*kind, subject, description));
+            }
+            if violations.is_empty() {
+                let (subject, message) = (left.say(&subject(error)), left.say(error.message()));
+                violations.push(PreconditionViolation::new(error.reason().as_str(), subject, message));
+            }
             details.set_precondition_failure(violations);
         }
         Kind::ResourceExhausted => {
@@ -76,7 +74,7 @@ pub fn status(error: &Error) -> Status {
         }
         _ => {}
     }
-    if !error.violations().is_empty() && error.reason() != Reason::RestoreGuarded {
+    if !error.violations().is_empty() {
         let mut named = Vec::new();
         for violation in error.violations().iter().take(MAX_NAMED) {
             if left.0 == 0 {
@@ -138,7 +136,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::FieldViolation as Wrong;
+    use crate::error::{FieldViolation as Wrong, Reason};
 
     #[test]
     fn every_status_says_why_and_nothing_internal() {
@@ -187,6 +185,28 @@ mod tests {
             let sent = Status::from_header_map(&headers).expect("a status");
             assert_eq!(sent.get_error_details().error_info().unwrap().reason, "DEPENDENCY_CYCLE");
         }
+    }
+
+    #[test]
+    fn each_thing_in_the_way_is_told_by_itself_as_far_as_there_is_room() {
+        let guarded = |subject: &str, description: &str| {
+            let error =
+                Error::new(Kind::FailedPrecondition, Reason::RestoreGuarded, "guards stand in the way");
+            (0..40).fold(error, |error, _| {
+                let (subject, description) = (subject.to_owned(), description.to_owned());
+                error.stands(Obstacle { kind: "not-empty", subject, description })
+            })
+        };
+        let details = status(&guarded("a:b/i-1/x", "it holds 3 bytes")).get_error_details();
+        let told = &details.precondition_failure().unwrap().violations;
+        assert_eq!(told.len(), MAX_NAMED);
+        let first = (told[0].r#type.as_str(), told[0].subject.as_str(), told[0].description.as_str());
+        assert_eq!(first, ("not-empty", "a:b/i-1/x", "it holds 3 bytes"));
+        assert!(details.bad_request().is_none());
+        let long = "→".repeat(20_000);
+        let headers = trailers(&status(&guarded(&long, &long)));
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!((HEADERS / 2..HEADERS).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, said::cut};
+use super::Operation;
 use crate::{
     error::{Error, Kind, Reason, Result},
     id::Ordered,
     store::{Entry, Store, record},
+    text::cut,
 };
 
 const OPERATIONS: &str = "operations/";

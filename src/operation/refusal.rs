@@ -52,6 +52,13 @@ pub(super) fn too_many(most: usize) -> Error {
     Error::new(Kind::ResourceExhausted, Reason::TooManyOperations, message).retry_after(LATER)
 }
 
+/// As many wait to be taken up as may: `what` are they, in the plural.
+pub fn too_many_wait(most: usize, what: &str) -> Error {
+    let message = format!("{most} {what} wait already; try again when some have ended");
+    Error::new(Kind::ResourceExhausted, Reason::TooManyOperations, message)
+        .retry_after(Duration::from_secs(30))
+}
+
 /// An operation has as many steps as it may.
 pub(super) fn too_many_steps(id: Ordered, most: usize) -> Error {
     let message = format!("operation {id} has {most} steps, which is the most; put several into one");

@@ -21,11 +21,11 @@ use super::{
     rate::{self, Rate},
     record::{self, Record},
     refusal,
-    said::{MOST_NAME, cut, words},
+    said::{MOST_NAME, words},
     value::{Progress, moment},
     work::{Cell, Held, Saying, Work},
 };
-use crate::{error::Result, id::Ordered, store::Revision, time::Clock};
+use crate::{error::Result, id::Ordered, store::Revision, text::cut, time::Clock};
 
 /// Progress that somebody watches is written this often at the most.
 const WATCHED: Duration = Duration::from_millis(500);

@@ -11,10 +11,10 @@ use std::{
 use super::{
     MOST_EVENTS, Operation, Outcome, State, Step, StepState,
     rate::{self, Rate},
-    said::{MOST_NAME, cut, words},
+    said::{MOST_NAME, words},
     value::{Event, Progress},
 };
-use crate::{id::Ordered, store::Revision, time::Now};
+use crate::{id::Ordered, store::Revision, text::cut, time::Now};
 
 /// Who answers for an operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Shared;
 use crate::{
     backup::{Subject, Which},
-    error::{Error, FieldViolation, Kind, Reason, Result},
+    error::{self, Error, FieldViolation, Kind, Reason, Result},
     fleet::{
         directive::{Ask, Directive, Inspection},
         directives::Ended,
@@ -152,7 +152,8 @@ impl Plan {
         let error = Error::new(Kind::FailedPrecondition, Reason::RestoreGuarded, message);
         let error = error.with("guards", guards.join(","));
         Err(standing.into_iter().fold(error, |error, (obstacle, subject)| {
-            error.at(format!("{}:{subject}", obstacle.guard.as_str()), obstacle.message.clone())
+            let (kind, description) = (obstacle.guard.as_str(), obstacle.message.clone());
+            error.stands(error::Obstacle { kind, subject, description })
         }))
     }
 }

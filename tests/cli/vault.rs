@@ -119,6 +119,11 @@ async fn what_is_in_a_vault_is_listed_verified_and_restored_byte_for_byte() {
     let home = Home::new().await;
     let empty = home.run(&["list"]).await;
     assert_eq!((code(&empty), stderr(&empty)), (0, "the vault has no backups\n".to_owned()));
+    // Nobody may take that for a vault that was looked at.
+    let nothing = home.refused(3, &["verify"]).await;
+    assert!(nothing.contains("nothing to verify"), "{nothing}");
+    let nothing: Value = serde_json::from_slice(&home.run(&["verify", "-o", "json"]).await.stdout).unwrap();
+    assert_eq!(nothing["sound"], false);
     let (large, small) = (noise(3 << 20), b"words ".repeat(1000));
     let first = home.back_up("orders", &[("database", "i-1", b"old")]).await;
     let second = home
@@ -174,7 +179,7 @@ async fn what_is_in_a_vault_is_listed_verified_and_restored_byte_for_byte() {
     let rebuilt = home.done(&["rebuild-catalog"]).await;
     assert_eq!(
         rebuilt.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>(),
-        ["orders", "2", "0", "0", "0", "0", "0"]
+        ["orders", "2", "0", "0", "0", "0", "2"]
     );
     // Nothing is left beside what was restored.
     assert!(
@@ -284,13 +289,84 @@ async fn what_is_damaged_ends_with_7_and_hides_nothing_else() {
     let mut bytes = fs::read(&newest).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&newest, &bytes).unwrap();
-    assert!(home.done(&["list", "payments"]).await.contains("  unreadable  "));
+    let list = home.done(&["list", "payments", "-o", "wide"]).await;
+    assert!(list.contains("  failed  ") && list.contains("it cannot be read: "), "{list}");
     let rebuilt = home.run(&["rebuild-catalog"]).await;
     assert_eq!(code(&rebuilt), 7);
     assert!(stdout(&rebuilt).contains(" cannot be read: "), "{}", stdout(&rebuilt));
     let older = home.run(&["restore", "payments", "latest", "ledger", "--to", "-"]).await;
     assert_eq!((code(&older), stdout(&older)), (0, "rows".to_owned()));
     assert!(stderr(&older).contains("is passed over"), "{}", stderr(&older));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_without_any_backup_are_not_sound() {
+    let home = Home::new().await;
+    home.back_up("orders", &[("database", "i-1", b"rows")]).await;
+    home.back_up("payments", &[("ledger", "i-1", b"rows")]).await;
+    home.done(&["verify"]).await;
+    fs::remove_dir_all(home.file("vault/manifests/orders")).unwrap();
+    for args in [&["verify"][..], &["verify", "orders"]] {
+        let verified = home.run(args).await;
+        assert_eq!(code(&verified), 7, "{args:?}: {}", stderr(&verified));
+        let told = stdout(&verified);
+        assert!(told.contains("orders: NOT SOUND;") && told.contains("keys and no backup"), "{told}");
+        assert_eq!(told.contains("payments: sound;"), args.len() == 1, "{told}");
+    }
+    home.done(&["verify", "payments"]).await;
+    home.refused(3, &["verify", "stock"]).await;
+}
+
+/// By a URL, by the environment, and where a control plane with defaults has it; what the environment has of other things
+/// changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_is_found_by_its_url_and_where_it_usually_is() {
+    let home = Home::new().await;
+    home.back_up("orders", &[("database", "i-1", b"rows")]).await;
+    let url = format!("file://{}", home.path("vault"));
+    let key = home.path("vault.key");
+    let listed = run(&["vault", "list", "--vault", &url, "--key-file", &key]).await;
+    assert_eq!((code(&listed), stdout(&listed).lines().count()), (0, 2), "{}", stderr(&listed));
+    let data = home.file("seaworthy-data");
+    fs::create_dir(&data).unwrap();
+    fs::rename(home.file("vault"), data.join("vault")).unwrap();
+    fs::rename(home.file("vault.key"), data.join("vault.key")).unwrap();
+    let usual = seaworthy(&["vault", "verify"]).current_dir(home.dir.path()).output().await.unwrap();
+    assert_eq!(code(&usual), 0, "{}", stderr(&usual));
+    let mut named = seaworthy(&["vault", "list"]);
+    named
+        .env("SEAWORTHY_VAULT_PLACE", data.join("vault"))
+        .env("SEAWORTHY_VAULT_KEY_FILE", data.join("vault.key"));
+    let named = named.envs([("AWS_PROFILE", "shop"), ("AZURE_CONFIG_DIR", "/x")]).output().await.unwrap();
+    assert_eq!((code(&named), stdout(&named).lines().count()), (0, 2), "{}", stderr(&named));
+}
+
+/// A file that is replaced is never one that a link leads to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_writes_through_no_link() {
+    let home = Home::new().await;
+    home.back_up("orders", &[("database", "i-1", b"rows")]).await;
+    fs::write(home.file("precious"), "kept").unwrap();
+    std::os::unix::fs::symlink(home.file("precious"), home.file("orders.db")).unwrap();
+    let to = home.path("orders.db");
+    let refused = home.refused(2, &["restore", "orders", "latest", "database", "--to", &to]).await;
+    assert!(refused.contains("--overwrite replaces it"), "{refused}");
+    home.done(&["restore", "orders", "latest", "database", "--to", &to, "--overwrite"]).await;
+    assert_eq!(fs::read(home.file("precious")).unwrap(), b"kept");
+    assert!(fs::symlink_metadata(&to).unwrap().is_file());
+    assert_eq!(fs::read(&to).unwrap(), b"rows");
+}
+
+#[tokio::test]
+async fn the_help_of_each_command_says_its_exit_codes() {
+    for command in ["list", "verify", "restore", "rebuild-catalog"] {
+        let help = run(&["vault", command, "--help"]).await;
+        let words = stdout(&help).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("Exits with 0 ") && words.contains("5 where the key does not open"),
+            "{words}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! Figures of backups, restores and verifications: since the first of them, whatever was restarted since.
+//! Figures of backups, restores and verifications: since the first of them, whatever was restarted since. They are the vault's in
+//! their names: `seaworthy_operation_*` are the calls of services.
 
 use super::number;
 use crate::{
@@ -30,42 +31,42 @@ pub(super) fn families(overview: &Overview) -> Vec<Family> {
     };
     vec![
         Family::counter(
-            "seaworthy_operations",
+            "seaworthy_vault_operations",
             "Operations that ended, by kind and outcome.",
             by(|sum| number(sum.count)),
         ),
         Family::counter(
-            "seaworthy_operations_duration_seconds",
+            "seaworthy_vault_operation_seconds",
             "How long operations took in all, by kind and outcome.",
             by(|sum| number(sum.millis) / 1000.0),
         ),
         Family::gauge(
-            "seaworthy_operations_active",
+            "seaworthy_vault_operations_under_way",
             "Operations that are under way.",
             vec![(Labels::none(), number(overview.operations.under_way() as u64))],
         ),
         Family::counter(
-            "seaworthy_operations_bytes",
+            "seaworthy_vault_component_bytes",
             "Bytes of the components that operations were about.",
             by(|sum| number(sum.bytes)),
         ),
         Family::counter(
-            "seaworthy_operations_new_bytes",
+            "seaworthy_vault_new_bytes",
             "Bytes of these that were new to the vault.",
             by(|sum| number(sum.new_bytes)),
         ),
         Family::counter(
-            "seaworthy_operations_stored_bytes",
+            "seaworthy_vault_stored_bytes",
             "Bytes that the new ones take in the vault.",
             by(|sum| number(sum.stored_bytes)),
         ),
         Family::gauge(
-            "seaworthy_backups_deduplication_ratio",
+            "seaworthy_vault_deduplication_ratio",
             "Bytes of all backups so far, over those that were new.",
             ratio(bytes, new),
         ),
         Family::gauge(
-            "seaworthy_backups_compression_ratio",
+            "seaworthy_vault_compression_ratio",
             "Bytes that were new, over those that they take in the vault.",
             ratio(new, stored),
         ),

@@ -44,12 +44,6 @@ pub fn id(fields: &mut Fields, field: &str, id: &str) -> Option<Ordered> {
     fields.take(field, Ordered::parse(id))
 }
 
-/// The id in a page token.
-pub fn place(fields: &mut Fields, place: &str) -> Option<Ordered> {
-    let wrong = "is not a token of this list; use next_page_token of the page before, or none";
-    fields.take("page_token", Ordered::parse(place).map_err(|_| wrong))
-}
-
 /// A request id.
 pub fn request_id(fields: &mut Fields, text: String) -> String {
     if text.len() > MAX_REQUEST_ID || text.chars().any(char::is_control) {

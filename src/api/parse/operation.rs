@@ -16,12 +16,6 @@ pub fn id(fields: &mut Fields, text: &str) -> Option<Ordered> {
     fields.take("id", Ordered::parse(text))
 }
 
-/// The id in a page token.
-pub fn place(fields: &mut Fields, place: &str) -> Option<Ordered> {
-    let wrong = "is not a token of this list; use next_page_token of the page before, or none";
-    fields.take("page_token", Ordered::parse(place).map_err(|_| wrong))
-}
-
 /// A kind to filter by. None: any.
 pub fn kind(fields: &mut Fields, wire: i32) -> Option<Kind> {
     match pb::OperationKind::try_from(wire) {
@@ -83,7 +77,7 @@ mod tests {
         state(&mut fields, 99);
         id(&mut fields, "");
         id(&mut fields, "orders");
-        place(&mut fields, "orders");
+        crate::api::parse::place(&mut fields, "orders");
         let error = fields.check().unwrap_err();
         let named: Vec<_> = error.violations().iter().map(|it| it.field.as_str()).collect();
         assert_eq!(named, ["kind", "state", "id", "id", "page_token"]);

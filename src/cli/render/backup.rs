@@ -207,7 +207,7 @@ mod tests {
         for (word, value) in DEPTHS {
             assert_eq!(depth(value), word);
         }
-        assert_eq!(state(BackupState::Unspecified).plain, "unreadable");
+        assert_eq!(state(BackupState::Unspecified).plain, "-");
         let known = |valid: fn(i32) -> bool| (1..100).filter(|number| valid(*number)).count();
         assert_eq!(known(|number| VerifyDepth::try_from(number).is_ok()), DEPTHS.len());
     }
