@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::{Shared, plan::Capture};
 use crate::{
@@ -61,7 +61,7 @@ impl Holds {
                 .push(capture.component.clone());
         }
         // All leases run from now on: one that was waited for beyond its own holds nothing any more.
-        let until = Instant::now() + lease;
+        let until = shared.clock.instant(shared.clock.mono() + lease);
         let mut asked = Vec::new();
         for ((key, incarnation), components) in by_instance {
             let hold_id = format!("{}-{}", run.id(), key.id);
@@ -106,7 +106,7 @@ impl Holds {
     }
 
     async fn release(&mut self, shared: &Shared, run: &Run) {
-        let until = Instant::now() + RESUMED_WITHIN;
+        let until = shared.clock.instant(shared.clock.mono() + RESUMED_WITHIN);
         let mut asked = Vec::new();
         for hold in std::mem::take(&mut self.held) {
             let ask = Ask::Resume { hold_id: hold.hold_id };

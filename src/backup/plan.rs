@@ -230,6 +230,7 @@ fn check(
 mod tests {
     use std::{
         num::NonZeroU32,
+        slice::from_ref,
         sync::Arc,
         time::{Duration, SystemTime},
     };
@@ -351,8 +352,8 @@ mod tests {
             // Who alone has something and is away lacks it.
             (
                 vec![
-                    instance("a", Here, healthy, &[own.clone()]),
-                    instance("b", Away, healthy, &[shared.clone()]),
+                    instance("a", Here, healthy, from_ref(&own)),
+                    instance("b", Away, healthy, from_ref(&shared)),
                 ],
                 wish(&[], &[]),
                 vec!["log/a"],
@@ -381,12 +382,12 @@ mod tests {
     #[test]
     fn what_cannot_be_had_at_all_is_refused_by_name() {
         let own = component("log", CaptureScope::Each);
-        let here = instance("a", Reach::Here, State::Healthy, &[own.clone()]);
+        let here = instance("a", Reach::Here, State::Healthy, from_ref(&own));
         let other = component("db", CaptureScope::One);
         let both = instance("b", Reach::Here, State::Healthy, &[own.clone(), other]);
-        let away = instance("a", Reach::Away, State::Healthy, &[own]);
+        let away = instance("a", Reach::Away, State::Healthy, from_ref(&own));
         let refused = |instances: &[Instance], wish: &Wish| planned(instances, wish).unwrap_err();
-        let error = refused(&[here.clone()], &wish(&["nothing"], &["z"]));
+        let error = refused(from_ref(&here), &wish(&["nothing"], &["z"]));
         let fields: Vec<&str> = error.violations().iter().map(|one| one.field.as_str()).collect();
         assert_eq!(fields, ["components[0]", "instance_ids[0]"]);
         // An instance that has none of what is wanted is a slip of the pen.

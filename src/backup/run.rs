@@ -118,7 +118,7 @@ async fn back_up(
     sizes: &mut Sizes,
 ) -> Result<(Outcome, Vec<String>)> {
     let most = shared.options.most;
-    let until = Instant::now() + most;
+    let until = shared.clock.instant(shared.clock.mono() + most);
     run.start()?;
     let domain = Domain::of_service(subject.as_str())?;
     let prepare = run.add_step("prepare", 0)?;

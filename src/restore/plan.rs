@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use futures_util::future::join_all;
 
 use super::Shared;
 use crate::{
@@ -310,7 +310,6 @@ async fn inspect(shared: &Shared, items: &mut [Item]) {
             .push(item.target_component.clone());
     }
     let directives = shared.fleet.directives();
-    let until = Instant::now() + SAID_WITHIN;
     let mut asked = Vec::new();
     for ((key, incarnation), components) in by_target {
         let Ok(id) = directives.new_id() else { continue };
@@ -325,8 +324,11 @@ async fn inspect(shared: &Shared, items: &mut [Item]) {
             asked.push((key, sent));
         }
     }
-    for (key, mut sent) in asked {
-        let Ok(Ended::Done(report)) = timeout_at(until, sent.ended()).await else { continue };
+    let each = asked
+        .into_iter()
+        .map(|(key, mut sent)| async move { (key, tokio::time::timeout(SAID_WITHIN, sent.ended()).await) });
+    for (key, ended) in join_all(each).await {
+        let Ok(Ended::Done(report)) = ended else { continue };
         for item in items.iter_mut().filter(|item| item.target == key) {
             item.present =
                 report.inspections.iter().find(|one| one.component == item.target_component).cloned();
