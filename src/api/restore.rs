@@ -2,7 +2,6 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream::unfold;
 use tonic::{Request, Response, Status};
@@ -163,7 +162,6 @@ impl Open {
             }
             Ok((None, _)) => {
                 let (length, digest) = self.download.finish();
-                let digest = Bytes::copy_from_slice(&digest);
                 (response(Message::Finish(pb::DownloadFinish { length, digest })), None)
             }
             Err(error) => (Err(status(&error)), None),

@@ -22,7 +22,7 @@ pub struct Finish {
     /// How many bytes there were.
     pub length: u64,
     /// Their digest.
-    pub digest: [u8; 32],
+    pub digest: Bytes,
     /// What the source says of itself.
     pub evidence: BTreeMap<String, String>,
 }

@@ -93,7 +93,7 @@ impl Download {
     }
 
     /// How many bytes there are in all, and the digest of what was handed on here.
-    pub fn finish(self) -> (u64, [u8; 32]) {
+    pub fn finish(self) -> (u64, Bytes) {
         (self.slot.component.bytes, self.digest.finish())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::{
     problem::{Problem, Result},
@@ -21,6 +21,7 @@ const WORTH: usize = 4;
 thread_local! {
     /// Its tables are larger than most records: made once for each thread.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
     /// Where compressed text comes to be, before it is known how long it is.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -29,16 +30,28 @@ thread_local! {
 pub(super) fn text(plain: &[u8], may: bool, room: usize) -> Result<(Vec<u8>, Compression)> {
     if may && probe(plain)? {
         let compressed = with(|compressor, scratch| {
-            scratch.resize(zstd::zstd_safe::compress_bound(plain.len()), 0);
-            let length =
-                compressor.compress_to_buffer(plain, &mut scratch[..]).map_err(|error| failed(&error))?;
-            Ok(pays(length, plain.len()).then(|| exact(&scratch[..length], room)))
+            // Into room that nobody has filled with zeros before.
+            scratch.clear();
+            scratch.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+            compressor.compress_to_buffer(plain, scratch).map_err(|error| failed(&error))?;
+            Ok(pays(scratch.len(), plain.len()).then(|| exact(scratch, room)))
         })?;
         if let Some(text) = compressed {
             return Ok((text, Compression::Zstd));
         }
     }
     Ok((exact(plain, room), Compression::None))
+}
+
+/// What a compressed text was, which is at most so long. None: it is no such text.
+pub(super) fn plain(text: &[u8], length: usize) -> Option<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|decompressor| {
+        let decompressor = match decompressor {
+            Some(decompressor) => decompressor,
+            None => decompressor.insert(Decompressor::new().ok()?),
+        };
+        decompressor.decompress(text, length).ok()
+    })
 }
 
 fn exact(text: &[u8], room: usize) -> Vec<u8> {
@@ -53,13 +66,13 @@ fn probe(plain: &[u8]) -> Result<bool> {
         return Ok(true);
     }
     with(|compressor, scratch| {
-        scratch.resize(zstd::zstd_safe::compress_bound(PROBE), 0);
+        scratch.reserve(zstd::zstd_safe::compress_bound(PROBE));
         let step = (plain.len() - PROBE) / (PROBES - 1);
         let mut total = 0;
         for at in 0..PROBES {
             let piece = &plain[at * step..at * step + PROBE];
-            total +=
-                compressor.compress_to_buffer(piece, &mut scratch[..]).map_err(|error| failed(&error))?;
+            scratch.clear();
+            total += compressor.compress_to_buffer(piece, scratch).map_err(|error| failed(&error))?;
         }
         Ok(pays(total, PROBE * PROBES))
     })

@@ -7,6 +7,7 @@ use object_store::PutPayload;
 
 use super::{
     chunk::Entry,
+    compress,
     keyring::DomainKeys,
     names::{Id, PackName},
     place::Place,
@@ -196,13 +197,9 @@ impl Opened {
         match record.compression {
             Compression::None if length == record.plain as usize => Ok(sealed),
             Compression::None => Err(damaged("is not as long as it should be")),
-            Compression::Zstd => {
-                let plain = zstd::bulk::decompress(&sealed, record.plain as usize);
-                plain
-                    .ok()
-                    .filter(|plain| plain.len() == record.plain as usize)
-                    .ok_or_else(|| damaged("does not decompress"))
-            }
+            Compression::Zstd => compress::plain(&sealed, record.plain as usize)
+                .filter(|plain| plain.len() == record.plain as usize)
+                .ok_or_else(|| damaged("does not decompress")),
         }
     }
 

@@ -43,6 +43,7 @@ mod patience;
 mod pipe;
 mod reader;
 mod source;
+pub(crate) mod sum;
 mod upload;
 mod window;
 mod writer;

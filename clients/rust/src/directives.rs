@@ -23,12 +23,12 @@ use self::{
     told::Told,
 };
 use crate::{
-    backup::{ByConnection, Part},
+    backup::{ByConnection, Part, sum::Sum},
     proto::{
         self,
         seaworthy::v1::{
-            CancelDirective, CaptureDirective, DigestAlgorithm, Directive, InspectDirective, InstanceRef,
-            QuiesceDirective, Registration, RestoreDirective, ResumeDirective, UploadOpen, directive::Ask,
+            CancelDirective, CaptureDirective, Directive, InspectDirective, InstanceRef, QuiesceDirective,
+            Registration, RestoreDirective, ResumeDirective, UploadOpen, directive::Ask,
         },
     },
     rt,
@@ -186,7 +186,7 @@ impl Directives {
         let open = UploadOpen {
             ticket,
             instance: Some(self.instance(running)),
-            digest_algorithm: DigestAlgorithm::Blake3.into(),
+            digest_algorithm: Sum::ALGORITHM.into(),
             expected_length: 0,
         };
         let (carrier, part) = (self.work.carrier.clone(), taking.part.clone());

@@ -17,6 +17,11 @@ use tokio::{
 pub(crate) struct Task<T>(JoinHandle<T>);
 
 impl<T> Task<T> {
+    /// Whether it has ended.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// Asks it to stop at its next await.
     pub(crate) fn abort(&self) {
         self.0.abort();

@@ -23,7 +23,7 @@ use crate::{
     operation::Operation,
 };
 
-/// Between two messages at the least.
+/// Between two messages at the least, but for the last.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What is next to be told.
@@ -65,10 +65,17 @@ impl Watch {
             Stage::Over => return None,
             Stage::Newest => true,
             Stage::Change(pause) => {
+                let mut last = self.newest.clone();
                 let newest = &mut self.newest;
                 let change = async {
-                    pause.await;
-                    newest.changed().await.is_ok()
+                    tokio::select! {
+                        // The end is waited for by somebody, and told at once.
+                        ended = last.wait_for(|it| it.state.is_final()) => ended.is_ok(),
+                        changed = async {
+                            pause.await;
+                            newest.changed().await.is_ok()
+                        } => changed,
+                    }
                 };
                 tokio::select! {
                     biased;
@@ -87,5 +94,71 @@ impl Watch {
             false => Stage::Change(Box::pin(sleep(PAUSE))),
         };
         Some(Ok(pb::WatchOperationResponse { operation: Some(convert::operation(&told)) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, time::SystemTime};
+
+    use futures_util::StreamExt as _;
+    use tokio::{sync::watch, time::Instant};
+
+    use super::*;
+    use crate::{
+        api::watch::Watchers,
+        guard::{proof::Proof, subscriptions::Subscriptions},
+        id::Ordered,
+        operation::{Kind, Progress, State},
+        task::local::Spawner,
+    };
+
+    fn operation(state: State) -> Arc<Operation> {
+        Arc::new(Operation {
+            id: Ordered::from_bits(1),
+            kind: Kind::Backup,
+            service: "orders".to_owned(),
+            state,
+            created_by: "local".to_owned(),
+            request_id: String::new(),
+            asked: String::new(),
+            steps: Vec::new(),
+            progress: Progress::default(),
+            events: Vec::new(),
+            created: SystemTime::UNIX_EPOCH,
+            started: None,
+            ended: None,
+            cause: String::new(),
+            backup_id: None,
+            report: Vec::new(),
+            revision: 1,
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_is_told_now_and_then_and_the_end_at_once() {
+        let began = Instant::now();
+        let (sender, newest) = watch::channel(operation(State::Pending));
+        let (_open, closing) = watch::channel(false);
+        let connection = Connection {
+            peer: ([127, 0, 0, 1], 1).into(),
+            certificate: None,
+            proof: Proof::new(),
+            closing,
+            subscriptions: Subscriptions::new(Spawner::default()),
+        };
+        let mut told = pin!(follow(newest, Watchers::default().enter(), &connection));
+        for (state, at) in [
+            (State::Pending, Duration::ZERO),
+            (State::Running, PAUSE),
+            // The clock stands: nothing was waited for.
+            (State::Succeeded, PAUSE),
+        ] {
+            sender.send_replace(operation(state));
+            let message = told.next().await.expect("a message").expect("no error");
+            let told = message.operation.expect("an operation").state();
+            assert_eq!((told, began.elapsed()), (convert::state(state), at));
+        }
+        assert!(told.next().await.is_none());
     }
 }

@@ -95,6 +95,7 @@ pub fn digest(fields: &mut Fields, field: &str, wire: i32) -> DigestKind {
     match pb::DigestAlgorithm::try_from(wire) {
         Ok(pb::DigestAlgorithm::Unspecified | pb::DigestAlgorithm::Blake3) => DigestKind::Blake3,
         Ok(pb::DigestAlgorithm::Sha256) => DigestKind::Sha256,
+        Ok(pb::DigestAlgorithm::Crc64Nvme) => DigestKind::Crc64Nvme,
         Err(_) => {
             fields.wrong(field, format!("{wire} is no way to make a digest"));
             DigestKind::Blake3
@@ -118,12 +119,8 @@ pub fn finish(fields: &mut Fields, wire: pb::UploadFinish) -> Option<Finish> {
     if evidence.iter().any(long) {
         fields.wrong("finish.evidence", format!("has a text of more than {MAX_EVIDENCE_TEXT} bytes"));
     }
-    let length_of_digest = digest.len();
-    let digest: Option<[u8; 32]> = digest[..].try_into().ok();
-    if digest.is_none() {
-        fields.wrong("finish.digest", format!("has {length_of_digest} bytes instead of 32"));
-    }
-    Some(Finish { length, digest: digest?, evidence: BTreeMap::from_iter(evidence) })
+    // How many there are is for the upload to say, which knows how its digest is made.
+    Some(Finish { length, digest, evidence: BTreeMap::from_iter(evidence) })
 }
 
 /// Of what a restore is, and to where.

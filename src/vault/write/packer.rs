@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -109,29 +110,38 @@ impl Packer {
         &self.keys
     }
 
-    /// Stores what is new of a piece that was cut into chunks of these lengths. Blocks.
+    /// Stores what is new of a piece that was cut into chunks of these lengths, from `start` on. What stands before a chunk may
+    /// be written over once that chunk is stored. Blocks.
     ///
     /// # Errors
     /// Sealing fails, or nobody takes packs any more.
-    pub(super) fn pack(&self, bytes: &[u8], lengths: &[u32], compressible: bool) -> Result<Packed> {
+    pub(super) fn pack(
+        &self,
+        bytes: &mut [u8],
+        start: usize,
+        lengths: &[u32],
+        compressible: bool,
+    ) -> Result<Packed> {
         let outgoing = self.outgoing.read();
         let outgoing = outgoing.as_ref().ok_or(Problem::GivenUp)?;
         let mut chunks = Vec::with_capacity(lengths.len());
         let mut packed = Packed { entries: Vec::with_capacity(lengths.len()), ..Packed::default() };
-        let mut rest = bytes;
+        let mut at = start;
         for length in lengths {
-            let (chunk, others) = rest
-                .split_at_checked(*length as usize)
+            let range = at..at + *length as usize;
+            let chunk = bytes
+                .get(range.clone())
                 .ok_or_else(|| Problem::Internal("a piece is shorter than its chunks".to_owned()))?;
             packed.entries.push(Entry { id: ChunkId::of(self.keys.chunk_id(), chunk), length: *length });
-            chunks.push(chunk);
-            rest = others;
+            at = range.end;
+            chunks.push(range);
         }
         let mut keeping = Keeping { packer: self, done: false };
         let Claims { groups, others } = self.claim(&packed.entries)?;
         for group in groups {
             packed.new_bytes += group.bytes as u64;
-            packed.stored_bytes += self.store(&group, &packed.entries, &chunks, compressible, outgoing)?;
+            packed.stored_bytes +=
+                self.store(&group, &packed.entries, bytes, &chunks, compressible, outgoing)?;
         }
         keeping.done = true;
         // Whoever claimed these waits for nobody until they have their places, as we did not.
@@ -195,18 +205,29 @@ impl Packer {
         &self,
         group: &Group,
         entries: &[Entry],
-        chunks: &[&[u8]],
+        bytes: &mut [u8],
+        chunks: &[Range<usize>],
         compressible: bool,
         outgoing: &mpsc::Sender<Outgoing>,
     ) -> Result<u64> {
         let own: Vec<Entry> = group.chunks.iter().map(|at| entries[*at]).collect();
-        let mut plain = Vec::with_capacity(prefix(own.len()) + group.bytes);
+        let mut plain = Vec::with_capacity(prefix(own.len()));
         begin_record(&mut plain, own.iter().map(|entry| entry.length));
-        for at in &group.chunks {
-            plain.extend_from_slice(chunks[*at]);
-        }
-        let (mut text, compression) = compress::text(&plain, compressible, TAG)?;
-        let plain_length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        let ranges = || group.chunks.iter().map(|at| chunks[*at].clone());
+        let (mut text, compression) = match in_place(ranges(), plain.len()) {
+            // They stand in a row: the head of the record goes before them, over what is stored already.
+            Some(record) => {
+                bytes[record.start..record.start + plain.len()].copy_from_slice(&plain);
+                plain.clear();
+                compress::text(&bytes[record], compressible, TAG)?
+            }
+            None => {
+                plain.reserve_exact(group.bytes);
+                ranges().for_each(|range| plain.extend_from_slice(&bytes[range]));
+                compress::text(&plain, compressible, TAG)?
+            }
+        };
+        let plain_length = u32::try_from(prefix(own.len()) + group.bytes).unwrap_or(u32::MAX);
         drop(plain);
 
         let (filling, slot, location) = {
@@ -299,6 +320,15 @@ impl Packer {
     }
 }
 
+/// Where a record of chunks lies that stand in a row, with so many bytes before them for its head. None: they do not, or there
+/// is no room.
+fn in_place(mut chunks: impl Iterator<Item = Range<usize>>, head: usize) -> Option<Range<usize>> {
+    let first = chunks.next()?;
+    let start = first.start.checked_sub(head)?;
+    let end = chunks.try_fold(first.end, |end, next| (next.start == end).then_some(next.end))?;
+    Some(start..end)
+}
+
 /// What was claimed has to be stored. Dropped before it is, by an error or by a panic, nothing of the operation counts.
 struct Keeping<'a> {
     packer: &'a Packer,
@@ -340,8 +370,8 @@ mod tests {
             // More than a pack, which cannot be sent: what comes after it is claimed, and is in none.
             let mut noise = vec![0; 18 << 20];
             blake3::Hasher::new().finalize_xof().fill(&mut noise);
-            assert!(packer.pack(&noise, &[1 << 20; 18], false).is_err());
-            assert!(packer.pack(&noise[17 << 20..], &[1 << 20], false).is_err());
+            assert!(packer.pack(&mut noise, 0, &[1 << 20; 18], false).is_err());
+            assert!(packer.pack(&mut noise, 17 << 20, &[1 << 20], false).is_err());
             assert!(packer.close().is_err());
         };
         crate::task::blocking("test", work).await.unwrap();

@@ -56,7 +56,7 @@ pub struct How {
 #[derive(Clone, Debug)]
 pub struct Captured {
     /// Digest of all bytes, as it was asked for.
-    pub digest: [u8; 32],
+    pub digest: Bytes,
     /// How many bytes there were.
     pub bytes: u64,
     /// How many of them were new to the vault.
@@ -226,7 +226,7 @@ impl Stream {
             let done = edge.cutter.cut(&buffer[start..], is_last, &mut lengths);
             // The next piece is cut while this one is packed. A stream that was dropped has no next one.
             let _dropped = cut.send(Cutting { rest: buffer[start + done..].to_vec(), edge });
-            let packed = packer.pack(&buffer[start..], &lengths, compressible);
+            let packed = packer.pack(&mut buffer, start, &lengths, compressible);
             drop((buffer, permit));
             packed
         }));
@@ -276,10 +276,10 @@ impl Stream {
     /// Stores lists that are full as chunks, and those that become full by that.
     async fn store_lists(&mut self) -> Result<()> {
         while let Some(Full { bytes, level }) = self.full.front() {
-            let (packer, bytes, level) = (Arc::clone(&self.packer), bytes.clone(), *level);
+            let (packer, mut bytes, level) = (Arc::clone(&self.packer), bytes.to_vec(), *level);
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             // Digests do not become smaller.
-            let packed = task::blocking("vault list", move || packer.pack(&bytes, &[length], false));
+            let packed = task::blocking("vault list", move || packer.pack(&mut bytes, 0, &[length], false));
             let Packed { entries, stored_bytes, .. } = packed.await.map_err(|early| ended(&early))??;
             self.stored_bytes += stored_bytes;
             self.full.pop_front();

@@ -13,6 +13,7 @@ use super::{
     carry::{Carrier, Ended},
     patience::Patience,
     reader::{Arrived, Incoming},
+    sum::Sum,
     window::length,
 };
 use crate::proto::seaworthy::v1::{
@@ -68,7 +69,7 @@ async fn attempt(
     patience: &mut Patience,
 ) -> Result<(), Ended> {
     let mut answers = patience.opening(carrier.download(ask)).await?;
-    let mut digest = blake3::Hasher::new();
+    let mut digest = Sum::new();
     loop {
         let answer = timeout_at(patience.until(), answers.next()).await;
         let answer = answer.map_err(|_| Ended::ForGood(patience.over()))?;
@@ -103,12 +104,12 @@ async fn attempt(
 }
 
 /// Compares what came with what the control plane says it sent.
-fn confirm(finish: &DownloadFinish, whole: u64, have: u64, digest: &blake3::Hasher) -> Result<(), Ended> {
+fn confirm(finish: &DownloadFinish, whole: u64, have: u64, digest: &Sum) -> Result<(), Ended> {
     let damaged = |problem: String| Err(Ended::ForGood(TransferError::Damaged { problem }));
     if finish.length != whole || have != whole {
         return damaged(format!("{have} of {} bytes came, and {whole} were promised", finish.length));
     }
-    if finish.digest != digest.finalize().as_bytes()[..] {
+    if finish.digest != digest.digest() {
         return damaged("its digest differs".to_owned());
     }
     Ok(())

@@ -18,6 +18,9 @@ use crate::rt;
 /// Links that are followed one after the other: as many as Linux follows.
 const MOST_LINKS: usize = 40;
 
+/// Bytes after which a restored file is written down, beside what still comes.
+const SYNCED_EVERY: usize = 64 << 20;
+
 /// Backs up one file: for what is written beside its place and renamed, or not while it is captured. A file that changed in the
 /// meantime fails the capture. A database that is written in place needs its own way, as `examples/orders` has one for SQLite.
 ///
@@ -101,13 +104,24 @@ impl Backup for File {
         let path = self.path.clone();
         let mut staged =
             off_the_runtime(move || Staged::beside(&path)).await.map_err(|error| self.named(error))?;
+        let mut syncing: Option<rt::Task<io::Result<()>>> = None;
+        let mut unsynced = 0;
         while let Some(piece) = from.read_bytes().await? {
+            unsynced += piece.len();
             let written = off_the_runtime(move || {
                 staged.file.write_all(&piece)?;
                 Ok(staged)
             });
             staged = written.await.map_err(|error| self.named(error))?;
+            // The disk begins while the rest still comes, and has little left to do at the end.
+            if unsynced >= SYNCED_EVERY && syncing.as_ref().is_none_or(rt::Task::is_finished) {
+                unsynced = 0;
+                let file = staged.file.try_clone().map_err(|error| self.named(error))?;
+                syncing = Some(rt::spawn(off_the_runtime(move || file.sync_data())));
+            }
         }
+        // What went wrong there goes wrong again when all of it is synced.
+        drop(syncing);
         let path = self.path.clone();
         off_the_runtime(move || staged.publish(&path)).await.map_err(|error| self.named(error))
     }

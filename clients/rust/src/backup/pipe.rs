@@ -29,7 +29,7 @@ struct State {
     /// The writer, where it waits for room.
     waiting: Option<Waker>,
     /// Set by the writer when it is dropped.
-    digest: Option<[u8; 32]>,
+    digest: Option<Bytes>,
     /// Set when the capture answered.
     finish: Option<UploadFinish>,
     /// Why nothing more can be sent.
@@ -95,17 +95,17 @@ impl Pipe {
     }
 
     /// The writer is gone; this is the digest of all that it wrote.
-    pub(super) fn written(&self, digest: [u8; 32]) {
+    pub(super) fn written(&self, digest: Bytes) {
         self.state.lock().digest = Some(digest);
     }
 
     /// The capture is complete. False: somebody still holds its writer, so that nobody knows what it is.
     pub(crate) fn finish(&self, evidence: Evidence) -> bool {
         let mut state = self.state.lock();
-        let Some(digest) = state.digest else { return false };
+        let Some(digest) = state.digest.clone() else { return false };
         state.finish = Some(UploadFinish {
             length: state.window.end(),
-            digest: Bytes::copy_from_slice(&digest),
+            digest,
             evidence: evidence.into_wire::<HashMap<_, _>>(),
         });
         drop(state);

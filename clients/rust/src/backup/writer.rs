@@ -11,7 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use super::{PIECE_BYTES, pipe::Pipe};
+use super::{PIECE_BYTES, pipe::Pipe, sum::Sum};
 
 /// What is shorter is copied: a few bytes must not keep a large buffer alive. And so much of a buffer may be left unused.
 const COPIED_BELOW: usize = 64 << 10;
@@ -27,7 +27,7 @@ pub struct CaptureWriter {
     pipe: Arc<Pipe>,
     /// What is no whole piece yet.
     rest: BytesMut,
-    digest: blake3::Hasher,
+    digest: Sum,
     piece_bytes: usize,
 }
 
@@ -37,7 +37,7 @@ impl CaptureWriter {
     }
 
     pub(super) fn cutting(pipe: Arc<Pipe>, piece_bytes: usize) -> Self {
-        Self { pipe, rest: BytesMut::new(), digest: blake3::Hasher::new(), piece_bytes }
+        Self { pipe, rest: BytesMut::new(), digest: Sum::new(), piece_bytes }
     }
 
     /// Says how many bytes there will be, before the first is written: so that people see how far it is. Nobody relies on it.
@@ -114,7 +114,7 @@ impl AsyncWrite for CaptureWriter {
 impl Drop for CaptureWriter {
     fn drop(&mut self) {
         self.cut();
-        self.pipe.written(*self.digest.finalize().as_bytes());
+        self.pipe.written(self.digest.digest());
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
         let end = 8 + (200 << 10);
         let Next::Finish(finish) = pipe.next(end) else { panic!("it is complete") };
         let whole = pieces.concat();
-        assert_eq!((finish.length, &finish.digest[..]), (end, &blake3::hash(&whole).as_bytes()[..]));
+        assert_eq!((finish.length, &finish.digest[..]), (end, &Sum::of(&whole)[..]));
         assert_eq!(finish.evidence["rows"], "1");
     }
 

@@ -8,11 +8,9 @@ use tokio::{sync::OwnedMutexGuard, time::timeout};
 use crate::{
     backup::{
         self, Call, CaptureWriter, Carrier, Evidence, KEPT_BYTES, Part, Pipe, Restored, TransferError,
-        download, incoming, upload,
+        download, incoming, sum::Sum, upload,
     },
-    proto::seaworthy::v1::{
-        DigestAlgorithm, DirectiveReport, DownloadRequest, InstanceRef, RestoreDirective, UploadOpen,
-    },
+    proto::seaworthy::v1::{DirectiveReport, DownloadRequest, InstanceRef, RestoreDirective, UploadOpen},
     rt,
 };
 
@@ -87,7 +85,7 @@ pub(super) async fn restore(
     turn: &Turn,
 ) -> Outcome {
     let RestoreDirective { ticket, backup_id, source_component, length, evidence, verify, .. } = restore;
-    let digest_algorithm = DigestAlgorithm::Blake3.into();
+    let digest_algorithm = Sum::ALGORITHM.into();
     let ask = DownloadRequest { ticket, instance: Some(instance), offset: 0, digest_algorithm };
     let what = Restored { backup_id, evidence: Evidence::from_wire(evidence), length, source_component };
     let (incoming, reader) = incoming();

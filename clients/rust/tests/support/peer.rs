@@ -376,7 +376,8 @@ impl Downloading {
 
     /// Ends it, with the digest of what it has sent.
     pub(crate) async fn finish(&self, length: u64, sent: &[u8]) {
-        let digest = blake3::hash(sent).as_bytes().to_vec().into();
+        let digest =
+            crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, sent).to_be_bytes().to_vec().into();
         self.say(download_response::Message::Finish(DownloadFinish { length, digest })).await;
     }
 

@@ -5,6 +5,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::Status;
 
 use super::{Carrier, Ended};
+use crate::backup::sum::Sum;
 use crate::proto::seaworthy::v1::{
     DownloadData, DownloadFinish, DownloadRequest, DownloadResponse, UploadDone, UploadFinish, UploadOpen,
     UploadOpened, UploadProgress, UploadRequest, UploadResponse, download_response::Message as Down,
@@ -101,7 +102,7 @@ impl Downloading {
     }
 
     pub(crate) async fn finish(&self, length: u64, sent: &[u8]) {
-        let digest = blake3::hash(sent).as_bytes().to_vec().into();
+        let digest = Sum::of(sent);
         let finish = DownloadFinish { length, digest };
         self.answers.send(Ok(DownloadResponse { message: Some(Down::Finish(finish)) })).await.ok();
     }
