@@ -137,6 +137,12 @@ fn eleven_commands_lead_from_nothing_to_a_fleet_under_mutual_tls() {
         String::from_utf8_lossy(&found.1.stdout).into_owned()
     };
     assert!(text("seaworthy health orders").contains("healthy"), "{}", text("seaworthy health orders"));
+    // What an instance is asked for goes over connections like all else.
+    let backed_up = terminal.run("seaworthy backup create orders");
+    assert!(String::from_utf8_lossy(&backed_up.stdout).contains("succeeded"), "{backed_up:?}");
+    let forced = "--force not-empty --force serving";
+    let restored = terminal.run(&format!("seaworthy restore run orders {forced}"));
+    assert!(String::from_utf8_lossy(&restored.stdout).contains("succeeded"), "{restored:?}");
     // Nothing was open to whoever brings nothing.
     let mut bare = terminal
         .command("seaworthy fleet list --server https://127.0.0.1:50051 --ca-cert seaworthy-certs/ca.pem");
