@@ -264,12 +264,24 @@ impl Keyring {
         let bytes = minicbor::to_vec(&wrap).map_err(|error| Problem::Internal(error.to_string()))?;
         let name = names::wrap(domain, FIRST_EPOCH, &kek_id);
         match self.place.create(&name, PutPayload::from(bytes)).await {
-            // Another writer was first: its key is the domain's.
-            Ok(()) | Err(Problem::Taken { .. }) => {}
+            Ok(()) => self.alone(domain, &name).await?,
+            // Another writer with the same key was first: its key is the domain's.
+            Err(Problem::Taken { .. }) => {}
             Err(problem) => return Err(problem),
         }
         // Believed only after it was read back, whoever's it is.
         self.for_reading(domain).await?.ok_or_else(|| Problem::missing(name))
+    }
+
+    /// Looks whether somebody with another key has begun the same domain meanwhile. Then ours goes, unused: whoever looks after it
+    /// has written sees the other, so that never both go on.
+    async fn alone(&self, domain: &Domain, own: &str) -> Result<()> {
+        let wraps = self.place.list(&names::keys(domain)).await?;
+        let Some(other) = wraps.iter().find(|wrap| wrap.name != own) else { return Ok(()) };
+        self.place.delete(own).await?;
+        let what =
+            format!("{domain} was begun with another key at the same time ({}); start again", other.last());
+        Err(Problem::WrongKey { what })
     }
 
     async fn kek(&self, kdf: Kdf) -> Result<Option<Kek>> {
@@ -355,6 +367,19 @@ mod tests {
         let wrong = ring(&place, 2).for_writing(&orders).await;
         assert!(matches!(wrong, Err(Problem::WrongKey { .. })), "{wrong:?}");
         assert_eq!(place.list("keys").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn two_that_begin_with_different_keys_do_not_both_go_on() {
+        let place = Place::open("memory:///", &[]).unwrap();
+        let orders = Domain::of_service("orders").unwrap();
+        let made = ring(&place, 1).for_writing(&orders).await.unwrap();
+        // It has looked before the first one wrote, and found nothing.
+        let late = ring(&place, 2).begin(&orders).await;
+        assert!(matches!(late, Err(Problem::WrongKey { .. })), "{late:?}");
+        assert_eq!(place.list("keys").await.unwrap().len(), 1);
+        let read = ring(&place, 1).for_reading(&orders).await.unwrap().unwrap();
+        assert_eq!(made.key.expose(), read.key.expose());
     }
 
     #[tokio::test]

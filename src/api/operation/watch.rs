@@ -102,7 +102,7 @@ mod tests {
     use std::{pin::pin, time::SystemTime};
 
     use futures_util::StreamExt as _;
-    use tokio::{sync::watch, time::Instant};
+    use tokio::sync::watch;
 
     use super::*;
     use crate::{
@@ -111,6 +111,7 @@ mod tests {
         id::Ordered,
         operation::{Kind, Progress, State},
         task::local::Spawner,
+        time::Clock,
     };
 
     fn operation(state: State) -> Arc<Operation> {
@@ -137,7 +138,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_changes_is_told_now_and_then_and_the_end_at_once() {
-        let began = Instant::now();
+        let clock = Clock::start();
+        let began = clock.mono();
         let (sender, newest) = watch::channel(operation(State::Pending));
         let (_open, closing) = watch::channel(false);
         let connection = Connection {
@@ -157,7 +159,7 @@ mod tests {
             sender.send_replace(operation(state));
             let message = told.next().await.expect("a message").expect("no error");
             let told = message.operation.expect("an operation").state();
-            assert_eq!((told, began.elapsed()), (convert::state(state), at));
+            assert_eq!((told, clock.mono().since(began)), (convert::state(state), at));
         }
         assert!(told.next().await.is_none());
     }
