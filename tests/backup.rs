@@ -536,8 +536,17 @@ async fn an_instance_that_dies_in_the_middle_is_captured_anew_and_stores_little_
     assert_eq!(again.load(Ordering::SeqCst), 1);
 }
 
-/// The example whose state is one file, as a process.
-fn file_service(plane: &Plane, file: &Path) -> Child {
+/// The example whose state is one file, as a process, killed when dropped.
+struct FileService(Child);
+
+impl Drop for FileService {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn file_service(plane: &Plane, file: &Path) -> FileService {
     let mut child = Command::new(example().with_file_name("backup_file"))
         .args([&plane.url(), "orders"])
         .arg(file)
@@ -547,7 +556,7 @@ fn file_service(plane: &Plane, file: &Path) -> Child {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "attached\n");
-    child
+    FileService(child)
 }
 
 #[test]
@@ -555,22 +564,19 @@ fn a_process_that_is_killed_in_the_middle_of_its_upload_is_captured_anew() {
     let home = tempfile::tempdir().unwrap();
     let plane = Plane::start(home.path());
     let file = home.path().join("state");
-    let mut bytes = vec![0; 512 << 20];
+    let mut bytes = vec![0; 256 << 20];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     fs::write(&file, &bytes).unwrap();
-    let mut first = file_service(&plane, &file);
+    let first = file_service(&plane, &file);
     assert_success("backup create", &plane.cli(&["backup", "create", "orders", "--detach"]));
     until("a part of the capture", || {
         let found = plane.json(&["operations", "--service", "orders"]);
         let done: u64 = found["operations"][0]["progress"]["done_bytes"].as_u64()?;
         (done > 0).then_some(())
     });
-    first.kill().unwrap();
-    first.wait().unwrap();
-    let mut second = file_service(&plane, &file);
+    drop(first);
+    let _second = file_service(&plane, &file);
     let ended = plane.ended();
-    second.kill().unwrap();
-    second.wait().unwrap();
     assert_eq!(ended["state"], "OPERATION_STATE_SUCCEEDED", "{ended}");
     let events = ended["events"].to_string();
     assert!(events.contains("waiting for it to come back"), "it was killed too late: {events}");

@@ -403,6 +403,11 @@ async fn offsets_that_do_not_fit_are_refused_and_the_transfer_goes_on() {
     let state = pb::DirectiveState::Done.into();
     raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
     let begun = started.await.unwrap().unwrap().into_inner();
+    // It is asked once more, right before it is overwritten.
+    let asked = raw.asked().await;
+    assert!(matches!(asked.ask, Some(pb::directive::Ask::Inspect(_))), "{asked:?}");
+    let state = pb::DirectiveState::Done.into();
+    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
     let asked = raw.asked().await;
     let Some(pb::directive::Ask::Restore(pb::RestoreDirective { ticket, length: 4, .. })) = asked.ask else {
         panic!("a restore")
