@@ -461,7 +461,7 @@ enum Stop {
 struct Pieces {
     stop: Stop,
     captures: Arc<AtomicUsize>,
-    resumed: Notify,
+    resumed: Arc<Notify>,
 }
 
 const PIECES: u8 = 24;
@@ -498,14 +498,35 @@ impl Backup for Pieces {
 
 fn agent(plane: &Plane, stop: Stop, quiesces: bool) -> (Agent, Arc<AtomicUsize>) {
     let captures = Arc::new(AtomicUsize::new(0));
-    let pieces = Pieces { stop, captures: Arc::clone(&captures), resumed: Notify::new() };
+    let pieces = Pieces { stop, captures: Arc::clone(&captures), resumed: Arc::default() };
+    (attach(plane, pieces, quiesces), captures)
+}
+
+fn attach(plane: &Plane, pieces: Pieces, quiesces: bool) -> Agent {
     let mut component = Component::new("state").backup(pieces).without_health();
     if quiesces {
         component = component.quiesces();
     }
-    let agent =
-        Agent::builder(plane.url(), "orders").instance_id("i-1").component(component).attach().unwrap();
-    (agent, captures)
+    Agent::builder(plane.url(), "orders").instance_id("i-1").component(component).attach().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_holds_still_goes_on_when_the_backup_is_cancelled() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let (captures, resumed) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let pieces =
+        Pieces { stop: Stop::AtHalf, captures: Arc::clone(&captures), resumed: Arc::clone(&resumed) };
+    let _agent = attach(&plane, pieces, true);
+    attached(&plane);
+    // It would be let go by itself long after anybody waits here.
+    let begun = plane.cli(&["backup", "create", "orders", "--detach", "--max-quiesce", "120s"]);
+    assert_success("backup create", &begun);
+    until("a capture", || (captures.load(Ordering::SeqCst) == 1).then_some(()));
+    let id = String::from_utf8(begun.stdout).unwrap();
+    assert_success("operations cancel", &plane.cli(&["operations", "cancel", id.trim()]));
+    tokio::time::timeout(process::PATIENCE, resumed.notified()).await.expect("it is asked to go on");
+    assert_eq!(plane.ended()["state"], "OPERATION_STATE_CANCELLED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
