@@ -185,7 +185,8 @@ pub(super) async fn plan(shared: &Shared, wish: &Wish) -> Result<Plan> {
     }
     inspect(shared, &mut items).await;
     for item in &mut items {
-        item.obstacles = obstacles(&instances, item);
+        let instance = instances.iter().find(|instance| instance.registration.key == item.target);
+        item.obstacles = obstacles(instance, item);
     }
     let bytes = items.iter().map(|item| item.component.bytes).sum();
     let estimate = estimate(shared, bytes).await;
@@ -290,11 +291,11 @@ fn item(service: &ServiceName, instances: &[Instance], component: Component, wis
 /// Looks once more whether anything stands in the way of a component, right before it is overwritten: what was planned may be
 /// long ago. Answers why it does.
 pub(super) async fn look_again(shared: &Shared, item: &Item, force: &[Guard]) -> Result<(), String> {
-    let instances = instances(shared, &item.target.service).await;
     let mut item = item.clone();
     item.present = None;
     inspect(shared, std::slice::from_mut(&mut item)).await;
-    let standing = obstacles(&instances, &item).into_iter().find(|one| !force.contains(&one.guard));
+    let instance = shared.fleet.instance(&item.target).ok();
+    let standing = obstacles(instance.as_deref(), &item).into_iter().find(|one| !force.contains(&one.guard));
     standing.map_or(Ok(()), |one| {
         Err(format!("the guard {} stands in the way now: {}", one.guard.as_str(), one.message))
     })
@@ -336,11 +337,10 @@ async fn inspect(shared: &Shared, items: &mut [Item]) {
     }
 }
 
-fn obstacles(instances: &[Instance], item: &Item) -> Vec<Obstacle> {
+fn obstacles(instance: Option<&Instance>, item: &Item) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut stands = |guard, message: String| found.push(Obstacle { guard, message });
     let (target, name) = (&item.target, &item.target_component);
-    let instance = instances.iter().find(|instance| instance.registration.key == item.target);
     let works = instance.is_some_and(|instance| {
         instance.lifecycle == Lifecycle::Ready
             && instance.declared_components().any(|(component, health)| {
