@@ -192,11 +192,7 @@ impl Orders {
 }
 
 fn attached(plane: &Plane) {
-    until("an instance that is attached", || {
-        let instances = plane.json(&["fleet", "list", "--service", "orders"]);
-        let attached = |one: &Value| one["attached"].as_bool() == Some(true);
-        instances["instances"].as_array()?.iter().any(attached).then_some(())
-    });
+    are_attached(plane, 1);
 }
 
 fn are_attached(plane: &Plane, count: usize) {

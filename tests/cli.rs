@@ -32,6 +32,8 @@ mod feature_flags;
 mod harness;
 #[path = "cli/history.rs"]
 mod history;
+#[path = "server/keeper.rs"]
+mod keeper;
 #[path = "cli/live.rs"]
 mod live;
 #[path = "cli/login.rs"]

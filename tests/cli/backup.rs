@@ -1,46 +1,15 @@
 //! `backup` and `restore`: their help, and what is refused before anything is asked.
 
-use std::sync::Arc;
-
 use parking_lot::Mutex;
 use seaworthy::vault::{Kek, Secret};
-use seaworthy_client::{
-    Agent, Component,
-    backup::{CaptureWriter, Evidence, RestoreReader, Restored},
+
+use super::{
+    code,
+    keeper::{Kept, keeper},
+    nobody,
+    policy::Scene,
+    run, stderr, stdout,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-use super::{code, nobody, policy::Scene, run, stderr, stdout};
-
-/// What an instance keeps.
-type Kept = Arc<Mutex<Vec<u8>>>;
-
-/// An instance that keeps some bytes.
-async fn keeper(scene: &Scene, service: &str, id: &str, kept: &Kept) -> Agent {
-    let (from, to) = (Arc::clone(kept), Arc::clone(kept));
-    let component = Component::new("database").backup_with(
-        move |mut into: CaptureWriter| {
-            let bytes = from.lock().clone();
-            async move {
-                into.write_all(&bytes).await?;
-                Ok(Evidence::new())
-            }
-        },
-        move |mut from: RestoreReader, _: Restored| {
-            let to = Arc::clone(&to);
-            async move {
-                let mut bytes = Vec::new();
-                from.read_to_end(&mut bytes).await?;
-                *to.lock() = bytes;
-                Ok(())
-            }
-        },
-    );
-    let builder = Agent::builder(scene.server.url(), service).instance_id(id);
-    let agent = builder.component(component.without_health()).attach().unwrap();
-    agent.attached().await.unwrap();
-    agent
-}
 
 /// Runs a command that does what it is asked, whatever it tells of it.
 async fn done(scene: &Scene, args: &[&str]) -> String {
@@ -55,10 +24,10 @@ async fn a_backup_of_one_instance_goes_to_another_service_and_instance() {
     let kept = |bytes: &[u8]| Kept::new(Mutex::new(bytes.to_vec()));
     let (one, two, three, four) = (kept(b"one"), kept(b"two"), kept(b""), kept(b""));
     let _agents = [
-        keeper(&scene, "orders", "i-1", &one).await,
-        keeper(&scene, "orders", "i-2", &two).await,
-        keeper(&scene, "copies", "i-3", &three).await,
-        keeper(&scene, "copies", "i-4", &four).await,
+        keeper(&scene.server, "orders", "i-1", &one).await,
+        keeper(&scene.server, "orders", "i-2", &two).await,
+        keeper(&scene.server, "copies", "i-3", &three).await,
+        keeper(&scene.server, "copies", "i-4", &four).await,
     ];
     done(&scene, &["backup", "create", "orders", "--instance", "i-2"]).await;
     let listed = scene.json(&["backup", "list", "orders"]).await;

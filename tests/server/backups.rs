@@ -1,23 +1,13 @@
 //! Backups and restores through the API: who may reach what, what a repeated request is answered, and what transfers are refused.
 
-use std::sync::Arc;
-
 use parking_lot::Mutex;
-use seaworthy_client::{
-    Agent, Component,
-    backup::{CaptureWriter, Evidence, RestoreReader, Restored},
-    proto::seaworthy::v1::{
-        self as pb, attach_request::Message as Say, attach_response::Message as Hear,
-        backup_service_client::BackupServiceClient, operation_service_client::OperationServiceClient,
-        restore_service_client::RestoreServiceClient, upload_request::Message as Up,
-        upload_response::Message as Down,
-    },
+use seaworthy_client::proto::seaworthy::v1::{
+    self as pb, attach_request::Message as Say, attach_response::Message as Hear,
+    backup_service_client::BackupServiceClient, operation_service_client::OperationServiceClient,
+    restore_service_client::RestoreServiceClient, upload_request::Message as Up,
+    upload_response::Message as Down,
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::mpsc,
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming, codec::CompressionEncoding::Gzip, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -25,6 +15,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     credentials::{Bearer, Guarded, Proved},
     harness::{PATIENCE, TestServer, reason, registration},
+    keeper::{Kept, keeper},
     operations::begin,
     session::{Session, message},
 };
@@ -60,36 +51,6 @@ async fn ended(server: &TestServer, begun: Option<pb::Operation>) -> pb::Operati
         last = told.operation;
     }
     last.unwrap()
-}
-
-/// What an instance keeps.
-type Kept = Arc<Mutex<Vec<u8>>>;
-
-/// An instance that keeps some bytes, which it sends and takes.
-async fn keeper(server: &TestServer, service: &str, id: &str, kept: &Kept) -> Agent {
-    let (from, to) = (Arc::clone(kept), Arc::clone(kept));
-    let component = Component::new("database").backup_with(
-        move |mut into: CaptureWriter| {
-            let bytes = from.lock().clone();
-            async move {
-                into.write_all(&bytes).await?;
-                Ok(Evidence::new())
-            }
-        },
-        move |mut from: RestoreReader, _: Restored| {
-            let to = Arc::clone(&to);
-            async move {
-                let mut bytes = Vec::new();
-                from.read_to_end(&mut bytes).await?;
-                *to.lock() = bytes;
-                Ok(())
-            }
-        },
-    );
-    let builder = Agent::builder(server.url(), service).instance_id(id);
-    let agent = builder.component(component.without_health()).attach().unwrap();
-    agent.attached().await.unwrap();
-    agent
 }
 
 /// A field that a refusal names.

@@ -4,6 +4,7 @@
 
 mod credentials;
 mod harness;
+mod keeper;
 
 mod active_checks;
 mod audit;
