@@ -104,24 +104,22 @@ impl Backup for File {
         let path = self.path.clone();
         let mut staged =
             off_the_runtime(move || Staged::beside(&path)).await.map_err(|error| self.named(error))?;
-        let mut syncing: Option<rt::Task<io::Result<()>>> = None;
-        let mut unsynced = 0;
+        let mut syncing = Syncing::default();
         while let Some(piece) = from.read_bytes().await? {
-            unsynced += piece.len();
+            let bytes = piece.len();
             let written = off_the_runtime(move || {
                 staged.file.write_all(&piece)?;
                 Ok(staged)
             });
             staged = written.await.map_err(|error| self.named(error))?;
-            // The disk begins while the rest still comes, and has little left to do at the end.
-            if unsynced >= SYNCED_EVERY && syncing.as_ref().is_none_or(rt::Task::is_finished) {
-                unsynced = 0;
-                let file = staged.file.try_clone().map_err(|error| self.named(error))?;
-                syncing = Some(rt::spawn(off_the_runtime(move || file.sync_data())));
-            }
+            let file = &staged.file;
+            let begun = syncing.wrote(bytes, || {
+                let file = file.try_clone()?;
+                Ok(move || file.sync_data())
+            });
+            begun.await.map_err(|error| self.named(error))?;
         }
-        // What went wrong there goes wrong again when all of it is synced.
-        drop(syncing);
+        syncing.ended().await.map_err(|error| self.named(error))?;
         let path = self.path.clone();
         off_the_runtime(move || staged.publish(&path)).await.map_err(|error| self.named(error))
     }
@@ -142,6 +140,43 @@ impl Backup for File {
         let found = off_the_runtime(move || fs::metadata(path)).await.map_err(|error| self.named(error))?;
         Ok(format!("{} has {} bytes", self.path.display(), found.len()))
     }
+}
+
+/// What is written to a file goes to the disk while the rest still comes, so that little is left to do at the end.
+///
+/// How each of these ended is asked for: a disk that fails says so once, and whoever syncs after that is told that all is well.
+#[derive(Default)]
+struct Syncing {
+    running: Option<rt::Task<io::Result<()>>>,
+    unsynced: usize,
+}
+
+impl Syncing {
+    /// So much more was written. `sync` makes what is run where it is time for that, and nothing is under way.
+    async fn wrote<S>(&mut self, bytes: usize, sync: impl FnOnce() -> io::Result<S>) -> io::Result<()>
+    where
+        S: FnOnce() -> io::Result<()> + Send + 'static,
+    {
+        self.unsynced += bytes;
+        if self.unsynced >= SYNCED_EVERY && self.running.as_ref().is_none_or(rt::Task::is_finished) {
+            self.ended().await?;
+            self.unsynced = 0;
+            self.running = Some(rt::spawn(off_the_runtime(sync()?)));
+        }
+        Ok(())
+    }
+
+    /// Waits for what is under way.
+    async fn ended(&mut self) -> io::Result<()> {
+        match self.running.take() {
+            Some(mut running) => running.join().await.unwrap_or_else(|_| Err(stopped())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("it was stopped: the runtime ends")
 }
 
 fn seen(file: &fs::File) -> io::Result<Seen> {
@@ -240,7 +275,7 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    rt::blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("it was stopped: the runtime ends")))
+    rt::blocking(work).await.unwrap_or_else(|_| Err(stopped()))
 }
 
 #[cfg(test)]

@@ -209,3 +209,23 @@ async fn a_link_that_was_set_elsewhere_meanwhile_is_left_alone() {
     assert_eq!(fs::read(&other).expect("it is there"), b"other");
     assert_eq!(names(folder.path()).len(), 3, "nothing is left beside it");
 }
+
+/// A disk that fails says so to whoever syncs first, and nothing to whoever does after that.
+#[tokio::test]
+async fn a_disk_that_fails_while_the_rest_still_comes_fails_the_restore() {
+    let fails = || Ok(|| Err(io::Error::other("the disk is gone")));
+    let works = || Ok(|| Ok(()));
+    let mut at_the_end = Syncing::default();
+    at_the_end.wrote(SYNCED_EVERY, fails).await.expect("it is only begun");
+    assert!(at_the_end.ended().await.is_err());
+    let mut meanwhile = Syncing::default();
+    meanwhile.wrote(SYNCED_EVERY, fails).await.expect("it is only begun");
+    while !meanwhile.running.as_ref().is_none_or(rt::Task::is_finished) {
+        tokio::task::yield_now().await;
+    }
+    assert!(meanwhile.wrote(SYNCED_EVERY, works).await.is_err());
+    let mut well = Syncing::default();
+    well.wrote(SYNCED_EVERY - 1, fails).await.expect("it is not time yet");
+    well.wrote(1, works).await.expect("it works");
+    well.ended().await.expect("it works");
+}
