@@ -291,7 +291,7 @@ impl Directives {
 impl Running {
     fn end(&mut self) {
         self.tasks.clear();
-        self.holds = Holds::default();
+        self.holds.abandon_all();
     }
 }
 

@@ -20,8 +20,8 @@ const COPIED_BELOW: usize = 64 << 10;
 /// more than [`KEPT_BYTES`](super::KEPT_BYTES) behind, so a capture never runs ahead of the network.
 ///
 /// It is a [`tokio::io::AsyncWrite`]; whoever has [`Bytes`] gives them away by
-/// [`write_bytes`](CaptureWriter::write_bytes), without a copy. What was written leaves in whole pieces, and the rest when the capture
-/// answers: to flush does nothing.
+/// [`write_bytes`](CaptureWriter::write_bytes), without a copy. What was written leaves in whole pieces, and the rest when it is flushed or the capture
+/// answers. Whoever writes less than a piece in two minutes flushes, or is taken to hang.
 #[derive(Debug)]
 pub struct CaptureWriter {
     pipe: Arc<Pipe>,
@@ -101,7 +101,12 @@ impl AsyncWrite for CaptureWriter {
         self.get_mut().poll_take(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let own = self.get_mut();
+        if !own.rest.is_empty() {
+            ready!(own.pipe.poll_room(cx))?;
+            own.cut();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -166,6 +171,16 @@ mod tests {
         let whole = pieces.concat();
         assert_eq!((finish.length, &finish.digest[..]), (end, &Sum::of(&whole)[..]));
         assert_eq!(finish.evidence["rows"], "1");
+    }
+
+    #[test]
+    fn what_is_flushed_leaves_at_once() {
+        let pipe = Arc::new(Pipe::new(1 << 20));
+        let mut writer = CaptureWriter::cutting(Arc::clone(&pipe), 128 << 10);
+        assert!(matches!(now_or_pending(writer.write_all(b"slow")), Poll::Ready(Ok(()))));
+        assert!(sent(&pipe).is_empty());
+        assert!(matches!(now_or_pending(writer.flush()), Poll::Ready(Ok(()))));
+        assert_eq!(sent(&pipe), [Bytes::from_static(b"slow")]);
     }
 
     #[test]

@@ -121,6 +121,13 @@ impl Holds {
         }
     }
 
+    /// Ends all of them. They stay known until they are over, so that none is undone in the midst of another.
+    pub(super) fn abandon_all(&mut self) {
+        for hold in self.holds.values_mut() {
+            hold.release = None;
+        }
+    }
+
     fn forget_some(&mut self) {
         while self.holds.len() >= REMEMBERED {
             let over = self.holds.iter().filter(|(_, hold)| hold.is_over());

@@ -224,6 +224,22 @@ async fn what_cannot_be_held_is_refused_and_nobody_is_asked() {
     assert!(holds.holds.len() <= REMEMBERED);
 }
 
+#[tokio::test]
+async fn a_new_life_waits_for_the_holds_of_the_old_one() {
+    let mut holds = Holds::default();
+    let (one, _) = parts(&[("a", How::Well)]);
+    let still = begin(&mut holds, "old", one.clone(), 30 * SECOND).expect("it can");
+    assert_eq!(still.await.expect("it says"), Ok(()));
+    holds.abandon_all();
+    // It is still to go on: whoever held it now would be undone by that.
+    let busy = begin(&mut holds, "new", one.clone(), SECOND).map(drop);
+    assert_eq!(busy.expect_err("refused"), "component `a` holds still already");
+    resume(&mut holds, "old").await;
+    let still = begin(&mut holds, "new", one, 30 * SECOND).expect("it is free");
+    assert_eq!(still.await.expect("it says"), Ok(()));
+    assert!(resume(&mut holds, "new").await.0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_goes_on_while_it_is_still_about_to_hold() {
     for abandoned in [false, true] {
