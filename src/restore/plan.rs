@@ -183,6 +183,7 @@ pub(super) async fn plan(shared: &Shared, wish: &Wish) -> Result<Plan> {
     for component in chosen {
         items.push(item(service, &instances, component, wish)?);
     }
+    one_each(&items)?;
     inspect(shared, &mut items).await;
     for item in &mut items {
         let instance = instances.iter().find(|instance| instance.registration.key == item.target);
@@ -214,19 +215,25 @@ fn choose(listed: &Listed, wish: &Wish) -> Result<Vec<Component>> {
         let message = format!("backup {id} has no component that could be restored");
         return Err(Error::new(Kind::FailedPrecondition, Reason::BackupNotRestorable, message));
     }
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-    for one in &chosen {
-        *names.entry(&one.name).or_default() += 1;
-    }
-    if let (Some(instance), Some((name, count))) =
-        (&wish.target_instance, names.iter().find(|(_, count)| **count > 1))
-    {
-        let message = format!(
-            "is {instance}, and the backup has {name} of {count} instances: they cannot all go to one"
-        );
-        return Err(Error::field("target_instance_id", message));
-    }
     Ok(chosen)
+}
+
+/// Refuses to restore two into one: the second would overwrite the first.
+fn one_each(items: &[Item]) -> Result<()> {
+    let mut seen: BTreeMap<(&InstanceKey, &ComponentName), &str> = BTreeMap::new();
+    for item in items {
+        let into = (&item.target, &item.target_component);
+        if let Some(first) = seen.insert(into, &item.component.instance) {
+            let (target, name, second) = (&item.target, &item.target_component, &item.component.instance);
+            let message = format!(
+                "{name} of {first} and of {second} cannot both go into {target}: attach the instances that they came from, or \
+                 take one out by `seaworthy vault restore`"
+            );
+            let error = Error::new(Kind::FailedPrecondition, Reason::NoRestoreTarget, message);
+            return Err(error.with("service", target.service.as_str()).with("component", name.as_str()));
+        }
+    }
+    Ok(())
 }
 
 async fn instances(shared: &Shared, service: &ServiceName) -> Vec<Instance> {
@@ -407,4 +414,31 @@ async fn estimate(shared: &Shared, bytes: u64) -> Option<Duration> {
     });
     let slowest = rates.min_by(f64::total_cmp)?;
     Some(Duration::from_secs_f64(bytes as f64 / slowest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(from: &str, into: &str) -> Item {
+        Item {
+            component: Component::new("log", "file", from),
+            target: InstanceKey {
+                service: ServiceName::parse("orders").unwrap(),
+                id: InstanceId::parse(into).unwrap(),
+            },
+            incarnation: 1,
+            target_component: ComponentName::parse("log").unwrap(),
+            present: None,
+            obstacles: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_restored_over_what_was_just_restored() {
+        assert!(one_each(&[item("i-1", "i-1"), item("i-2", "i-2")]).is_ok());
+        let refused = one_each(&[item("i-1", "i-1"), item("i-2", "i-3"), item("i-3", "i-1")]).unwrap_err();
+        assert_eq!(refused.reason(), Reason::NoRestoreTarget);
+        assert!(refused.to_string().contains("log of i-1 and of i-3"), "{refused}");
+    }
 }

@@ -71,7 +71,10 @@ async fn restore(
         run.event("", &format!("the guard {} was forced by {}", guard.as_str(), start.by))?;
     }
     let domain = Domain::of_service(start.wish.subject.as_str())?;
-    if start.verify && plan.obstacles.iter().any(|obstacle| obstacle.guard == Guard::Unverified) {
+    // Who restores what is left of a damaged one has said so by name.
+    let is_forced = start.force.contains(&Guard::Unverified);
+    if start.verify && !is_forced && plan.obstacles.iter().any(|obstacle| obstacle.guard == Guard::Unverified)
+    {
         verify(shared, run, plan, &domain, &start.by).await?;
     }
     if start.safety_backup {
