@@ -218,9 +218,11 @@ impl Service {
     pub async fn run(self, mut drain: drain::Watch) {
         let Self { shared, mut jobs, handle, orphans } = self;
         let mut running: Group<()> = Group::new("backup");
-        // One after the other: they are in nobody's way but their own service's, whose backups wait for it.
+        // Each by itself: it is in nobody's way but its own service's, whose backups wait for it.
         let mut taking_up: Group<()> = Group::new("take up");
-        taking_up.spawn(run::take_up(Arc::clone(&shared), orphans));
+        for orphan in orphans {
+            taking_up.spawn(run::take_up(Arc::clone(&shared), orphan));
+        }
         // What came before the start may never have been backed up; a start has better to do at first.
         let mut own_at =
             shared.options.own_state_every.map(|every| shared.clock.mono() + every.min(FIRST_OWN));

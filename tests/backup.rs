@@ -758,6 +758,24 @@ async fn what_became_of_a_backup_is_not_guessed_while_the_bucket_does_not_answer
     assert_eq!(plane.backups()[0]["state"], "BACKUP_STATE_COMPLETE");
 }
 
+/// The manifest is in the bucket, and the next word about it cannot be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_there_does_not_fail_because_nobody_could_say_so() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let (_agent, _) = agent(&plane, Stop::Nowhere, false);
+    attached(&plane);
+    // A file in the place of a folder answers every question with an error.
+    let notes = plane.data.join("vault/notes");
+    fs::write(&notes, "").unwrap();
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders", "--detach"]));
+    let manifests = plane.data.join("vault/manifests/orders");
+    until("the manifest", || fs::read_dir(&manifests).ok()?.flatten().next());
+    fs::remove_file(&notes).unwrap();
+    assert_eq!(plane.ended()["state"], "OPERATION_STATE_SUCCEEDED");
+    assert_eq!(plane.backups()[0]["state"], "BACKUP_STATE_COMPLETE");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_that_was_found_is_told_and_stands_in_the_way() {
     let home = tempfile::tempdir().unwrap();
@@ -765,16 +783,17 @@ async fn damage_that_was_found_is_told_and_stands_in_the_way() {
     let (_agent, _) = agent(&plane, Stop::Nowhere, false);
     attached(&plane);
     assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+    let id = plane.backups()[0]["id"].as_str().unwrap().to_owned();
     let unverified = || {
-        let plan = plane.json(&["restore", "plan", "orders"]);
+        let plan = plane.json(&["restore", "plan", "orders", &id]);
         let all = plan["obstacles"].as_array().cloned().unwrap_or_default();
         let one = all.into_iter().find(|one| one["guard"] == "RESTORE_GUARD_UNVERIFIED")?;
         Some(one["message"].as_str().unwrap().to_owned())
     };
     assert!(unverified().unwrap().contains("nobody"));
-    assert_success("verify", &plane.cli(&["backup", "verify", "orders", "latest", "--depth", "structure"]));
+    assert_success("verify", &plane.cli(&["backup", "verify", "orders", &id, "--depth", "structure"]));
     assert!(unverified().unwrap().contains("structure alone"));
-    assert_success("verify", &plane.cli(&["backup", "verify", "orders", "latest"]));
+    assert_success("verify", &plane.cli(&["backup", "verify", "orders", &id]));
     assert_eq!(unverified(), None);
 
     let pack = until("a pack", || {
@@ -784,10 +803,12 @@ async fn damage_that_was_found_is_told_and_stands_in_the_way() {
     let mut bytes = fs::read(&pack).unwrap();
     bytes[1000] ^= 1;
     fs::write(&pack, bytes).unwrap();
-    assert!(!plane.cli(&["backup", "verify", "orders", "latest"]).status.success());
+    assert!(!plane.cli(&["backup", "verify", "orders", &id]).status.success());
     assert!(unverified().unwrap().contains("damaged"));
-    let shown = plane.json(&["backup", "show", "orders", "latest"]);
+    let shown = plane.json(&["backup", "show", "orders", &id]);
     assert!(shown["backup"]["verify_cause"].as_str().unwrap().contains("cannot be restored"), "{shown}");
     let listed = String::from_utf8(plane.cli(&["backup", "list", "orders"]).stdout).unwrap();
     assert!(listed.contains("DAMAGED"), "{listed}");
+    let latest = plane.cli(&["restore", "plan", "orders", "latest"]);
+    assert_eq!(latest.status.code(), Some(3), "it is not the newest that can be restored: {latest:?}");
 }

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     id::Ordered,
     time::Mono,
-    vault::{Decision, Domain, Listed, Problem, State},
+    vault::{Decision, Domain, Listed, Looked, Problem, State},
 };
 
 /// For how long what was read counts, unless something changes here.
@@ -173,7 +173,7 @@ impl Handle {
         })
     }
 
-    /// The newest backup that can be restored.
+    /// The newest backup that can be restored, and was not found to be damaged.
     ///
     /// # Errors
     /// There is none, or the vault cannot be read.
@@ -185,6 +185,7 @@ impl Handle {
             for found in self.shared.found(&which).await? {
                 if let Ok(listed) = found.listed
                     && matches!(listed.state, State::Complete | State::Partial)
+                    && !matches!(listed.looked(), Some(Looked::Damaged(_)))
                 {
                     return Ok(listed);
                 }

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::{Create, Handle, Shared, Subject, Wish, totals};
 use crate::{
     error::{Error, Kind, Reason, Result},
-    operation::{Run, StepHandle},
+    operation::Run,
     store::{self, Event, Revision, Store},
     vault::{Component, Cut, DigestKind, How, Intake},
 };
@@ -83,7 +83,7 @@ pub(super) async fn capture(shared: &Shared, run: &Run, intake: &Intake) -> Comp
     let captured = async {
         let step = run.add_step(&format!("capture {COMPONENT}"), shared.store.status().size_bytes)?;
         step.start()?;
-        let captured = try_to(&shared.store, intake, &step).await?;
+        let captured = try_to(&shared.store, intake, |bytes| step.advance(bytes)).await?;
         step.succeed()?;
         Ok::<_, Error>(captured)
     };
@@ -105,16 +105,19 @@ pub(super) async fn capture(shared: &Shared, run: &Run, intake: &Intake) -> Comp
 async fn try_to(
     store: &Store,
     intake: &Intake,
-    step: &StepHandle,
+    advance: impl Fn(u64),
 ) -> Result<(crate::vault::Captured, Revision, u64)> {
     for _ in 0..TRIES {
         let mut stream =
             intake.stream(How { cut: Cut::Content, incompressible: false, digest: DigestKind::Blake3 });
-        let (sender, mut lines) = mpsc::channel::<Vec<u8>>(QUEUE);
-        let taking = async {
+        let (sender, lines) = mpsc::channel::<Vec<u8>>(QUEUE);
+        let (stream_in, advance) = (&mut stream, &advance);
+        let taking = async move {
+            // Gone with whoever takes them, or nobody would tell the other end.
+            let (mut lines, stream) = (lines, stream_in);
             let mut piece = BytesMut::new();
             while let Some(line) = lines.recv().await {
-                step.advance(line.len() as u64);
+                advance(line.len() as u64);
                 piece.extend_from_slice(&line);
                 if piece.len() >= PIECE {
                     stream.push(piece.split().freeze()).await?;
@@ -290,10 +293,13 @@ pub(super) async fn digest(store: &Store) -> Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         store::{Commit, embedded},
         time::Clock,
+        vault::{Domain, Draft, Kek, KeyItself, Options, Place, Secret, Vault, Writing},
     };
 
     #[tokio::test]
@@ -350,6 +356,37 @@ mod tests {
         for one in read.iter().step_by(100) {
             assert_eq!(one.value, "3", "{}", one.key);
         }
+        engine.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_vault_that_takes_nothing_ends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, engine) = embedded::open(embedded::Options::new(dir.path(), Clock::start())).unwrap();
+        for page in 0..10 {
+            let value = vec![b'x'; 10_000];
+            let some = (0..100).fold(Commit::new(), |commit, n| {
+                commit.put(format!("k/{page}/{n:05}"), [value.clone(), vec![page, n]].concat())
+            });
+            store.commit(some).await.unwrap();
+        }
+        let place = Place::open("memory:///", &[]).unwrap();
+        let key = Arc::new(KeyItself::new(Kek::new(Secret::new([1; 32])), "test"));
+        let vault = Vault::open(Options { place, key, clock: Clock::start() }).await.unwrap();
+        let domain = Domain::of_service("_seaworthy").unwrap();
+        let writing = Writing::begin(&vault, &domain, vault.new_id().unwrap()).await.unwrap();
+        let intake = writing.intake();
+        // What comes after it has begun to commit is refused.
+        let draft = Draft {
+            backup: vault.new_id().unwrap(),
+            components: Vec::new(),
+            consistent: true,
+            cause: None,
+            request_id: None,
+        };
+        drop(writing.commit(draft, || async { true }).await);
+        let captured = tokio::time::timeout(Duration::from_secs(30), try_to(&store, &intake, |_| {})).await;
+        assert!(captured.expect("it ends").is_err());
         engine.close().await.unwrap();
     }
 

@@ -1,6 +1,6 @@
 //! Carries an operation out, from its first step to its report.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -17,9 +17,9 @@ use super::{
 use crate::{
     error::{Chain, Error, Result},
     id::Ordered,
-    operation::{self, Gate, Operation, Orphan, Outcome, Run, State},
+    operation::{self, Gate, Operation, Orphan, Outcome, Run},
     text,
-    vault::{Component, Depth, Domain, Draft, Listed, Status, Writing},
+    vault::{Component, Depth, Domain, Draft, Listed, Problem, Status, Writing},
 };
 
 /// Components that are captured at a time, where nobody is held still for it.
@@ -123,9 +123,16 @@ async fn back_up(
     let domain = Domain::of_service(subject.as_str())?;
     let prepare = run.add_step("prepare", 0)?;
     prepare.start()?;
+    let mut beginning = pin!(Writing::begin(&shared.vault, &domain, run.id()));
     let writing = tokio::select! {
-        writing = Writing::begin(&shared.vault, &domain, run.id()) => writing,
-        ended = given_up(run, until) => return Ok(ended.outcome(most)),
+        writing = &mut beginning => writing,
+        ended = given_up(run, until) => {
+            // To its end, and then to none: nobody who prunes should wait for it.
+            if let Ok(writing) = beginning.await {
+                writing.abandon().await;
+            }
+            return Ok(ended.outcome(most));
+        }
     };
     let writing = match writing {
         Ok(writing) => writing,
@@ -284,10 +291,18 @@ async fn commit(
             };
             Ok((outcome, report))
         }
-        Err(problem) => {
-            step.fail(&problem.to_string())?;
-            Err(problem.into())
-        }
+        // It may be there all the same: a manifest that was sent, and of which nothing more was heard.
+        Err(problem) => match settled(shared, &run.operation()).await? {
+            Some(listed) => {
+                step.message(&format!("it is there, although at first: {problem}"))?;
+                step.succeed()?;
+                Ok((counts(shared, &listed), report))
+            }
+            None => {
+                step.fail(&problem.to_string())?;
+                Err(problem.into())
+            }
+        },
     }
 }
 
@@ -319,65 +334,58 @@ fn report(components: &[Component], consistent: bool) -> Vec<String> {
     lines
 }
 
-/// Takes up operations that a run before did not finish: a backup that was committed counts, whatever was said of it; all else
-/// has failed, and left garbage alone. Where the bucket does not answer it is asked again: what became of a backup is not
-/// guessed.
-pub(super) async fn take_up(shared: Arc<Shared>, orphans: Vec<Orphan>) {
-    for orphan in orphans {
-        let died = orphan.cut_off(DIED.to_owned());
-        let Orphan { operation, run } = orphan;
-        let id = operation.id;
-        let committed = match operation.kind {
-            operation::Kind::Restore | operation::Kind::Verify => Ok(None),
-            // What was cancelled before the end is looked at all the same: it may have committed.
-            operation::Kind::Backup if operation.state == State::Cancelling => {
-                Ok(settled(&shared, &operation).await)
+/// Takes up an operation that a run before did not finish: a backup that was committed counts, whatever was said of it; all else
+/// has failed, or was cancelled, and left garbage alone.
+pub(super) async fn take_up(shared: Arc<Shared>, orphan: Orphan) {
+    let died = orphan.cut_off(DIED.to_owned());
+    let Orphan { operation, run, commits } = orphan;
+    // Nobody sends a manifest before that it commits is durable.
+    let looked = match operation.kind {
+        operation::Kind::Backup if commits => settled(&shared, &operation).await,
+        operation::Kind::Backup | operation::Kind::Restore | operation::Kind::Verify => Ok(None),
+    };
+    let mut sizes = Sizes::default();
+    let outcome = match looked {
+        Ok(None) => died,
+        Ok(Some(listed)) => {
+            listed.manifest.components.iter().for_each(|one| sizes.add(one));
+            if let Err(error) = run.set_backup(operation.id) {
+                warn!(component = "backup", operation = "take up", id = %operation.id, %error, "could not be taken up");
+                return;
             }
-            operation::Kind::Backup => tokio::select! {
-                committed = settled(&shared, &operation) => Ok(committed),
-                _ = run.cancelled() => Err(Outcome::Cancelled),
-            },
-        };
-        let mut sizes = Sizes::default();
-        let outcome = match committed {
-            Err(cancelled) => cancelled,
-            Ok(None) => died,
-            Ok(Some(listed)) => {
-                for one in &listed.manifest.components {
-                    sizes.add(one);
-                }
-                if let Err(error) = run.set_backup(id) {
-                    warn!(component = "backup", operation = "take up", %id, %error, "could not be taken up");
-                    continue;
-                }
-                shared.catalog_changed();
-                match listed.manifest.cause.clone() {
-                    None if listed.manifest.is_complete() => Outcome::Succeeded,
-                    cause => Outcome::Partial {
-                        cause: cause.unwrap_or_else(|| "a component is missing".to_owned()),
-                    },
-                }
-            }
-        };
-        finish(&shared, run, outcome, Vec::new(), sizes).await;
+            counts(&shared, &listed)
+        }
+        Err(error) => Outcome::Failed { cause: format!("what became of it cannot be found out: {error}") },
+    };
+    finish(&shared, run, outcome, Vec::new(), sizes).await;
+}
+
+/// What a backup that is in the vault makes of its operation.
+fn counts(shared: &Shared, listed: &Listed) -> Outcome {
+    shared.catalog_changed();
+    match listed.manifest.cause.clone() {
+        None if listed.manifest.is_complete() => Outcome::Succeeded,
+        cause => Outcome::Partial { cause: cause.unwrap_or_else(|| "a component is missing".to_owned()) },
     }
 }
 
-/// Looks whether a backup has committed, for as long as it takes. None: it has not.
-async fn settled(shared: &Shared, operation: &Operation) -> Option<Listed> {
+/// Looks whether a backup has committed. None: it has not. Where the bucket does not answer it is asked again, for as long as it
+/// takes: what became of a backup is not guessed.
+///
+/// # Errors
+/// What is there cannot be read, and asking again would change nothing.
+async fn settled(shared: &Shared, operation: &Operation) -> Result<Option<Listed>> {
+    let domain = Domain::of_service(&operation.service)?;
     let mut pause = LOOK_AGAIN;
     loop {
-        let looked = async {
-            let domain = Domain::of_service(&operation.service)?;
-            Ok::<_, Error>(shared.vault.settle(&domain, operation.id).await?)
-        };
-        match timeout(LOOKED_WITHIN, looked).await {
-            Ok(Ok(committed)) => return committed,
-            Ok(Err(error)) => {
-                warn!(component = "backup", operation = "take up", id = %operation.id, %error, "what became of a backup could not be looked at; it is tried again");
+        match timeout(LOOKED_WITHIN, shared.vault.settle(&domain, operation.id)).await {
+            Ok(Ok(committed)) => return Ok(committed),
+            Ok(Err(problem @ Problem::Place { .. })) => {
+                warn!(component = "backup", operation = "settle", id = %operation.id, %problem, "what became of a backup could not be looked at; it is tried again");
             }
+            Ok(Err(problem)) => return Err(problem.into()),
             Err(_) => {
-                warn!(component = "backup", operation = "take up", id = %operation.id, "the vault did not answer; it is tried again");
+                warn!(component = "backup", operation = "settle", id = %operation.id, "the vault did not answer; it is tried again");
             }
         }
         sleep(pause).await;

@@ -219,11 +219,16 @@ impl Upload {
         }
     }
 
-    /// Takes the next bytes. Cancel safe: what [`received`](Self::received) counts is kept.
+    /// Takes the next bytes, once `turn` says so, which is no fault of whoever sends them. Cancel safe: what [`received`](Self::received) counts is kept.
     ///
     /// # Errors
     /// They do not follow what came before, or cannot be stored; the latter ends it.
-    pub async fn push(&mut self, offset: u64, data: Bytes) -> Result<()> {
+    pub async fn push<T>(
+        &mut self,
+        offset: u64,
+        data: Bytes,
+        turn: impl Future<Output = Result<T>>,
+    ) -> Result<()> {
         let received = self.stream()?.received();
         if offset != received {
             let message = format!("is {offset}, and {received} bytes have come; go on from there");
@@ -232,6 +237,7 @@ impl Upload {
         let length = data.len() as u64;
         let slot = Arc::clone(&self.slot);
         let storing = Storing::begin(&slot.arrival);
+        let _turn = turn.await?;
         let pushed = self.stream()?.push(data).await;
         drop(storing);
         if let Err(problem) = pushed {

@@ -41,6 +41,8 @@ pub struct Orphan {
     pub operation: Arc<Operation>,
     /// To go on with it, or to say how it ended.
     pub run: Run,
+    /// Whether it had passed its point of no return: before that nothing of it counts, whatever it left.
+    pub commits: bool,
 }
 
 impl fmt::Debug for Run {

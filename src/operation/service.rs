@@ -191,14 +191,19 @@ impl Service {
 
     /// Takes over those that a run before did not finish.
     pub(super) async fn take_over(&self, left: Vec<Record>) -> Result<Vec<Orphan>> {
+        let commits: Vec<bool> = left.iter().map(|found| found.commits).collect();
         let slots = left.into_iter().map(|found| self.slot(found)).collect::<Result<Vec<_>>>()?;
         for slot in &slots {
             drop(slot.mention(|saying| saying.event("", "the control plane started again")));
             self.shared.index.write().begin(slot);
         }
         join_all(slots.iter().map(|slot| self.write_one(slot))).await;
-        let orphan = |slot: Arc<Slot>| Orphan { operation: slot.told(), run: Run::of(slot) };
-        Ok(slots.into_iter().map(orphan).collect())
+        let orphan = |(slot, commits): (Arc<Slot>, bool)| Orphan {
+            operation: slot.told(),
+            run: Run::of(slot),
+            commits,
+        };
+        Ok(slots.into_iter().zip(commits).map(orphan).collect())
     }
 
     fn slot(&self, record: Record) -> Result<Arc<Slot>> {

@@ -136,6 +136,8 @@ impl Vault {
     ) -> Result<Verified> {
         let verified = self.verify(service, Some(backup), depth, operation, progress).await?;
         match verified.cause() {
+            // One that came late and has all that it needs is not damaged: that it is not restored says its state.
+            Some(_) if verified.broken.is_empty() => {}
             None => self.decide(service, backup, Decision::Verified, by, depth.as_str()).await?,
             Some(cause) => self.decide(service, backup, Decision::Damaged, by, &cause).await?,
         }
@@ -187,7 +189,7 @@ impl Vault {
         }
         let packs: BTreeSet<PackName> = needs.iter().flat_map(|need| need.packs.iter().copied()).collect();
         let total = packs.iter().filter_map(|name| there.get(name)).sum();
-        let mut wrong: HashSet<PackName> = HashSet::new();
+        let (mut wrong, mut done): (HashSet<PackName>, u64) = (HashSet::new(), 0);
         let looks = packs.iter().map(|name| {
             let sought = ids.remove(name).unwrap_or_default();
             look(self, &keys, *name, there.get(name).copied(), sought, depth)
@@ -195,6 +197,7 @@ impl Vault {
         let mut looking = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
         while let Some((name, looked)) = looking.next().await {
             found.packs += 1;
+            done += there.get(&name).copied().unwrap_or(0);
             match looked {
                 Ok(bytes) => found.bytes += bytes,
                 Err(
@@ -205,7 +208,7 @@ impl Vault {
                 }
                 Err(problem) => return Err(problem),
             }
-            progress(found.bytes, total);
+            progress(done, total);
         }
         for need in needs {
             if need.packs.iter().any(|pack| wrong.contains(pack)) {
@@ -330,7 +333,7 @@ async fn need(
     Ok(packs)
 }
 
-/// Looks at a pack, and answers how many bytes of it were read.
+/// Looks at a pack, and answers how many bytes of it were looked at.
 async fn look(
     vault: &Vault,
     keys: &Arc<DomainKeys>,
@@ -342,9 +345,13 @@ async fn look(
     let object = names::pack(keys.domain(), name);
     let looked = async {
         let size = size.ok_or_else(|| Problem::missing(&object))?;
-        let table = match depth {
+        let (table, read) = match depth {
             Depth::Presence => return Ok(0),
-            Depth::Structure => read_table(vault.place(), keys, &object, size).await?,
+            Depth::Structure => {
+                let table = read_table(vault.place(), keys, &object, size).await?;
+                let read = table.size() as u64;
+                (table, read)
+            }
             Depth::Data => {
                 let bytes = vault.place().get(&object).await?;
                 let (keys, object) = (Arc::clone(keys), object.clone());
@@ -363,11 +370,11 @@ async fn look(
                         }
                     })
                 });
-                reading.await.map_err(|ended| Problem::Internal(ended.to_string()))??
+                (reading.await.map_err(|ended| Problem::Internal(ended.to_string()))??, size)
             }
         };
         match sought.not_in(table.chunks.iter().map(|entry| entry.id)) {
-            0 => Ok(size),
+            0 => Ok(read),
             lacking => Err(Problem::damaged(
                 &object,
                 format!("has not {lacking} chunks that the index says are there"),

@@ -26,9 +26,10 @@ use crate::{
 /// How long the next message may take.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long the first one may take, and another connection of the same upload to let go: together less than the guard waits for
-/// the beginning of an answer (`grpc.request_timeout`), so that a caller hears which it was.
+/// the beginning of an answer (`grpc.request_timeout`), and the second less than clients wait for an upload to open, so that a
+/// caller hears which it was.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
-const LET_GO: Duration = Duration::from_secs(10);
+const LET_GO: Duration = Duration::from_secs(4);
 /// Bytes after which what has come is told.
 const TOLD_EVERY: u64 = 2 << 20;
 
@@ -136,11 +137,8 @@ impl Open {
             };
             match message {
                 Some(pb::upload_request::Message::Data(pb::UploadData { offset, data })) => {
-                    let pushed = async {
-                        let _in_work = self.budget.take(data.len()).await?;
-                        self.upload.push(offset, data).await
-                    };
-                    if let Err(error) = pushed.await {
+                    let turn = self.budget.take(data.len());
+                    if let Err(error) = self.upload.push(offset, data, turn).await {
                         return Some((Err(status(&error)), None));
                     }
                     let received = self.upload.received().unwrap_or(told);

@@ -16,7 +16,8 @@ async fn who_takes_an_operation_up_goes_on_where_it_was() {
     it.crash();
 
     let mut it = start(&medium).await;
-    let Orphan { operation, run } = it.orphans.remove(0);
+    let Orphan { operation, run, commits } = it.orphans.remove(0);
+    assert!(!commits);
     assert_eq!((operation.state, operation.progress.done_bytes), (State::Running, 60));
     assert_eq!(operation.events[0].message, "the control plane started again");
     // The scope is held on.

@@ -221,6 +221,10 @@ async fn a_late_backup_that_nobody_has_looked_at_is_not_sound() {
         vault.verify(&orders(), Some(late), Depth::Data, id, |_, _| {}).await.unwrap()
     };
     assert!(!verify().await.is_sound());
+    // Nothing of it is damaged, and nobody says so.
+    let id = vault.new_id().unwrap();
+    vault.look(&orders(), late, Depth::Data, id, "test", |_, _| {}).await.unwrap();
+    assert!(vault.backup(&orders(), late).await.unwrap().looked().is_none());
     vault.decide(&orders(), late, Decision::Checked, "test", "").await.unwrap();
     assert!(verify().await.is_sound());
 }
