@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::{
-    kek::KeySource,
+    kek::{Kdf, Kek, KeySource},
     keyring::{DomainKeys, Keyring},
     names::{self, Domain, Id},
     place::{PROBE_TIMEOUT, Place},
@@ -33,6 +33,9 @@ struct Description {
     vault_id: String,
     #[serde(default)]
     required: Vec<String>,
+    /// Id of the key that the vault is begun with. None: one that is derived, whose id comes to be with its first wrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kek_id: Option<String>,
 }
 
 /// What a vault is opened with.
@@ -100,12 +103,12 @@ impl Vault {
                 return Err(Problem::damaged(names::VAULT, format!("has {} bytes", there.size)));
             }
             Some(_) => place.get(names::VAULT).await?,
-            None if may_create => create(&place, &random).await?,
+            None if may_create => create(&place, &random, key.kek(&Kdf::AsItIs)?).await?,
             None => return Err(Problem::missing(names::VAULT)),
         };
-        let id = describe(&described)?;
+        let (id, begun_with) = describe(&described)?;
         let hash = *blake3::hash(&described).as_bytes();
-        let keyring = Keyring::new(place.clone(), key, random.clone(), id, hash);
+        let keyring = Keyring::new(place.clone(), key, random.clone(), id, hash, begun_with);
         let vault_keys = match may_create {
             true => keyring.for_writing(&Domain::vault()).await?,
             false => keyring
@@ -190,7 +193,7 @@ async fn probe(place: &Place, clock: Clock, random: &SystemRandom) -> Result<()>
     Ok(())
 }
 
-async fn create(place: &Place, random: &SystemRandom) -> Result<bytes::Bytes> {
+async fn create(place: &Place, random: &SystemRandom, kek: Option<Kek>) -> Result<bytes::Bytes> {
     // A bucket that has packs and no description is a vault that somebody has hurt, not an empty place.
     for prefix in ["keys", "packs", "manifests"] {
         if !place.list(prefix).await?.is_empty() {
@@ -203,6 +206,7 @@ async fn create(place: &Place, random: &SystemRandom) -> Result<bytes::Bytes> {
         format: FORMAT,
         vault_id: hex(&random.bytes::<16>()?),
         required: Vec::new(),
+        kek_id: kek.map(|kek| kek.id()).transpose()?,
     };
     let text = serde_json::to_vec(&description).map_err(|error| Problem::Internal(error.to_string()))?;
     match place.create(names::VAULT, PutPayload::from(text)).await {
@@ -212,8 +216,8 @@ async fn create(place: &Place, random: &SystemRandom) -> Result<bytes::Bytes> {
     }
 }
 
-/// The vault's id by its description.
-fn describe(bytes: &[u8]) -> Result<[u8; 16]> {
+/// The vault's id by its description, and that of the key that it was begun with.
+fn describe(bytes: &[u8]) -> Result<([u8; 16], Option<String>)> {
     let damaged = |what: String| Problem::damaged(names::VAULT, what);
     let described: Description = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
     if described.magic != MAGIC {
@@ -230,7 +234,8 @@ fn describe(bytes: &[u8]) -> Result<[u8; 16]> {
         return Err(newer(format!("the feature {first:?} is required and not known")));
     }
     let id = u128::from_str_radix(&described.vault_id, 16).ok().filter(|_| described.vault_id.len() == 32);
-    id.map(u128::to_be_bytes).ok_or_else(|| damaged("has no id of a vault".to_owned()))
+    let id = id.map(u128::to_be_bytes).ok_or_else(|| damaged("has no id of a vault".to_owned()))?;
+    Ok((id, described.kek_id))
 }
 
 impl fmt::Debug for Vault {

@@ -155,6 +155,21 @@ async fn without_the_index_all_comes_back() {
     assert_eq!(vault.backup(&orders(), again).await.unwrap().manifest.components[0].new_bytes, 0);
 }
 
+/// Between its description and its first key it is nobody's but that of who began it.
+#[tokio::test]
+async fn of_two_that_begin_with_different_keys_one_goes_on() {
+    let bucket = Arc::new(InMemory::new());
+    Vault::open(options(bucket.clone(), 1)).await.unwrap();
+    let begun: Vec<String> = objects(&bucket).await.into_keys().filter(|name| name != "vault.json").collect();
+    for name in begun {
+        bucket.delete(&name.as_str().into()).await.unwrap();
+    }
+    let late = Vault::open(options(bucket.clone(), 2)).await;
+    assert!(matches!(late, Err(Problem::WrongKey { .. })), "{late:?}");
+    assert_eq!(objects(&bucket).await.into_keys().collect::<Vec<_>>(), ["vault.json"]);
+    Vault::open(options(bucket, 1)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_wrong_key_opens_nothing_and_writes_nothing() {
     let bucket = Arc::new(InMemory::new());
