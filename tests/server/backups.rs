@@ -16,7 +16,7 @@ use crate::{
     credentials::{Bearer, Guarded, Proved},
     harness::{PATIENCE, TestServer, reason, registration},
     keeper::{Kept, keeper},
-    operations::begin,
+    operations::{self, begin},
     session::{Session, message},
 };
 
@@ -41,16 +41,9 @@ fn restore(service: &str, to: &str, request_id: &str) -> pb::StartRestoreRequest
     }
 }
 
-/// Waits until an operation has ended.
+/// What was begun, once it has ended.
 async fn ended(server: &TestServer, begun: Option<pb::Operation>) -> pb::Operation {
-    let mut client = OperationServiceClient::new(server.channel().await);
-    let request = pb::WatchOperationRequest { id: begun.unwrap().id };
-    let mut watch = client.watch_operation(request).await.unwrap().into_inner();
-    let mut last = None;
-    while let Some(told) = timeout(PATIENCE, watch.message()).await.unwrap().unwrap() {
-        last = told.operation;
-    }
-    last.unwrap()
+    operations::ended(server, begun.unwrap().id).await
 }
 
 /// A field that a refusal names.

@@ -32,6 +32,17 @@ pub(crate) async fn begin(server: &TestServer, service: &str) -> Run {
     }
 }
 
+/// An operation once it has ended.
+pub(crate) async fn ended(server: &TestServer, id: String) -> pb::Operation {
+    let request = pb::WatchOperationRequest { id };
+    let mut watch = client(server).await.watch_operation(request).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(told) = next(&mut watch).await {
+        last = Some(told);
+    }
+    last.unwrap()
+}
+
 fn get(id: &str) -> pb::GetOperationRequest {
     pb::GetOperationRequest { id: id.to_owned() }
 }
@@ -140,15 +151,9 @@ async fn a_watch_says_goodbye_and_a_restart_fails_what_was_under_way() {
     next(&mut watch).await.unwrap();
     run.leave();
     let server = server.restart().await;
-    let ended = timeout(PATIENCE, watch.message()).await.unwrap().unwrap_err();
-    assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "SERVER_DRAINING"));
-    let mut client = self::client(&server).await;
-    let mut watch = client.watch_operation(pb::WatchOperationRequest { id }).await.unwrap().into_inner();
-    let mut last = None;
-    while let Some(told) = next(&mut watch).await {
-        last = Some(told);
-    }
-    let failed = last.unwrap();
+    let goodbye = timeout(PATIENCE, watch.message()).await.unwrap().unwrap_err();
+    assert_eq!((goodbye.code(), reason(&goodbye).as_str()), (Code::Unavailable, "SERVER_DRAINING"));
+    let failed = ended(&server, id).await;
     assert_eq!(failed.state(), pb::OperationState::Failed);
     assert!(failed.cause.starts_with("the control plane ended while it was under way"), "{}", failed.cause);
     server.stop().await;
@@ -165,13 +170,7 @@ async fn what_was_cancelled_is_cancelled_after_a_restart() {
     client.cancel_operation(request).await.unwrap();
     run.leave();
     let server = server.restart().await;
-    let mut client = self::client(&server).await;
-    let mut watch = client.watch_operation(pb::WatchOperationRequest { id }).await.unwrap().into_inner();
-    let mut last = None;
-    while let Some(told) = next(&mut watch).await {
-        last = Some(told);
-    }
-    let ended = last.unwrap();
+    let ended = ended(&server, id).await;
     assert_eq!(
         (ended.state(), ended.cause.as_str()),
         (pb::OperationState::Cancelled, "cancelled by local: the wrong service")
