@@ -159,12 +159,12 @@ async fn without_the_index_all_comes_back() {
 #[tokio::test]
 async fn of_two_that_begin_with_different_keys_one_goes_on() {
     let bucket = Arc::new(InMemory::new());
-    Vault::open(options(bucket.clone(), 1)).await.unwrap();
+    Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
     let begun: Vec<String> = objects(&bucket).await.into_keys().filter(|name| name != "vault.json").collect();
     for name in begun {
         bucket.delete(&name.as_str().into()).await.unwrap();
     }
-    let late = Vault::open(options(bucket.clone(), 2)).await;
+    let late = Vault::open(options(Arc::clone(&bucket) as _, 2)).await;
     assert!(matches!(late, Err(Problem::WrongKey { .. })), "{late:?}");
     assert_eq!(objects(&bucket).await.into_keys().collect::<Vec<_>>(), ["vault.json"]);
     Vault::open(options(bucket, 1)).await.unwrap();
