@@ -16,7 +16,6 @@ mod listener;
 mod log;
 mod nearest;
 mod origin;
-mod quantity;
 mod reference;
 mod reload;
 mod settings;
@@ -33,7 +32,6 @@ pub use self::{
     log::{LogFormat, parse_filter},
     nearest::suggestion,
     origin::Origin,
-    quantity::{parse_duration, parse_size, show_duration, show_size},
     reference::reference,
     reload::{Reloaded, reload},
     settings::{
@@ -42,6 +40,8 @@ pub use self::{
     },
     sources::{CONFIG_VARIABLE, Environment, Flags},
 };
+
+pub use seaworthy_client::rules::quantity::{parse_duration, parse_size, show_duration, show_size};
 
 use self::draft::Draft;
 use crate::error::Result;

@@ -20,52 +20,9 @@ use tokio::{
     time::sleep,
 };
 
+pub use seaworthy_client::rules::Phase;
+
 use crate::time::Clock;
-
-/// The phases of the control plane, in order.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Phase {
-    /// Serves.
-    Running,
-    /// Was asked to stop; still takes work while the world hears of it.
-    InitiateShutdown,
-    /// Takes nothing new.
-    StopAcceptingRequests,
-    /// Waits for the requests it has.
-    FinishActiveRequests,
-    /// Writes what is not yet written.
-    SaveState,
-    /// Closes store and telemetry.
-    CleanupResources,
-    /// Done.
-    Terminated,
-}
-
-impl Phase {
-    /// Every phase, in order.
-    pub const ALL: [Phase; 7] = [
-        Phase::Running,
-        Phase::InitiateShutdown,
-        Phase::StopAcceptingRequests,
-        Phase::FinishActiveRequests,
-        Phase::SaveState,
-        Phase::CleanupResources,
-        Phase::Terminated,
-    ];
-
-    /// The name in reports: `StopAcceptingRequests`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Phase::Running => "Running",
-            Phase::InitiateShutdown => "InitiateShutdown",
-            Phase::StopAcceptingRequests => "StopAcceptingRequests",
-            Phase::FinishActiveRequests => "FinishActiveRequests",
-            Phase::SaveState => "SaveState",
-            Phase::CleanupResources => "CleanupResources",
-            Phase::Terminated => "Terminated",
-        }
-    }
-}
 
 /// Who takes connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

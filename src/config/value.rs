@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::quantity::{parse_duration, parse_size, show_duration, show_size};
+use super::{parse_duration, parse_size, show_duration, show_size};
 
 pub(super) type Read<T> = Result<T, String>;
 

@@ -12,7 +12,9 @@ pub mod errors;
 mod lifecycle;
 pub mod names;
 mod objectives;
+mod phase;
 pub mod port;
+pub mod quantity;
 pub mod registration;
 mod rollup;
 mod streaks;
@@ -22,6 +24,7 @@ use std::fmt;
 pub use self::{
     lifecycle::Lifecycle,
     objectives::availability,
+    phase::Phase,
     rollup::{Part, instance, severity},
     streaks::{Streaks, Thresholds},
 };
