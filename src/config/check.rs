@@ -2,8 +2,8 @@
 
 use super::{
     listener::{beyond_loopback, clashes, guarded, refusal},
-    quantity::show_duration,
     settings::{ClientAuth, Config},
+    show_duration,
 };
 
 /// A rule that does not hold.

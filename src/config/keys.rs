@@ -8,8 +8,8 @@ use super::{
     },
     key::{Key, PLAIN},
     log::parse_filter,
-    quantity::{show_duration, show_size},
     settings::LARGEST_MESSAGE,
+    show_duration, show_size,
     value::{
         DAY, HOUR, KIB, MIB, MINUTE, SECOND, TENTH, address, count, duration, networks, optional, path, put,
         show_networks, size, small_count, truth,

@@ -37,6 +37,7 @@
 //! | hand it to the rest of the service | [`Agent::handle`], [`Handle`] |
 //! | prove who it is, and know that the control plane is the right one | [`Builder::tls`], [`Builder::token`], [`Tls`], [`Token`] |
 //! | know whether it is attached, and why not | [`Handle::status`], [`Status`], [`Handle::attached`] |
+//! | end in phases, without losing a request | [`shutdown`] |
 //! | let a part be backed up and restored | [`Component::backup`], [`Component::backup_with`], [`backup`] |
 //! | limit, break and retry what can hurt, by the fleet's policies | [`Handle::protect`], [`protect`] |
 //! | switch behaviour while it runs | [`Handle::flags`], [`flags`] |
@@ -113,6 +114,7 @@ mod rt;
 mod ruled;
 pub mod rules;
 mod session;
+pub mod shutdown;
 mod spec;
 mod status;
 #[doc(hidden)]

@@ -62,7 +62,10 @@ pub struct Grpc;
 /// How a protocol says that something is refused, and how it went.
 pub trait Protocol: Clone + Send + Sync + 'static {
     /// What its answers are made of.
-    type Body: http_body::Body;
+    type Body: http_body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
 
     /// Whether requests name operations that may not be there.
     const ANYBODY_NAMES_OPERATIONS: bool;
@@ -76,8 +79,14 @@ pub trait Protocol: Clone + Send + Sync + 'static {
     /// Whether the head of an answer says how it went. None: its end does.
     fn judge(&self, head: &http::response::Parts) -> Option<Verdict>;
 
-    /// The body, watched.
-    fn watched(body: Judged<Self::Body>) -> Self::Body;
+    /// Says to whoever is refused that the connection is not to be used again, where that can be said.
+    fn closes(refused: &mut Response<Self::Body>);
+
+    /// A body that wraps one of its own.
+    fn boxed<B>(body: B) -> Self::Body
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// How a request went.
@@ -215,7 +224,7 @@ where
                 Some(Verdict::Failed) => admitted.judge(Fault::Own),
                 None => {}
             }
-            Ok(Response::from_parts(head, P::watched(Judged::new(body, admitted, verdict))))
+            Ok(Response::from_parts(head, P::boxed(Judged::new(body, admitted, verdict))))
         })
     }
 }
@@ -262,7 +271,15 @@ impl Protocol for Http {
         Some(if head.status.is_server_error() { Verdict::Failed } else { Verdict::Succeeded })
     }
 
-    fn watched(body: Judged<Self::Body>) -> Self::Body {
+    fn closes(refused: &mut Response<Self::Body>) {
+        refused.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+
+    fn boxed<B>(body: B) -> Self::Body
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         axum::body::Body::new(body)
     }
 }
@@ -287,7 +304,14 @@ impl Protocol for Grpc {
         judged::grpc(&head.headers)
     }
 
-    fn watched(body: Judged<Self::Body>) -> Self::Body {
+    /// The transport says it by GOAWAY.
+    fn closes(_: &mut Response<Self::Body>) {}
+
+    fn boxed<B>(body: B) -> Self::Body
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         tonic::body::Body::new(body)
     }
 }

@@ -22,6 +22,7 @@ use super::{
     shelf::caller_key,
     stats::OperationStats,
 };
+use crate::shutdown::Counted;
 
 /// An operation.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub struct Admitted {
     began: Duration,
     /// How long it took until the answer began, where that comes bit by bit.
     answered: Option<Duration>,
+    _counted: Counted,
 }
 
 /// What an attempt failed with.
@@ -148,21 +150,28 @@ impl Operation {
     pub(crate) async fn admit(
         self: &Arc<Self>,
         caller: &str,
-        open: Result<(), Refusal>,
+        open: Result<Counted, Refusal>,
     ) -> Result<Admitted, Refusal> {
         let call = self.books.begin();
         let admitted = async {
-            open?;
+            let counted = open?;
             let plan = self.plan();
             let entered = self.enter(&plan, caller).await?;
             let ticket = self.ask_breaker(&plan)?;
-            Ok::<_, Refusal>((entered, ticket))
+            Ok::<_, Refusal>((counted, entered, ticket))
         };
         match admitted.await {
-            Ok((entered, ticket)) => {
+            Ok((counted, entered, ticket)) => {
                 call.goes_on();
-                let operation = Arc::clone(self);
-                Ok(Admitted { operation, entered: Some(entered), ticket, began: self.now(), answered: None })
+                let (operation, began) = (Arc::clone(self), self.now());
+                Ok(Admitted {
+                    operation,
+                    entered: Some(entered),
+                    ticket,
+                    began,
+                    answered: None,
+                    _counted: counted,
+                })
             }
             Err(refusal) => {
                 call.ended(Ended::Refused(refusal.kind()), Duration::ZERO);
@@ -175,7 +184,7 @@ impl Operation {
     pub(crate) async fn run<T, E, F>(
         &self,
         caller: &str,
-        open: Result<(), Refusal>,
+        open: Result<Counted, Refusal>,
         safety: Option<Safety>,
         op: impl FnMut() -> F,
     ) -> Result<T, ProtectError<E>>
@@ -186,10 +195,10 @@ impl Operation {
         let call = self.books.begin();
         let plan = self.plan();
         let entered = match open {
-            Ok(()) => self.enter(&plan, caller).await,
+            Ok(counted) => self.enter(&plan, caller).await.map(|entered| (counted, entered)),
             Err(turned_away) => Err(turned_away),
         };
-        let entered = match entered {
+        let (_counted, entered) = match entered {
             Ok(entered) => entered,
             Err(refusal) => {
                 call.ended(Ended::Refused(refusal.kind()), Duration::ZERO);

@@ -3,15 +3,7 @@
 //! It works by itself, with the policies that the service's own code gives and a sensible one for all others; an agent that
 //! is attached brings those of the control plane, and takes what became of the operations there.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -31,7 +23,10 @@ use super::{
     rules::{Rules, Sourced},
     stats::{BreakerStats, PoolStats, Report},
 };
-use crate::Lifecycle;
+use crate::{
+    Lifecycle,
+    shutdown::{Active, Counted, Counting},
+};
 
 /// Operations that are told apart at the most.
 const MOST_OPERATIONS: usize = 256;
@@ -51,8 +46,8 @@ struct Inner {
     operations: RwLock<BTreeMap<Arc<str>, Arc<Operation>>>,
     pools: Pools,
     said: Mutex<Said>,
-    /// Whether the service is shutting down.
-    closed: AtomicBool,
+    /// Calls that are under way, and whether new ones are taken.
+    active: Active,
 }
 
 /// What was said of what protects the operations.
@@ -75,7 +70,7 @@ impl Operations {
             operations: RwLock::default(),
             pools: Pools::new(MOST_POOLS),
             said: Mutex::default(),
-            closed: AtomicBool::new(false),
+            active: Active::new(),
         }));
         operations.put_in_force(&operations.0.said.lock());
         operations
@@ -185,8 +180,10 @@ impl Operations {
 
     /// Where the service is in its life: what is draining takes no more work.
     pub(crate) fn set_lifecycle(&self, lifecycle: Lifecycle) {
-        let open = matches!(lifecycle, Lifecycle::Starting | Lifecycle::Ready | Lifecycle::LameDuck);
-        self.0.closed.store(!open, Ordering::Release);
+        match lifecycle {
+            Lifecycle::Starting | Lifecycle::Ready | Lifecycle::LameDuck => self.0.active.open(),
+            Lifecycle::Draining | Lifecycle::Stopping | Lifecycle::Failed => self.0.active.shut(),
+        }
     }
 
     /// The rules in force.
@@ -194,12 +191,14 @@ impl Operations {
         &self.0.rules
     }
 
-    fn open(&self) -> Result<(), Refusal> {
-        if !self.0.closed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let message = "this instance is shutting down; ask another one".to_owned();
-        Err(Refusal::TurnedAway { message })
+    /// The calls that are under way.
+    pub(crate) fn active(&self) -> &Active {
+        &self.0.active
+    }
+
+    fn open(&self) -> Result<Counted, Refusal> {
+        let counted = self.0.active.enter(Counting::Request);
+        counted.map_err(|shutting_down| Refusal::TurnedAway { message: shutting_down.to_string() })
     }
 
     fn operation(&self, name: &str) -> Arc<Operation> {

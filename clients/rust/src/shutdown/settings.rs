@@ -174,7 +174,9 @@ impl Settings {
         let all = self.all();
         if !all.is_zero() && self.lame_duck >= all {
             let (lame_duck, all) = (show_duration(self.lame_duck), show_duration(all));
-            problems.push(format!("SHUTDOWN_LAME_DUCK is {lame_duck}, and {all} is all there is; make it shorter"));
+            problems.push(format!(
+                "SHUTDOWN_LAME_DUCK is {lame_duck}, and {all} is all there is; make it shorter"
+            ));
         }
         match problems.is_empty() {
             true => Ok(self),
@@ -194,7 +196,9 @@ impl Settings {
     /// How much more may be asked for, in all.
     pub(crate) fn extendable(&self) -> Duration {
         match self.platform {
-            Some(platform) => (platform - margin(platform)).saturating_sub(self.all()).min(self.most_extension),
+            Some(platform) => {
+                (platform - margin(platform)).saturating_sub(self.all()).min(self.most_extension)
+            }
             None => self.most_extension,
         }
     }
@@ -257,8 +261,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named_all_at_once() {
-        let wrong =
-            said(&[("SHUTDOWN_HOOK_TIMEOUT", "soon"), ("SEAWORTHY_SHUTDOWN_PLATFORM_TIMEOUT", "-1")]).unwrap_err();
+        let wrong = said(&[("SHUTDOWN_HOOK_TIMEOUT", "soon"), ("SEAWORTHY_SHUTDOWN_PLATFORM_TIMEOUT", "-1")])
+            .unwrap_err();
         assert_eq!(wrong.problems.len(), 2);
         assert!(wrong.problems[0].starts_with("SHUTDOWN_HOOK_TIMEOUT: \"soon\""), "{wrong}");
         assert!(wrong.problems[1].starts_with("SEAWORTHY_SHUTDOWN_PLATFORM_TIMEOUT: \"-1\""), "{wrong}");
@@ -285,8 +289,7 @@ mod tests {
             (Some(1), 40, Duration::from_millis(800), s(0)),
             (Some(900), 40, s(40), s(120)),
         ] {
-            let settings =
-                Settings { platform: platform.map(s), total: s(total), ..Settings::default() };
+            let settings = Settings { platform: platform.map(s), total: s(total), ..Settings::default() };
             assert_eq!((settings.all(), settings.extendable()), (all, extendable), "{platform:?}");
             assert!(platform.is_none_or(|platform| settings.all() + settings.extendable() < s(platform)));
         }

@@ -15,7 +15,7 @@ use crate::protect::{Admitted, Failure, Fault};
 
 /// A body that is watched.
 #[derive(Debug)]
-pub struct Judged<B> {
+pub(super) struct Judged<B> {
     inner: B,
     admitted: Option<Admitted>,
     verdict: Option<Verdict>,

@@ -1,6 +1,6 @@
 use std::{
     num::NonZeroU32,
-    sync::atomic::{AtomicU32, AtomicUsize},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
 use tokio::time::{advance, sleep};
