@@ -200,6 +200,38 @@ async fn what_became_of_operations_is_in_the_metrics_and_stays_there() {
     let one_left = r#"operation="charge-card",state="closed"} 1"#;
     until("the breaker of the other alone", async || counted("success").await.1.contains(one_left)).await;
     assert_eq!(counted("success").await.0, Some(4));
+
+    // Which policy refused what, and what one in shadow would have.
+    limit(&mut policies, "bank", "charge-card").await;
+    let shadow = pb::Policy {
+        name: "tenant".into(),
+        shadow: true,
+        target: charge_card(),
+        limits: vec![pb::RateLimit {
+            scope: pb::PolicyScope::Caller.into(),
+            amount: 1,
+            period: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+            ..pb::RateLimit::default()
+        }],
+        ..pb::Policy::default()
+    };
+    put(&mut policies, shadow).await;
+    for part in [
+        r#"policy="bank",part="limits",scope="operation",shadow="false",outcome="refused"} "#,
+        r#"policy="tenant",part="limits",scope="caller",shadow="true",outcome="refused"} "#,
+    ] {
+        let line = format!(r#"seaworthy_operation_policy_decisions_total{{service="orders",{part}"#);
+        until(part, async || {
+            charge(&second, true).await.ok();
+            let text = server.get("/metrics").await.1;
+            text.lines().any(|found| {
+                found
+                    .strip_prefix(&line)
+                    .is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
+            })
+        })
+        .await;
+    }
     second.leave("done").await;
     server.stop().await;
 }

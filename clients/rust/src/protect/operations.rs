@@ -30,6 +30,7 @@ use super::{
     retry::Safety,
     rules::{Rules, Sourced},
     stats::{BreakerStats, PoolStats, Report},
+    usage,
 };
 use crate::Lifecycle;
 
@@ -288,6 +289,7 @@ impl Operations {
                     refused: pool.permits.refused,
                 })
                 .collect(),
+            parts: usage::by_policy(self.0.rules.usage()),
         }
     }
 }
