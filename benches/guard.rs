@@ -1,5 +1,5 @@
 //! What policies cost, and what they are for: `GetInstance` with all limits and permits on against the same server with
-//! none, and a well-behaved caller beside one that calls at 50 times its limit, against a bare server that refuses at once.
+//! none, and `RemoveInstance` with a breaker too; and a well-behaved caller beside one that calls at 50 times its limit, against a bare server that refuses at once.
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 mod support;
@@ -11,11 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use seaworthy_client::proto::seaworthy::v1::{
     Flag, FlagValue, FlagVariant, GetInstanceRequest, GetInstanceResponse, HealthState, PermitLimit, Policy,
-    PolicyScope, PolicyTarget, PutFlagRequest, PutPolicyRequest, RateLimit, ReportHealthRequest,
-    ReportHealthResponse, RpcTarget, flag_value::Kind, policy_service_client::PolicyServiceClient,
-    policy_target::What,
+    PolicyScope, PolicyTarget, PutFlagRequest, PutPolicyRequest, RateLimit, RemoveInstanceRequest,
+    RemoveInstanceResponse, ReportHealthRequest, ReportHealthResponse, RpcTarget, flag_value::Kind,
+    policy_service_client::PolicyServiceClient, policy_target::What,
 };
 use support::{
     Result, bare,
@@ -46,7 +47,6 @@ const WELL_BEHAVED: usize = 4;
 const PAUSE: Duration = Duration::from_millis(1);
 /// The argument that makes the bench a flood: the address follows.
 const FLOOD: &str = "flood";
-const GET: &str = "/seaworthy.v1.FleetService/GetInstance";
 const REPORT: &str = "/seaworthy.v1.HealthService/ReportHealth";
 
 fn main() -> Result<()> {
@@ -60,19 +60,21 @@ fn main() -> Result<()> {
     }
     support::run(async {
         let settings = Settings::read()?;
-        report::head("GetInstance, 64 in flight, all limits and permits on", "the same without policies");
-        for &threads in &settings.threads {
-            let mut pair = Pair::default();
-            for round in 0..settings.rounds {
-                for limited in [round % 2 == 0, round % 2 == 1] {
-                    let sample = gets(threads, limited, &settings).await?;
-                    if limited { pair.ours.push(sample) } else { pair.theirs.push(sample) }
+        for asked in [Asked::Get, Asked::Remove] {
+            report::head(asked.title(), "the same without policies");
+            for &threads in &settings.threads {
+                let mut pair = Pair::default();
+                for round in 0..settings.rounds {
+                    for limited in [round % 2 == 0, round % 2 == 1] {
+                        let sample = calls(asked, threads, limited, &settings).await?;
+                        if limited { pair.ours.push(sample) } else { pair.theirs.push(sample) }
+                    }
                 }
+                let with = format!("{threads} server thread(s)");
+                pair.rate(&format!("requests, {with}"), Goal::AtLeast(0.90, 0.97));
+                pair.cpu(&format!("server CPU per request, {with}"), Goal::Shown);
+                pair.latencies(&format!("latency, {with}"));
             }
-            let with = format!("{threads} server thread(s)");
-            pair.rate(&format!("requests, {with}"), Goal::AtLeast(0.90, 0.97));
-            pair.cpu(&format!("server CPU per request, {with}"), Goal::Shown);
-            pair.latencies(&format!("latency, {with}"));
         }
         report::head(
             "p99 of ReportHealth, 4 in flight, beside a caller at 50 times its limit",
@@ -111,11 +113,61 @@ fn main() -> Result<()> {
     })
 }
 
-/// One round of `GetInstance`, with every limit that there is, or with none.
-async fn gets(threads: usize, limited: bool, settings: &Settings) -> Result<Sample> {
+/// What is called.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// `GetInstance`: depends on nothing, so that no breaker stands before it.
+    Get,
+    /// `RemoveInstance` of one that is not there, with `allow_missing`: as little work, and it is one that writes, behind the
+    /// breaker of the store.
+    Remove,
+}
+
+impl Asked {
+    fn title(self) -> &'static str {
+        match self {
+            Asked::Get => "GetInstance, 64 in flight, all limits and permits on",
+            Asked::Remove => "RemoveInstance of nothing, 64 in flight, all limits, permits and a breaker on",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Asked::Get => "/seaworthy.v1.FleetService/GetInstance",
+            Asked::Remove => "/seaworthy.v1.FleetService/RemoveInstance",
+        }
+    }
+
+    fn request(self, service: String, instance_id: String) -> Result<Bytes> {
+        match self {
+            Asked::Get => framed(&GetInstanceRequest { service, instance_id }),
+            Asked::Remove => framed(&RemoveInstanceRequest {
+                service,
+                instance_id: format!("{instance_id}-that-is-not-there"),
+                allow_missing: true,
+                ..RemoveInstanceRequest::default()
+            }),
+        }
+    }
+
+    async fn ask(self, connection: &Connection, request: Bytes) -> Result<()> {
+        let as_it_should = match self {
+            Asked::Get => {
+                connection.unary::<GetInstanceResponse>(self.path(), request).await?.instance.is_some()
+            }
+            Asked::Remove => {
+                connection.unary::<RemoveInstanceResponse>(self.path(), request).await?.tombstone.is_none()
+            }
+        };
+        if as_it_should { Ok(()) } else { Err("answered something else".into()) }
+    }
+}
+
+/// One round of calls, with every limit that there is, or with none.
+async fn calls(asked: Asked, threads: usize, limited: bool, settings: &Settings) -> Result<Sample> {
     let server = fleet::start(threads).await?;
     if limited {
-        put(&server, every_limit()).await?;
+        put(&server, every_limit(asked)).await?;
     } else {
         for name in ["rate-limits", "permits", "circuit-breakers"] {
             turn_off(&server, &format!("control-plane.{name}")).await?;
@@ -123,16 +175,14 @@ async fn gets(threads: usize, limited: bool, settings: &Settings) -> Result<Samp
     }
     let connections = server.connect_thin(CONNECTIONS).await?;
     let (instance, _) = fleet::register(&connections.nth(0), 0).await?;
-    let (service, instance_id) = (instance.service, instance.instance_id);
-    let request = framed(&GetInstanceRequest { service, instance_id })?;
+    let request = asked.request(instance.service, instance.instance_id)?;
     let (meter, mut workers) = (Meter::default(), JoinSet::new());
     for worker in 0..IN_FLIGHT {
         let (connection, meter, request) = (connections.nth(worker), meter.clone(), request.clone());
         workers.spawn(async move {
             while meter.running() {
                 let start = Instant::now();
-                let answer: GetInstanceResponse = connection.unary(GET, request.clone()).await?;
-                answer.instance.ok_or("answered without an instance")?;
+                asked.ask(&connection, request.clone()).await?;
                 meter.answered_since(start);
             }
             Ok(())
@@ -142,7 +192,7 @@ async fn gets(threads: usize, limited: bool, settings: &Settings) -> Result<Samp
 }
 
 /// Every scope, each with plenty.
-fn every_limit() -> Policy {
+fn every_limit(asked: Asked) -> Policy {
     let limit =
         |scope: PolicyScope| RateLimit { scope: scope.into(), amount: PLENTY, ..RateLimit::default() };
     let permits = |scope: PolicyScope| PermitLimit {
@@ -153,7 +203,7 @@ fn every_limit() -> Policy {
     let scopes = [PolicyScope::Global, PolicyScope::Operation, PolicyScope::Caller];
     Policy {
         name: "bench".to_owned(),
-        target: rpc(GET.trim_start_matches('/')),
+        target: rpc(asked.path().trim_start_matches('/')),
         limits: scopes.map(limit).into(),
         permits: scopes[..2].iter().map(|scope| permits(*scope)).collect(),
         ..Policy::default()

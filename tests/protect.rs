@@ -200,6 +200,38 @@ async fn what_became_of_operations_is_in_the_metrics_and_stays_there() {
     let one_left = r#"operation="charge-card",state="closed"} 1"#;
     until("the breaker of the other alone", async || counted("success").await.1.contains(one_left)).await;
     assert_eq!(counted("success").await.0, Some(4));
+
+    // Which policy refused what, and what one in shadow would have.
+    limit(&mut policies, "bank", "charge-card").await;
+    let shadow = pb::Policy {
+        name: "tenant".into(),
+        shadow: true,
+        target: charge_card(),
+        limits: vec![pb::RateLimit {
+            scope: pb::PolicyScope::Caller.into(),
+            amount: 1,
+            period: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+            ..pb::RateLimit::default()
+        }],
+        ..pb::Policy::default()
+    };
+    put(&mut policies, shadow).await;
+    for part in [
+        r#"policy="bank",part="limits",scope="operation",shadow="false",outcome="refused"} "#,
+        r#"policy="tenant",part="limits",scope="caller",shadow="true",outcome="refused"} "#,
+    ] {
+        let line = format!(r#"seaworthy_operation_policy_decisions_total{{service="orders",{part}"#);
+        until(part, async || {
+            charge(&second, true).await.ok();
+            let text = server.get("/metrics").await.1;
+            text.lines().any(|found| {
+                found
+                    .strip_prefix(&line)
+                    .is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
+            })
+        })
+        .await;
+    }
     second.leave("done").await;
     server.stop().await;
 }
@@ -249,6 +281,146 @@ async fn a_breaker_opens_with_its_dependency_is_seen_and_recovers() {
         breaker(&mut policies).await.is_some_and(|seen| seen.state() == pb::BreakerState::Closed)
     })
     .await;
+    agent.leave("done").await;
+    server.stop().await;
+}
+
+/// Every state, as a breaker of a running service really gets there, and as it is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_state_of_a_breaker_is_reached_and_seen() {
+    use pb::BreakerState::{Closed, ForcedClosed, ForcedOpen, HalfOpen, MetricsOnly, Open};
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    let half_a_second = Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 });
+    let rule = |mode: pb::BreakerMode| pb::Policy {
+        name: "bank".into(),
+        target: charge_card(),
+        breaker: Some(pb::CircuitBreaker {
+            mode: mode.into(),
+            consecutive_failures: 2,
+            open: half_a_second,
+            max_open: half_a_second,
+            probes: 1,
+            ..pb::CircuitBreaker::default()
+        }),
+        ..pb::Policy::default()
+    };
+    let seen = async |policies: &mut Policies, state: pb::BreakerState| {
+        until(state.as_str_name(), async || {
+            breaker(policies).await.is_some_and(|seen| seen.state() == state)
+        })
+        .await;
+    };
+
+    // It counts, and refuses nothing.
+    put(&mut policies, rule(pb::BreakerMode::MetricsOnly)).await;
+    until("METRICS_ONLY in force", async || {
+        charge(&agent, true).await.ok();
+        breaker(&mut policies).await.is_some_and(|seen| seen.state() == MetricsOnly)
+    })
+    .await;
+    for _ in 0..4 {
+        assert_eq!(charge(&agent, false).await, Err(None), "it lets through what fails");
+    }
+
+    // Two failures open it; each call after that is refused.
+    put(&mut policies, rule(pb::BreakerMode::Unspecified)).await;
+    until("an open breaker", async || charge(&agent, false).await == Err(Some(RefusalKind::Broken))).await;
+    seen(&mut policies, Open).await;
+
+    // A probe that takes its time is the only one in; it is seen half-open meanwhile.
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let released = tokio::sync::Mutex::new(Some(released));
+    let probe = agent.handle();
+    let probe = tokio::spawn(async move {
+        loop {
+            let work = async || {
+                if let Some(released) = released.lock().await.take() {
+                    released.await.ok();
+                }
+                Ok::<_, io::Error>(())
+            };
+            if probe.protect("charge-card", "shop", work).await.is_ok() {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    });
+    seen(&mut policies, HalfOpen).await;
+    assert_eq!(charge(&agent, true).await, Err(Some(RefusalKind::Broken)), "exactly one probe is let in");
+    release.send(()).expect("the probe waits for it");
+    timeout(PATIENCE, probe).await.expect("in time").expect("no panic");
+    seen(&mut policies, Closed).await;
+
+    // By hand, one way and the other: forced closed it lets through what fails, however often.
+    for (state, refused) in [(ForcedOpen, true), (ForcedClosed, false)] {
+        policies
+            .override_breaker(pb::OverrideBreakerRequest {
+                service: "orders".into(),
+                operation: "charge-card".into(),
+                state: state.into(),
+                ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+                ..pb::OverrideBreakerRequest::default()
+            })
+            .await
+            .expect("forced");
+        seen(&mut policies, state).await;
+        for _ in 0..4 {
+            let expected = if refused { Err(Some(RefusalKind::Broken)) } else { Err(None) };
+            assert_eq!(charge(&agent, false).await, expected, "{state:?}");
+        }
+    }
+    agent.leave("done").await;
+    server.stop().await;
+}
+
+/// By each algorithm and in each scope a running service refuses what is too much, and says until when.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_algorithm_and_scope_refuses_in_a_running_service() {
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    let algorithms = [
+        pb::RateAlgorithm::TokenBucket,
+        pb::RateAlgorithm::LeakyBucket,
+        pb::RateAlgorithm::SlidingWindow,
+        pb::RateAlgorithm::FixedWindow,
+    ];
+    let scopes = [pb::PolicyScope::Global, pb::PolicyScope::Operation, pb::PolicyScope::Caller];
+    for algorithm in algorithms {
+        for scope in scopes {
+            let name = format!("{}-{}", algorithm.as_str_name(), scope.as_str_name());
+            let name = name.to_lowercase().replace('_', "-");
+            let operation = format!("op-{name}");
+            let of = pb::OperationTarget { service: "orders".into(), operation: operation.clone() };
+            let limit = pb::RateLimit {
+                algorithm: algorithm.into(),
+                scope: scope.into(),
+                amount: 1,
+                period: Some(prost_types::Duration { seconds: 30 * 24 * 3600, nanos: 0 }),
+                ..pb::RateLimit::default()
+            };
+            let target = Some(pb::PolicyTarget { what: Some(pb::policy_target::What::Operations(of)) });
+            let policy =
+                pb::Policy { name: name.clone(), target, limits: vec![limit], ..pb::Policy::default() };
+            put(&mut policies, policy).await;
+            let call = async |caller: &str| {
+                let done = agent.protect(&operation, caller, async || Ok::<_, io::Error>(())).await;
+                match done {
+                    Ok(()) => None,
+                    Err(ProtectError::Refused(refusal)) => Some(refusal),
+                    Err(other) => panic!("{name}: {other}"),
+                }
+            };
+            until(&name, async || call("shop").await.is_some()).await;
+            let refusal = call("shop").await.expect("over the limit");
+            assert_eq!((refusal.kind(), refusal.policy()), (RefusalKind::Limited, Some(name.as_str())));
+            assert!(refusal.retry_after().is_some_and(|pause| pause > Duration::from_secs(60)), "{refusal}");
+            let other = call("another").await;
+            assert_eq!(other.is_none(), scope == pb::PolicyScope::Caller, "{name}: {other:?}");
+        }
+    }
     agent.leave("done").await;
     server.stop().await;
 }

@@ -22,8 +22,8 @@ const PAGE: i32 = 1000;
 /// Its flags.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-First the limits and permits of the control plane itself, then the operations and pools of attached instances, as they
-reported them last. NEAR counts what was let through when at least 0.8 of a limit was used; P50 and P99 are bounds that half,
+First the limits and permits of the control plane itself, then those of attached instances, their operations and pools, as
+they reported them last. NEAR counts what was let through when at least 0.8 of a limit was used; P50 and P99 are bounds that half,
 and 99 of a hundred, of the calls did not exceed.")]
 pub(crate) struct Limits {
     /// Whose operations: orders, or orders/i-1 [default: everybody's, and the control plane's own limits]
@@ -69,6 +69,9 @@ fn drawn(found: &GetUsageResponse, wide: bool, looks: Looks) -> Vec<String> {
     let mut tables = Vec::new();
     if !found.limits.is_empty() {
         tables.push(usage::limits(&found.limits));
+    }
+    if found.instances.iter().any(|it| !it.limits.is_empty()) {
+        tables.push(usage::decided(&found.instances));
     }
     if found.instances.iter().any(|it| !it.operations.is_empty()) {
         tables.push(usage::operations(&found.instances, wide));
@@ -127,5 +130,7 @@ mod tests {
         found.limits.push(LimitUsage::default());
         assert_eq!(first(&found), ["POLICY", "INSTANCE", "INSTANCE"]);
         assert_eq!(drawn(&found, false, looks).iter().filter(|line| line.is_empty()).count(), 2);
+        found.instances[0].limits.push(LimitUsage { policy: "orders".into(), ..LimitUsage::default() });
+        assert_eq!(first(&found).len(), 4);
     }
 }

@@ -442,6 +442,13 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "vault.accept_other",
+        doc: "Take a vault that is not the one to which backups went so far, or begin a new one; say it for one start. Without it such a start ends: a mount may be missing.",
+        set: |c, v| put(&mut c.vault.accept_other, truth(v)),
+        show: |c| c.vault.accept_other.to_string(),
+        ..PLAIN
+    },
+    Key {
         name: "vault.max_concurrent",
         doc: "Backups and verifications that are carried out at once; others wait.",
         set: |c, v| put(&mut c.vault.at_once, count(v, 64)),

@@ -112,6 +112,7 @@ pub struct Vault {
     pub key_file: Option<PathBuf>,
     pub key: Option<Secretive>,
     pub passphrase_file: Option<PathBuf>,
+    pub accept_other: bool,
     pub at_once: NonZeroUsize,
     pub own_state_every: Duration,
 }
@@ -324,6 +325,7 @@ impl Default for Vault {
             key_file: None,
             key: None,
             passphrase_file: None,
+            accept_other: false,
             at_once: count(2),
             own_state_every: minutes(60),
         }

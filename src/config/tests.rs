@@ -32,7 +32,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 fn another(key: &Key) -> String {
     match key.name {
         "data_dir" => "/somewhere/else".to_owned(),
-        "insecure" | "auth.required" | "audit.enrolments" => "true".to_owned(),
+        "insecure" | "auth.required" | "audit.enrolments" | "vault.accept_other" => "true".to_owned(),
         "tls.client_auth" => "required".to_owned(),
         "auth.trust_domain" => "example.org".to_owned(),
         "auth.open_pages" => "metrics, discovery".to_owned(),

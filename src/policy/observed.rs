@@ -24,8 +24,9 @@ use crate::{
     time::Mono,
 };
 
-/// Operations, breakers and pools that are kept, of all instances together: about 100 MiB.
-const MOST_ROWS: usize = 200_000;
+/// Operations, breakers, pools and parts of policies that are kept, of all instances together: about 250 MiB, for a hundred
+/// thousand instances with an operation each.
+const MOST_ROWS: usize = 500_000;
 
 /// How long the last report of a session that ended is remembered: most that lose theirs are back within seconds.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
@@ -281,7 +282,7 @@ impl Drop for Reporter {
 
 /// What a report takes, the entry itself counted as one.
 fn rows(report: &Report) -> usize {
-    1 + report.operations.len() + report.breakers.len() + report.pools.len()
+    1 + report.operations.len() + report.breakers.len() + report.pools.len() + report.parts.len()
 }
 
 #[cfg(test)]

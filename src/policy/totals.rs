@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use seaworthy_client::protect::stats::{OperationStats, Report};
+use seaworthy_client::protect::stats::{OperationStats, PartName, PartStats, Report};
 
 use crate::fleet::names::ServiceName;
 
@@ -19,6 +19,21 @@ use crate::fleet::names::ServiceName;
 const MOST: usize = 500;
 /// Of these, of one service: names of operations are whatever its instances say, and are not to be in the way of others.
 const MOST_OF_SERVICE: usize = 50;
+
+/// Parts of policies that have totals, in all and of one service, as of operations.
+const MOST_PARTS: usize = 500;
+const MOST_PARTS_OF_SERVICE: usize = 50;
+
+/// What a part of a policy decided in all instances of a service.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Decided {
+    /// Let through.
+    pub allowed: u64,
+    /// Of these: with at least 0.8 of a limit used.
+    pub near: u64,
+    /// Refused, or only counted as such.
+    pub refused: u64,
+}
 
 /// The totals of all operations.
 #[derive(Debug, Default)]
@@ -31,16 +46,19 @@ pub struct Totals {
 struct Table {
     by_service: BTreeMap<ServiceName, BTreeMap<String, OperationStats>>,
     operations: usize,
+    decided: BTreeMap<ServiceName, BTreeMap<PartName, Decided>>,
+    parts: usize,
 }
 
 impl Totals {
     /// Adds what an instance of a service reports more than before.
     pub(super) fn add(&self, service: &ServiceName, before: &Report, report: &Report) {
-        if report.operations.is_empty() {
+        if report.operations.is_empty() && report.parts.is_empty() {
             return;
         }
         let mut table = self.table.lock();
-        let Table { by_service, operations } = &mut *table;
+        table.decide(service, before, report);
+        let Table { by_service, operations, .. } = &mut *table;
         let of_service = by_service.entry(service.clone()).or_default();
         for (at, now) in report.operations.iter().enumerate() {
             let is_it = |before: &&OperationStats| before.operation == now.operation;
@@ -70,16 +88,53 @@ impl Totals {
         all.collect()
     }
 
+    /// What each part of a policy decided, by service and part.
+    pub fn decided(&self) -> Vec<(ServiceName, PartName, Decided)> {
+        let table = self.table.lock();
+        let all = table.decided.iter().flat_map(|(service, parts)| {
+            parts.iter().map(|(part, decided)| (service.clone(), part.clone(), *decided))
+        });
+        all.collect()
+    }
+
     /// Forgets services of which nobody is there any more.
     pub(super) fn keep(&self, is_there: impl Fn(&ServiceName) -> bool) {
         let mut table = self.table.lock();
         table.by_service.retain(|service, _| is_there(service));
         table.operations = table.by_service.values().map(BTreeMap::len).sum();
+        table.decided.retain(|service, _| is_there(service));
+        table.parts = table.decided.values().map(BTreeMap::len).sum();
     }
 
     /// Reports of operations that have no totals, because there are too many.
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
+    }
+}
+
+impl Table {
+    /// Adds what parts of policies decided more than before.
+    fn decide(&mut self, service: &ServiceName, before: &Report, report: &Report) {
+        let of_service = self.decided.entry(service.clone()).or_default();
+        for (at, now) in report.parts.iter().enumerate() {
+            let is_it = |before: &&PartStats| before.part == now.part;
+            let same = before.parts.get(at).filter(is_it);
+            let before = same.or_else(|| before.parts.iter().find(is_it));
+            if !of_service.contains_key(&now.part) {
+                if self.parts >= MOST_PARTS || of_service.len() >= MOST_PARTS_OF_SERVICE {
+                    continue;
+                }
+                self.parts += 1;
+            }
+            // A part that was put anew, or a process that began anew, counts from 0 again.
+            let decided = |part: &PartStats| part.allowed.saturating_add(part.refused);
+            let before = before.filter(|before| decided(before) <= decided(now));
+            let more = |figure: fn(&PartStats) -> u64| figure(now).saturating_sub(before.map_or(0, figure));
+            let sum = of_service.entry(now.part.clone()).or_default();
+            sum.allowed = sum.allowed.saturating_add(more(|part| part.allowed));
+            sum.near = sum.near.saturating_add(more(|part| part.near));
+            sum.refused = sum.refused.saturating_add(more(|part| part.refused));
+        }
     }
 }
 
@@ -116,6 +171,8 @@ fn grow(total: &mut OperationStats, before: Option<&OperationStats>, now: &Opera
 mod tests {
     use std::time::Duration;
 
+    use seaworthy_client::protect::policy::Scope;
+
     use super::*;
 
     fn orders() -> ServiceName {
@@ -151,6 +208,40 @@ mod tests {
         // The first one began anew.
         totals.add(&orders(), &calls("charge", 50), &calls("charge", 20));
         assert_eq!(total(&totals), (100, 90, 10, 100, Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn what_parts_of_policies_decided_grows_by_what_is_new_and_is_bounded() {
+        let part = |policy: &str, allowed, refused| PartStats {
+            part: PartName { policy: policy.into(), permits: false, scope: Scope::Caller, shadow: false },
+            summary: String::new(),
+            allowed,
+            near: allowed / 2,
+            refused,
+            in_use: 0,
+            peak: 0,
+            last_refused: Vec::new(),
+        };
+        let report = |parts: Vec<PartStats>| Report { parts, ..Report::default() };
+        let totals = Totals::default();
+        totals.add(&orders(), &Report::default(), &report(vec![part("a", 10, 2)]));
+        // Another one came before it, and then the process began anew.
+        totals.add(
+            &orders(),
+            &report(vec![part("a", 10, 2)]),
+            &report(vec![part("0", 1, 0), part("a", 30, 7)]),
+        );
+        totals.add(&orders(), &report(vec![part("a", 30, 7)]), &report(vec![part("a", 4, 1)]));
+        let sums = |totals: &Totals| -> Vec<_> {
+            let decided = totals.decided().into_iter();
+            decided.map(|(_, part, sum)| (part.policy, sum.allowed, sum.near, sum.refused)).collect()
+        };
+        assert_eq!(sums(&totals), [("0".to_owned(), 1, 0, 0), ("a".to_owned(), 34, 17, 8)]);
+        let many = (0..2 * MOST_PARTS_OF_SERVICE).map(|n| part(&format!("p-{n}"), 1, 0)).collect();
+        totals.add(&orders(), &Report::default(), &report(many));
+        assert_eq!(totals.decided().len(), MOST_PARTS_OF_SERVICE);
+        totals.keep(|_| false);
+        assert_eq!(totals.decided(), []);
     }
 
     #[test]

@@ -482,7 +482,7 @@ async fn open_backups(
     operations: &operation::Handle,
     orphans: Vec<operation::Orphan>,
 ) -> Result<Backing> {
-    let vault = vault::open(config, clock).await?;
+    let vault = vault::open(config, clock, store).await?;
     let key_kept = KeyKept::open(store.clone()).await?;
     let options = backup::Options {
         at_once: config.vault.at_once.get(),

@@ -61,8 +61,12 @@ impl Instance {
         };
         let pool =
             PoolUsage { name: "database".into(), size: 10, in_use: 9, peak: 10, ..PoolUsage::default() };
-        let report =
-            OperationReport { operations: vec![operation], breakers: vec![breaker], pools: vec![pool] };
+        let report = OperationReport {
+            operations: vec![operation],
+            breakers: vec![breaker],
+            pools: vec![pool],
+            limits: Vec::new(),
+        };
         self.say.send(AttachRequest { message: Some(Say::Operations(report)) }).await.unwrap();
         let mut client = PolicyServiceClient::new(server.channel().await);
         let known = async {

@@ -48,7 +48,7 @@ pub use self::{
     refusal::{Refusal, RefusalKind},
     rules::{Rules, Sourced},
     shelf::caller_key,
-    usage::{PartKind, PartUsage},
+    usage::{PartKind, PartUsage, by_policy},
 };
 
 /// The clock by which all of this decides.

@@ -1,14 +1,10 @@
 //! Policies, flags and overrides, and what is told of how much is used.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use seaworthy_client::{
     flags,
-    protect::{
-        PartKind, PartUsage,
-        policy::{Origin, Scope},
-        wire,
-    },
+    protect::{PartUsage, by_policy, policy::Origin, stats::PartName, wire},
 };
 
 use super::{duration, timestamp};
@@ -22,9 +18,6 @@ use crate::{
         quota::Slice,
     },
 };
-
-/// Who was refused last, at the most.
-const LAST_REFUSED: usize = 8;
 
 /// A policy, and how it was put.
 pub fn policy(value: &Placed) -> pb::Policy {
@@ -113,73 +106,27 @@ pub fn instance_usage(key: &InstanceKey, seen: &Seen) -> pb::InstanceUsage {
         operations: seen.report.operations.iter().map(wire::operation_to_wire).collect(),
         pools: seen.report.pools.iter().map(wire::pool_to_wire).collect(),
         policy_revision: seen.revision,
+        limits: seen.report.parts.iter().map(wire::part_to_wire).collect(),
     }
 }
 
 /// How much of the control plane's own limits is used, each with its place: by policy, limits before permits. What RPCs
 /// have each for themselves by one policy is one row.
 pub fn own_usage(parts: Vec<PartUsage>) -> BTreeMap<String, pb::LimitUsage> {
-    let mut rows: BTreeMap<String, pb::LimitUsage> = BTreeMap::new();
-    for part in parts {
-        let kind = match part.kind {
-            PartKind::Limit { .. } => "limits",
-            PartKind::Permits { .. } => "permits",
-        };
+    let place = |part: &PartName| {
+        let kind = if part.permits { "permits" } else { "limits" };
         let shadow = if part.shadow { "shadow" } else { "" };
-        let place = format!("{}/{kind}/{}/{shadow}", part.policy, part.scope.as_str());
-        let row = own_row(part);
-        match rows.get_mut(&place) {
-            Some(there) => add(there, row),
-            None => drop(rows.insert(place, row)),
-        }
-    }
-    rows
-}
-
-fn own_row(value: PartUsage) -> pb::LimitUsage {
-    let PartUsage { policy, scope, of: _, shadow, summary, kind, allowed, near, refused, last_refused } =
-        value;
-    let scope = match scope {
-        Scope::Global => pb::PolicyScope::Global,
-        Scope::Operation => pb::PolicyScope::Operation,
-        Scope::Caller => pb::PolicyScope::Caller,
+        format!("{}/{kind}/{}/{shadow}", part.policy, part.scope.as_str())
     };
-    let (in_use, peak) = match kind {
-        PartKind::Limit { keys } => (keys, 0),
-        PartKind::Permits { in_use, peak, max: _, waiting: _ } => (in_use.into(), peak.into()),
-    };
-    pb::LimitUsage {
-        policy: policy.to_string(),
-        scope: scope.into(),
-        summary,
-        shadow,
-        allowed,
-        near_limit: near,
-        refused,
-        in_use,
-        peak,
-        last_refused: last_refused.iter().map(Arc::to_string).collect(),
-    }
-}
-
-/// Adds a row to another one of the same policy, scope and kind. Peaks too: RPCs had theirs at different times, but in use
-/// there was never more than that.
-fn add(there: &mut pb::LimitUsage, more: pb::LimitUsage) {
-    let pb::LimitUsage { allowed, near_limit, refused, in_use, peak, last_refused, .. } = more;
-    there.allowed += allowed;
-    there.near_limit += near_limit;
-    there.refused += refused;
-    there.in_use += in_use;
-    there.peak += peak;
-    for who in last_refused {
-        if there.last_refused.len() < LAST_REFUSED && !there.last_refused.contains(&who) {
-            there.last_refused.push(who);
-        }
-    }
+    by_policy(parts).iter().map(|row| (place(&row.part), wire::part_to_wire(row))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use seaworthy_client::protect::{PartKind, policy::Scope};
+
     use super::*;
 
     fn part(policy: &str, kind: PartKind, of: &str, refused: &[&str]) -> PartUsage {

@@ -20,6 +20,8 @@ use crate::{
 
 /// Instances that are looked at at once, so that nobody who reports waits for a scrape.
 const AT_ONCE: usize = 1_000;
+/// Pools that are shown, of all services.
+const MOST_POOLS: usize = 500;
 
 /// What is so at this moment, over all instances of a service.
 #[derive(Default)]
@@ -28,6 +30,15 @@ struct Moment {
     peak_in_flight: u64,
     /// How many breakers are in each state, as in [`State::ALL`].
     breakers: [u64; State::ALL.len()],
+}
+
+/// What is so of a pool at this moment, over all instances of a service.
+#[derive(Default)]
+struct PoolMoment {
+    size: u64,
+    in_use: u64,
+    waiting: u64,
+    peak: u64,
 }
 
 /// Every figure of it.
@@ -58,7 +69,41 @@ pub(super) fn families(overview: &Overview) -> Vec<Family> {
             .zip(now.breakers)
             .map(move |(state, count)| (labels(service, name).with("state", state.as_str()), number(count)))
     });
+    let decisions = totals.decided().into_iter().flat_map(|(service, part, sum)| {
+        let far = sum.allowed.saturating_sub(sum.near);
+        [("allowed", far), ("near_limit", sum.near), ("refused", sum.refused)].map(|(outcome, count)| {
+            let of = Labels::none().with("service", service.to_string()).with("policy", part.policy.clone());
+            let of = of.with("part", if part.permits { "permits" } else { "limits" });
+            let of = of.with("scope", part.scope.as_str().to_ascii_lowercase());
+            (of.with("shadow", part.shadow.to_string()).with("outcome", outcome), number(count))
+        })
+    });
+    let decisions: Vec<_> = decisions.collect();
+    let pools = |figure: fn(&PoolMoment) -> u64| {
+        let samples = moments.pools.iter().map(|((service, pool), now)| {
+            let of = Labels::none().with("service", service.to_string()).with("pool", pool.clone());
+            (of, number(figure(now)))
+        });
+        samples.collect::<Vec<_>>()
+    };
     vec![
+        Family::counter(
+            "seaworthy_operation_policy_decisions",
+            "What limits and permits of policies decided of calls of operations, over all instances of a service; near_limit was let through with at least 0.8 of a limit used.",
+            decisions,
+        ),
+        Family::gauge(
+            "seaworthy_operation_pool_size",
+            "What the pools of a service have, over all its instances.",
+            pools(|it| it.size),
+        ),
+        Family::gauge("seaworthy_operation_pool_in_use", "How much of it is held.", pools(|it| it.in_use)),
+        Family::gauge("seaworthy_operation_pool_waiting", "How many wait for one.", pools(|it| it.waiting)),
+        Family::gauge(
+            "seaworthy_operation_pool_peak",
+            "The most that were held at once in any one instance.",
+            pools(|it| it.peak),
+        ),
         Family::counter(
             "seaworthy_operation_calls",
             "Calls of operations that services protect, over all their instances, by what became of them; of 500 operations, and 50 of a service.",
@@ -136,6 +181,7 @@ fn snapshot(total: &OperationStats) -> Snapshot {
 #[derive(Default)]
 struct Moments {
     by_service: BTreeMap<ServiceName, BTreeMap<String, Moment>>,
+    pools: BTreeMap<(ServiceName, String), PoolMoment>,
 }
 
 impl Moments {
@@ -153,11 +199,26 @@ impl Moments {
                 if let Some(of_service) = moments.by_service.get_mut(&key.service) {
                     add(of_service, &seen.report);
                 }
+                moments.add_pools(&key.service, &seen.report);
             }
             after = found.into_iter().next_back().map(|(key, _)| key);
             if !more {
                 return moments;
             }
+        }
+    }
+
+    fn add_pools(&mut self, service: &ServiceName, report: &Report) {
+        for pool in &report.pools {
+            let name = (service.clone(), pool.name.clone());
+            if self.pools.len() >= MOST_POOLS && !self.pools.contains_key(&name) {
+                continue;
+            }
+            let now = self.pools.entry(name).or_default();
+            now.size += u64::from(pool.size);
+            now.in_use += u64::from(pool.in_use);
+            now.waiting += u64::from(pool.waiting);
+            now.peak = now.peak.max(u64::from(pool.peak));
         }
     }
 

@@ -98,11 +98,19 @@ fn rows(found: &GetUsageResponse, wide: bool) -> Vec<Row> {
                 row("operation", format!("{name} {}", it.operation), usage::operation_row(&name, it, wide))
             }
         });
+        let limits = instance.limits.iter().map({
+            let name = name.clone();
+            move |it| {
+                let of = format!("{name} {} {} {} {}", it.policy, it.scope, it.shadow, it.summary);
+                let cells = std::iter::once(name.clone().into()).chain(usage::limit_row(it));
+                row("limit", of, cells.collect())
+            }
+        });
         let pools = instance
             .pools
             .iter()
             .map(move |it| row("pool", format!("{name} {}", it.name), usage::pool_row(&name, it).to_vec()));
-        operations.chain(pools)
+        limits.chain(operations).chain(pools)
     });
     limits.chain(of_instances).collect()
 }
@@ -135,6 +143,7 @@ mod tests {
         let mut found = GetUsageResponse {
             limits: vec![LimitUsage { policy: "own-lists".into(), ..LimitUsage::default() }],
             instances: vec![InstanceUsage {
+                limits: Vec::new(),
                 service: "orders".into(),
                 instance_id: "i-1".into(),
                 operations: vec![OperationStats {

@@ -11,10 +11,10 @@ use crate::cli::{
 
 /// Steps that are shown at a time.
 const STEPS: usize = 12;
-/// How a bar is drawn where its end is known.
-const KNOWN: &str = "{prefix} [{bar:30}] {percent:>3}%  {msg}";
+/// How a bar is drawn where its end is known: it takes what the words leave of the line, since what wraps is not redrawn in place.
+const KNOWN: &str = "{prefix}\n  [{wide_bar}] {percent:>3}%  {msg}";
 /// And where it is not.
-const UNKNOWN: &str = "{prefix} {msg}";
+const UNKNOWN: &str = "{prefix} {wide_msg}";
 
 /// The picture, on the standard error: the result goes to the standard output. It is gone once this is dropped.
 pub(super) struct Bar {
@@ -34,7 +34,7 @@ impl Bar {
                 .map_err(|cause| Failure::Internal(format!("cannot draw a bar: {cause}")))
         };
         let all = MultiProgress::new();
-        let whole = all.add(ProgressBar::new(0));
+        let whole = all.add(ProgressBar::no_length());
         let blocks = if looks.unicode { "█▉▊▋▌▍▎▏ " } else { "=> " };
         let known = style(KNOWN)?.progress_chars(blocks);
         Ok(Self { all, whole, steps: Vec::new(), looks, known, unknown: style(UNKNOWN)? })
@@ -52,7 +52,7 @@ impl Bar {
         let running: Vec<_> = it.steps.iter().filter(|step| step.state() == StepState::Running).collect();
         let shown = running.len().min(STEPS);
         while self.steps.len() < shown {
-            let line = self.all.add(ProgressBar::new(0));
+            let line = self.all.add(ProgressBar::no_length());
             line.set_style(self.unknown.clone());
             self.steps.push(line);
         }

@@ -32,6 +32,29 @@ pub(crate) fn limit_row(limit: &LimitUsage) -> [Text; 9] {
     ]
 }
 
+/// Limits and permits of policies in instances.
+pub(crate) fn decided(instances: &[InstanceUsage]) -> Table {
+    let heading = [
+        "INSTANCE",
+        "POLICY",
+        "SCOPE",
+        "SAYS",
+        "SHADOW",
+        "ALLOWED",
+        "NEAR",
+        "REFUSED",
+        "IN USE",
+        "LAST REFUSED",
+    ];
+    let mut table = Table::new(heading);
+    for instance in instances {
+        for limit in &instance.limits {
+            table.row(std::iter::once(name(instance).into()).chain(limit_row(limit)).collect::<Vec<Text>>());
+        }
+    }
+    table
+}
+
 /// Operations of instances.
 pub(crate) fn operations(instances: &[InstanceUsage], wide: bool) -> Table {
     let mut heading = vec!["INSTANCE", "OPERATION", "CALLS", "SUCCEEDED", "RETRIES", "P50", "P99", "IN USE"];
@@ -150,6 +173,7 @@ mod tests {
             refused: 7,
             in_use: 3,
             peak: 0,
+            permits: false,
             last_refused: vec!["token:ci".into(), "10.0.0.7".into()],
         };
         let permits = LimitUsage {
@@ -172,6 +196,7 @@ mod tests {
 
     fn orders() -> InstanceUsage {
         InstanceUsage {
+            limits: Vec::new(),
             service: "orders".into(),
             instance_id: "i-1".into(),
             operations: vec![

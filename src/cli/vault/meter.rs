@@ -10,8 +10,8 @@ use crate::{
     time::Clock,
 };
 
-/// How a bar is drawn.
-const BAR: &str = "{prefix} [{bar:30}] {percent:>3}%  {msg}";
+/// How a bar is drawn: it takes what the words leave of the line.
+const BAR: &str = "{prefix} [{wide_bar}] {percent:>3}%  {msg}";
 
 /// A bar that is gone once this is dropped.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Meter {
             .map_err(|cause| Failure::Internal(format!("cannot draw a bar: {cause}")))?;
         let blocks = if context.output.looks.unicode { "█▉▊▋▌▍▎▏ " } else { "=> " };
         // Where the standard error is no terminal, nothing is drawn.
-        let bar = if context.output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        let bar = if context.output.is_json() { ProgressBar::hidden() } else { ProgressBar::no_length() };
         bar.set_style(style.progress_chars(blocks));
         bar.set_prefix(what);
         Ok(Self { bar, clock: context.clock, began: context.clock.elapsed() })

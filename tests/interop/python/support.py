@@ -158,6 +158,18 @@ class Session:
         assert answer.WhichOneof("message") == kind, answer
         return getattr(answer, kind)
 
+    def answers(self):
+        """All further messages, until the stream ends or is abandoned."""
+        try:
+            yield from self._stream
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.CANCELLED:
+                raise
+
+    def abandon(self):
+        """Hangs up, as a process that dies."""
+        self._stream.cancel()
+
     def close(self):
         """Closes the sending side and waits until the server has ended the stream."""
         self._outbox.put(None)

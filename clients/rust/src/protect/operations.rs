@@ -22,6 +22,7 @@ use super::{
     retry::Safety,
     rules::{Rules, Sourced},
     stats::{BreakerStats, PoolStats, Report},
+    usage,
 };
 use crate::{
     Lifecycle,
@@ -287,6 +288,7 @@ impl Operations {
                     refused: pool.permits.refused,
                 })
                 .collect(),
+            parts: usage::by_policy(self.0.rules.usage()),
         }
     }
 }

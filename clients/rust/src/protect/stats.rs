@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::breaker::State;
+use super::{breaker::State, policy::Scope};
 
 /// Upper bounds of the buckets of latency but the last, in milliseconds: those of OpenTelemetry's conventions for RPCs.
 pub const BOUNDS_MS: [u64; 14] = [5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10_000];
@@ -20,6 +20,8 @@ pub struct Report {
     pub breakers: Vec<BreakerStats>,
     /// Its pools, by name.
     pub pools: Vec<PoolStats>,
+    /// What its limits and permits decided, by policy.
+    pub parts: Vec<PartStats>,
 }
 
 /// What became of the calls of one operation.
@@ -109,6 +111,40 @@ pub struct PoolStats {
     pub waiting: u32,
     /// How often somebody got none in time.
     pub refused: u64,
+}
+
+/// What a part of a policy decided: rate limits or permits of one scope, wherever they are counted by themselves.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PartStats {
+    /// Which.
+    pub part: PartName,
+    /// What it says, for people.
+    pub summary: String,
+    /// What was let through.
+    pub allowed: u64,
+    /// What was let through with the limit nearly used up.
+    pub near: u64,
+    /// What was refused, or would have been.
+    pub refused: u64,
+    /// Callers that are told apart now; of permits, how many are under way.
+    pub in_use: u64,
+    /// Of permits: how many were at the most.
+    pub peak: u64,
+    /// Who was refused last, the last one first.
+    pub last_refused: Vec<String>,
+}
+
+/// By what parts of policies are told apart, and put in order.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct PartName {
+    /// Name of the policy.
+    pub policy: String,
+    /// Whether it is permits, and no rate limit.
+    pub permits: bool,
+    /// What is counted together.
+    pub scope: Scope,
+    /// Whether it only counts.
+    pub shadow: bool,
 }
 
 /// The bucket of a latency.

@@ -1,8 +1,19 @@
 //! What limits and permits have decided, and how much of them is used, for whoever shows it.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
-use super::{limits::Limits, places::Places, policy::Scope};
+use super::{
+    limits::Limits,
+    places::Places,
+    policy::Scope,
+    stats::{PartName, PartStats},
+};
+
+/// Names that are shown of who was refused last.
+const LAST_REFUSED: usize = 8;
 
 /// One part of a policy, as far as it is in use.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -85,5 +96,44 @@ pub(super) fn places_usage(places: &Places) -> PartUsage {
         near,
         refused,
         last_refused: places.counted.last_refused(),
+    }
+}
+
+/// The same by policy, kind and scope, in this order: what operations or RPCs have each for themselves is added up. Peaks too:
+/// they had theirs at different times, but in use there was never more than that.
+pub fn by_policy(parts: Vec<PartUsage>) -> Vec<PartStats> {
+    let mut rows: BTreeMap<PartName, PartStats> = BTreeMap::new();
+    for row in parts.into_iter().map(of_part) {
+        match rows.entry(row.part.clone()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(row)),
+            Entry::Occupied(mut there) => add(there.get_mut(), row),
+        }
+    }
+    rows.into_values().collect()
+}
+
+fn of_part(value: PartUsage) -> PartStats {
+    let PartUsage { policy, scope, of: _, shadow, summary, kind, allowed, near, refused, last_refused } =
+        value;
+    let (permits, in_use, peak) = match kind {
+        PartKind::Limit { keys } => (false, keys, 0),
+        PartKind::Permits { in_use, peak, max: _, waiting: _ } => (true, in_use.into(), peak.into()),
+    };
+    let last_refused = last_refused.iter().map(ToString::to_string).collect();
+    let part = PartName { policy: policy.to_string(), permits, scope, shadow };
+    PartStats { part, summary, allowed, near, refused, in_use, peak, last_refused }
+}
+
+fn add(there: &mut PartStats, more: PartStats) {
+    let PartStats { part: _, summary: _, allowed, near, refused, in_use, peak, last_refused } = more;
+    there.allowed += allowed;
+    there.near += near;
+    there.refused += refused;
+    there.in_use += in_use;
+    there.peak += peak;
+    for who in last_refused {
+        if there.last_refused.len() < LAST_REFUSED && !there.last_refused.contains(&who) {
+            there.last_refused.push(who);
+        }
     }
 }

@@ -32,8 +32,8 @@ mod stats;
 pub use self::{
     back::to_wire,
     stats::{
-        breaker as breaker_to_wire, operation as operation_to_wire, pool as pool_to_wire, report,
-        report_to_wire,
+        breaker as breaker_to_wire, operation as operation_to_wire, part as part_to_wire,
+        pool as pool_to_wire, report, report_to_wire,
     },
 };
 

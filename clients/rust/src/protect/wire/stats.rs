@@ -4,33 +4,42 @@ use super::back::duration;
 use crate::{
     protect::{
         breaker::State,
-        stats::{BUCKETS, BreakerStats, OperationStats, PoolStats, Report},
+        policy::Scope,
+        stats::{BUCKETS, BreakerStats, OperationStats, PartName, PartStats, PoolStats, Report},
     },
     proto::{seaworthy::v1 as pb, time},
 };
 
 /// Most operations, and as many breakers, of a report.
 const MAX_OPERATIONS: usize = 256;
+/// Most parts of policies of a report.
+const MAX_PARTS: usize = 256;
+/// Longest text that says what a part is, and longest name of who was refused.
+const MAX_TEXT: usize = 256;
+/// Most names of who was refused last.
+const MAX_REFUSED: usize = 8;
 /// Most pools of a report.
 const MAX_POOLS: usize = 32;
 
 /// Reads what an instance reports. It is taken as far as it goes: what is too much, or cannot be shown, is left out.
 pub fn report(wire: pb::OperationReport) -> Report {
-    let pb::OperationReport { operations, breakers, pools } = wire;
+    let pb::OperationReport { operations, breakers, pools, limits } = wire;
     Report {
         operations: operations.into_iter().take(MAX_OPERATIONS).filter_map(read_operation).collect(),
         breakers: breakers.into_iter().take(MAX_OPERATIONS).filter_map(read_breaker).collect(),
         pools: pools.into_iter().take(MAX_POOLS).filter_map(read_pool).collect(),
+        parts: limits.into_iter().take(MAX_PARTS).filter_map(read_part).collect(),
     }
 }
 
 /// Writes a report.
 pub fn report_to_wire(value: &Report) -> pb::OperationReport {
-    let Report { operations, breakers, pools } = value;
+    let Report { operations, breakers, pools, parts } = value;
     pb::OperationReport {
         operations: operations.iter().take(MAX_OPERATIONS).map(operation).collect(),
         breakers: breakers.iter().take(MAX_OPERATIONS).map(|it| breaker(it, "", "")).collect(),
         pools: pools.iter().take(MAX_POOLS).map(pool).collect(),
+        limits: parts.iter().take(MAX_PARTS).map(part).collect(),
     }
 }
 
@@ -125,6 +134,63 @@ pub fn operation(value: &OperationStats) -> pb::OperationStats {
         in_flight: *in_flight,
         peak_in_flight: *peak_in_flight,
         max_in_flight: *max_in_flight,
+    }
+}
+
+fn read_part(wire: pb::LimitUsage) -> Option<PartStats> {
+    let scope = match wire.scope() {
+        pb::PolicyScope::Global => Scope::Global,
+        pb::PolicyScope::Operation => Scope::Operation,
+        pb::PolicyScope::Caller => Scope::Caller,
+        pb::PolicyScope::Unspecified => return None,
+    };
+    let pb::LimitUsage {
+        policy,
+        scope: _,
+        summary,
+        shadow,
+        allowed,
+        near_limit,
+        refused,
+        in_use,
+        peak,
+        last_refused,
+        permits,
+    } = wire;
+    super::label(&policy).ok()?;
+    let is_short = |text: &String| text.len() <= MAX_TEXT && !text.contains(char::is_control);
+    Some(PartStats {
+        part: PartName { policy, permits, scope, shadow },
+        summary: Some(summary).filter(is_short).unwrap_or_default(),
+        allowed,
+        near: near_limit,
+        refused,
+        in_use,
+        peak,
+        last_refused: last_refused.into_iter().take(MAX_REFUSED).filter(is_short).collect(),
+    })
+}
+
+/// Writes what a part of a policy has decided.
+pub fn part(value: &PartStats) -> pb::LimitUsage {
+    let PartStats { part, summary, allowed, near, refused, in_use, peak, last_refused } = value;
+    let scope = match part.scope {
+        Scope::Global => pb::PolicyScope::Global,
+        Scope::Operation => pb::PolicyScope::Operation,
+        Scope::Caller => pb::PolicyScope::Caller,
+    };
+    pb::LimitUsage {
+        policy: part.policy.clone(),
+        scope: scope.into(),
+        summary: summary.clone(),
+        shadow: part.shadow,
+        allowed: *allowed,
+        near_limit: *near,
+        refused: *refused,
+        in_use: *in_use,
+        peak: *peak,
+        last_refused: last_refused.clone(),
+        permits: part.permits,
     }
 }
 
@@ -283,6 +349,22 @@ mod tests {
                 })
                 .into(),
             pools: vec![PoolStats { name: "db".into(), size: 1, in_use: 2, peak: 3, waiting: 4, refused: 5 }],
+            parts: [
+                (Scope::Global, false, true),
+                (Scope::Operation, true, false),
+                (Scope::Caller, false, false),
+            ]
+            .map(|(scope, permits, shadow)| PartStats {
+                part: PartName { policy: "bank".into(), permits, scope, shadow },
+                summary: "10 in 1s".into(),
+                allowed: 1,
+                near: 2,
+                refused: 3,
+                in_use: 4,
+                peak: 5,
+                last_refused: vec!["shop".into()],
+            })
+            .into(),
         };
         assert_eq!(report(report_to_wire(&said)), said);
     }
@@ -297,6 +379,10 @@ mod tests {
                 ..Default::default()
             }],
             pools: vec![pb::PoolUsage { name: "A B".into(), ..Default::default() }],
+            limits: vec![
+                pb::LimitUsage { policy: "bank".into(), ..Default::default() },
+                pb::LimitUsage { policy: "A B".into(), scope: 1, ..Default::default() },
+            ],
         };
         assert_eq!(report(nameless), Report::default());
         let many = pb::OperationStats { operation: "a".into(), ..Default::default() };
