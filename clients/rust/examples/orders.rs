@@ -22,6 +22,7 @@ mod tell;
 
 use std::{
     error::Error,
+    future::IntoFuture as _,
     io::{IsTerminal as _, Write as _, stdout},
     net::SocketAddr,
     process::ExitCode,
@@ -29,16 +30,19 @@ use std::{
 };
 
 use clap::Parser as _;
-use seaworthy_client::{Agent, Builder, Check, Component, Handle, Lifecycle, Tls, Token, checks};
-use serde_json::json;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-    time::sleep,
+use seaworthy_client::{
+    Agent, Builder, Check, Component, Handle, Tls, Token, checks,
+    shutdown::{Checkpoint, Hook, Settings, Shutdown},
 };
+use serde_json::json;
+use tokio::net::TcpListener;
 
-use crate::{args::Args, backup::Orders, store::Store, tell::say};
+use crate::{
+    args::Args,
+    backup::Orders,
+    store::{Failed, Store},
+    tell::say,
+};
 
 /// Space that the database needs to go on.
 const MIN_FREE_BYTES: u64 = 64 << 20;
@@ -47,10 +51,12 @@ const QUERY_PATIENCE: Duration = Duration::from_secs(4);
 const QUERY_SLOW_AFTER: Duration = Duration::from_secs(1);
 /// Memory that the service needs to go on.
 const MIN_MEMORY_BYTES: u64 = 32 << 20;
-/// How long it still takes new work after it was asked to stop, so that callers can turn elsewhere.
+/// How long it still takes new work after it was asked to stop, so that callers can turn elsewhere; and for how long none must
+/// have come for that to end before.
 const LAME_DUCK: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_millis(200);
 /// How long requests may take to end after that.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const FINISH_REQUESTS: Duration = Duration::from_secs(5);
 /// Exit code of a wrong command line (`EX_USAGE`).
 const USAGE: u8 = 64;
 
@@ -85,6 +91,14 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         )
     })?;
     let address = listener.local_addr()?;
+    // What the environment says counts more: SHUTDOWN_LAME_DUCK and its fellows.
+    let times = Settings {
+        lame_duck: LAME_DUCK,
+        quiet: QUIET,
+        finish_requests: FINISH_REQUESTS,
+        ..Settings::default()
+    };
+    let shutdown = Shutdown::new(times.or_env()?)?;
     let seaworthy = describe(args, address, &store)
         .attach()
         .map_err(|cause| format!("{cause}; hint: `orders --help` says what each flag takes"))?;
@@ -92,15 +106,40 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     announce(&seaworthy, address)?;
     tell::greet(&seaworthy, &args.control_plane, address, store.path(), args.interval);
     let handle = seaworthy.handle();
-    let router = api::router(store, handle.clone()).merge(handle.health_router());
+    let (saved, closed) = (store.clone(), store.clone());
+    shutdown.add(Hook::save("orders", move |_| save(saved)));
+    shutdown.add(Hook::database("database", move |_| close(closed)));
+    // Whoever probes is answered to the end.
+    let router =
+        api::router(store, handle.clone()).layer(shutdown.axum_layer()).merge(handle.health_router());
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.stop_serving());
     let work = async {
-        let served = serve(listener, router, handle.clone()).await;
-        tell::left(seaworthy.leave("stopped by a signal").await);
-        served
+        tokio::select! {
+            report = shutdown.run(seaworthy) => Ok(report),
+            Err(cause) = serving.into_future() => Err(cause),
+        }
     };
     // What is told ends by itself, once the agent has left.
-    let (served, ()) = tokio::join!(work, tell::attachment(handle.clone()));
-    Ok(served?)
+    let (report, ()) = tokio::join!(work, tell::attachment(handle.clone()));
+    tell::stopped(&report?);
+    Ok(())
+}
+
+/// Says how far the orders are, once nobody takes any more.
+async fn save(store: Store) -> Result<Checkpoint, Failed> {
+    let (orders, bytes) = blocking(move || store.checkpoint()).await?;
+    Ok(Checkpoint { name: "orders".to_owned(), position: orders.to_string(), size: bytes })
+}
+
+async fn close(store: Store) -> Result<(), Failed> {
+    blocking(move || store.close()).await
+}
+
+#[allow(clippy::disallowed_methods)] // a service spawns as it likes; only the library must not
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
+) -> Result<T, Failed> {
+    tokio::task::spawn_blocking(work).await?
 }
 
 /// This process, as the control plane is to know it.
@@ -178,36 +217,4 @@ fn announce(handle: &Handle, address: SocketAddr) -> std::io::Result<()> {
         "pid": std::process::id(),
     });
     writeln!(stdout(), "{ready}")
-}
-
-/// Serves until it is asked to stop, and says to the control plane how that goes on.
-async fn serve(listener: TcpListener, router: axum::Router, handle: Handle) -> std::io::Result<()> {
-    let (drain, draining) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        asked_to_stop().await;
-        // Neither is refused: nobody else speaks of its lifecycle, and it only goes forward.
-        handle.set_lifecycle(Lifecycle::LameDuck).ok();
-        sleep(LAME_DUCK).await;
-        handle.set_lifecycle(Lifecycle::Draining).ok();
-        drop(drain);
-    });
-    tokio::select! {
-        served = serving => served,
-        () = async { draining.await.ok(); sleep(DRAIN_TIMEOUT).await } => Ok(()),
-    }
-}
-
-/// Waits for SIGTERM or Ctrl-C. Where neither can be heard it waits for ever, and the process is killed
-/// like one that does not listen.
-async fn asked_to_stop() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => terminate.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = terminated => {}
-        Ok(()) = tokio::signal::ctrl_c() => {}
-    }
 }

@@ -23,7 +23,7 @@
 //!         Ok(Checkpoint { name: "queue".into(), position: offset.to_string(), size: 0 })
 //!     }));
 //!     shutdown.add(Hook::database("orders.db", async |_| Ok(close().await?)));
-//!     let serving = tokio::spawn(serve(shutdown.stop_accepting())); // axum, tonic: their graceful shutdown
+//!     let serving = tokio::spawn(serve(shutdown.stop_serving())); // axum, tonic: their graceful shutdown
 //!     let report = shutdown.run(seaworthy).await; // until SIGTERM, SIGINT or Ctrl-C, and through all phases
 //!     println!("{report}");
 //!     serving.abort();
@@ -158,7 +158,15 @@ impl Shutdown {
         self.reached(Phase::InitiateShutdown)
     }
 
-    /// Waits until nothing new is to be taken: for a server's graceful shutdown, and for loops that fetch work. Cancel safe.
+    /// Waits until requests have finished: for the graceful shutdown of a server whose requests are counted by a layer. Until
+    /// then it goes on answering, and turns away what comes late: a listener that closes before throws away connections that
+    /// nobody has taken yet. Cancel safe.
+    pub fn stop_serving(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.reached(Phase::SaveState)
+    }
+
+    /// Waits until nothing new is to be taken: for loops that fetch work, and for servers whose requests nobody counts. Cancel
+    /// safe.
     pub fn stop_accepting(&self) -> impl Future<Output = ()> + Send + 'static {
         self.reached(Phase::StopAcceptingRequests)
     }

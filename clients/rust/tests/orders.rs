@@ -253,6 +253,7 @@ async fn pulling_the_database_file_is_seen_and_so_is_putting_it_back() {
     let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill is there");
     assert!(told.success());
     let mut lifecycle = Lifecycle::Unspecified;
+    // Phases that follow each other at once are told by the last of them.
     let words = loop {
         match session.next().await.expect("it says that it leaves") {
             Said::Health(health) if health.lifecycle() != Lifecycle::Unspecified => {
@@ -262,10 +263,104 @@ async fn pulling_the_database_file_is_seen_and_so_is_putting_it_back() {
             _ => {}
         }
     };
-    assert_eq!((lifecycle, words.as_str()), (Lifecycle::Draining, "stopped by a signal"));
+    assert_eq!((lifecycle, words.as_str()), (Lifecycle::Stopping, "stopped by SIGTERM"));
     session.close(CloseReason::Left, None).await;
     let ended = timeout(Duration::from_secs(20), child.wait()).await.expect("it ends").expect("a status");
     assert!(ended.success(), "{ended}");
+}
+
+/// What became of an order.
+enum Ordered {
+    Taken,
+    /// It was not taken, and whoever asked may ask elsewhere.
+    TurnedAway,
+    /// Nobody can say.
+    Lost(String),
+}
+
+async fn order(address: SocketAddr) -> Ordered {
+    // Nothing was sent yet.
+    let Ok(mut connection) = TcpStream::connect(address).await else { return Ordered::TurnedAway };
+    let body = json!({ "item": "anchor", "quantity": 2 }).to_string();
+    let head =
+        "POST /orders HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json";
+    let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut answer = String::new();
+    let answered = async {
+        connection.write_all(request.as_bytes()).await?;
+        connection.read_to_string(&mut answer).await
+    };
+    match answered.await {
+        Ok(_) if answer.starts_with("HTTP/1.1 201") => Ordered::Taken,
+        Ok(_) if answer.starts_with("HTTP/1.1 503") => Ordered::TurnedAway,
+        Ok(_) => Ordered::Lost(answer),
+        Err(cause) => Ordered::Lost(cause.to_string()),
+    }
+}
+
+/// Customers that order without a pause, until one of their orders is not taken: how many were, and what was lost.
+async fn customer(address: SocketAddr) -> (i64, Vec<String>) {
+    let (mut taken, mut lost) = (0, Vec::new());
+    loop {
+        match order(address).await {
+            Ordered::Taken => taken += 1,
+            Ordered::TurnedAway => return (taken, lost),
+            Ordered::Lost(why) => {
+                lost.push(why);
+                return (taken, lost);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_under_load_it_loses_no_order_and_saves_all_it_has_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("orders.db");
+    let peer = Peer::start().await;
+    let mut child = Command::new(example())
+        .args(["--control-plane", &peer.url(), "--database", database.to_str().expect("a plain path")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("built by a whole `cargo test`, or by `cargo build --example orders`");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let line =
+        timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable").expect("a line");
+    let ready: Value = serde_json::from_str(&line).expect("one line of JSON");
+    let address = ready["address"].as_str().expect("an address").parse().expect("an address");
+    let customers: Vec<_> = (0..8).map(|_| tokio::spawn(customer(address))).collect();
+    // It is busy by then.
+    while ask(address, "GET", "/orders", &json!(null)).await.1["orders"]
+        .as_array()
+        .is_none_or(|all| all.len() < 20)
+    {}
+
+    let pid = child.id().expect("it runs").to_string();
+    let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill is there");
+    assert!(told.success());
+    let (mut taken, mut lost) = (0, Vec::new());
+    for customer in customers {
+        let (some, lacking) = timeout(PATIENCE, customer).await.expect("it ends").expect("no panic");
+        taken += some;
+        lost.extend(lacking);
+    }
+    let ended = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").expect("an end");
+    let said = String::from_utf8(ended.stderr).expect("text");
+    assert!(ended.status.success() && lost.is_empty(), "{lost:?}: {said}");
+    let written: i64 = rusqlite::Connection::open(&database)
+        .and_then(|file| file.query_row("SELECT count(*) FROM orders", [], |row| row.get(0)))
+        .expect("it is whole");
+    assert_eq!(taken, written, "{said}");
+    for told in [
+        "stopped by SIGTERM in",
+        " finished, 0 cut, ",
+        &format!("saved orders up to {written}, "),
+        "CleanupResources",
+    ] {
+        assert!(said.contains(told), "{told:?} is not in {said}");
+    }
 }
 
 #[tokio::test]

@@ -104,6 +104,21 @@ impl Store {
         Ok(work(&connection)?)
     }
 
+    /// Brings orders into the file itself, as far as nobody reads their older state; what stays in the log beside it is as safe
+    /// there. Answers how many orders there are, and how large the file is.
+    pub(crate) fn checkpoint(&self) -> Result<(i64, u64), Failed> {
+        let open = self.open.blocking_lock();
+        open.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        Ok((rows(&open.connection)?, fs::metadata(&self.path)?.len()))
+    }
+
+    /// Closes the file; nothing can be done with it any more.
+    pub(crate) fn close(&self) -> Result<(), Failed> {
+        let mut open = self.open.blocking_lock();
+        let connection = mem::replace(&mut open.connection, Connection::open_in_memory()?);
+        connection.close().map_err(|(_, cause)| cause.into())
+    }
+
     /// Puts this file, which is on the same file system, in its place, if that is still wanted when it is its turn. Orders wait meanwhile;
     /// what was there is gone.
     pub(crate) fn replace_by(&self, staged: &Path, wanted: impl FnOnce() -> bool) -> Result<(), Failed> {

@@ -3,7 +3,7 @@
 
 use std::{fmt::Display, io::Write as _, net::SocketAddr, path::Path, time::Duration};
 
-use seaworthy_client::{Handle, LeaveOutcome, Status};
+use seaworthy_client::{Handle, LeaveOutcome, Status, shutdown::Report};
 
 /// Writes a line.
 pub(crate) fn say(line: impl Display) {
@@ -72,11 +72,12 @@ pub(crate) async fn attachment(handle: Handle) {
     }
 }
 
-/// How the leave went.
-pub(crate) fn left(outcome: LeaveOutcome) {
-    say(match outcome {
-        LeaveOutcome::Deregistered => "left the fleet",
-        LeaveOutcome::NotRegistered => "ended; it was not registered",
+/// How the end went.
+pub(crate) fn stopped(report: &Report) {
+    say(report);
+    say(match report.left {
+        Some(LeaveOutcome::Deregistered) => "left the fleet",
+        Some(LeaveOutcome::NotRegistered) => "ended; it was not registered",
         _ => "ended; the control plane could not be told, and will count this instance as lost",
     });
 }

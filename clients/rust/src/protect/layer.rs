@@ -79,8 +79,8 @@ pub trait Protocol: Clone + Send + Sync + 'static {
     /// Whether the head of an answer says how it went. None: its end does.
     fn judge(&self, head: &http::response::Parts) -> Option<Verdict>;
 
-    /// Says to whoever is refused that the connection is not to be used again, where that can be said.
-    fn closes(refused: &mut Response<Self::Body>);
+    /// Says that the connection is not to be used again, where that can be said.
+    fn closes(answer: &mut Response<Self::Body>);
 
     /// A body that wraps one of its own.
     fn boxed<B>(body: B) -> Self::Body
@@ -271,8 +271,8 @@ impl Protocol for Http {
         Some(if head.status.is_server_error() { Verdict::Failed } else { Verdict::Succeeded })
     }
 
-    fn closes(refused: &mut Response<Self::Body>) {
-        refused.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    fn closes(answer: &mut Response<Self::Body>) {
+        answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
 
     fn boxed<B>(body: B) -> Self::Body

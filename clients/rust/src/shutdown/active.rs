@@ -29,7 +29,7 @@ struct Inner {
     shut: AtomicBool,
     /// Whether it matters when the last one came.
     ends: AtomicBool,
-    /// When the last one came, in nanoseconds since `epoch`, while it matters.
+    /// When the last one came, in nanoseconds since `epoch`, while it matters; 0: none has.
     last: AtomicU64,
     epoch: Instant,
     /// Something has come to nothing.
@@ -99,15 +99,15 @@ impl Active {
         let count = self.count(kind);
         count.now.fetch_add(1, Ordering::SeqCst);
         let counted = Counted { active: self.clone(), kind };
+        if self.is_ending() {
+            let since = u64::try_from(self.0.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
+            self.0.last.fetch_max(since, Ordering::Relaxed);
+        }
         if self.0.shut.load(Ordering::SeqCst) {
             count.refused.fetch_add(1, Ordering::Relaxed);
             // It has not run.
             count.ended.fetch_sub(1, Ordering::Relaxed);
             return Err(ShuttingDown);
-        }
-        if self.0.ends.load(Ordering::Relaxed) {
-            let since = u64::try_from(self.0.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.0.last.fetch_max(since, Ordering::Relaxed);
         }
         Ok(counted)
     }
@@ -115,6 +115,11 @@ impl Active {
     /// From now on it matters when something comes.
     pub(crate) fn ends(&self) {
         self.0.ends.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the end has begun.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.0.ends.load(Ordering::Relaxed)
     }
 
     /// Lets nothing new in.
@@ -157,13 +162,25 @@ impl Active {
         let began = rt::now();
         loop {
             self.idle(Kind::Request).await;
-            let last = self.0.epoch + Duration::from_nanos(self.0.last.load(Ordering::Relaxed));
-            let until = last.max(began) + quiet;
+            let until = self.last().unwrap_or(began).max(began) + quiet;
             if rt::now() >= until {
                 return;
             }
             sleep_until(until).await;
         }
+    }
+
+    /// Waits until nobody has come for so long, not even to be turned away; at once where that is so already. Cancel safe.
+    pub(crate) async fn deserted(&self, quiet: Duration) {
+        while let Some(until) = self.last().map(|last| last + quiet).filter(|until| rt::now() < *until) {
+            sleep_until(until).await;
+        }
+    }
+
+    /// When the last one came since the end has begun.
+    fn last(&self) -> Option<Instant> {
+        let nanos = self.0.last.load(Ordering::Relaxed);
+        (nanos > 0).then(|| self.0.epoch + Duration::from_nanos(nanos))
     }
 }
 

@@ -21,6 +21,11 @@ use crate::{Agent, Handle, Lifecycle, rt, rules::Phase};
 
 /// What is left for each of the last phases when nothing is to be waited for any more.
 const LAST: Duration = Duration::from_secs(1);
+/// Nobody must have come for so long, not even to be turned away, before what serves is closed: who is on the way would find
+/// nobody who says so.
+const DESERTED: Duration = Duration::from_millis(50);
+/// For how long that is waited for at the most.
+const TURNING_AWAY: Duration = Duration::from_secs(1);
 /// Later phases have no more than this part of all the time kept for them.
 const KEPT_SHARE: u32 = 4;
 
@@ -122,6 +127,7 @@ impl Course {
         let closed = active.idle(Counting::LongLived);
         let (finished, closed) =
             tokio::join!(self.wait(left, finished), self.wait(settings.long_lived, closed));
+        self.wait(TURNING_AWAY, active.deserted(DESERTED)).await;
         let (requests, long_lived) = (active.sums(Counting::Request), active.sums(Counting::LongLived));
         self.run_hooks().await;
         self.done(!finished || !closed);
@@ -334,11 +340,11 @@ fn log_hook(phase: Phase, report: &HookReport) {
     );
     match outcome {
         Outcome::Done => {
-            info!(%phase, hook = name, kind, duration, checkpoint, position, size, note, "hook done")
+            info!(%phase, hook = name, kind, duration, checkpoint, position, size, note, "hook done");
         }
         Outcome::Failed(why) => warn!(%phase, hook = name, kind, duration, "hook failed: {why}"),
         Outcome::TimedOut => {
-            warn!(%phase, hook = name, kind, duration, "hook was not done in time, and dropped")
+            warn!(%phase, hook = name, kind, duration, "hook was not done in time, and dropped");
         }
     }
 }

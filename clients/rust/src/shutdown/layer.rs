@@ -1,7 +1,7 @@
 //! Counts the requests of whole servers: a tower layer for axum and one for tonic.
 //!
 //! A request counts until its answer is sent to the end. One that comes when nothing new is taken is turned away, in the words of
-//! its protocol. What serves whom, and whether it is protected, is not its business.
+//! its protocol; over HTTP/1 each answer from the beginning of the end on closes its connection, so that clients go elsewhere. What serves whom, and whether it is protected, is not its business.
 
 use std::{
     convert::Infallible,
@@ -100,18 +100,27 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let CountLayer { active, is_long_lived, protocol } = &self.layer;
         let (parts, body) = request.into_parts();
+        // Only there a connection is ended by a word in an answer.
+        let is_http1 = parts.version <= http::Version::HTTP_11;
         let kind = if is_long_lived(&parts) { Counting::LongLived } else { Counting::Request };
         let counted = match active.enter(kind) {
             Ok(counted) => counted,
             Err(late) => {
                 let mut refused = protocol.refuse(&Refusal::TurnedAway { message: late.to_string() });
-                P::closes(&mut refused);
+                if is_http1 {
+                    P::closes(&mut refused);
+                }
                 return Box::pin(async { Ok(refused) });
             }
         };
         let answer = self.inner.call(Request::from_parts(parts, body));
+        let active = active.clone();
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            // The next request is better sent to another instance.
+            if is_http1 && active.is_ending() {
+                P::closes(&mut answer);
+            }
             Ok(answer.map(|body| P::boxed(Held::new(body, counted))))
         })
     }
@@ -154,3 +163,7 @@ impl<B: Body + Unpin> Body for Held<B> {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "axum", feature = "server"))]
+mod tests;
