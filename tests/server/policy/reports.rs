@@ -21,6 +21,7 @@ pub(super) fn report() -> pb::OperationReport {
         ..pb::OperationStats::default()
     };
     pb::OperationReport {
+        limits: Vec::new(),
         operations: vec![stats("charge-card", 10), stats("refund", 1)],
         breakers: vec![
             breaker("refund", pb::BreakerState::Closed),
