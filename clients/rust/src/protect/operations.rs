@@ -22,7 +22,7 @@ use super::{
     operation::{Admitted, Operation},
     permit::{Full, Held, PoolSettings, Pools},
     policy::{
-        self, Origin, Policy,
+        self, Contradiction, Origin, Policy,
         choose::{Call, Part, Ranked, deciding, ordered},
         defaults,
     },
@@ -163,10 +163,15 @@ impl Operations {
 
     /// Says by code what protects operations of this service; a policy of the control plane that is as specific comes
     /// before it. One of the same name takes the place of the one before.
-    pub fn set_policy(&self, policy: Policy) {
+    ///
+    /// # Errors
+    /// It says what nothing could come of, which a control plane would not take either; the one before stays.
+    pub fn set_policy(&self, policy: Policy) -> Result<(), Contradiction> {
+        policy.check()?;
         let mut said = self.0.said.lock();
         said.code.insert(policy.name.clone(), Arc::new(policy));
         self.put_in_force(&said);
+        Ok(())
     }
 
     /// Takes what the control plane rules, in place of what it ruled before.

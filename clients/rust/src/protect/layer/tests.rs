@@ -22,7 +22,7 @@ fn operations() -> Operations {
     let algorithm = limit::Algorithm::FixedWindow;
     let settings = limit::Settings::new(rate, algorithm).unwrap();
     let limits = vec![RateLimit { scope: Scope::Operation, settings, fleet_wide: None }];
-    operations.set_policy(Policy { limits, ..Policy::named("limits") });
+    operations.set_policy(Policy { limits, ..Policy::named("limits") }).unwrap();
     operations
 }
 
