@@ -82,6 +82,14 @@ impl Share {
         }
     }
 
+    /// Takes back what a call used up that was let through, and that somebody else refuses: nor was it needed.
+    pub(crate) fn give_back(&self) {
+        let one_less = |asked: u64| Some(asked.saturating_sub(1));
+        self.asked.try_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok();
+        let mut bucket = self.bucket.lock();
+        bucket.tokens = (bucket.tokens + 1.0).min(bucket.burst);
+    }
+
     /// How often it was asked since [`forget_asked`](Self::forget_asked): what the instance needs.
     pub(crate) fn asked_so_far(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
