@@ -194,6 +194,12 @@ impl Operations {
         self.0.closed.store(!open, Ordering::Release);
     }
 
+    /// Forgets callers of whom no limit counts anything any more, and gives their memory back. An agent does so every few
+    /// seconds; whoever protects operations without one calls this by a timer.
+    pub fn evict_idle(&self) {
+        self.0.rules.evict_idle();
+    }
+
     /// The rules in force.
     pub(crate) fn rules(&self) -> &Rules {
         &self.0.rules
