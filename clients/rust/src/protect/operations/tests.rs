@@ -194,7 +194,7 @@ async fn a_shared_limit_that_changes_begins_with_the_part_that_was_held() {
     };
     shared(1000);
     assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
-    operations.rules().shares()[0].take_slice(10.0, Duration::from_secs(3));
+    operations.rules().shares()[0].take_slice(10.0, 100, Duration::from_secs(3));
     shared(500);
     let mut through = 0;
     while succeed(&operations, "charge", "a").await.is_ok() {
@@ -392,12 +392,44 @@ async fn a_shared_limit_is_held_by_its_slice_and_by_its_own_choice_without_one()
         assert_eq!(admitted().await, 10, "before the first slice the whole amount holds");
         let share = operations.rules().shares().remove(0);
         assert_eq!(share.asked_so_far(), 100);
-        share.take_slice(5.0, Duration::from_secs(3));
+        share.take_slice(5.0, 2, Duration::from_secs(3));
         advance(Duration::from_secs(2)).await;
         assert!(share.slice().is_some());
         assert_eq!(admitted().await, 5, "half of it, and half of the burst");
         advance(Duration::from_secs(2)).await;
         assert_eq!(admitted().await, expected, "{away:?}");
+    }
+}
+
+/// As where the control plane goes away, or is too busy, before it has answered even once.
+#[tokio::test(start_paused = true)]
+async fn where_no_first_slice_comes_the_own_choice_of_a_shared_limit_holds_too() {
+    for (away, expected) in
+        [(OnUnavailable::Allow, 100), (OnUnavailable::Deny, 0), (OnUnavailable::LastSlice, 10)]
+    {
+        let operations = Operations::new("orders");
+        let rule = |amount| {
+            let mut policy = limited("shared", Scope::Operation, amount);
+            policy.limits[0].fleet_wide = Some(away);
+            operations.rule(vec![(Arc::new(policy), Origin::Put)], BTreeMap::new());
+        };
+        rule(5);
+        let admitted = || async {
+            let mut admitted = 0;
+            for _ in 0..100 {
+                admitted += u32::from(succeed(&operations, "charge", "a").await.is_ok());
+            }
+            admitted
+        };
+        assert_eq!(admitted().await, 5, "one is on its way");
+        advance(Duration::from_secs(2)).await;
+        // One that changes is waited for no longer.
+        rule(10);
+        assert_eq!(admitted().await, 10);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted().await, expected, "{away:?}");
+        operations.rules().shares()[0].take_slice(1.0, 10, Duration::from_secs(3));
+        assert!(admitted().await <= 2, "it came after all");
     }
 }
 
