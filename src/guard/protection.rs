@@ -179,22 +179,15 @@ pub(super) fn refusal(refusal: &Refusal, caller: String) -> Error {
         Refusal::TurnedAway { .. } => (Kind::Unavailable, Reason::ServerDraining),
     };
     let mut error = Error::new(kind, reason, refusal.to_string());
-    if let Some(policy) = refusal.policy() {
-        error = error.with("policy", policy).with("caller", caller);
+    for (name, value) in refusal.details() {
+        error = error.with(name, value);
     }
     match refusal {
-        Refusal::Limited { scope, limit, .. } => {
-            error = error.with("scope", scope.as_str()).with("limit", &**limit);
+        Refusal::Broken { protects, .. } => error = error.with("depends_on", &**protects),
+        Refusal::Limited { .. } | Refusal::Full { .. } | Refusal::Exhausted { .. } => {
+            error = error.with("caller", caller);
         }
-        Refusal::Full { scope, full, .. } => {
-            error = error.with("scope", scope.as_str()).with("max_in_flight", full.max.to_string());
-        }
-        Refusal::Broken { protects, refused } => {
-            error = error
-                .with("depends_on", &**protects)
-                .with("state", refused.state.as_str().to_ascii_uppercase());
-        }
-        Refusal::Exhausted { .. } | Refusal::TurnedAway { .. } => {}
+        Refusal::TurnedAway { .. } => {}
     }
     match refusal.retry_after() {
         Some(pause) => error.retry_after(pause),
