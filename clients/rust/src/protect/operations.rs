@@ -16,7 +16,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 use super::{
-    breaker::{Breaker, Force, Override},
+    breaker::{Breaker, Force},
     clock::Clock,
     failure::{Failure, ProtectError},
     operation::{Admitted, Operation},
@@ -53,6 +53,8 @@ struct Inner {
     said: Mutex<Said>,
     /// Whether the service is shutting down.
     closed: AtomicBool,
+    /// Whether its agent has left, for good.
+    left: AtomicBool,
 }
 
 /// What was said of what protects the operations.
@@ -62,8 +64,6 @@ struct Said {
     code: BTreeMap<String, Arc<Policy>>,
     /// By the control plane.
     ruled: Vec<Sourced>,
-    /// Breakers that are forced, and for how long from a moment of the rules' clock.
-    forced: BTreeMap<String, (Force, Duration)>,
 }
 
 impl Operations {
@@ -76,6 +76,7 @@ impl Operations {
             pools: Pools::new(MOST_POOLS),
             said: Mutex::default(),
             closed: AtomicBool::new(false),
+            left: AtomicBool::new(false),
         }));
         operations.put_in_force(&operations.0.said.lock());
         operations
@@ -137,7 +138,7 @@ impl Operations {
         caller: &str,
     ) -> Result<Admitted, Refusal> {
         let known = self.0.operations.read().get(operation).cloned();
-        let is_known = || self.0.rules.names(operation) || self.0.said.lock().forced.contains_key(operation);
+        let is_known = || self.0.rules.names(operation) || self.0.rules.is_forced(operation);
         let operation = known.unwrap_or_else(|| self.operation(if is_known() { operation } else { OTHERS }));
         operation.admit(caller, self.open()).await
     }
@@ -179,19 +180,20 @@ impl Operations {
         let now = self.0.rules.time().now();
         let mut said = self.0.said.lock();
         said.ruled = policies;
-        said.forced = forced.into_iter().map(|(name, (force, ttl))| (name, (force, now + ttl))).collect();
         self.put_in_force(&said);
-        let forced = said.forced.clone();
-        drop(said);
-        for (name, breaker) in self.0.rules.breakers() {
-            force(&breaker, forced.get(&*name));
-        }
+        let forced = forced.into_iter().map(|(name, (force, ttl))| (name, (force, now + ttl)));
+        self.0.rules.force(forced.collect());
     }
 
     /// Where the service is in its life: what is draining takes no more work.
     pub(crate) fn set_lifecycle(&self, lifecycle: Lifecycle) {
         let open = matches!(lifecycle, Lifecycle::Starting | Lifecycle::Ready | Lifecycle::LameDuck);
         self.0.closed.store(!open, Ordering::Release);
+    }
+
+    /// The agent has left: nobody is sent here any more, and nothing is taken.
+    pub(crate) fn leave(&self) {
+        self.0.left.store(true, Ordering::Release);
     }
 
     /// Forgets callers of whom no limit counts anything any more, and gives their memory back. An agent does so every few
@@ -206,11 +208,14 @@ impl Operations {
     }
 
     fn open(&self) -> Result<(), Refusal> {
-        if !self.0.closed.load(Ordering::Acquire) {
+        let message = if self.0.left.load(Ordering::Acquire) {
+            "this instance has left the fleet; ask another one"
+        } else if self.0.closed.load(Ordering::Acquire) {
+            "this instance is shutting down; ask another one"
+        } else {
             return Ok(());
-        }
-        let message = "this instance is shutting down; ask another one".to_owned();
-        Err(Refusal::TurnedAway { message })
+        };
+        Err(Refusal::TurnedAway { message: message.to_owned() })
     }
 
     fn operation(&self, name: &str) -> Arc<Operation> {
@@ -228,19 +233,8 @@ impl Operations {
         known.unwrap_or_else(|| {
             let (name, operation) = made();
             operations.insert(name, Arc::clone(&operation));
-            if let Some(forced) = self.0.said.lock().forced.get(operation.name().as_ref()) {
-                self.force_later(&operation, *forced);
-            }
             operation
         })
-    }
-
-    /// Forces the breaker of an operation that was not called before.
-    fn force_later(&self, operation: &Operation, forced: (Force, Duration)) {
-        operation.plan();
-        let breakers = self.0.rules.breakers();
-        let own = breakers.iter().find(|(name, _)| name == operation.name());
-        own.iter().for_each(|(_, breaker)| force(breaker, Some(&forced)));
     }
 
     fn put_in_force(&self, said: &Said) {
@@ -283,6 +277,9 @@ impl Operations {
     pub fn report(&self) -> Report {
         let operations: Vec<Arc<Operation>> = self.0.operations.read().values().cloned().collect();
         let now = self.0.rules.time().now();
+        // What policies say now, also of operations that were not called since they changed: which breakers there are
+        // follows from that.
+        operations.iter().for_each(|operation| drop(operation.plan()));
         let breakers = self.0.rules.breakers();
         let pools = self.0.pools.usage();
         Report {
@@ -301,10 +298,6 @@ impl Operations {
                 .collect(),
         }
     }
-}
-
-fn force(breaker: &Breaker, forced: Option<&(Force, Duration)>) {
-    breaker.override_with(forced.map(|(force, until)| Override { force: *force, until: *until }));
 }
 
 /// A breaker as it is shown.

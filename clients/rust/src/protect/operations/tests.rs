@@ -239,6 +239,36 @@ async fn an_override_holds_before_and_after_the_first_call_and_ends_by_itself() 
     assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
 }
 
+/// Only retries take the place of what every operation has: then there is no breaker, nothing is shown of one, and none is
+/// forced. One that comes back takes the override that holds by then.
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_no_policy_asks_for_is_not_shown_and_takes_what_holds_when_it_comes_back() {
+    let operations = Operations::new("orders");
+    let shown = || operations.report().breakers.into_iter().map(|it| it.state).collect::<Vec<_>>();
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    assert_eq!(shown(), [breaker::State::Closed]);
+    let rule = Retry { settings: retry::Settings::default(), safety: Safety::Unsafe };
+    let only_retry = Arc::new(Policy { retry: Some(rule), ..of("operations", None) });
+    let minute = Duration::from_secs(60);
+    let forced = BTreeMap::from(["charge", "refund"].map(|name| (name.to_owned(), (Force::Open, minute))));
+    operations.rule(vec![(Arc::clone(&only_retry), Origin::Put)], forced);
+    for operation in ["charge", "refund"] {
+        assert_eq!(succeed(&operations, operation, "a").await, Ok(()), "{operation}");
+    }
+    assert_eq!(shown(), []);
+    // The code asks for one again, without a word of the control plane.
+    operations.set_policy(breaking(3)).unwrap();
+    assert_eq!(shown(), [breaker::State::ForcedOpen; 2]);
+    for operation in ["charge", "refund"] {
+        assert_eq!(succeed(&operations, operation, "a").await, Err(RefusalKind::Broken), "{operation}");
+    }
+    // Taken back while no policy asks for it: nothing is left of it.
+    operations.set_policy(of("breaking", None)).unwrap();
+    operations.rule(vec![(only_retry, Origin::Put)], BTreeMap::new());
+    operations.set_policy(breaking(3)).unwrap();
+    assert_eq!(shown(), [breaker::State::Closed; 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn places_are_waited_for_as_long_as_the_policy_says() {
     let operations = Operations::new("orders");
