@@ -85,6 +85,7 @@ impl Keeper {
         let _forgetting = rt::spawn(forget_idle(self.ruled.operations.clone()));
         let Left { outcome, done } = self.keep(&mut stop).await;
         debug!(service = %self.registration.service, ?outcome, "left");
+        self.ruled.operations.leave();
         self.board.set_presence(Presence::Left);
         self.status.send_replace(Status::Left);
         if let Some(done) = done {
@@ -291,9 +292,9 @@ fn taking_back() -> retry::Values {
 mod tests {
     use super::*;
     use crate::{
-        Agent,
+        Agent, Lifecycle,
         protect::{
-            PartKind,
+            PartKind, ProtectError, Refusal,
             limit::{Rate, Settings},
             policy::{Policy, RateLimit, Scope},
         },
@@ -313,6 +314,19 @@ mod tests {
         assert_eq!(remembered(), PartKind::Limit { keys: 1000 });
         sleep(2 * FORGET_EVERY).await;
         assert_eq!(remembered(), PartKind::Limit { keys: 0 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_left_takes_no_more_work_whatever_is_said_afterwards() {
+        let agent = Agent::builder("http://127.0.0.1:1", "orders").attach().unwrap();
+        let handle = agent.handle();
+        let done = async || handle.protect("charge", "shop", async || Ok::<_, std::io::Error>(())).await;
+        done().await.unwrap();
+        agent.leave("enough").await;
+        let refused = |done| matches!(done, Err(ProtectError::Refused(Refusal::TurnedAway { .. })));
+        assert!(refused(done().await));
+        handle.set_lifecycle(Lifecycle::Ready).unwrap();
+        assert!(refused(done().await));
     }
 
     #[test]
