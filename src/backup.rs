@@ -37,6 +37,7 @@ use crate::{
     fleet::names::ServiceName,
     id::Entropy,
     operation::{self, Begun, Operation, Run, Wanted},
+    policy::{self, own::Behaviour},
     store::Store,
     task::{Group, drain},
     time::{Clock, Mono},
@@ -151,6 +152,7 @@ pub(crate) struct Shared {
     operations: operation::Handle,
     vault: Vault,
     store: Store,
+    policies: policy::Handle,
     uploads: Uploads,
     catalog: catalog::Catalog,
     pub(crate) totals: totals::Totals,
@@ -182,6 +184,8 @@ pub struct Parts {
     pub vault: Vault,
     /// The control plane's own state.
     pub store: Store,
+    /// Whether what is stored is compressed.
+    pub policies: policy::Handle,
     /// What a run before did not finish.
     pub orphans: Vec<operation::Orphan>,
 }
@@ -191,7 +195,7 @@ pub struct Parts {
 /// # Errors
 /// The store cannot be read, or what is there is damaged or from a newer build.
 pub async fn open(options: Options, parts: Parts) -> Result<(Handle, Service)> {
-    let Parts { clock, entropy, fleet, operations, vault, store, orphans } = parts;
+    let Parts { clock, entropy, fleet, operations, vault, store, policies, orphans } = parts;
     let totals = totals::Totals::open(store.clone()).await?;
     let uploads = Uploads::new(entropy);
     let catalog = catalog::Catalog::default();
@@ -203,6 +207,7 @@ pub async fn open(options: Options, parts: Parts) -> Result<(Handle, Service)> {
         operations,
         vault,
         store,
+        policies,
         uploads,
         catalog,
         totals,
@@ -211,6 +216,13 @@ pub async fn open(options: Options, parts: Parts) -> Result<(Handle, Service)> {
     let (sender, jobs) = mpsc::channel(QUEUE);
     let handle = Handle { shared: Arc::clone(&shared), jobs: sender };
     Ok((handle.clone(), Service { shared, jobs, handle, orphans }))
+}
+
+impl Shared {
+    /// Whether what is captured now is stored as it is, because it cannot be compressed or a flag says so.
+    fn stores_as_it_is(&self, incompressible: bool) -> bool {
+        incompressible || !Behaviour::BackupCompression.is_on(&self.policies.book())
+    }
 }
 
 impl Service {

@@ -41,6 +41,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("policy", "fleet"),
     // Backups are of what is registered, and restores of what was backed up; the fleet knows neither.
     ("backup", "fleet"),
+    // Whether they are compressed is a flag; policies know no backup.
+    ("backup", "policy"),
     ("restore", "fleet"),
     ("restore", "backup"),
     // Entries name who did it.

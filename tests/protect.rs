@@ -15,7 +15,7 @@ use std::{
 };
 
 use seaworthy_client::{
-    Agent,
+    Agent, Lifecycle,
     protect::{ProtectError, RefusalKind},
     proto::seaworthy::v1::{self as pb, policy_service_client::PolicyServiceClient},
 };
@@ -527,5 +527,65 @@ async fn a_limit_over_the_fleet_is_shared_by_its_instances() {
     };
     until("slices that add up to the limit", async || keeps(1).await).await;
     assert!(keeps(4).await, "and they go on so");
+    server.stop().await;
+}
+
+/// While it drains, and once it has left: it is still seen by the control plane in the one case, and not in the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attached_service_that_drains_takes_no_more_work_nor_one_that_has_left() {
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let handle = agent.handle();
+    let turned_away = Err(Some(RefusalKind::TurnedAway));
+    handle.set_lifecycle(Lifecycle::Ready).unwrap();
+    assert_eq!(charge(&agent, true).await, Ok(()));
+    // What is under way is finished.
+    let under_way = handle.operations().admit("charge-card", "shop").await.unwrap();
+    handle.set_lifecycle(Lifecycle::Draining).unwrap();
+    assert_eq!(charge(&agent, true).await, turned_away);
+    let mut fleet = server.fleet().await;
+    let get = pb::GetInstanceRequest { service: "orders".into(), instance_id: "i-1".into() };
+    until("the drain is seen", async || {
+        let seen = fleet.get_instance(get.clone()).await.unwrap().into_inner().instance.unwrap();
+        seen.lifecycle() == pb::Lifecycle::Draining && seen.attached
+    })
+    .await;
+    under_way.succeeded();
+    let counted = &handle.operations().report().operations[0];
+    assert_eq!((counted.successes, counted.in_flight), (2, 0));
+    agent.leave("done").await;
+    let left = handle.protect("charge-card", "shop", async || Ok::<_, io::Error>(())).await;
+    let Err(ProtectError::Refused(refusal)) = left else { panic!("{left:?}") };
+    assert_eq!(refusal.kind(), RefusalKind::TurnedAway);
+    server.stop().await;
+}
+
+/// Where no policy asks for a breaker none is forced, and nobody is told that one was.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_of_what_has_no_breaker_reaches_nobody() {
+    let server = TestServer::start().await;
+    let agent = attach(&server, "i-1").await;
+    let mut policies = PolicyServiceClient::new(server.channel().await);
+    assert_eq!(charge(&agent, true).await, Ok(()));
+    until("its breaker is seen", async || breaker(&mut policies).await.is_some()).await;
+    // It takes the place of the built-in one.
+    let retry = Some(pb::Retry::default());
+    put(&mut policies, pb::Policy { name: "operations".into(), retry, ..pb::Policy::default() }).await;
+    until("its breaker is seen no more", async || breaker(&mut policies).await.is_none()).await;
+    let force = pb::OverrideBreakerRequest {
+        service: "orders".into(),
+        operation: "charge-card".into(),
+        state: pb::BreakerState::ForcedOpen.into(),
+        ttl: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+        ..pb::OverrideBreakerRequest::default()
+    };
+    let forced = policies.override_breaker(force).await.unwrap().into_inner();
+    assert_eq!(forced.instances, 0);
+    assert_eq!(charge(&agent, true).await, Ok(()));
+    // One that comes back takes what holds.
+    let gone = pb::DeletePolicyRequest { name: "operations".into(), ..Default::default() };
+    policies.delete_policy(gone).await.unwrap();
+    until("it is forced", async || charge(&agent, true).await == Err(Some(RefusalKind::Broken))).await;
+    agent.leave("done").await;
     server.stop().await;
 }

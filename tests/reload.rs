@@ -112,6 +112,44 @@ fn a_hangup_reads_the_configuration_again() {
     assert_eq!(running(&server, "fleet.max_instances").expect("shown").0, "200");
 }
 
+/// The policy that counts of a name, and where it comes from.
+fn policy(server: &str, name: &str) -> Option<(u64, String)> {
+    let output = seaworthy(&["policy", "get", name, "-o", "json", "--server", server]).output().ok()?;
+    let shown: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let amount = shown["limits"][0]["amount"].as_u64()?;
+    Some((amount, shown["origin"].as_str()?.to_owned()))
+}
+
+#[test]
+fn a_hangup_takes_up_the_policies_of_the_file() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = dir.path().join("c.toml");
+    let says = |name: &str, amount: u32| {
+        write(
+            &config,
+            &format!(
+                "[[policies]]\nname = \"{name}\"\nlimits = [{{ scope = \"POLICY_SCOPE_CALLER\", amount = {amount} }}]\n"
+            ),
+        );
+    };
+    says("callers", 7000);
+    let (serving, server, log) = serve(dir.path(), &config);
+    assert_eq!(policy(&server, "callers"), Some((7000, "POLICY_ORIGIN_FILE".to_owned())));
+    says("callers", 8000);
+    hang_up(&serving);
+    until("it says something else", || (policy(&server, "callers")?.0 == 8000).then_some(()));
+    // One that is wrong changes nothing.
+    says("callers", 0);
+    hang_up(&serving);
+    let logged = |words: &str| fs::read_to_string(&log).is_ok_and(|text| text.contains(words));
+    until("the log says what is wrong", || logged("amount").then_some(()));
+    assert_eq!(policy(&server, "callers").expect("it stays").0, 8000);
+    says("others", 9000);
+    hang_up(&serving);
+    until("another one takes its place", || (policy(&server, "others")?.0 == 9000).then_some(()));
+    assert_eq!(policy(&server, "callers"), None);
+}
+
 /// The level is what was said last: by hand, or by a configuration that says something else than before.
 #[test]
 fn a_level_set_by_hand_stays_until_the_configuration_names_another() {

@@ -130,8 +130,8 @@ async fn try_once(
         Cut::Content => vault::Cut::Content,
         Cut::Pages(size) => vault::Cut::Pages(size.get()),
     };
-    let expected =
-        shared.uploads.expect(from, intake.clone(), cut, capture.settings.incompressible, step.clone());
+    let as_it_is = shared.stores_as_it_is(capture.settings.incompressible);
+    let expected = shared.uploads.expect(from, intake.clone(), cut, as_it_is, step.clone());
     let mut waiting = expected.map_err(for_good)?;
     let ask = Ask::Capture { component: capture.component.clone(), ticket: waiting.ticket.clone() };
     let to = (&capture.key, capture.incarnation);

@@ -83,7 +83,8 @@ pub(super) async fn capture(shared: &Shared, run: &Run, intake: &Intake) -> Comp
     let captured = async {
         let step = run.add_step(&format!("capture {COMPONENT}"), shared.store.status().size_bytes)?;
         step.start()?;
-        let captured = try_to(&shared.store, intake, |bytes| step.advance(bytes)).await?;
+        let captured =
+            try_to(&shared.store, intake, shared.stores_as_it_is(false), |bytes| step.advance(bytes)).await?;
         step.succeed()?;
         Ok::<_, Error>(captured)
     };
@@ -105,11 +106,11 @@ pub(super) async fn capture(shared: &Shared, run: &Run, intake: &Intake) -> Comp
 async fn try_to(
     store: &Store,
     intake: &Intake,
+    incompressible: bool,
     advance: impl Fn(u64),
 ) -> Result<(crate::vault::Captured, Revision, u64)> {
     for _ in 0..TRIES {
-        let mut stream =
-            intake.stream(How { cut: Cut::Content, incompressible: false, digest: DigestKind::Blake3 });
+        let mut stream = intake.stream(How { cut: Cut::Content, incompressible, digest: DigestKind::Blake3 });
         let (sender, lines) = mpsc::channel::<Vec<u8>>(QUEUE);
         let (stream_in, advance) = (&mut stream, &advance);
         let taking = async move {
@@ -385,7 +386,8 @@ mod tests {
             request_id: None,
         };
         drop(writing.commit(draft, || async { true }).await);
-        let captured = tokio::time::timeout(Duration::from_secs(30), try_to(&store, &intake, |_| {})).await;
+        let captured =
+            tokio::time::timeout(Duration::from_secs(30), try_to(&store, &intake, false, |_| {})).await;
         assert!(captured.expect("it ends").is_err());
         engine.close().await.unwrap();
     }

@@ -179,22 +179,15 @@ pub(super) fn refusal(refusal: &Refusal, caller: String) -> Error {
         Refusal::TurnedAway { .. } => (Kind::Unavailable, Reason::ServerDraining),
     };
     let mut error = Error::new(kind, reason, refusal.to_string());
-    if let Some(policy) = refusal.policy() {
-        error = error.with("policy", policy).with("caller", caller);
+    for (name, value) in refusal.details() {
+        error = error.with(name, value);
     }
     match refusal {
-        Refusal::Limited { scope, limit, .. } => {
-            error = error.with("scope", scope.as_str()).with("limit", &**limit);
+        Refusal::Broken { protects, .. } => error = error.with("depends_on", &**protects),
+        Refusal::Limited { .. } | Refusal::Full { .. } | Refusal::Exhausted { .. } => {
+            error = error.with("caller", caller);
         }
-        Refusal::Full { scope, full, .. } => {
-            error = error.with("scope", scope.as_str()).with("max_in_flight", full.max.to_string());
-        }
-        Refusal::Broken { protects, refused } => {
-            error = error
-                .with("depends_on", &**protects)
-                .with("state", refused.state.as_str().to_ascii_uppercase());
-        }
-        Refusal::Exhausted { .. } | Refusal::TurnedAway { .. } => {}
+        Refusal::TurnedAway { .. } => {}
     }
     match refusal.retry_after() {
         Some(pause) => error.retry_after(pause),
@@ -204,9 +197,41 @@ pub(super) fn refusal(refusal: &Refusal, caller: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use seaworthy_client::protect::RefusalKind;
+    use std::time::SystemTime;
+
+    use seaworthy_client::protect::{PartKind, RefusalKind};
 
     use super::*;
+    use crate::{
+        store::simulated::{Fate, Medium},
+        task::{self, OnEnd},
+        time::Clock,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_of_whom_nothing_counts_are_forgotten_by_a_timer() {
+        let clock = Clock::start_at(SystemTime::UNIX_EPOCH);
+        let (store, _engine) = Medium::default().open(clock, Box::new(|| Fate::Written(Duration::ZERO)));
+        let (policies, _ruling) = policy::open(policy::Options::default(), clock, store).await.unwrap();
+        let protection = Protection::new();
+        let service = Service::new(protection.clone(), policies);
+        let call = Call::Rpc("seaworthy.v1.FleetService/ListServices");
+        let gate = Gate::new(protection.rules(), call, None).unwrap();
+        for caller in 0..100 {
+            assert!(matches!(gate.enter(caller, &"caller"), Entrance::In(_)));
+        }
+        let remembered = || {
+            protection.rules().usage().into_iter().find_map(|part| match part.kind {
+                PartKind::Limit { keys } => Some(keys),
+                PartKind::Permits { .. } => None,
+            })
+        };
+        assert_eq!(remembered(), Some(100));
+        let (_drain, watch) = drain::channel();
+        let _running = task::spawn("protection", OnEnd::Fine, service.run(watch));
+        tokio::time::sleep(2 * FORGET_EVERY).await;
+        assert_eq!(remembered(), Some(0));
+    }
 
     /// Who calls a service and who calls the control plane are told the same, and the retries of both read it.
     #[test]

@@ -71,7 +71,7 @@ pub enum Protected {
     /// They do.
     ByPolicies,
     /// They do not: otherwise an overload would look like a mass death, and whoever has to lift a limit could not, nor look at
-    /// what he changes.
+    /// what he changes; and what the fleet shares would be held together no more just then.
     Exempt,
 }
 
@@ -241,7 +241,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/seaworthy.v1.PolicyService/ExplainPolicy", Unary, Refused, View).exempt(),
     rpc("/seaworthy.v1.PolicyService/GetBreakers", Unary, Refused, View),
     rpc("/seaworthy.v1.PolicyService/OverrideBreaker", Unary, Refused, Operate).audited().writes().exempt(),
-    rpc("/seaworthy.v1.PolicyService/AcquireQuota", Unary, Answered, Enrol).vital(),
+    rpc("/seaworthy.v1.PolicyService/AcquireQuota", Unary, Answered, Enrol).vital().exempt(),
     rpc("/seaworthy.v1.PolicyService/GetUsage", Unary, Refused, View),
     rpc("/seaworthy.v1.PolicyService/PutFlag", Unary, Refused, Run).audited().writes().exempt(),
     rpc("/seaworthy.v1.PolicyService/GetFlag", Unary, Refused, Oversee).exempt(),
@@ -279,5 +279,39 @@ impl RpcId {
     /// What applies to it.
     pub fn rpc(self) -> &'static Rpc {
         RPCS.get(self.0).unwrap_or(&OTHER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is heard in any overload, and nothing else: signs of life, what changes or shows policies and flags, and slices of
+    /// limits that the fleet shares.
+    #[test]
+    fn these_are_exempt_from_policies() {
+        let exempt: Vec<_> =
+            RPCS.iter().filter(|rpc| rpc.protected == Protected::Exempt).map(Rpc::method).collect();
+        assert_eq!(
+            exempt,
+            [
+                "grpc.health.v1.Health/Check",
+                "grpc.health.v1.Health/List",
+                "grpc.health.v1.Health/Watch",
+                "seaworthy.v1.FleetService/Heartbeat",
+                "seaworthy.v1.FleetService/Attach",
+                "seaworthy.v1.PolicyService/PutPolicy",
+                "seaworthy.v1.PolicyService/GetPolicy",
+                "seaworthy.v1.PolicyService/ListPolicies",
+                "seaworthy.v1.PolicyService/DeletePolicy",
+                "seaworthy.v1.PolicyService/ExplainPolicy",
+                "seaworthy.v1.PolicyService/OverrideBreaker",
+                "seaworthy.v1.PolicyService/AcquireQuota",
+                "seaworthy.v1.PolicyService/PutFlag",
+                "seaworthy.v1.PolicyService/GetFlag",
+                "seaworthy.v1.PolicyService/ListFlags",
+                "seaworthy.v1.PolicyService/DeleteFlag",
+            ]
+        );
     }
 }

@@ -7,7 +7,7 @@ use seaworthy_client::protect::policy::{
     summary,
 };
 
-use super::book::Book;
+use super::{book::Book, own::Behaviour};
 
 /// One part of what protects a call, and what decides of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,12 +39,28 @@ pub fn explain(book: &Book, call: Call<'_>, caller: &str, breaks: bool) -> Vec<E
                 part: summary::part(part),
                 policy: policy.name.clone(),
                 shadow,
-                summary: summary::of(policy, part),
+                summary: match turned_off(book, call, part) {
+                    Some(flag) => format!("{}; turned off by the flag {flag}", summary::of(policy, part)),
+                    None => summary::of(policy, part),
+                },
                 hidden: found.map(|ranked| ranked.policy.name.clone()).collect(),
             });
         }
     }
     explained
+}
+
+/// The flag by which a part of what protects the control plane's own RPCs is turned off now.
+fn turned_off(book: &Book, call: Call<'_>, part: Part<'_>) -> Option<&'static str> {
+    let behaviour = match (call, part) {
+        (Call::Rpc(_), Part::Limits(_)) => Behaviour::RateLimits,
+        (Call::Rpc(_), Part::Permits(_)) => Behaviour::Permits,
+        (Call::Rpc(_), Part::Breaker) => Behaviour::CircuitBreakers,
+        (Call::Rpc(_), Part::Resources | Part::Pool(_) | Part::Retry) | (Call::Operation { .. }, _) => {
+            return None;
+        }
+    };
+    (!behaviour.is_on(book)).then_some(behaviour.flag())
 }
 
 /// Whether a part can hold of a call at all.

@@ -19,12 +19,19 @@ pub enum Behaviour {
     CircuitBreakers,
     /// Active checks of what the fleet registered.
     ActiveChecks,
+    /// Compression of what backups store.
+    BackupCompression,
 }
 
 impl Behaviour {
     /// All of them.
-    pub const ALL: [Behaviour; 4] =
-        [Behaviour::RateLimits, Behaviour::Permits, Behaviour::CircuitBreakers, Behaviour::ActiveChecks];
+    pub const ALL: [Behaviour; 5] = [
+        Behaviour::RateLimits,
+        Behaviour::Permits,
+        Behaviour::CircuitBreakers,
+        Behaviour::ActiveChecks,
+        Behaviour::BackupCompression,
+    ];
 
     /// The name of its flag.
     pub fn flag(self) -> &'static str {
@@ -33,6 +40,7 @@ impl Behaviour {
             Behaviour::Permits => "control-plane.permits",
             Behaviour::CircuitBreakers => "control-plane.circuit-breakers",
             Behaviour::ActiveChecks => "control-plane.active-checks",
+            Behaviour::BackupCompression => "control-plane.backup-compression",
         }
     }
 
@@ -42,6 +50,7 @@ impl Behaviour {
             Behaviour::Permits => "whether the bounds of RPCs under way hold",
             Behaviour::CircuitBreakers => "whether the breakers of what RPCs depend on hold",
             Behaviour::ActiveChecks => "whether active checks of registered instances are made",
+            Behaviour::BackupCompression => "whether backups that begin compress what they store",
         }
     }
 

@@ -467,7 +467,8 @@ async fn load_rooms(
     let options = operation::Options::default();
     let (operations, keeper, orphans) =
         operation::open(options, clock, entropy.clone(), store.clone()).await?;
-    let backing = open_backups(&config, clock, &entropy, &store, &fleet.0, &operations, orphans).await?;
+    let operating = (&operations, orphans);
+    let backing = open_backups(&config, clock, &entropy, &store, &fleet.0, &policies.0, operating).await?;
     let identity = open_identity(&config, clock, &entropy, store, &authenticator).await?;
     Ok(Rooms { audit, fleet, policies, operations: (operations, keeper), backing, identity })
 }
@@ -479,8 +480,8 @@ async fn open_backups(
     entropy: &Entropy,
     store: &Store,
     fleet: &fleet::Handle,
-    operations: &operation::Handle,
-    orphans: Vec<operation::Orphan>,
+    policies: &policy::Handle,
+    (operations, orphans): (&operation::Handle, Vec<operation::Orphan>),
 ) -> Result<Backing> {
     let vault = vault::open(config, clock, store).await?;
     let key_kept = KeyKept::open(store.clone()).await?;
@@ -496,6 +497,7 @@ async fn open_backups(
         operations: operations.clone(),
         vault,
         store: store.clone(),
+        policies: policies.clone(),
         orphans,
     };
     let (backups, backer) = backup::open(options, parts).await?;

@@ -386,3 +386,33 @@ async fn offsets_that_do_not_fit_are_refused_and_the_transfer_goes_on() {
     assert_eq!(ended(&server, begun.operation).await.state(), pb::OperationState::Succeeded);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_flag_has_backups_store_what_they_take_as_it_is() {
+    let server = TestServer::start().await;
+    let mut backups = BackupServiceClient::new(server.channel().await);
+    let mut policies = pb::policy_service_client::PolicyServiceClient::new(server.channel().await);
+    let kept = Kept::default();
+    let agent = keeper(&server, "orders", "i-1", &kept).await;
+    let mut backed_up = async |words: &str| {
+        *kept.lock() = (0..20_000).flat_map(|n| format!("{words} {n}\n").into_bytes()).collect();
+        let begun = backups.create_backup(create("orders", "")).await.unwrap().into_inner();
+        assert_eq!(ended(&server, begun.operation).await.state(), pb::OperationState::Succeeded);
+        let of = pb::GetBackupRequest { service: "orders".to_owned(), id: "latest".to_owned() };
+        backups.get_backup(of).await.unwrap().into_inner().backup.unwrap().components.remove(0)
+    };
+    let compressed = backed_up("compressed").await;
+    assert!(compressed.stored_bytes < compressed.new_bytes / 2, "{compressed:?}");
+    let value = Some(pb::FlagValue { kind: Some(pb::flag_value::Kind::BoolValue(false)) });
+    let flag = pb::Flag {
+        name: "control-plane.backup-compression".to_owned(),
+        variants: vec![pb::FlagVariant { name: "off".to_owned(), value }],
+        default_variant: "off".to_owned(),
+        ..pb::Flag::default()
+    };
+    policies.put_flag(pb::PutFlagRequest { flag: Some(flag), if_revision: None }).await.unwrap();
+    let as_it_is = backed_up("as it is").await;
+    assert!(as_it_is.stored_bytes >= as_it_is.new_bytes && as_it_is.new_bytes > 100_000, "{as_it_is:?}");
+    agent.leave("done").await;
+    server.stop().await;
+}

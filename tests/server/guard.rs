@@ -12,34 +12,34 @@ use tonic_types::StatusExt as _;
 use crate::harness::{PATIENCE, TestServer, registration};
 
 const GET: &str = "seaworthy.v1.FleetService/GetService";
-const LIST: &str = "seaworthy.v1.FleetService/ListServices";
+pub(crate) const LIST: &str = "seaworthy.v1.FleetService/ListServices";
 
-fn rpcs(method: &str) -> Option<pb::PolicyTarget> {
+pub(crate) fn rpcs(method: &str) -> Option<pb::PolicyTarget> {
     let what = pb::policy_target::What::Rpcs(pb::RpcTarget { method: method.to_owned() });
     Some(pb::PolicyTarget { what: Some(what) })
 }
 
-fn limit(scope: pb::PolicyScope, amount: u32) -> pb::RateLimit {
+pub(crate) fn limit(scope: pb::PolicyScope, amount: u32) -> pb::RateLimit {
     let period = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
     pb::RateLimit { scope: scope.into(), amount, period, burst: amount, ..pb::RateLimit::default() }
 }
 
-fn limiting(method: &str, limits: Vec<pb::RateLimit>) -> pb::Policy {
+pub(crate) fn limiting(method: &str, limits: Vec<pb::RateLimit>) -> pb::Policy {
     pb::Policy { name: "test".into(), target: rpcs(method), limits, ..pb::Policy::default() }
 }
 
-async fn put(server: &TestServer, policy: pb::Policy) {
+pub(crate) async fn put(server: &TestServer, policy: pb::Policy) {
     let request = pb::PutPolicyRequest { policy: Some(policy), if_revision: None };
     PolicyServiceClient::new(server.channel().await).put_policy(request).await.expect("put");
 }
 
-async fn list(channel: &Channel) -> Result<(), Status> {
+pub(crate) async fn list(channel: &Channel) -> Result<(), Status> {
     let mut fleet = pb::fleet_service_client::FleetServiceClient::new(channel.clone());
     fleet.list_services(pb::ListServicesRequest::default()).await.map(drop)
 }
 
 /// Asks until it is refused, as soon as the policy holds.
-async fn refused(channel: &Channel) -> Status {
+pub(crate) async fn refused(channel: &Channel) -> Status {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match list(channel).await {

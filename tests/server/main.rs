@@ -24,6 +24,7 @@ mod identity;
 mod limits;
 mod loading;
 mod operations;
+mod overload;
 mod past;
 mod permissions;
 mod pki;

@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use seaworthy_client::protect::{policy, stats::BreakerStats, wire};
+use seaworthy_client::protect::{
+    policy::{
+        self,
+        choose::{Call, Part, candidates},
+    },
+    stats::BreakerStats,
+    wire,
+};
 use tonic::Request;
 
 use super::{PolicyApi, place::Place, reports::Asked};
@@ -108,6 +115,7 @@ impl PolicyApi {
         let object = audited::breaker(&key);
         call.permitted(&object, reach::changes_service(call.identity(), &key.service))?;
         let asked = Asked::of(key.service.clone(), key.instance.clone());
+        let (service, operation) = (key.service.clone(), key.operation.clone());
         let held = match overriding {
             Overriding::Force { force, ttl, message } => {
                 let (expires, by) = (self.policies.wall() + ttl, call.identity().principal.to_string());
@@ -120,8 +128,15 @@ impl PolicyApi {
             }
         };
         let mut instances = 0;
-        let count = |_: &InstanceKey, _: &Seen| {
-            instances += 1;
+        // Where no policy asks for a breaker there is none to force, but for those that the code of a service asks for.
+        let has_one = {
+            let book = self.policies.book();
+            let of = Call::Operation { service: service.as_str(), operation: &operation };
+            candidates(&book.ordered(), of, Part::Breaker, false).next().is_some()
+        };
+        let count = |_: &InstanceKey, seen: &Seen| {
+            let has_its_own = || seen.report.breakers.iter().any(|it| it.operation == operation);
+            instances += u32::from(has_one || has_its_own());
             true
         };
         self.each_report(Scope::everything(), &asked, None, count).await;

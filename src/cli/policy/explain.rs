@@ -13,8 +13,19 @@ use crate::cli::{
     render::policy::{about, explained},
 };
 
+const HELP: &str = "\
+The rule: each part is decided by itself, by the most specific policy that covers the call and has the part; parts are not
+mixed. More specific is, in this order: a named RPC or operation before none, a named service before none, RPCs or operations
+before everything, a named caller before none. Of two that are equally specific the one that was put comes before the one of
+the configuration file, that before a built-in one, and then the one whose name comes first. Policies in shadow are chosen
+among themselves, and refuse nothing.
+
+  seaworthy policy explain --service orders --operation charge-card --caller shop
+  seaworthy policy explain --rpc seaworthy.v1.FleetService/ListInstances";
+
 /// Its flags.
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct Explain {
     /// Service whose operation is called
     #[arg(long, value_name = "SERVICE", required_unless_present = "rpc", conflicts_with = "rpc")]

@@ -85,8 +85,9 @@ pub(super) async fn put(
 #[cfg(test)]
 mod tests {
     use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
-    use seaworthy_client::proto::seaworthy::v1::{
-        OperationTarget, PolicyOrigin, PolicyTarget, RpcTarget, policy_target::What,
+    use seaworthy_client::{
+        protect::{Operations, wire},
+        proto::seaworthy::v1::{OperationTarget, PolicyOrigin, PolicyTarget, RpcTarget, policy_target::What},
     };
 
     use super::*;
@@ -116,6 +117,15 @@ mod tests {
                 "retry"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn the_example_makes_the_pool_that_it_names() {
+        let orders = Operations::new("orders");
+        orders.set_policy(wire::policy("policy", example()).unwrap()).unwrap();
+        let _held = orders.acquire("database").await.unwrap();
+        let pool = orders.report().pools.remove(0);
+        assert_eq!((pool.name.as_str(), pool.size, pool.in_use), ("database", 20, 1));
     }
 
     #[test]

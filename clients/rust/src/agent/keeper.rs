@@ -17,6 +17,7 @@ use crate::{
     directives::Directives,
     health::{Presence, board::Board},
     protect::{
+        Operations,
         clock::Monotonic,
         retry::{self, Advice, Budget, Retry, Safety},
     },
@@ -37,6 +38,8 @@ const ATTEMPTS: u32 = 10;
 /// Pause before a registration that could not be taken back is taken back again, at first and at the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// How often callers of operations are forgotten of whom nothing counts any more.
+const FORGET_EVERY: Duration = Duration::from_secs(5);
 /// What the control plane is told when nobody said why.
 const DROPPED: &str = "the agent was dropped";
 
@@ -79,8 +82,10 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Runs until the owner leaves or is dropped, and two seconds more at the most.
     pub(crate) async fn run(self, mut stop: oneshot::Receiver<Leave>) {
+        let _forgetting = rt::spawn(forget_idle(self.ruled.operations.clone()));
         let Left { outcome, done } = self.keep(&mut stop).await;
         debug!(service = %self.registration.service, ?outcome, "left");
+        self.ruled.operations.leave();
         self.board.set_presence(Presence::Left);
         self.status.send_replace(Status::Left);
         if let Some(done) = done {
@@ -264,6 +269,14 @@ async fn asked_to_leave(stop: &mut oneshot::Receiver<Leave>) -> Leaving {
     Leaving { message, done, by: rt::now() + LEAVE_TIMEOUT }
 }
 
+/// Forgets every few seconds whom no limit counts any more, until it is dropped.
+async fn forget_idle(operations: Operations) {
+    loop {
+        sleep(FORGET_EVERY).await;
+        operations.evict_idle();
+    }
+}
+
 /// How often, and when, a registration is taken back.
 fn taking_back() -> retry::Values {
     retry::Values {
@@ -278,6 +291,43 @@ fn taking_back() -> retry::Values {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        Agent, Lifecycle,
+        protect::{
+            PartKind, ProtectError, Refusal,
+            limit::{Rate, Settings},
+            policy::{Policy, RateLimit, Scope},
+        },
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_service_forgets_callers_of_whom_nothing_counts() {
+        // Nobody is there: it goes on alone.
+        let agent = Agent::builder("http://127.0.0.1:1", "orders").attach().unwrap();
+        let settings = Settings::token_bucket(Rate::new(1, Duration::from_secs(1)).unwrap());
+        let limits = vec![RateLimit { scope: Scope::Caller, settings, fleet_wide: None }];
+        agent.operations().set_policy(Policy { limits, ..Policy::named("callers") }).unwrap();
+        for n in 0..1000 {
+            agent.protect("charge", &n.to_string(), async || Ok::<_, std::io::Error>(())).await.unwrap();
+        }
+        let remembered = || agent.operations().rules().usage().remove(0).kind;
+        assert_eq!(remembered(), PartKind::Limit { keys: 1000 });
+        sleep(2 * FORGET_EVERY).await;
+        assert_eq!(remembered(), PartKind::Limit { keys: 0 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_left_takes_no_more_work_whatever_is_said_afterwards() {
+        let agent = Agent::builder("http://127.0.0.1:1", "orders").attach().unwrap();
+        let handle = agent.handle();
+        let done = async || handle.protect("charge", "shop", async || Ok::<_, std::io::Error>(())).await;
+        done().await.unwrap();
+        agent.leave("enough").await;
+        let refused = |done| matches!(done, Err(ProtectError::Refused(Refusal::TurnedAway { .. })));
+        assert!(refused(done().await));
+        handle.set_lifecycle(Lifecycle::Ready).unwrap();
+        assert!(refused(done().await));
+    }
 
     #[test]
     fn what_is_said_of_taking_back_makes_sense() {

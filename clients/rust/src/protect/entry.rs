@@ -9,9 +9,10 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
+    limits::{Limits, Passed},
     permit::Outcome,
     places::Place,
-    plan::Plan,
+    plan::{Pick, Plan},
     refusal::Refusal,
     resources::{Meter, Reservation},
 };
@@ -68,19 +69,11 @@ impl Plan {
     pub(crate) fn try_enter(self: &Arc<Self>, caller: Caller<'_>, meter: &Meter, now: Duration) -> Entering {
         let mut noticed = Noticed::default();
         self.ask_shadow(caller, now, &mut noticed);
-        let mut pause = Duration::ZERO;
-        for limits in self.limits.iter().filter_map(|pick| pick.of(caller.key)) {
-            match limits.decide(caller.key, now) {
-                Ok(passed) => {
-                    noticed.near |= passed.near;
-                    pause = pause.max(passed.pause);
-                }
-                Err(refusal) => {
-                    limits.counted.remember(|| name_of(&limits.of, caller));
-                    return Entering::Out(refusal);
-                }
-            }
-        }
+        let Passed { near, pause } = match ask_limits(&self.limits, caller, now) {
+            Ok(passed) => passed,
+            Err(refusal) => return Entering::Out(refusal),
+        };
+        noticed.near = near;
         let reservation = match self.reserve(meter, &mut noticed) {
             Ok(reservation) => reservation,
             Err(refusal) => return Entering::Out(refusal),
@@ -101,12 +94,7 @@ impl Plan {
 
     /// What policies in shadow would have refused.
     fn ask_shadow(&self, caller: Caller<'_>, now: Duration, noticed: &mut Noticed) {
-        for limits in self.shadow_limits.iter().filter_map(|pick| pick.of(caller.key)) {
-            if limits.decide(caller.key, now).is_err() {
-                limits.counted.remember(|| name_of(&limits.of, caller));
-                noticed.shadow_refused = true;
-            }
-        }
+        noticed.shadow_refused |= ask_limits(&self.shadow_limits, caller, now).is_err();
     }
 
     fn reserve(&self, meter: &Meter, noticed: &mut Noticed) -> Result<Option<Reservation>, Refusal> {
@@ -176,6 +164,35 @@ impl Entered {
     }
 }
 
+/// Asks the limits of all scopes, in this order. The first one that refuses is what the caller is told, and what it was given
+/// by those before is taken back: who is over a limit of his own leaves what all share to the others.
+fn ask_limits(scopes: &[Pick<Arc<Limits>>; 3], caller: Caller<'_>, now: Duration) -> Result<Passed, Refusal> {
+    let mut near = [false; 3];
+    let mut pause = Duration::ZERO;
+    for (n, pick) in scopes.iter().enumerate() {
+        let Some(limits) = pick.of(caller.key) else { continue };
+        match limits.decide(caller.key, now) {
+            Ok(passed) => {
+                near[n] = passed.near;
+                pause = pause.max(passed.pause);
+            }
+            Err(refusal) => {
+                limits.counted.remember(|| name_of(&limits.of, caller));
+                let before = scopes.iter().take(n).filter_map(|pick| pick.of(caller.key));
+                before.for_each(|limits| limits.give_back(caller.key, now));
+                return Err(refusal);
+            }
+        }
+    }
+    for (pick, near) in scopes.iter().zip(near) {
+        pick.of(caller.key).into_iter().for_each(|limits| limits.passed(near));
+    }
+    Ok(Passed { near: near.contains(&true), pause })
+}
+
 fn name_of(of: &Arc<str>, caller: Caller<'_>) -> Arc<str> {
     if of.is_empty() { caller.name.to_string().into() } else { Arc::clone(of) }
 }
+
+#[cfg(test)]
+mod tests;

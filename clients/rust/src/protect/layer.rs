@@ -74,7 +74,7 @@ pub trait Protocol: Clone + Send + Sync + 'static {
     fn is_there(&self, head: &http::response::Parts) -> bool;
 
     /// What who is refused is told.
-    fn refuse(&self, refusal: &Refusal) -> Response<Self::Body>;
+    fn refuse(&self, refusal: &Refusal, caller: &str) -> Response<Self::Body>;
 
     /// Whether the head of an answer says how it went. None: its end does.
     fn judge(&self, head: &http::response::Parts) -> Option<Verdict>;
@@ -203,14 +203,15 @@ where
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let operation = operation(&parts);
+            let caller = caller(&parts);
             let admitted = if P::ANYBODY_NAMES_OPERATIONS {
-                operations.admit_named_by_anybody(&operation, &caller(&parts)).await
+                operations.admit_named_by_anybody(&operation, &caller).await
             } else {
-                operations.admit(&operation, &caller(&parts)).await
+                operations.admit(&operation, &caller).await
             };
             let mut admitted = match admitted {
                 Ok(admitted) => admitted,
-                Err(refusal) => return Ok(protocol.refuse(&refusal)),
+                Err(refusal) => return Ok(protocol.refuse(&refusal, &caller)),
             };
             let Ok(response) = inner.call(Request::from_parts(parts, body)).await;
             let (head, body) = response.into_parts();
@@ -240,7 +241,7 @@ impl Protocol for Http {
         true
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Self::Body> {
+    fn refuse(&self, refusal: &Refusal, caller: &str) -> Response<Self::Body> {
         use axum::response::IntoResponse as _;
         use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
         let status = match refusal {
@@ -250,13 +251,17 @@ impl Protocol for Http {
             | Refusal::Broken { .. }
             | Refusal::TurnedAway { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let body = axum::Json(serde_json::json!({
+        let mut body = serde_json::json!({
             "reason": refusal.kind().reason(),
             "message": refusal.to_string(),
             "policy": refusal.policy(),
             "retry_after_ms": refusal.retry_after().map(whole_millis),
-        }));
-        let mut response = (status, body).into_response();
+            "caller": caller,
+        });
+        for (name, value) in refusal.details() {
+            body[name] = value.into();
+        }
+        let mut response = (status, axum::Json(body)).into_response();
         if let Some(pause) = refusal.retry_after() {
             // Whole seconds (RFC 9110, 10.2.3), rounded up: who comes too early is refused again.
             let seconds = whole_millis(pause).div_ceil(1000);
@@ -296,8 +301,8 @@ impl Protocol for Grpc {
         code.is_none_or(|code| tonic::Code::from_bytes(code.as_bytes()) != tonic::Code::Unimplemented)
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Self::Body> {
-        super::status::status(refusal).into_http()
+    fn refuse(&self, refusal: &Refusal, caller: &str) -> Response<Self::Body> {
+        super::status::status(refusal, caller).into_http()
     }
 
     fn judge(&self, head: &http::response::Parts) -> Option<Verdict> {

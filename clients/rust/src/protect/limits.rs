@@ -1,7 +1,7 @@
 //! The limits of one scope of one policy, with what they have counted.
 //!
 //! Each of them has to let a call through; of several the first that does not is what the caller is told. What those
-//! before it have counted by then stays counted.
+//! before it have counted by then is given back: a call that is refused uses up nothing of what others may have.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -96,28 +96,44 @@ impl Limits {
         }
     }
 
-    /// Decides of a call of this caller, at this reading of the clock.
+    /// Decides of a call of this caller, at this reading of the clock. One that passes is counted by
+    /// [`passed`](Self::passed), once nobody else refuses it.
     pub(crate) fn decide(&self, caller: u64, now: Duration) -> Result<Passed, Refusal> {
         let nanos = whole_nanos(now);
         let mut passed = Passed::default();
-        for held in &self.held {
+        for (n, held) in self.held.iter().enumerate() {
             let decision = match &held.cell {
                 Cell::One(limiter) => limiter.decide_at(nanos),
                 Cell::Callers(limiter) => limiter.decide_at(&caller, nanos),
                 Cell::Fleet(share) => share.decide_at(now),
             };
-            match decision {
-                Decision::Allowed { near } => passed.near |= near,
+            let retry_after = match decision {
+                Decision::Allowed { near } => {
+                    passed.near |= near;
+                    continue;
+                }
                 Decision::Queued { after, near } => {
                     passed.near |= near;
                     passed.pause = passed.pause.max(after);
+                    continue;
                 }
-                Decision::Refused { retry_after } => return Err(self.refuse(held, Some(retry_after))),
-                Decision::TooMany { .. } => return Err(self.refuse(held, None)),
-            }
+                Decision::Refused { retry_after } => Some(retry_after),
+                Decision::TooMany { .. } => None,
+            };
+            give_back(self.held.iter().take(n), caller, now);
+            return Err(self.refuse(held, retry_after));
         }
-        self.counted.passed(passed.near);
         Ok(passed)
+    }
+
+    /// One was let through by all.
+    pub(crate) fn passed(&self, near: bool) {
+        self.counted.passed(near);
+    }
+
+    /// Takes back what a call of this caller used up that passed at this reading of the clock, and that somebody else refuses.
+    pub(crate) fn give_back(&self, caller: u64, now: Duration) {
+        give_back(self.held.iter(), caller, now);
     }
 
     fn refuse(&self, held: &Held, retry_after: Option<Duration>) -> Refusal {
@@ -168,5 +184,16 @@ impl Limits {
     pub(crate) fn are(&self, rules: &[(usize, RateLimit)]) -> bool {
         self.held.len() == rules.len()
             && self.held.iter().zip(rules).all(|(held, (_, rule))| held.rule == *rule)
+    }
+}
+
+fn give_back<'a>(held: impl Iterator<Item = &'a Held>, caller: u64, now: Duration) {
+    let nanos = whole_nanos(now);
+    for held in held {
+        match &held.cell {
+            Cell::One(limiter) => limiter.give_back_at(nanos),
+            Cell::Callers(limiter) => limiter.give_back_at(&caller, nanos),
+            Cell::Fleet(share) => share.give_back(),
+        }
     }
 }

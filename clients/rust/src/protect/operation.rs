@@ -102,10 +102,6 @@ impl Operation {
         Self { service, name, rules: rules.clone(), has_breaker, plan, books: Books::default() }
     }
 
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
     /// What protects it now.
     pub(crate) fn plan(&self) -> Arc<Plan> {
         let version = self.rules.version();

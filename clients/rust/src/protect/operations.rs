@@ -3,18 +3,26 @@
 //! It works by itself, with the policies that the service's own code gives and a sensible one for all others; an agent that
 //! is attached brings those of the control plane, and takes what became of the operations there.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::{
-    breaker::{Breaker, Force, Override},
+    breaker::{Breaker, Force},
     clock::Clock,
     failure::{Failure, ProtectError},
     operation::{Admitted, Operation},
     permit::{Full, Held, PoolSettings, Pools},
     policy::{
-        self, Origin, Policy,
+        self, Contradiction, Origin, Policy,
         choose::{Call, Part, Ranked, deciding, ordered},
         defaults,
     },
@@ -49,6 +57,8 @@ struct Inner {
     said: Mutex<Said>,
     /// Calls that are under way, and whether new ones are taken.
     active: Active,
+    /// Whether its agent has left, for good.
+    left: AtomicBool,
 }
 
 /// What was said of what protects the operations.
@@ -58,8 +68,6 @@ struct Said {
     code: BTreeMap<String, Arc<Policy>>,
     /// By the control plane.
     ruled: Vec<Sourced>,
-    /// Breakers that are forced, and for how long from a moment of the rules' clock.
-    forced: BTreeMap<String, (Force, Duration)>,
 }
 
 impl Operations {
@@ -72,6 +80,7 @@ impl Operations {
             pools: Pools::new(MOST_POOLS),
             said: Mutex::default(),
             active: Active::new(),
+            left: AtomicBool::new(false),
         }));
         operations.put_in_force(&operations.0.said.lock());
         operations
@@ -133,7 +142,7 @@ impl Operations {
         caller: &str,
     ) -> Result<Admitted, Refusal> {
         let known = self.0.operations.read().get(operation).cloned();
-        let is_known = || self.0.rules.names(operation) || self.0.said.lock().forced.contains_key(operation);
+        let is_known = || self.0.rules.names(operation) || self.0.rules.is_forced(operation);
         let operation = known.unwrap_or_else(|| self.operation(if is_known() { operation } else { OTHERS }));
         operation.admit(caller, self.open()).await
     }
@@ -159,10 +168,15 @@ impl Operations {
 
     /// Says by code what protects operations of this service; a policy of the control plane that is as specific comes
     /// before it. One of the same name takes the place of the one before.
-    pub fn set_policy(&self, policy: Policy) {
+    ///
+    /// # Errors
+    /// It says what nothing could come of, which a control plane would not take either; the one before stays.
+    pub fn set_policy(&self, policy: Policy) -> Result<(), Contradiction> {
+        policy.check()?;
         let mut said = self.0.said.lock();
         said.code.insert(policy.name.clone(), Arc::new(policy));
         self.put_in_force(&said);
+        Ok(())
     }
 
     /// Takes what the control plane rules, in place of what it ruled before.
@@ -170,13 +184,9 @@ impl Operations {
         let now = self.0.rules.time().now();
         let mut said = self.0.said.lock();
         said.ruled = policies;
-        said.forced = forced.into_iter().map(|(name, (force, ttl))| (name, (force, now + ttl))).collect();
         self.put_in_force(&said);
-        let forced = said.forced.clone();
-        drop(said);
-        for (name, breaker) in self.0.rules.breakers() {
-            force(&breaker, forced.get(&*name));
-        }
+        let forced = forced.into_iter().map(|(name, (force, ttl))| (name, (force, now + ttl)));
+        self.0.rules.force(forced.collect());
     }
 
     /// Where the service is in its life: what is draining takes no more work.
@@ -185,6 +195,17 @@ impl Operations {
             Lifecycle::Starting | Lifecycle::Ready | Lifecycle::LameDuck => self.0.active.open(),
             Lifecycle::Draining | Lifecycle::Stopping | Lifecycle::Failed => self.0.active.shut(),
         }
+    }
+
+    /// The agent has left: nobody is sent here any more, and nothing is taken.
+    pub(crate) fn leave(&self) {
+        self.0.left.store(true, Ordering::Release);
+    }
+
+    /// Forgets callers of whom no limit counts anything any more, and gives their memory back. An agent does so every few
+    /// seconds; whoever protects operations without one calls this by a timer.
+    pub fn evict_idle(&self) {
+        self.0.rules.evict_idle();
     }
 
     /// The rules in force.
@@ -198,6 +219,10 @@ impl Operations {
     }
 
     fn open(&self) -> Result<Counted, Refusal> {
+        if self.0.left.load(Ordering::Acquire) {
+            let message = "this instance has left the fleet; ask another one".to_owned();
+            return Err(Refusal::TurnedAway { message });
+        }
         let counted = self.0.active.enter(Counting::Request);
         counted.map_err(|shutting_down| Refusal::TurnedAway { message: shutting_down.to_string() })
     }
@@ -217,19 +242,8 @@ impl Operations {
         known.unwrap_or_else(|| {
             let (name, operation) = made();
             operations.insert(name, Arc::clone(&operation));
-            if let Some(forced) = self.0.said.lock().forced.get(operation.name().as_ref()) {
-                self.force_later(&operation, *forced);
-            }
             operation
         })
-    }
-
-    /// Forces the breaker of an operation that was not called before.
-    fn force_later(&self, operation: &Operation, forced: (Force, Duration)) {
-        operation.plan();
-        let breakers = self.0.rules.breakers();
-        let own = breakers.iter().find(|(name, _)| name == operation.name());
-        own.iter().for_each(|(_, breaker)| force(breaker, Some(&forced)));
     }
 
     fn put_in_force(&self, said: &Said) {
@@ -272,6 +286,9 @@ impl Operations {
     pub fn report(&self) -> Report {
         let operations: Vec<Arc<Operation>> = self.0.operations.read().values().cloned().collect();
         let now = self.0.rules.time().now();
+        // What policies say now, also of operations that were not called since they changed: which breakers there are
+        // follows from that.
+        operations.iter().for_each(|operation| drop(operation.plan()));
         let breakers = self.0.rules.breakers();
         let pools = self.0.pools.usage();
         Report {
@@ -291,10 +308,6 @@ impl Operations {
             parts: usage::by_policy(self.0.rules.usage()),
         }
     }
-}
-
-fn force(breaker: &Breaker, forced: Option<&(Force, Duration)>) {
-    breaker.override_with(forced.map(|(force, until)| Override { force: *force, until: *until }));
 }
 
 /// A breaker as it is shown.

@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     /// The same of policies in shadow.
     pub(crate) shadow_resources: Option<Ceiling>,
     /// The breaker. None: no policy has one.
-    pub(crate) breaker: Option<Breaker>,
+    pub(crate) breaker: Option<Arc<Breaker>>,
     /// How what fails is tried again.
     pub(crate) retry: Pick<Arc<Retrying>>,
 }

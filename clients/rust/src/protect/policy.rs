@@ -6,9 +6,11 @@
 pub mod choose;
 pub mod defaults;
 pub mod summary;
+mod together;
 
 use std::{num::NonZeroU32, time::Duration};
 
+pub use self::together::Contradiction;
 use super::{breaker, limit, resources::Ceiling, retry};
 
 /// Longest name of an operation, in bytes.

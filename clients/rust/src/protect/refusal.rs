@@ -136,6 +136,29 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// What of it programs may want to know, by the names of the wire (`google.rpc.ErrorInfo.metadata`): the policy, the scope
+    /// and its limit, how many may be under way, how a breaker stands.
+    pub fn details(&self) -> Vec<(&'static str, String)> {
+        let policy = self.policy().map(|policy| ("policy", policy.to_owned()));
+        let mut details: Vec<_> = policy.into_iter().collect();
+        match self {
+            Refusal::Limited { scope, limit, .. } => {
+                details.extend([("scope", scope.as_str().to_owned()), ("limit", limit.to_string())]);
+            }
+            Refusal::Full { scope, full, .. } => {
+                let max = full.max.to_string();
+                details.extend([("scope", scope.as_str().to_owned()), ("max_in_flight", max)]);
+            }
+            Refusal::Broken { refused, .. } => {
+                details.push(("state", refused.state.as_str().to_ascii_uppercase()));
+            }
+            Refusal::Exhausted { .. } | Refusal::TurnedAway { .. } => {}
+        }
+        details
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |scope: Scope| match scope {

@@ -24,7 +24,7 @@ use super::{
     },
     resources::Meter,
     share::Share,
-    shelf::Shelf,
+    shelf::{Forced, Shelf},
     stats::BreakerStats,
     usage::{PartUsage, limits_usage, places_usage},
 };
@@ -113,7 +113,18 @@ impl Rules {
             .collect()
     }
 
-    /// All breakers that there are, by what they protect.
+    /// Forces these breakers and no others, each until a moment of the clock.
+    pub(crate) fn force(&self, forced: Forced) {
+        self.0.shelf.force(forced);
+    }
+
+    /// Whether the breaker of this is forced.
+    #[cfg(any(feature = "axum", feature = "server"))]
+    pub(crate) fn is_forced(&self, protects: &str) -> bool {
+        self.0.shelf.is_forced(protects)
+    }
+
+    /// All breakers that policies ask for, by what they protect.
     pub fn breakers(&self) -> Vec<(Arc<str>, Breaker)> {
         self.0.shelf.all_breakers()
     }

@@ -1,23 +1,25 @@
 //! Keeps what counts, so that a change of one policy forgets nothing of the others: a limit that says the same goes on
 //! where it was.
 //!
-//! It holds them weakly: what no plan is made of any more is gone.
+//! It holds them weakly: what no plan is made of any more is gone. Breakers alone stay, out of sight, until a policy asks for
+//! them again.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::{self, Display, Write as _},
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
         Arc, LazyLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 
 use super::{
     Time,
-    breaker::{self, Breaker},
+    breaker::{self, Breaker, Force, Override},
     limits::Limits,
     places::Places,
     policy::{PermitScope, Policy, RateLimit, Scope},
@@ -49,12 +51,19 @@ struct Kept {
     retries: HashMap<(String, String), Weak<Retrying>>,
     /// By what they protect. Those stay: what is known of a dependency outlives the policy.
     breakers: HashMap<Arc<str>, KeptBreaker>,
+    /// Those that are forced, whether or not there is one yet.
+    forced: Forced,
 }
+
+/// Breakers that are forced, by what they protect, each until a moment of the clock.
+pub(crate) type Forced = BTreeMap<String, (Force, Duration)>;
 
 #[derive(Debug)]
 struct KeptBreaker {
     breaker: Breaker,
     settings: breaker::Settings,
+    /// What plans hold of it: while there is none, it decides of nothing.
+    asked: Weak<Breaker>,
 }
 
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -136,19 +145,43 @@ impl Shelf {
         }))
     }
 
-    /// The breaker of what it protects, with these settings from now on.
-    pub(crate) fn breaker(&self, protects: &str, settings: breaker::Settings) -> Breaker {
+    /// The breaker of what it protects, with these settings from now on. It is in use until the last one of what this answers
+    /// is dropped.
+    pub(crate) fn breaker(&self, protects: &str, settings: breaker::Settings) -> Arc<Breaker> {
         let mut kept = self.kept.lock();
-        if let Some(known) = kept.breakers.get_mut(protects) {
-            if known.settings != settings {
-                known.breaker.reconfigure(settings);
-                known.settings = settings;
-            }
-            return known.breaker.clone();
+        let Kept { breakers, forced, .. } = &mut *kept;
+        let Some(known) = breakers.get_mut(protects) else {
+            let breaker = Breaker::new(settings, self.time);
+            force(&breaker, forced.get(protects));
+            let asked = Arc::new(breaker.clone());
+            let kept = KeptBreaker { breaker, settings, asked: Arc::downgrade(&asked) };
+            breakers.insert(protects.into(), kept);
+            return asked;
+        };
+        if known.settings != settings {
+            known.breaker.reconfigure(settings);
+            known.settings = settings;
         }
-        let breaker = Breaker::new(settings, self.time);
-        kept.breakers.insert(protects.into(), KeptBreaker { breaker: breaker.clone(), settings });
-        breaker
+        known.asked.upgrade().unwrap_or_else(|| {
+            let asked = Arc::new(known.breaker.clone());
+            known.asked = Arc::downgrade(&asked);
+            asked
+        })
+    }
+
+    /// Forces these breakers and no others, those too that are yet to come.
+    pub(crate) fn force(&self, forced: Forced) {
+        let mut kept = self.kept.lock();
+        for (protects, one) in &kept.breakers {
+            force(&one.breaker, forced.get(&**protects));
+        }
+        kept.forced = forced;
+    }
+
+    /// Whether the breaker of this is forced, or was.
+    #[cfg(any(feature = "axum", feature = "server"))]
+    pub(crate) fn is_forced(&self, protects: &str) -> bool {
+        self.kept.lock().forced.contains_key(protects)
     }
 
     /// All limits that are in use, by policy, scope and what they are of.
@@ -170,14 +203,18 @@ impl Shelf {
         all
     }
 
-    /// All breakers, by what they protect.
+    /// All breakers that are in use, by what they protect.
     pub(crate) fn all_breakers(&self) -> Vec<(Arc<str>, Breaker)> {
         let kept = self.kept.lock();
-        let mut all: Vec<_> =
-            kept.breakers.iter().map(|(name, kept)| (Arc::clone(name), kept.breaker.clone())).collect();
+        let in_use = kept.breakers.iter().filter(|(_, kept)| kept.asked.strong_count() > 0);
+        let mut all: Vec<_> = in_use.map(|(name, kept)| (Arc::clone(name), kept.breaker.clone())).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
     }
+}
+
+fn force(breaker: &Breaker, forced: Option<&(Force, Duration)>) {
+    breaker.override_with(forced.map(|(force, until)| Override { force: *force, until: *until }));
 }
 
 /// The number by which a caller is told apart: from its name, and different in each process, so that nobody can choose

@@ -9,14 +9,21 @@ use super::refusal::{Refusal, RefusalKind};
 use crate::rules::errors::{DOMAIN, PUSHBACK, whole_millis};
 
 /// The status of a refusal: RESOURCE_EXHAUSTED with `QuotaFailure`, `RetryInfo` and `grpc-retry-pushback-ms`, or UNAVAILABLE
-/// with `RetryInfo` where the breaker is open or the service takes no work.
-pub fn status(refusal: &Refusal) -> Status {
+/// with `RetryInfo` where the breaker is open or the service takes no work. `caller`: as whom limits know who is told; empty
+/// where nobody is named.
+pub fn status(refusal: &Refusal, caller: &str) -> Status {
     let code = match refusal.kind() {
         RefusalKind::Limited | RefusalKind::Full | RefusalKind::Exhausted => Code::ResourceExhausted,
         RefusalKind::Broken | RefusalKind::TurnedAway => Code::Unavailable,
     };
-    let policy = refusal.policy().map(|policy| ("policy".to_owned(), policy.to_owned()));
-    let metadata: HashMap<String, String> = policy.into_iter().collect();
+    let mut metadata: HashMap<String, String> =
+        refusal.details().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    if let Refusal::Broken { protects, .. } = refusal {
+        metadata.insert("operation".to_owned(), protects.to_string());
+    }
+    if !caller.is_empty() {
+        metadata.insert("caller".to_owned(), caller.to_owned());
+    }
     let mut details = ErrorDetails::with_error_info(refusal.kind().reason(), DOMAIN, metadata);
     if code == Code::ResourceExhausted {
         let subject = refusal.policy().unwrap_or_default();
@@ -36,7 +43,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protect::policy::Scope;
+    use crate::protect::{
+        breaker::{Refused, State},
+        policy::Scope,
+    };
 
     #[test]
     fn a_refusal_says_all_that_helps() {
@@ -46,14 +56,26 @@ mod tests {
             limit: "1 in 1s".into(),
             retry_after: Some(Duration::from_micros(1500)),
         };
-        let status = status(&refusal);
+        let status = status(&refusal, "shop");
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "2");
         let details = status.get_error_details();
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_micros(1500)));
-        assert_eq!(details.error_info().unwrap().reason, "RATE_LIMITED");
+        let info = details.error_info().unwrap();
+        assert_eq!(info.reason, "RATE_LIMITED");
+        let told = |name: &str| info.metadata[name].as_str();
+        assert_eq!(
+            ["policy", "scope", "limit", "caller"].map(told),
+            ["charges", "CALLER", "1 in 1s", "shop"]
+        );
         assert_eq!(details.quota_failure().unwrap().violations[0].subject, "charges");
-        let away = super::status(&Refusal::TurnedAway { message: "stopping".into() });
+        let refused = Refused { state: State::Open, retry_after: None };
+        let broken = super::status(&Refusal::Broken { protects: "charge-card".into(), refused }, "");
+        let details = broken.get_error_details();
+        let metadata = &details.error_info().unwrap().metadata;
+        assert_eq!((metadata["state"].as_str(), metadata["operation"].as_str()), ("OPEN", "charge-card"));
+        assert!(!metadata.contains_key("caller"));
+        let away = super::status(&Refusal::TurnedAway { message: "stopping".into() }, "shop");
         assert_eq!((away.code(), away.message()), (Code::Unavailable, "stopping"));
     }
 }

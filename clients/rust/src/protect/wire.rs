@@ -125,49 +125,10 @@ pub fn policy(path: &str, wire: pb::Policy) -> Result<Policy, Vec<Wrong>> {
         retry: wire_retry.and_then(|wire| retry(&mut fields, &at("retry"), wire)),
         description,
     };
-    together(&mut fields, path, &policy);
+    if let Err(contradiction) = policy.check() {
+        contradiction.fields().for_each(|(field, what)| fields.wrong(at(field), what));
+    }
     if fields.0.is_empty() { Ok(policy) } else { Err(fields.0) }
-}
-
-/// What parts may not be together with.
-fn together(fields: &mut Fields, path: &str, policy: &Policy) {
-    let at = |field: &str| format!("{path}.{field}");
-    if policy.caller.is_some() && policy.breaker.is_some() {
-        fields.wrong(at("breaker"), "is of an operation, whoever calls it; leave the caller out");
-    }
-    if policy.shadow && policy.breaker.is_some() {
-        fields.wrong(at("breaker"), "has no shadow; use its mode METRICS_ONLY");
-    }
-    if policy.shadow && policy.retry.is_some() {
-        fields.wrong(at("retry"), "has no shadow");
-    }
-    let Target::Rpcs { method } = &policy.target else { return };
-    if method.is_some() && policy.breaker.is_some() {
-        fields.wrong(
-            at("breaker"),
-            "is of what the control plane depends on, not of one RPC; leave the method out",
-        );
-    }
-    let of_services = [
-        ("resources", policy.resources.is_some()),
-        ("pools", !policy.pools.is_empty()),
-        ("retry", policy.retry.is_some()),
-    ];
-    for (field, is_there) in of_services {
-        if is_there {
-            fields.wrong(at(field), "holds of operations of services alone");
-        }
-    }
-    for (n, limit) in policy.limits.iter().enumerate() {
-        if limit.fleet_wide.is_some() {
-            fields.wrong(at(&format!("limits[{n}].fleet_wide")), "holds of operations of services alone");
-        }
-    }
-    for (n, rule) in policy.permits.iter().enumerate() {
-        if rule.adaptive {
-            fields.wrong(at(&format!("permits[{n}].adaptive")), "holds of operations of services alone");
-        }
-    }
 }
 
 fn target(fields: &mut Fields, path: &str, wire: Option<pb::PolicyTarget>) -> Target {

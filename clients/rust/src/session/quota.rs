@@ -89,22 +89,31 @@ pub(super) async fn keep(channel: Authorized, instance: InstanceRef, session_tok
                 }
                 Ok(Err(status)) => {
                     debug!(%status, "no slices of shared limits");
-                    pause = after(&status, failures);
+                    pause = after(asked_for(&status), failures);
                     failures += 1;
                 }
-                Err(_) => debug!("no slices of shared limits within {PATIENCE:?}"),
+                Err(_) => {
+                    debug!("no slices of shared limits within {PATIENCE:?}");
+                    pause = after(None, failures);
+                    failures += 1;
+                }
             }
         }
         sleep(pause).await;
     }
 }
 
-/// How long to wait after a failure, of so many in a row before it: as long as is asked for, or longer each time.
-fn after(status: &Status, failures: u32) -> Duration {
-    let asked = match advice(status) {
+/// The pause that a refusal asks for.
+fn asked_for(status: &Status) -> Option<Duration> {
+    match advice(status) {
         Advice::IfSafe(asked) | Advice::Always(asked) => asked,
         Advice::Never | Advice::Pushback => None,
-    };
+    }
+}
+
+/// How long to wait after a failure, of so many in a row before it: as long as is asked for, or longer each time. Silence
+/// asks for nothing.
+fn after(asked: Option<Duration>, failures: u32) -> Duration {
     let own = LOOK_EVERY.saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE);
     rt::jittered(asked.unwrap_or_default().clamp(own, LONGEST_PAUSE), JITTER)
 }
@@ -175,9 +184,8 @@ fn take(it: &mut Asked, slice: &QuotaSlice) {
             slice.amount == 0.0 || (slice.amount < amount && it.before.is_some_and(|until| now < until))
         });
         if !goes_on {
-            // Where all of it is out, until those who hold it ask again, whoever is new begins with an even part.
-            let even = it.share.amount() / f64::from(slice.holders.max(1));
-            it.share.take_slice(if slice.amount > 0.0 { slice.amount } else { even }, ttl);
+            // Nothing is nothing: those who hold all of it ask again within a second, and leave a part then.
+            it.share.take_slice(slice.amount, slice.holders, ttl);
         }
         // What one instance got too little of it is to get soon.
         let pause = if slice.amount > 0.0 { ttl / AGAIN_AFTER } else { LOOK_EVERY };
@@ -236,22 +244,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_left_with_nothing_because_others_hold_all_or_the_control_plane_starts_anew() {
+    async fn nobody_takes_more_than_is_given_and_keeps_it_where_the_control_plane_starts_anew() {
         let which = Which { policy: "shared".into(), limit: 0, operation: String::new() };
         let settings = Settings::token_bucket(Rate::new(1000, Duration::from_secs(1)).unwrap());
+        let began = rt::now();
         let share = Arc::new(Share::new(which, settings, OnUnavailable::LastSlice, Monotonic::start()));
         let mut asked = Vec::new();
         take_up_new(&mut asked, &[Arc::clone(&share)]);
         let after = |it: &mut Asked, amount| {
             let ttl = Some(prost_types::Duration { seconds: 3, nanos: 0 });
             take(it, &QuotaSlice { amount, ttl, holders: 10, problem: String::new() });
-            it.share.slice().unwrap().0.round()
+            it.share.slice().map_or(0.0, |(amount, _)| amount.round())
         };
         let it = &mut asked[0];
-        assert_eq!(after(it, 0.0), 100.0, "an even part");
+        // Others hold all of it: it is given none, takes none, and asks again soon.
+        assert_eq!(after(it, 0.0), 0.0);
+        assert!(it.again <= rt::now() + 2 * LOOK_EVERY);
+        let is_admitted = |share: &Share| share.decide_at(rt::now() - began).is_admitted();
+        assert!(!is_admitted(&it.share));
         assert_eq!((after(it, 50.0), after(it, 0.0)), (50.0, 50.0));
         advance(Duration::from_secs(3)).await;
-        assert_eq!(after(it, 0.0), 100.0, "that slice has ended");
+        assert_eq!(after(it, 0.0), 0.0, "that slice has ended");
+        assert!(!is_admitted(&it.share));
+        // Nobody answers any more: an even part is what all would have had by now.
+        advance(Duration::from_secs(3)).await;
+        let admitted = (0..1000).filter(|_| is_admitted(&it.share)).count();
+        assert!(admitted <= 100, "{admitted}");
+        advance(Duration::from_secs(1)).await;
+        assert_eq!((0..1000).filter(|_| is_admitted(&it.share)).count(), 100);
         assert_eq!(after(it, 300.0), 300.0);
         // Another session: those that are smaller count once the last one of before has ended.
         advance(Duration::from_secs(1)).await;
@@ -265,12 +285,12 @@ mod tests {
 
     #[test]
     fn who_is_refused_comes_back_when_it_is_told_and_ever_more_seldom() {
-        let refused = Status::unavailable("not now");
-        let pauses: Vec<_> = (0..20).map(|failures| after(&refused, failures).as_secs_f64()).collect();
+        let refused = asked_for(&Status::unavailable("not now"));
+        let pauses: Vec<_> = (0..20).map(|failures| after(refused, failures).as_secs_f64()).collect();
         assert!((0.2..0.3).contains(&pauses[0]) && (0.4..0.6).contains(&pauses[1]), "{pauses:?}");
         assert!((25.0..35.0).contains(&pauses[19]), "{pauses:?}");
         let mut told = Status::resource_exhausted("too many");
         told.metadata_mut().insert(PUSHBACK, 7000.into());
-        assert!((6.0..8.0).contains(&after(&told, 0).as_secs_f64()));
+        assert!((6.0..8.0).contains(&after(asked_for(&told), 0).as_secs_f64()));
     }
 }

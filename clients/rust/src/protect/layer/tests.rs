@@ -22,7 +22,7 @@ fn operations() -> Operations {
     let algorithm = limit::Algorithm::FixedWindow;
     let settings = limit::Settings::new(rate, algorithm).unwrap();
     let limits = vec![RateLimit { scope: Scope::Operation, settings, fleet_wide: None }];
-    operations.set_policy(Policy { limits, ..Policy::named("limits") });
+    operations.set_policy(Policy { limits, ..Policy::named("limits") }).unwrap();
     operations
 }
 
@@ -45,6 +45,13 @@ async fn a_route_is_an_operation_and_who_is_over_its_limit_is_told_when_to_come_
     let codes: Vec<u16> = answers.iter().map(|answer| answer.status().as_u16()).collect();
     assert_eq!(codes, [500, 500, 429]);
     assert_eq!(answers[2].headers()[http::header::RETRY_AFTER], "3600");
+    let body = axum::body::to_bytes(answers.remove(2).into_body(), 4096).await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    for (name, value) in
+        [("policy", "limits"), ("scope", "OPERATION"), ("limit", "2 in 3600s, fixed window"), ("caller", "")]
+    {
+        assert_eq!(told[name], value, "{told}");
+    }
     drop(answers);
     let counted = only(&operations);
     assert_eq!(counted.operation, "GET:/orders/{id}");

@@ -62,6 +62,12 @@ impl Meter for FixedWindow {
         Decision::Allowed { near: used >= self.near_from.get() }
     }
 
+    fn give_back(&self, newest: &mut Window, now: u64) {
+        if newest.number == now / self.period {
+            newest.used = newest.used.saturating_sub(1);
+        }
+    }
+
     fn usage(&self, newest: &Window, now: u64) -> Usage {
         let window = self.at(newest, now);
         Usage {

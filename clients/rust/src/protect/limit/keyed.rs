@@ -63,6 +63,12 @@ where
         self.cells.decide(key, nanos, NonZeroU32::MIN)
     }
 
+    /// Takes back what a call of this key used up that was admitted at this reading. What was taken of a cell that keys
+    /// share stays used up.
+    pub(crate) fn give_back_at(&self, key: &K, nanos: u64) {
+        self.cells.give_back(key, nanos);
+    }
+
     /// Decides on a call of this key that takes so many permits: all of them or none.
     pub fn decide_many(&self, key: &K, permits: NonZeroU32) -> Decision {
         self.cells.decide(key, self.clock.nanos(), permits)
@@ -107,6 +113,7 @@ where
 /// Cells by key, whatever their algorithm.
 trait Decide<K>: fmt::Debug + Send + Sync {
     fn decide(&self, key: &K, now: u64, permits: NonZeroU32) -> Decision;
+    fn give_back(&self, key: &K, now: u64);
     fn usage(&self, key: &K, now: u64) -> Usage;
     fn evict_idle(&self, now: u64);
     fn len(&self) -> usize;
@@ -121,6 +128,10 @@ where
 {
     fn decide(&self, key: &K, now: u64, permits: NonZeroU32) -> Decision {
         self.decide(key, now, permits)
+    }
+
+    fn give_back(&self, key: &K, now: u64) {
+        self.give_back(key, now);
     }
 
     fn usage(&self, key: &K, now: u64) -> Usage {

@@ -60,6 +60,11 @@ impl Meter for LeakyBucket {
         }
     }
 
+    /// Whoever came meanwhile keeps the turn that he was told.
+    fn give_back(&self, next_turn: &mut u64, _now: u64) {
+        *next_turn = next_turn.saturating_sub(self.interval);
+    }
+
     fn usage(&self, next_turn: &u64, now: u64) -> Usage {
         let left = next_turn.saturating_sub(now);
         let used = u32::try_from(left.div_ceil(self.interval)).unwrap_or(u32::MAX);

@@ -47,6 +47,11 @@ impl<C: Clock> Limiter<C> {
         self.cell.decide(nanos, NonZeroU32::MIN)
     }
 
+    /// Takes back what a call used up that was admitted at this reading.
+    pub(crate) fn give_back_at(&self, nanos: u64) {
+        self.cell.give_back(nanos);
+    }
+
     /// Decides on a call that takes so many permits: all of them or none.
     pub fn decide_many(&self, permits: NonZeroU32) -> Decision {
         self.cell.decide(self.clock.nanos(), permits)
@@ -61,6 +66,7 @@ impl<C: Clock> Limiter<C> {
 /// A cell, whatever its algorithm.
 trait Decide: fmt::Debug + Send + Sync {
     fn decide(&self, now: u64, permits: NonZeroU32) -> Decision;
+    fn give_back(&self, now: u64);
     fn usage(&self, now: u64) -> Usage;
 }
 
@@ -80,6 +86,10 @@ impl<M: Meter> Cell<M> {
 impl<M: Meter> Decide for Cell<M> {
     fn decide(&self, now: u64, permits: NonZeroU32) -> Decision {
         self.meter.decide(&mut self.state.lock(), now, permits)
+    }
+
+    fn give_back(&self, now: u64) {
+        self.meter.give_back(&mut self.state.lock(), now);
     }
 
     fn usage(&self, now: u64) -> Usage {

@@ -15,6 +15,10 @@ pub(super) trait Meter: fmt::Debug + Send + Sync + 'static {
     /// Decides on a call of so many permits, all or nothing, and remembers what it uses up.
     fn decide(&self, state: &mut Self::State, now: u64, permits: NonZeroU32) -> Decision;
 
+    /// Takes back one permit that was given at `now`, as if it had not been asked for. Where that cannot be told from what
+    /// others were given since, nothing is taken back: too little rather than too much.
+    fn give_back(&self, state: &mut Self::State, now: u64);
+
     /// How much is used, with nothing used up by asking.
     fn usage(&self, state: &Self::State, now: u64) -> Usage;
 

@@ -116,6 +116,15 @@ impl Meter for SlidingWindow {
         Decision::Allowed { near: parts.used >= self.near_from.get() }
     }
 
+    fn give_back(&self, parts: &mut Parts, now: u64) {
+        let part = now / self.part;
+        let is_counted = part <= parts.newest && parts.newest - part < COUNTED as u64;
+        if is_counted && *parts.given_in(part) > 0 {
+            *parts.given_in(part) -= 1;
+            parts.used -= 1;
+        }
+    }
+
     fn usage(&self, parts: &Parts, now: u64) -> Usage {
         let parts = self.at(parts, now);
         Usage {

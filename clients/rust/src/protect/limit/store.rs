@@ -71,6 +71,14 @@ impl<K: Clone + Eq + Hash, M: Meter> Store<K, M> {
         }
     }
 
+    /// Takes back what one permit used up, where the key has a place.
+    pub(super) fn give_back(&self, key: &K, now: u64) {
+        let hash = self.hasher.hash_one(key);
+        if let Some(entry) = self.shard(hash).lock().entries.find_mut(hash, |entry| entry.key == *key) {
+            self.meter.give_back(&mut entry.state, now);
+        }
+    }
+
     #[cold]
     fn decide_newcomer(
         &self,

@@ -63,6 +63,10 @@ impl Meter for TokenBucket {
         }
     }
 
+    fn give_back(&self, full_at: &mut u64, _now: u64) {
+        *full_at = full_at.saturating_sub(self.interval);
+    }
+
     fn usage(&self, full_at: &u64, now: u64) -> Usage {
         let left = full_at.saturating_sub(now);
         let used = u32::try_from(left.div_ceil(self.interval)).unwrap_or(u32::MAX);

@@ -9,6 +9,7 @@ use super::*;
 use crate::protect::{
     RefusalKind, breaker, limit,
     policy::{OnUnavailable, PermitLimit, PermitScope, PoolLimit, RateLimit, Retry, Scope, Target},
+    resources::Ceiling,
     retry,
 };
 
@@ -59,7 +60,7 @@ async fn scopes_count_together_what_they_say() {
         (Scope::Caller, [Ok(()), Ok(()), Err(RefusalKind::Limited)]),
     ] {
         let operations = Operations::new("orders");
-        operations.set_policy(limited("limits", scope, 1));
+        operations.set_policy(limited("limits", scope, 1)).unwrap();
         let mut found = Vec::new();
         for (operation, caller) in [("charge", "a"), ("charge", "b"), ("refund", "a")] {
             found.push(succeed(&operations, operation, caller).await);
@@ -73,10 +74,10 @@ async fn scopes_count_together_what_they_say() {
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_changes_holds_from_the_next_call_on_and_others_forget_nothing() {
     let operations = Operations::new("orders");
-    operations.set_policy(limited("limits", Scope::Operation, 1));
+    operations.set_policy(limited("limits", Scope::Operation, 1)).unwrap();
     assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
     // Something else changes: what was used up stays so.
-    operations.set_policy(breaking(3));
+    operations.set_policy(breaking(3)).unwrap();
     assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Limited));
     // The control plane says otherwise, and as specific as the code.
     let ruled = limited("ruled", Scope::Operation, 5);
@@ -92,7 +93,7 @@ async fn a_policy_that_changes_holds_from_the_next_call_on_and_others_forget_not
 #[tokio::test(start_paused = true)]
 async fn a_policy_in_shadow_refuses_nothing_and_is_seen() {
     let operations = Operations::new("orders");
-    operations.set_policy(Policy { shadow: true, ..limited("shadow", Scope::Operation, 1) });
+    operations.set_policy(Policy { shadow: true, ..limited("shadow", Scope::Operation, 1) }).unwrap();
     for _ in 0..3 {
         assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
     }
@@ -105,7 +106,7 @@ async fn a_policy_in_shadow_refuses_nothing_and_is_seen() {
 #[tokio::test(start_paused = true)]
 async fn a_breaker_opens_is_seen_and_closes_through_half_open() {
     let operations = Operations::new("orders");
-    operations.set_policy(breaking(3));
+    operations.set_policy(breaking(3)).unwrap();
     for _ in 0..3 {
         assert!(matches!(fail(&operations, "charge").await, ProtectError::Failed(_)));
     }
@@ -126,7 +127,7 @@ async fn a_breaker_opens_is_seen_and_closes_through_half_open() {
 async fn what_never_answers_opens_the_breaker_whoever_gives_up() {
     // Until the time of all tries is over.
     let operations = Operations::new("orders");
-    operations.set_policy(breaking(3));
+    operations.set_policy(breaking(3)).unwrap();
     for _ in 0..3 {
         let hangs = async || std::future::pending::<Result<(), std::io::Error>>().await;
         let ended = operations.protect("charge", "shop", hangs).await.unwrap_err();
@@ -155,7 +156,7 @@ async fn what_never_answers_opens_the_breaker_whoever_gives_up() {
 #[tokio::test(start_paused = true)]
 async fn what_a_try_failed_with_is_told_though_the_breaker_refuses_the_next() {
     let operations = Operations::new("orders");
-    operations.set_policy(breaking(1));
+    operations.set_policy(breaking(1)).unwrap();
     let failing = async || Err::<(), _>(std::io::Error::other("the bank is down"));
     let failed = operations.protect_idempotent("charge", "shop", failing).await.unwrap_err();
     assert_eq!(failed.to_string(), "the bank is down");
@@ -171,14 +172,14 @@ async fn fewer_permits_count_what_is_under_way() {
         let rule = PermitLimit { scope: PermitScope::Operation, max, wait, max_waiting: 1, adaptive: false };
         Policy { permits: vec![rule], ..of("permits", None) }
     };
-    operations.set_policy(permits(3));
+    operations.set_policy(permits(3)).unwrap();
     let first = operations.admit("charge", "a").await.unwrap();
     let _second = operations.admit("charge", "a").await.unwrap();
-    operations.set_policy(permits(2));
+    operations.set_policy(permits(2)).unwrap();
     assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Full));
     first.succeeded();
     assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
-    operations.set_policy(permits(1));
+    operations.set_policy(permits(1)).unwrap();
     assert_eq!(succeed(&operations, "charge", "a").await, Err(RefusalKind::Full));
     assert_eq!(operations.rules().usage()[0].refused, 2, "counts go on");
 }
@@ -193,7 +194,7 @@ async fn a_shared_limit_that_changes_begins_with_the_part_that_was_held() {
     };
     shared(1000);
     assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
-    operations.rules().shares()[0].take_slice(10.0, Duration::from_secs(3));
+    operations.rules().shares()[0].take_slice(10.0, 100, Duration::from_secs(3));
     shared(500);
     let mut through = 0;
     while succeed(&operations, "charge", "a").await.is_ok() {
@@ -205,7 +206,7 @@ async fn a_shared_limit_that_changes_begins_with_the_part_that_was_held() {
 #[tokio::test(start_paused = true)]
 async fn what_the_caller_did_wrong_never_opens_a_breaker() {
     let operations = Operations::new("orders");
-    operations.set_policy(breaking(2));
+    operations.set_policy(breaking(2)).unwrap();
     for _ in 0..10 {
         let wrong = async || Err::<(), _>(tonic::Status::invalid_argument("no card"));
         let failed = operations.protect("charge", "poison", wrong).await.unwrap_err();
@@ -238,6 +239,36 @@ async fn an_override_holds_before_and_after_the_first_call_and_ends_by_itself() 
     assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
 }
 
+/// Only retries take the place of what every operation has: then there is no breaker, nothing is shown of one, and none is
+/// forced. One that comes back takes the override that holds by then.
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_no_policy_asks_for_is_not_shown_and_takes_what_holds_when_it_comes_back() {
+    let operations = Operations::new("orders");
+    let shown = || operations.report().breakers.into_iter().map(|it| it.state).collect::<Vec<_>>();
+    assert_eq!(succeed(&operations, "charge", "a").await, Ok(()));
+    assert_eq!(shown(), [breaker::State::Closed]);
+    let rule = Retry { settings: retry::Settings::default(), safety: Safety::Unsafe };
+    let only_retry = Arc::new(Policy { retry: Some(rule), ..of("operations", None) });
+    let minute = Duration::from_secs(60);
+    let forced = BTreeMap::from(["charge", "refund"].map(|name| (name.to_owned(), (Force::Open, minute))));
+    operations.rule(vec![(Arc::clone(&only_retry), Origin::Put)], forced);
+    for operation in ["charge", "refund"] {
+        assert_eq!(succeed(&operations, operation, "a").await, Ok(()), "{operation}");
+    }
+    assert_eq!(shown(), []);
+    // The code asks for one again, without a word of the control plane.
+    operations.set_policy(breaking(3)).unwrap();
+    assert_eq!(shown(), [breaker::State::ForcedOpen; 2]);
+    for operation in ["charge", "refund"] {
+        assert_eq!(succeed(&operations, operation, "a").await, Err(RefusalKind::Broken), "{operation}");
+    }
+    // Taken back while no policy asks for it: nothing is left of it.
+    operations.set_policy(of("breaking", None)).unwrap();
+    operations.rule(vec![(only_retry, Origin::Put)], BTreeMap::new());
+    operations.set_policy(breaking(3)).unwrap();
+    assert_eq!(shown(), [breaker::State::Closed; 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn places_are_waited_for_as_long_as_the_policy_says() {
     let operations = Operations::new("orders");
@@ -248,7 +279,7 @@ async fn places_are_waited_for_as_long_as_the_policy_says() {
         max_waiting: 1,
         adaptive: false,
     };
-    operations.set_policy(Policy { permits: vec![permits], ..of("permits", None) });
+    operations.set_policy(Policy { permits: vec![permits], ..of("permits", None) }).unwrap();
     let slow = |seconds| {
         let operations = operations.clone();
         crate::rt::spawn(async move {
@@ -273,7 +304,7 @@ async fn places_are_waited_for_as_long_as_the_policy_says() {
 async fn failures_are_tried_again_where_that_is_safe() {
     let operations = Operations::new("orders");
     let rule = Retry { settings: retry::Settings::default(), safety: Safety::Unsafe };
-    operations.set_policy(Policy { retry: Some(rule), ..of("retry", None) });
+    operations.set_policy(Policy { retry: Some(rule), ..of("retry", None) }).unwrap();
     let tries = AtomicU32::new(0);
     let flaky = || {
         let tries = &tries;
@@ -315,7 +346,7 @@ async fn what_is_given_up_gives_back_all_it_held_and_is_counted() {
         max_waiting: 1,
         adaptive: false,
     };
-    operations.set_policy(Policy { permits: vec![permits], ..of("permits", None) });
+    operations.set_policy(Policy { permits: vec![permits], ..of("permits", None) }).unwrap();
     let never = operations.protect("charge", "a", async || {
         std::future::pending::<()>().await;
         Ok::<_, std::io::Error>(())
@@ -335,10 +366,10 @@ async fn pools_come_and_go_with_policies() {
         size: NonZeroU32::new(size).unwrap(),
         wait: Duration::from_millis(10),
     };
-    operations.set_policy(Policy { pools: vec![pool(1)], ..of("pools", None) });
+    operations.set_policy(Policy { pools: vec![pool(1)], ..of("pools", None) }).unwrap();
     let held = operations.acquire("database").await.unwrap();
     assert!(operations.acquire("database").await.is_err());
-    operations.set_policy(Policy { pools: vec![pool(2)], ..of("pools", None) });
+    operations.set_policy(Policy { pools: vec![pool(2)], ..of("pools", None) }).unwrap();
     let second = operations.acquire("database").await.unwrap();
     let used = operations.report().pools.remove(0);
     assert_eq!(
@@ -346,8 +377,30 @@ async fn pools_come_and_go_with_policies() {
         ("database", 2, 2, 2, 1)
     );
     drop((held, second));
-    operations.set_policy(of("pools", None));
+    operations.set_policy(of("pools", None)).unwrap();
     assert!(operations.report().pools.is_empty());
+}
+
+/// What the control plane would not take the code cannot say either: it would hold of everybody.
+#[tokio::test(start_paused = true)]
+async fn a_policy_of_the_code_that_contradicts_itself_is_refused_and_the_one_before_stays() {
+    let operations = Operations::new("orders");
+    operations.set_policy(limited("code", Scope::Operation, 1)).unwrap();
+    let ceiling = Ceiling::new(std::num::NonZeroU64::new(1), None, None).unwrap();
+    let pool = PoolLimit { name: "database".into(), size: NonZeroU32::MIN, wait: Duration::from_millis(10) };
+    let batch = Policy { caller: Some("batch".into()), ..of("code", None) };
+    for (field, policy) in [
+        ("breaker", Policy { breaker: Some(breaker::Settings::default()), ..batch.clone() }),
+        ("resources", Policy { resources: Some(ceiling), ..batch.clone() }),
+        ("pools", Policy { pools: vec![pool.clone()], ..batch }),
+        ("pools", Policy { pools: vec![pool.clone()], ..of("code", Some("charge")) }),
+        ("pools", Policy { pools: vec![pool], shadow: true, ..of("code", None) }),
+    ] {
+        let refused = operations.set_policy(policy).unwrap_err();
+        assert_eq!(refused.fields().map(|(field, _)| field).collect::<Vec<_>>(), [field], "{refused}");
+    }
+    assert_eq!(succeed(&operations, "charge", "shop").await, Ok(()));
+    assert_eq!(succeed(&operations, "charge", "shop").await, Err(RefusalKind::Limited));
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,7 +411,7 @@ async fn a_shared_limit_is_held_by_its_slice_and_by_its_own_choice_without_one()
         let operations = Operations::new("orders");
         let mut policy = limited("shared", Scope::Operation, 10);
         policy.limits[0].fleet_wide = Some(away);
-        operations.set_policy(policy);
+        operations.set_policy(policy).unwrap();
         let admitted = || async {
             let mut admitted = 0;
             for _ in 0..100 {
@@ -369,12 +422,44 @@ async fn a_shared_limit_is_held_by_its_slice_and_by_its_own_choice_without_one()
         assert_eq!(admitted().await, 10, "before the first slice the whole amount holds");
         let share = operations.rules().shares().remove(0);
         assert_eq!(share.asked_so_far(), 100);
-        share.take_slice(5.0, Duration::from_secs(3));
+        share.take_slice(5.0, 2, Duration::from_secs(3));
         advance(Duration::from_secs(2)).await;
         assert!(share.slice().is_some());
         assert_eq!(admitted().await, 5, "half of it, and half of the burst");
         advance(Duration::from_secs(2)).await;
         assert_eq!(admitted().await, expected, "{away:?}");
+    }
+}
+
+/// As where the control plane goes away, or is too busy, before it has answered even once.
+#[tokio::test(start_paused = true)]
+async fn where_no_first_slice_comes_the_own_choice_of_a_shared_limit_holds_too() {
+    for (away, expected) in
+        [(OnUnavailable::Allow, 100), (OnUnavailable::Deny, 0), (OnUnavailable::LastSlice, 10)]
+    {
+        let operations = Operations::new("orders");
+        let rule = |amount| {
+            let mut policy = limited("shared", Scope::Operation, amount);
+            policy.limits[0].fleet_wide = Some(away);
+            operations.rule(vec![(Arc::new(policy), Origin::Put)], BTreeMap::new());
+        };
+        rule(5);
+        let admitted = || async {
+            let mut admitted = 0;
+            for _ in 0..100 {
+                admitted += u32::from(succeed(&operations, "charge", "a").await.is_ok());
+            }
+            admitted
+        };
+        assert_eq!(admitted().await, 5, "one is on its way");
+        advance(Duration::from_secs(2)).await;
+        // One that changes is waited for no longer.
+        rule(10);
+        assert_eq!(admitted().await, 10);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted().await, expected, "{away:?}");
+        operations.rules().shares()[0].take_slice(1.0, 10, Duration::from_secs(3));
+        assert!(admitted().await <= 2, "it came after all");
     }
 }
 

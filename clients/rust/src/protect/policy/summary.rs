@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn read(wire: pb::Policy) -> Policy {
-        let target = pb::OperationTarget { service: "orders".into(), operation: "charge-card".into() };
+        let target = pb::OperationTarget { service: "orders".into(), operation: String::new() };
         let target = Some(pb::PolicyTarget { what: Some(pb::policy_target::What::Operations(target)) });
         wire::policy("policy", pb::Policy { name: "charges".into(), target, ..wire }).unwrap()
     }

@@ -13,7 +13,7 @@ fn full() -> pb::Policy {
         algorithm: algorithm.into(),
         ..pb::RateLimit::default()
     };
-    let target = pb::OperationTarget { service: "orders".into(), operation: "charge-card".into() };
+    let target = pb::OperationTarget { service: "orders".into(), operation: String::new() };
     pb::Policy {
         name: "charges".into(),
         target: Some(pb::PolicyTarget { what: Some(What::Operations(target)) }),
@@ -106,6 +106,13 @@ fn every_wrong_field_is_named_as_a_table() {
             it.caller = "x".repeat(257);
         }),
         ("policy.breaker", |it| it.caller = "shop".into()),
+        ("policy.resources", |it| it.caller = "shop".into()),
+        ("policy.pools", |it| it.caller = "shop".into()),
+        ("policy.pools", |it| it.shadow = true),
+        ("policy.pools", |it| {
+            let of = pb::OperationTarget { service: "orders".into(), operation: "charge-card".into() };
+            it.target = Some(pb::PolicyTarget { what: Some(pb::policy_target::What::Operations(of)) });
+        }),
         ("policy.description", |it| it.description = "x".repeat(1025)),
         ("policy.limits[0].scope", |it| it.limits[0].scope = 0),
         ("policy.limits[0].amount", |it| it.limits[0].amount = 0),
