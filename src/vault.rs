@@ -5,6 +5,7 @@
 mod catalog;
 mod chunk;
 mod compress;
+mod condemned;
 mod cut;
 mod digest;
 #[doc(hidden)]
@@ -42,7 +43,7 @@ pub use self::{
     kek::{Kdf, Kek, KeyItself, KeySource, Passphrase},
     manifest::{Component, MAX_EVIDENCE, Manifest, Status},
     names::{Domain, Id, OWN_STATE, PackName},
-    note::{Decision, Note},
+    note::{Decision, Note, Unreadable},
     open::{Options, Vault},
     place::Place,
     problem::{Problem, Result},

@@ -15,11 +15,11 @@ use self::{
 };
 use super::{
     chunk::{ChunkId, Entry},
+    condemned,
     index::Index,
     keyring::DomainKeys,
     manifest::{Component, Status},
     names::{Domain, Id},
-    note,
     open::Vault,
     problem::{Problem, Result},
     segment::{self, Loaded},
@@ -92,10 +92,18 @@ fn missing_chunk(id: &ChunkId) -> Problem {
     Problem::missing(format!("chunk {id}"))
 }
 
-/// Reads the index: the condemned lists first. `strictly`, what is condemned is not there.
+/// Reads the index: the condemned lists first. `strictly`, what is condemned is not there, and a list that cannot be read is an
+/// error; otherwise it is one of the problems.
 async fn load(vault: &Vault, keys: &Arc<DomainKeys>, strictly: bool) -> Result<Loaded> {
-    let condemned = note::condemned(vault.place(), vault.vault_keys()).await?;
-    segment::load(vault.place(), keys, condemned.packs, !strictly).await
+    let (place, vault_keys) = (vault.place(), vault.vault_keys());
+    if strictly {
+        let doomed = condemned::all(place, vault_keys).await?;
+        return segment::load(place, keys, doomed.packs, false).await;
+    }
+    let (doomed, problems) = condemned::known(place, vault_keys).await?;
+    let mut loaded = segment::load(place, keys, doomed.packs, true).await?;
+    loaded.problems.extend(problems);
+    Ok(loaded)
 }
 
 impl Reader {
@@ -201,7 +209,7 @@ impl Reader {
         Walk::new(component)
     }
 
-    /// What could not be read of the index, and of packs beside it.
+    /// What could not be read of the index, of the lists of pruning, and of packs beside them.
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }

@@ -165,6 +165,11 @@ impl Vault {
         let mut ids: HashMap<PackName, Sought> = HashMap::new();
         for one in &listed {
             found.backups.push(one.manifest.id());
+            // No byte of the backup is in a note: it takes nothing from it.
+            for note in &one.unreadable {
+                let finding = Finding { object: note.object.clone(), what: note.what.clone() };
+                if backup.is_some() { &mut found.remarks } else { &mut found.findings }.push(finding);
+            }
             if one.state == State::Late {
                 let object = names::manifest(service, one.manifest.id());
                 found.find(

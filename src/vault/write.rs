@@ -24,6 +24,7 @@ use self::{
     storer::{Durable, Stored, Storer},
 };
 use super::{
+    condemned,
     keyring::DomainKeys,
     manifest::{Component, Manifest, cut_text, cut_word},
     names::{self, Domain, Id, PackName},
@@ -117,7 +118,7 @@ impl Writing {
         reached(Step::SessionOpened);
         let read = async {
             let keys = vault.keyring().for_writing(domain).await?;
-            let condemned = note::condemned(place, vault.vault_keys()).await?;
+            let condemned = condemned::all(place, vault.vault_keys()).await?;
             let loaded = segment::load(place, &keys, condemned.packs, false).await?;
             Ok::<_, Problem>((keys, loaded))
         };
@@ -261,7 +262,7 @@ impl Committing {
     /// packs.
     async fn all_there(&self, needed: &HashSet<PackName>, stored: &Stored) -> Result<()> {
         let place = self.vault.place();
-        let condemned = note::condemned(place, self.vault.vault_keys()).await?;
+        let condemned = condemned::all(place, self.vault.vault_keys()).await?;
         let there: HashMap<PackName, u64> = segment::list_packs(place, &self.keys).await?;
         for (name, size) in &stored.packs {
             if let Some(found) = there.get(name)

@@ -1,0 +1,80 @@
+//! A vault that something has hurt: what is whole comes back all the same, and what is not is told and not relied on again.
+
+use super::*;
+
+async fn flip(bucket: &InMemory, name: &str, bit: usize) {
+    let mut bytes = objects(bucket).await[name].to_vec();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    put(bucket, name, bytes).await;
+}
+
+async fn verified(vault: &Vault, backup: Option<Id>) -> Verified {
+    vault.verify(&orders(), backup, Depth::Data, vault.new_id().unwrap(), |_, _| {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_damaged_note_is_told_and_keeps_nobody_from_its_backup() {
+    let (bucket, backup) = small().await;
+    let notes: Vec<String> =
+        objects(&bucket).await.into_keys().filter(|name| name.starts_with("notes/")).collect();
+    assert_eq!(notes.len(), 2, "that it was checked, and that it was verified");
+    flip(&bucket, &notes[1], 900).await;
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    assert_eq!(restore(&vault, backup, "one", 0).await.unwrap(), b"the first component");
+    let listed = vault.backup(&orders(), backup).await.unwrap();
+    assert_eq!(listed.state, State::Complete);
+    assert!(!listed.is_verified(Depth::Presence));
+    assert!(matches!(listed.looked(), Some(Looked::Unclear(note)) if note.object == notes[1]), "{listed:?}");
+
+    // It is told by whoever verifies all, and takes nothing from the one backup.
+    let all = verified(&vault, None).await;
+    assert!(!all.is_sound() && all.broken.is_empty() && all.findings[0].object == notes[1], "{all:?}");
+    let id = vault.new_id().unwrap();
+    let one = vault.look(&orders(), backup, Depth::Data, id, "test", |_, _| {}).await.unwrap();
+    assert!(one.is_sound() && one.remarks[0].object == notes[1], "{one:?}");
+    let listed = vault.backup(&orders(), backup).await.unwrap();
+    assert!(listed.is_verified(Depth::Data) && matches!(listed.looked(), Some(Looked::Sound(_))));
+    // What was found to be damaged stays so, whatever cannot be read after it.
+    vault.decide(&orders(), backup, Decision::Damaged, "test", "a pack").await.unwrap();
+    vault.decide(&orders(), backup, Decision::Hold, "test", "").await.unwrap();
+    flip(&bucket, &format!("notes/{backup}/0000000004"), 900).await;
+    let listed = vault.backup(&orders(), backup).await.unwrap();
+    assert!(matches!(listed.looked(), Some(Looked::Damaged(_))), "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_backup_that_is_late_by_the_times_of_a_copy_comes_back_without_its_first_note() {
+    let (bucket, backup) = small().await;
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    let mut manifest = vault.backup(&orders(), backup).await.unwrap().manifest;
+    manifest.last_renewal = 1;
+    let keys = vault.keys(&orders()).await.unwrap();
+    let kind = seal::Kind::Manifest;
+    let key = seal::ObjectKey::fresh(keys.epoch(), kind, backup, 0, vault.random()).unwrap();
+    let sealed = seal::seal_single(&key, &manifest.encode().unwrap()).unwrap();
+    put(&bucket, &format!("manifests/orders/{backup}"), sealed).await;
+    assert_eq!(vault.backup(&orders(), backup).await.unwrap().state, State::Complete);
+    flip(&bucket, &format!("notes/{backup}/0000000000"), 900).await;
+    assert_eq!(vault.backup(&orders(), backup).await.unwrap().state, State::Complete);
+    assert_eq!(restore(&vault, backup, "two", 0).await.unwrap(), b"another");
+}
+
+#[tokio::test]
+async fn a_damaged_list_of_pruning_stops_who_writes_and_not_who_reads() {
+    let (bucket, backup) = small().await;
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    strict::condemn(&vault, &bucket, 1, &[], &[]).await;
+    let list = "gc/0000000001/condemned";
+    for bit in 0..objects(&bucket).await[list].len() * 8 {
+        flip(&bucket, list, bit).await;
+        assert_eq!(restore(&vault, backup, "one", 0).await.unwrap(), b"the first component", "bit {bit}");
+        flip(&bucket, list, bit).await;
+    }
+    flip(&bucket, list, 900).await;
+    let all = verified(&vault, None).await;
+    assert!(all.broken.is_empty() && all.findings.iter().any(|one| one.what.contains(list)), "{all:?}");
+    let writing = Writing::begin(&vault, &orders(), vault.new_id().unwrap()).await;
+    assert!(matches!(writing, Err(Problem::Damaged { .. })), "{writing:?}");
+    let undeleted = vault.undelete(&orders(), backup, "test").await;
+    assert!(matches!(undeleted, Err(Problem::Damaged { .. })), "{undeleted:?}");
+}
