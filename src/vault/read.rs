@@ -8,6 +8,7 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tracing::warn;
 
 use self::{
     fetch::{Fetcher, Wanted},
@@ -32,10 +33,11 @@ const WINDOW: usize = 4 << 20;
 /// How many windows are fetched at a time, or wait to be read.
 const AHEAD: usize = 4;
 
-/// Somebody who reads: while it is open nothing that it leans on is pruned.
+/// Somebody who reads: while it is open nothing that it leans on is pruned, unless the bucket takes no session.
 pub struct Reader {
     shared: Arc<Shared>,
     session: Mutex<Option<Session>>,
+    unseen: Option<Problem>,
     problems: Vec<Problem>,
 }
 
@@ -107,7 +109,9 @@ async fn load(vault: &Vault, keys: &Arc<DomainKeys>, strictly: bool) -> Result<L
 }
 
 impl Reader {
-    /// Opens the session of an operation that reads backups of a service, then reads the index.
+    /// Opens the session of an operation that reads backups of a service, then reads the index. Where the session cannot be
+    /// written it reads without one: a full disk, or a key that may only read, must not come between anybody and a restore,
+    /// and what is pruned meanwhile is missed, never taken for something else.
     ///
     /// # Errors
     /// The vault cannot be read, or there is nothing of the service.
@@ -135,8 +139,16 @@ impl Reader {
         purpose: Purpose,
         strictly: bool,
     ) -> Result<Self> {
-        let session =
-            Session::open(vault.place(), vault.vault_keys(), operation, purpose, vault.random()).await?;
+        let opened = Session::open(vault.place(), vault.vault_keys(), operation, purpose, vault.random());
+        let (session, unseen) = match opened.await {
+            Ok(session) => (Some(session), None),
+            // What it decides others rely on.
+            Err(problem) if strictly => return Err(problem),
+            Err(problem) => {
+                warn!(component = "vault", operation = "session", %problem, "the vault takes no session: it is read without one, and whoever prunes does not know");
+                (None, Some(problem))
+            }
+        };
         let loaded = async {
             let keys = vault.keys(service).await?;
             let loaded = load(vault, &keys, strictly).await?;
@@ -146,7 +158,9 @@ impl Reader {
             Ok(loaded) => loaded,
             Err(problem) => {
                 // Nobody should wait for who reads nothing.
-                session.end().await;
+                if let Some(session) = session {
+                    session.end().await;
+                }
                 return Err(problem);
             }
         };
@@ -157,7 +171,7 @@ impl Reader {
             fetcher: Fetcher::default(),
             strictly,
         };
-        Ok(Self { shared: Arc::new(shared), session: Mutex::new(Some(session)), problems })
+        Ok(Self { shared: Arc::new(shared), session: Mutex::new(session), unseen, problems })
     }
 
     /// The bytes of a component from an offset on.
@@ -212,6 +226,11 @@ impl Reader {
     /// What could not be read of the index, of the lists of pruning, and of packs beside them.
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// Why it has no session: whoever prunes does not know that somebody reads. None: it has one.
+    pub fn unseen(&self) -> Option<&Problem> {
+        self.unseen.as_ref()
     }
 
     /// What its readings share.

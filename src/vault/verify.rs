@@ -68,7 +68,7 @@ pub struct Finding {
 pub struct Verified {
     /// What is wrong; empty: nothing.
     pub findings: Vec<Finding>,
-    /// What is wrong in the vault and takes nothing from the one backup that was looked at.
+    /// What is wrong in the vault and takes nothing from the backups that were looked at.
     pub remarks: Vec<Finding>,
     /// Backups that were looked at.
     pub backups: Vec<Id>,
@@ -153,6 +153,11 @@ impl Vault {
         progress: &(impl Fn(u64, u64) + Send + Sync),
     ) -> Result<Verified> {
         let mut found = Verified::default();
+        if let Some(problem) = reader.unseen() {
+            let what =
+                format!("nobody who prunes knows of this look, as no session could be written: {problem}");
+            found.remarks.push(Finding { object: names::SESSIONS.to_owned(), what });
+        }
         let listed = self.to_verify(service, backup, &mut found).await?;
         for problem in reader.problems() {
             let finding = Finding { object: names::index(service), what: problem.to_string() };

@@ -78,3 +78,16 @@ async fn a_damaged_list_of_pruning_stops_who_writes_and_not_who_reads() {
     let undeleted = vault.undelete(&orders(), backup, "test").await;
     assert!(matches!(undeleted, Err(Problem::Damaged { .. })), "{undeleted:?}");
 }
+
+#[tokio::test]
+async fn what_takes_no_writes_is_restored_and_verified_all_the_same() {
+    let (bucket, backup) = small().await;
+    let faulty = Arc::new(Faulty::new(Arc::clone(&bucket)));
+    faulty.set(Some((0, Fault::TakesNothing)));
+    let vault = Vault::open_existing(options(Arc::clone(&faulty) as _, 1)).await.unwrap();
+    assert_eq!(restore(&vault, backup, "one", 0).await.unwrap(), b"the first component");
+    let one = verified(&vault, None).await;
+    assert!(one.is_sound(), "{one:?}");
+    // Whoever decides whether something may be relied on has to be seen.
+    assert!(vault.undelete(&orders(), backup, "test").await.is_err());
+}
