@@ -15,7 +15,7 @@ use super::{
     keyring::DomainKeys,
     names::{self, Id, PackName},
     pack::read_table,
-    place::Place,
+    place::{MAX_OBJECT, Place},
     problem::{Problem, Result},
     seal::{Header, Kind, ObjectKey, open_single, seal_single},
     secret::SystemRandom,
@@ -63,7 +63,13 @@ impl Pending {
         plain.extend_from_slice(&self.packs.to_le_bytes());
         plain.extend_from_slice(&self.bytes);
         let key = ObjectKey::fresh(keys.epoch(), Kind::Index, operation, sequence, random)?;
-        seal_single(&key, &plain)
+        let sealed = seal_single(&key, &plain)?;
+        // What one pack adds is bounded by the pack.
+        if sealed.len() as u64 > MAX_OBJECT {
+            let size = sealed.len();
+            return Err(Problem::Internal(format!("a segment of {size} bytes is more than anybody reads")));
+        }
+        Ok(sealed)
     }
 }
 
