@@ -7,6 +7,7 @@ mod chunk;
 mod compress;
 mod condemned;
 mod cut;
+mod damage;
 mod digest;
 #[doc(hidden)]
 pub mod fuzzing;

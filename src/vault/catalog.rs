@@ -256,7 +256,7 @@ impl Vault {
     ) -> Result<()> {
         let keys = self.keys(service).await?;
         let (by, evidence) = (super::manifest::cut_text(by), super::manifest::cut_text(why));
-        let note = Note { decision: Some(decision), time: self.now(), by, evidence };
+        let note = Note { decision: Some(decision), time: self.now(), by, evidence, packs: None };
         note::write(self.place(), &keys, backup, &note, self.random()).await?;
         Ok(())
     }

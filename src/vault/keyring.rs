@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{
     kek::{Argon, Kdf, Kek, KeySource},
-    names::{self, Domain},
+    names::{self, Domain, Id},
     place::Place,
     problem::{Problem, Result},
     seal::{Cipher, Epoch, TAG, cipher},
@@ -88,6 +88,8 @@ pub(super) struct DomainKeys {
     chunk_id: Secret,
     /// Of the chunker's table: the same.
     chunker: Secret,
+    /// What notes about damaged packs of the domain are filed under.
+    damage: Id,
 }
 
 impl DomainKeys {
@@ -102,6 +104,11 @@ impl DomainKeys {
 
     pub(super) fn chunk_id(&self) -> &[u8; LENGTH] {
         self.chunk_id.expose()
+    }
+
+    /// What notes about damaged packs of the domain are filed under, as if it were a backup's id.
+    pub(super) fn damage(&self) -> Id {
+        self.damage
     }
 
     pub(super) fn chunker(&self) -> &[u8; LENGTH] {
@@ -243,7 +250,11 @@ impl Keyring {
         let salt = Some(&self.vault[..]);
         let of = |label| key.derive::<LENGTH>(salt, &Info::new(label).bytes(domain.as_str().as_bytes()));
         let (chunk_id, chunker) = (of("chunk-id")?.secret(), of("chunker")?.secret());
-        let keys = DomainKeys { vault: self.vault, domain: domain.clone(), epoch, key, chunk_id, chunker };
+        let derived =
+            key.derive::<16>(salt, &Info::new("damaged-packs").bytes(domain.as_str().as_bytes()))?;
+        let damage = Id::from_bits(u128::from_be_bytes(derived.0));
+        let keys =
+            DomainKeys { vault: self.vault, domain: domain.clone(), epoch, key, chunk_id, chunker, damage };
         let keys = Arc::new(keys);
         self.known.lock().insert(domain.clone(), Arc::clone(&keys));
         Ok(keys)

@@ -110,6 +110,12 @@ pub(super) fn pack(domain: &Domain, name: PackName) -> String {
     format!("packs/{domain}/{}/{hex}", &hex[..2])
 }
 
+/// The pack that an object of a domain is. None: it is none.
+pub(super) fn parse_pack(domain: &Domain, object: &str) -> Option<PackName> {
+    let name = PackName::parse(object.rsplit('/').next()?)?;
+    (pack(domain, name) == object).then_some(name)
+}
+
 /// Where the index of a domain lies.
 pub(super) fn index(domain: &Domain) -> String {
     format!("index/{domain}")

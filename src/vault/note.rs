@@ -57,6 +57,9 @@ pub struct Note {
     /// Why, or what was found.
     #[n(4)]
     pub evidence: String,
+    /// Packs that were found to be damaged, 32 bytes for each, in a note of a domain about them.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub(super) packs: Option<Vec<u8>>,
 }
 
 /// How often a number that somebody else took meanwhile is tried again with the next.

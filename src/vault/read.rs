@@ -4,7 +4,11 @@
 mod fetch;
 mod walk;
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -16,14 +20,14 @@ use self::{
 };
 use super::{
     chunk::{ChunkId, Entry},
-    condemned,
+    condemned, damage,
     index::Index,
     keyring::DomainKeys,
     manifest::{Component, Status},
-    names::{Domain, Id},
+    names::{self, Domain, Id, PackName},
     open::Vault,
     problem::{Problem, Result},
-    segment::{self, Loaded},
+    segment::{self, Hidden, Loaded},
     session::{Purpose, Session},
 };
 use crate::task::{self, OnEnd, Task};
@@ -50,6 +54,10 @@ pub(super) struct Shared {
     fetcher: Fetcher,
     /// Whether what is condemned is taken for gone.
     strictly: bool,
+    /// Packs that were found to be damaged while they were read: any other copy is taken before theirs.
+    avoided: Mutex<HashSet<PackName>>,
+    /// Held by whoever reads the index again: others wait and take what came of it.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -60,26 +68,51 @@ impl Shared {
 
     /// Reads the index again: somebody may have moved chunks, or another copy may serve.
     pub(super) async fn look_again(&self) -> Result<()> {
-        let loaded = load(&self.vault, &self.keys, self.strictly).await?;
+        let avoided = self.avoided();
+        let loaded = load(&self.vault, &self.keys, self.strictly, avoided).await?;
         *self.index.write() = Arc::new(loaded.index);
         Ok(())
     }
 
-    /// The bytes of chunks, in order; looked for again where a pack has gone meanwhile.
+    /// Packs that were found to be damaged while they were read.
+    pub(super) fn avoided(&self) -> HashSet<PackName> {
+        self.avoided.lock().clone()
+    }
+
+    /// The bytes of chunks, in order; looked for again where a pack has gone meanwhile, or is found to be damaged: somebody else
+    /// may have stored the same.
     async fn fetch(self: Arc<Self>, entries: Vec<Entry>) -> Result<Vec<Bytes>> {
-        match self.fetch_once(&entries).await {
-            Err(Problem::Missing { .. }) => {
+        let (mut index, mut missed) = (self.index(), false);
+        loop {
+            let problem = match self.fetch_by(&index, &entries).await {
+                Err(problem @ (Problem::Missing { .. } | Problem::Damaged { .. })) => problem,
+                fetched => return fetched,
+            };
+            let bad = match &problem {
+                Problem::Damaged { object, .. } => names::parse_pack(self.keys.domain(), object),
+                _ => None,
+            };
+            let is_new = bad.is_some_and(|name| self.avoided.lock().insert(name));
+            let looking = self.looking.lock().await;
+            // Whoever looked meanwhile may have looked for the same.
+            if Arc::ptr_eq(&index, &self.index()) {
+                if !is_new && (bad.is_some() || missed) {
+                    return Err(problem);
+                }
+                if bad.is_some() {
+                    warn!(component = "vault", operation = "read", %problem, "another copy is looked for");
+                }
+                missed |= bad.is_none();
                 self.look_again().await?;
-                self.fetch_once(&entries).await
             }
-            fetched => fetched,
+            drop(looking);
+            index = self.index();
         }
     }
 
-    async fn fetch_once(&self, entries: &[Entry]) -> Result<Vec<Bytes>> {
-        let index = self.index();
-        let wanted = entries.iter().map(|entry| find(&index, entry)).collect::<Result<Vec<_>>>()?;
-        self.fetcher.fetch(&self.vault, &self.keys, &index, wanted).await
+    async fn fetch_by(&self, index: &Index, entries: &[Entry]) -> Result<Vec<Bytes>> {
+        let wanted = entries.iter().map(|entry| find(index, entry)).collect::<Result<Vec<_>>>()?;
+        self.fetcher.fetch(&self.vault, &self.keys, index, wanted).await
     }
 }
 
@@ -96,14 +129,25 @@ fn missing_chunk(id: &ChunkId) -> Problem {
 
 /// Reads the index: the condemned lists first. `strictly`, what is condemned is not there, and a list that cannot be read is an
 /// error; otherwise it is one of the problems.
-async fn load(vault: &Vault, keys: &Arc<DomainKeys>, strictly: bool) -> Result<Loaded> {
+async fn load(
+    vault: &Vault,
+    keys: &Arc<DomainKeys>,
+    strictly: bool,
+    avoided: HashSet<PackName>,
+) -> Result<Loaded> {
     let (place, vault_keys) = (vault.place(), vault.vault_keys());
-    if strictly {
-        let doomed = condemned::all(place, vault_keys).await?;
-        return segment::load(place, keys, doomed.packs, false).await;
-    }
-    let (doomed, problems) = condemned::known(place, vault_keys).await?;
-    let mut loaded = segment::load(place, keys, doomed.packs, true).await?;
+    let (doomed, mut problems) = match strictly {
+        true => (condemned::all(place, vault_keys).await?, Vec::new()),
+        false => condemned::known(place, vault_keys).await?,
+    };
+    let (damaged, unreadable) = damage::known(place, keys).await?;
+    problems.extend(unreadable);
+    // Most of what is damaged can be read; so it comes last, after what is only going to go.
+    let hidden = match strictly {
+        true => Hidden { absent: doomed.packs, last: vec![damaged, avoided] },
+        false => Hidden { absent: HashSet::new(), last: vec![doomed.packs, damaged, avoided] },
+    };
+    let mut loaded = segment::load(place, keys, hidden).await?;
     loaded.problems.extend(problems);
     Ok(loaded)
 }
@@ -151,7 +195,7 @@ impl Reader {
         };
         let loaded = async {
             let keys = vault.keys(service).await?;
-            let loaded = load(vault, &keys, strictly).await?;
+            let loaded = load(vault, &keys, strictly, HashSet::new()).await?;
             Ok::<_, Problem>((keys, loaded))
         };
         let (keys, Loaded { index, problems }) = match loaded.await {
@@ -170,6 +214,8 @@ impl Reader {
             index: RwLock::new(Arc::new(index)),
             fetcher: Fetcher::default(),
             strictly,
+            avoided: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared), session: Mutex::new(session), unseen, problems })
     }

@@ -79,6 +79,11 @@ async fn a_damaged_list_of_pruning_stops_who_writes_and_not_who_reads() {
     assert!(matches!(undeleted, Err(Problem::Damaged { .. })), "{undeleted:?}");
 }
 
+/// Names of the packs that are there.
+async fn packs(bucket: &InMemory) -> Vec<String> {
+    objects(bucket).await.into_keys().filter(|name| name.starts_with("packs/")).collect()
+}
+
 #[tokio::test]
 async fn what_takes_no_writes_is_restored_and_verified_all_the_same() {
     let (bucket, backup) = small().await;
@@ -90,4 +95,100 @@ async fn what_takes_no_writes_is_restored_and_verified_all_the_same() {
     assert!(one.is_sound(), "{one:?}");
     // Whoever decides whether something may be relied on has to be seen.
     assert!(vault.undelete(&orders(), backup, "test").await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_verification_found_damaged_is_not_leaned_on_again() {
+    let bucket = Arc::new(InMemory::new());
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    let bytes = noise(30, 3 << 20);
+    let first = back_up(&vault, &[("database", &bytes)]).await.unwrap();
+    let damaged = packs(&bucket).await.remove(0);
+    flip(&bucket, &damaged, 8 << 20).await;
+    let look = async |vault: &Vault, backup| {
+        let id = vault.new_id().unwrap();
+        vault.look(&orders(), backup, Depth::Data, id, "test", |_, _| {}).await.unwrap()
+    };
+    assert!(!look(&vault, first).await.is_sound());
+
+    // By another process, from a source that is whole.
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    let second = back_up(&vault, &[("database", &bytes)]).await.unwrap();
+    let new_bytes = async |vault: &Vault, backup| {
+        vault.backup(&orders(), backup).await.unwrap().manifest.components[0].new_bytes
+    };
+    assert_eq!(new_bytes(&vault, second).await, bytes.len() as u64);
+    assert!(restore(&vault, second, "database", 0).await.unwrap() == bytes);
+    assert!(look(&vault, second).await.is_sound());
+    // The old one has another copy of its chunks now.
+    assert!(restore(&vault, first, "database", 0).await.unwrap() == bytes);
+    assert!(look(&vault, first).await.is_sound());
+
+    // That all is sound now takes nothing back, nor does it that the backup goes by which it was found.
+    for step in ["verified", "deleted", "swept"] {
+        match step {
+            "deleted" => vault.decide(&orders(), first, Decision::Delete, "test", "").await.unwrap(),
+            "swept" => {
+                for name in
+                    objects(&bucket).await.into_keys().filter(|name| name.contains(&first.to_string()))
+                {
+                    bucket.delete(&Path::from(name)).await.unwrap();
+                }
+            }
+            _ => {}
+        }
+        let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+        let next = back_up(&vault, &[("database", &bytes)]).await.unwrap();
+        assert_eq!(new_bytes(&vault, next).await, 0, "{step}");
+        for backup in [second, next] {
+            assert!(restore(&vault, backup, "database", 0).await.unwrap() == bytes, "{step}");
+            assert!(look(&vault, backup).await.is_sound(), "{step}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backup_that_leans_on_what_is_found_damaged_meanwhile_does_not_commit() {
+    let bucket = Arc::new(InMemory::new());
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    let bytes = noise(31, 1 << 20);
+    let first = back_up(&vault, &[("database", &bytes)]).await.unwrap();
+    let writing = Writing::begin(&vault, &orders(), vault.new_id().unwrap()).await.unwrap();
+    let mut stream = writing.intake().stream(HOW);
+    stream.push(Bytes::from(bytes)).await.unwrap();
+    let mut component = named("database");
+    stream.finish().await.unwrap().fill(&mut component);
+    flip(&bucket, &packs(&bucket).await[0], 4 << 20).await;
+    let id = vault.new_id().unwrap();
+    vault.look(&orders(), first, Depth::Data, id, "test", |_, _| {}).await.unwrap();
+    let backup = vault.new_id().unwrap();
+    let components = vec![component];
+    let draft = Draft { backup, components, consistent: true, cause: None, request_id: None };
+    let committed = writing.commit(draft, || async { true }).await;
+    assert!(matches!(committed, Err(Problem::Condemned { .. })), "{committed:?}");
+}
+
+/// Two that write the same at once store it twice; nobody has found out yet that one of the packs is damaged.
+#[tokio::test]
+async fn another_copy_serves_for_a_damaged_pack() {
+    let bucket = Arc::new(InMemory::new());
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    let bytes = noise(32, 9 << 20);
+    let part = [("database", &bytes[..])];
+    let (one, other) = tokio::join!(back_up(&vault, &part), back_up(&vault, &part));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let packs = packs(&bucket).await;
+    assert_eq!(packs.len(), 2);
+    for pack in &packs {
+        flip(&bucket, pack, 30 << 20).await;
+        for backup in [one, other] {
+            assert!(restore(&vault, backup, "database", 0).await.unwrap() == bytes, "{pack}");
+        }
+        flip(&bucket, pack, 30 << 20).await;
+    }
+    // Where none is whole, that is told.
+    for pack in &packs {
+        flip(&bucket, pack, 30 << 20).await;
+    }
+    assert!(matches!(restore(&vault, one, "database", 0).await, Err(Problem::Damaged { .. })));
 }
