@@ -260,8 +260,23 @@ impl Keyring {
         Ok(keys)
     }
 
-    /// Makes the first epoch of a domain.
+    /// Makes the first epoch of a domain, where there is nothing yet that a key was made for.
     async fn begin(&self, domain: &Domain) -> Result<Arc<DomainKeys>> {
+        for prefix in names::sealed_in(domain) {
+            if self.place.list(&prefix).await?.is_empty() {
+                continue;
+            }
+            // Somebody else may have begun it in between.
+            if let Some(keys) = self.for_reading(domain).await? {
+                return Ok(keys);
+            }
+            let keys = names::keys(domain);
+            let what = format!(
+                "{keys}/ has gone, and there is something under {prefix}/ that only a key from there opens; bring {keys}/ back \
+                 from a copy or an older version of the bucket, or move what it opened elsewhere: a new key would open none of it"
+            );
+            return Err(Problem::WrongKey { what });
+        }
         let (source, known, random) =
             (Arc::clone(&self.source), self.kdf.lock().clone(), self.random.clone());
         let derived = task::blocking("vault key", move || source.for_new_wrap(known.as_ref(), &random));

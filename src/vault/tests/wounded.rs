@@ -192,3 +192,28 @@ async fn another_copy_serves_for_a_damaged_pack() {
     }
     assert!(matches!(restore(&vault, one, "database", 0).await, Err(Problem::Damaged { .. })));
 }
+
+#[tokio::test]
+async fn a_domain_that_has_lost_its_keys_gets_no_new_ones() {
+    let (bucket, _) = small().await;
+    let keys: Vec<String> =
+        objects(&bucket).await.into_keys().filter(|name| name.starts_with("keys/")).collect();
+    assert_eq!(keys.len(), 2);
+    for gone in &keys {
+        let good = objects(&bucket).await[gone].to_vec();
+        bucket.delete(&Path::from(gone.as_str())).await.unwrap();
+        let before = objects(&bucket).await;
+        let begun = async {
+            let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await?;
+            back_up(&vault, &[("database", b"new")]).await
+        };
+        let problem = begun.await.unwrap_err();
+        let told = problem.to_string();
+        assert!(matches!(problem, Problem::WrongKey { .. }), "{told}");
+        assert!(told.contains(gone.rsplit_once('/').unwrap().0) && told.contains("back"), "{told}");
+        assert_eq!(objects(&bucket).await, before, "{gone}");
+        put(&bucket, gone, good).await;
+    }
+    let vault = Vault::open(options(Arc::clone(&bucket) as _, 1)).await.unwrap();
+    back_up(&vault, &[("database", b"new")]).await.unwrap();
+}
