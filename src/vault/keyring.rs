@@ -134,13 +134,21 @@ pub(super) struct Keyring {
     vault: [u8; 16],
     /// `H(vault.json)`.
     description: [u8; LENGTH],
-    /// Id of the key that the vault was begun with, where its description says so.
-    begun_with: Option<String>,
+    begun: Begun,
     known: Mutex<HashMap<Domain, Arc<DomainKeys>>>,
     /// A derivation that the vault has already, for new wraps.
     kdf: Mutex<Option<Kdf>>,
     /// Id of the key that the last wrap opened with.
     kek_id: Mutex<Option<String>>,
+}
+
+/// What the description of a vault says of the key that it was begun with.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Its id.
+    pub(super) kek_id: Option<String>,
+    /// How it is derived, if it is.
+    pub(super) kdf: Option<Kdf>,
 }
 
 /// What came of a wrap.
@@ -160,7 +168,7 @@ impl Keyring {
         random: SystemRandom,
         vault: [u8; 16],
         description: [u8; LENGTH],
-        begun_with: Option<String>,
+        begun: Begun,
     ) -> Self {
         Self {
             place,
@@ -168,7 +176,7 @@ impl Keyring {
             random,
             vault,
             description,
-            begun_with,
+            begun,
             known: Mutex::default(),
             kdf: Mutex::default(),
             kek_id: Mutex::default(),
@@ -277,14 +285,14 @@ impl Keyring {
             );
             return Err(Problem::WrongKey { what });
         }
-        let (source, known, random) =
-            (Arc::clone(&self.source), self.kdf.lock().clone(), self.random.clone());
+        let known = self.kdf.lock().clone().or_else(|| self.begun.kdf.clone());
+        let (source, random) = (Arc::clone(&self.source), self.random.clone());
         let derived = task::blocking("vault key", move || source.for_new_wrap(known.as_ref(), &random));
         let (kdf, kek) = derived.await.map_err(|error| Problem::Internal(error.to_string()))??;
         let (key, salt) = (self.random.secret()?, self.random.bytes::<LENGTH>()?);
         let kek_id = kek.id()?;
         // Of two that begin a vault at once with different keys one has written its description, and goes on.
-        if let Some(first) = self.begun_with.as_ref().filter(|first| **first != kek_id)
+        if let Some(first) = self.begun.kek_id.as_ref().filter(|first| **first != kek_id)
             && *domain == Domain::vault()
         {
             let source = self.source.place();
@@ -366,7 +374,7 @@ mod tests {
 
     fn ring(place: &Place, key: u8) -> Keyring {
         let source = KeyItself::new(Kek::new(Secret::new([key; 32])), "test");
-        Keyring::new(place.clone(), Arc::new(source), SystemRandom::new(), [1; 16], [2; 32], None)
+        Keyring::new(place.clone(), Arc::new(source), SystemRandom::new(), [1; 16], [2; 32], Begun::default())
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The engine as a whole, over buckets in memory: what is written comes back, whatever fails on the way.
 
 mod machine;
+mod phrases;
 mod strict;
 mod wounded;
 
