@@ -2,6 +2,7 @@
 
 mod machine;
 mod phrases;
+mod streams;
 mod strict;
 mod wounded;
 
