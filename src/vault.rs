@@ -27,6 +27,7 @@ mod secret;
 mod segment;
 mod session;
 mod settle;
+mod staging;
 pub mod step;
 mod table;
 mod verify;

@@ -1,9 +1,10 @@
 //! Opening a vault: its description is read, or written where there is none; the key is tried; and the bucket is made to
 //! show that it keeps what it takes. What is wrong shows here, before anybody relies on it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use object_store::PutPayload;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -14,8 +15,12 @@ use super::{
     place::{PROBE_TIMEOUT, Place},
     problem::{Problem, Result},
     secret::SystemRandom,
+    staging,
 };
-use crate::{task, time::Clock};
+use crate::{
+    task::{self, Task},
+    time::Clock,
+};
 
 /// What `vault.json` says of what it is.
 const MAGIC: &str = "seaworthy-vault";
@@ -101,6 +106,8 @@ struct Inner {
     random: SystemRandom,
     clock: Clock,
     blocks: Arc<Semaphore>,
+    /// What takes away what somebody left half written.
+    _sweeping: Mutex<Option<Task<usize>>>,
 }
 
 impl Vault {
@@ -131,12 +138,17 @@ impl Vault {
     async fn open_as(options: Options, may_create: bool) -> Result<Self> {
         let Options { place, key, clock } = options;
         let random = SystemRandom::new();
+        let mut sweeping = None;
         if may_create {
             let probed = tokio::time::timeout(PROBE_TIMEOUT, probe(&place, clock, &random));
-            probed.await.map_err(|_| Problem::BadPlace {
+            let now = probed.await.map_err(|_| Problem::BadPlace {
                 place: place.url().to_owned(),
                 what: format!("it did not answer within {} s", PROBE_TIMEOUT.as_secs()),
             })??;
+            // Beside all else: nobody waits for a walk through every folder.
+            let sweep =
+                |folder: Arc<Path>| task::begin_blocking("vault sweep", move || staging::sweep(&folder, now));
+            sweeping = place.as_folder().map(sweep);
         }
         let described = match place.head(names::VAULT).await? {
             Some(there) if there.size > MAX_DESCRIPTION => {
@@ -157,7 +169,17 @@ impl Vault {
                 .ok_or_else(|| Problem::missing(names::keys(&Domain::vault())))?,
         };
         let blocks = Arc::new(Semaphore::new(BLOCKS));
-        Ok(Self(Arc::new(Inner { place, keyring, vault_keys, id, random, clock, blocks })))
+        let _sweeping = Mutex::new(sweeping);
+        Ok(Self(Arc::new(Inner { place, keyring, vault_keys, id, random, clock, blocks, _sweeping })))
+    }
+
+    /// Waits until what was half written is swept.
+    #[cfg(test)]
+    pub(super) async fn swept(&self) {
+        let sweeping = self.0._sweeping.lock().take();
+        if let Some(sweeping) = sweeping {
+            sweeping.await.unwrap();
+        }
     }
 
     /// Where it lies.
@@ -220,17 +242,17 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes an object, reads it back and deletes it.
-async fn probe(place: &Place, clock: Clock, random: &SystemRandom) -> Result<()> {
+/// Writes an object, reads it back and deletes it. Answers what time it is by the store's clock.
+async fn probe(place: &Place, clock: Clock, random: &SystemRandom) -> Result<u64> {
     let id = Id::new(clock.now().wall, random.bytes()?);
     let (object, content) = (names::probe(id), random.bytes::<32>()?);
     place.create(&object, PutPayload::from(content.to_vec())).await?;
-    let back = place.get(&object).await?;
+    let (there, back) = place.get_listed(&object).await?;
     place.delete(&object).await?;
     if back[..] != content[..] {
         return Err(Problem::damaged(object, "was read back as something else than was written"));
     }
-    Ok(())
+    Ok(there.modified)
 }
 
 async fn create(place: &Place, random: &SystemRandom, key: &Arc<dyn KeySource>) -> Result<bytes::Bytes> {
