@@ -93,6 +93,17 @@ pub(super) struct DomainKeys {
 }
 
 impl DomainKeys {
+    /// Those of a domain whose key of the first epoch is this one.
+    pub(super) fn new(vault: [u8; 16], domain: &Domain, epoch: u32, key: Secret) -> Result<Self> {
+        let (salt, domain) = (Some(&vault[..]), domain.clone());
+        let of = |label| key.derive::<LENGTH>(salt, &Info::new(label).bytes(domain.as_str().as_bytes()));
+        let (chunk_id, chunker) = (of("chunk-id")?.secret(), of("chunker")?.secret());
+        let derived =
+            key.derive::<16>(salt, &Info::new("damaged-packs").bytes(domain.as_str().as_bytes()))?;
+        let damage = Id::from_bits(u128::from_be_bytes(derived.0));
+        Ok(Self { vault, domain, epoch, key, chunk_id, chunker, damage })
+    }
+
     /// Whose they are.
     pub(super) fn domain(&self) -> &Domain {
         &self.domain
@@ -255,14 +266,7 @@ impl Keyring {
     }
 
     fn keep(&self, domain: &Domain, epoch: u32, key: Secret) -> Result<Arc<DomainKeys>> {
-        let salt = Some(&self.vault[..]);
-        let of = |label| key.derive::<LENGTH>(salt, &Info::new(label).bytes(domain.as_str().as_bytes()));
-        let (chunk_id, chunker) = (of("chunk-id")?.secret(), of("chunker")?.secret());
-        let derived =
-            key.derive::<16>(salt, &Info::new("damaged-packs").bytes(domain.as_str().as_bytes()))?;
-        let damage = Id::from_bits(u128::from_be_bytes(derived.0));
-        let keys =
-            DomainKeys { vault: self.vault, domain: domain.clone(), epoch, key, chunk_id, chunker, damage };
+        let keys = DomainKeys::new(self.vault, domain, epoch, key)?;
         let keys = Arc::new(keys);
         self.known.lock().insert(domain.clone(), Arc::clone(&keys));
         Ok(keys)

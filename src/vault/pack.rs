@@ -31,7 +31,7 @@ const TABLE_TARGET: usize = 2 << 20;
 const TAIL_GUESS: u64 = 64 << 10;
 
 /// Additional data of a record, after `H(header)`.
-fn aad(number: u32, plain: u32, compression: Compression) -> [u8; 9] {
+pub(super) fn aad(number: u32, plain: u32, compression: Compression) -> [u8; 9] {
     let mut aad = [0; 9];
     aad[..4].copy_from_slice(&number.to_le_bytes());
     aad[4..8].copy_from_slice(&plain.to_le_bytes());
@@ -152,10 +152,7 @@ impl Filling {
         let mut trailer = Vec::with_capacity(self.table.size() + 32 + TAG + TAIL);
         self.table.write(&mut trailer);
         trailer.extend_from_slice(digest(&self.tags).as_bytes());
-        self.key.seal(LAST, TRAILER, &mut trailer, 0)?;
-        let length = u32::try_from(trailer.len()).unwrap_or(u32::MAX);
-        trailer.extend_from_slice(&length.to_le_bytes());
-        trailer.extend_from_slice(END);
+        let trailer = sealed_trailer(&self.key, trailer)?;
 
         let mut hasher = blake3::Hasher::new();
         let head = Bytes::copy_from_slice(self.key.header());
@@ -174,7 +171,16 @@ impl Filling {
     }
 }
 
-fn digest(tags: &[[u8; TAG]]) -> blake3::Hash {
+/// What a pack ends with: this trailer sealed, and how long it is.
+pub(super) fn sealed_trailer(key: &ObjectKey, mut trailer: Vec<u8>) -> Result<Vec<u8>> {
+    key.seal(LAST, TRAILER, &mut trailer, 0)?;
+    let length = u32::try_from(trailer.len()).unwrap_or(u32::MAX);
+    trailer.extend_from_slice(&length.to_le_bytes());
+    trailer.extend_from_slice(END);
+    Ok(trailer)
+}
+
+pub(super) fn digest(tags: &[[u8; TAG]]) -> blake3::Hash {
     blake3::hash(tags.as_flattened())
 }
 
