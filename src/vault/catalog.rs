@@ -65,8 +65,8 @@ impl Listed {
     /// What the last verification found. None: nobody has verified it.
     pub fn looked(&self) -> Option<Looked<'_>> {
         // What cannot be read may say that it is damaged: that it is sound counts again once somebody has looked since.
-        let sound = self.since_unreadable().iter().rev().find_map(|note| looked(note));
-        let before = || self.notes.iter().rev().find_map(|note| looked(note));
+        let sound = self.since_unreadable().iter().rev().find_map(looked);
+        let before = || self.notes.iter().rev().find_map(looked);
         match (sound, self.unreadable.last()) {
             (Some(looked), _) => Some(looked),
             (None, None) => None,
