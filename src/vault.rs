@@ -5,7 +5,9 @@
 mod catalog;
 mod chunk;
 mod compress;
+mod condemned;
 mod cut;
+mod damage;
 mod digest;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -25,6 +27,7 @@ mod secret;
 mod segment;
 mod session;
 mod settle;
+mod staging;
 pub mod step;
 mod table;
 mod verify;
@@ -42,7 +45,7 @@ pub use self::{
     kek::{Kdf, Kek, KeyItself, KeySource, Passphrase},
     manifest::{Component, MAX_EVIDENCE, Manifest, Status},
     names::{Domain, Id, OWN_STATE, PackName},
-    note::{Decision, Note},
+    note::{Decision, Note, Unreadable},
     open::{Options, Vault},
     place::Place,
     problem::{Problem, Result},

@@ -387,6 +387,9 @@ fn of_backup(listed: &Listed) -> Vec<Obstacle> {
         let message = match listed.looked() {
             None => "nobody has verified the backup".to_owned(),
             Some(Looked::Damaged(note)) => format!("the backup was found to be damaged: {}", note.evidence),
+            Some(Looked::Unclear(note)) => {
+                format!("nobody has verified the backup since a note about it cannot be read: {}", note.what)
+            }
             Some(Looked::Sound(note)) => {
                 format!("the backup was verified by {} alone, and not every byte of it", note.evidence)
             }

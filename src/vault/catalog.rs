@@ -9,7 +9,7 @@ use super::{
     keyring::DomainKeys,
     manifest::Manifest,
     names::{self, Domain, Id},
-    note::{self, Decision, Note},
+    note::{self, Decision, Note, Notes, Unreadable},
     open::Vault,
     problem::{Problem, Result},
     seal::{Header, Kind, ObjectKey, open_single},
@@ -44,6 +44,8 @@ pub struct Listed {
     pub state: State,
     /// What was decided about it, in order.
     pub notes: Vec<Note>,
+    /// Notes about it that cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// Hash of its manifest as it is stored.
     pub hash: [u8; 32],
 }
@@ -55,21 +57,36 @@ pub enum Looked<'a> {
     Sound(&'a Note),
     /// Something of it cannot.
     Damaged(&'a Note),
+    /// What was noted last cannot be read: nobody knows.
+    Unclear(&'a Unreadable),
 }
 
 impl Listed {
     /// What the last verification found. None: nobody has verified it.
     pub fn looked(&self) -> Option<Looked<'_>> {
-        self.notes.iter().rev().find_map(|note| match note.decision {
-            Some(Decision::Verified) => Some(Looked::Sound(note)),
-            Some(Decision::Damaged) => Some(Looked::Damaged(note)),
-            _ => None,
-        })
+        // What cannot be read may say that it is damaged: that it is sound counts again once somebody has looked since.
+        let sound = self.since_unreadable().iter().rev().find_map(looked);
+        let before = || self.notes.iter().rev().find_map(looked);
+        match (sound, self.unreadable.last()) {
+            (Some(looked), _) => Some(looked),
+            (None, None) => None,
+            (None, Some(unreadable)) => match before() {
+                Some(damaged @ Looked::Damaged(_)) => Some(damaged),
+                _ => Some(Looked::Unclear(unreadable)),
+            },
+        }
+    }
+
+    /// The notes that come after all that cannot be read.
+    fn since_unreadable(&self) -> &[Note] {
+        let from = self.unreadable.last().map_or(0, |last| last.after);
+        self.notes.get(from..).unwrap_or_default()
     }
 
     /// Whether it was verified as deep as this, or deeper, and nothing has been found to be wrong since.
     pub fn is_verified(&self, depth: Depth) -> bool {
-        let since = self.notes.iter().rev().take_while(|note| note.decision != Some(Decision::Damaged));
+        let known = self.since_unreadable().iter().rev();
+        let since = known.take_while(|note| note.decision != Some(Decision::Damaged));
         since
             .filter(|note| note.decision == Some(Decision::Verified))
             .any(|note| Depth::parse(&note.evidence).is_some_and(|looked| looked >= depth))
@@ -78,6 +95,15 @@ impl Listed {
     /// The last note of a kind.
     pub fn last(&self, decision: Decision) -> Option<&Note> {
         self.notes.iter().rev().find(|note| note.decision == Some(decision))
+    }
+}
+
+/// What a note says of how it was found.
+fn looked(note: &Note) -> Option<Looked<'_>> {
+    match note.decision {
+        Some(Decision::Verified) => Some(Looked::Sound(note)),
+        Some(Decision::Damaged) => Some(Looked::Damaged(note)),
+        _ => None,
     }
 }
 
@@ -94,7 +120,8 @@ pub(super) fn open_manifest(keys: &DomainKeys, object: &str, bytes: &[u8]) -> Re
 }
 
 /// What may be done with a backup by what is noted about it. A note of a kind counts until one of its opposite.
-fn judge(manifest: &Manifest, written: u64, notes: &[Note]) -> State {
+fn judge(manifest: &Manifest, written: u64, notes: &Notes) -> State {
+    let Notes { read: notes, unreadable } = notes;
     let last = |one: Decision, other: Decision| {
         notes.iter().rev().find_map(|note| {
             if note.decision == Some(one) {
@@ -105,7 +132,9 @@ fn judge(manifest: &Manifest, written: u64, notes: &[Note]) -> State {
         })
     };
     let is_late = written > manifest.last_renewal.saturating_add(TTL_MILLIS);
-    let checked = notes.iter().any(|note| note.decision == Some(Decision::Checked));
+    // One that cannot be read may be that which each backup has. To take it for that costs a reader nothing: it looks at every
+    // byte, and whoever prunes counts the manifest.
+    let checked = !unreadable.is_empty() || notes.iter().any(|note| note.decision == Some(Decision::Checked));
     if last(Decision::Delete, Decision::Undelete) == Some(true) {
         State::Deleted
     } else if is_late && !checked {
@@ -199,7 +228,7 @@ impl Vault {
     /// One backup.
     ///
     /// # Errors
-    /// It is not there, cannot be read, or its notes cannot.
+    /// It is not there, or cannot be read; what cannot be read of its notes is told beside it.
     pub async fn backup(&self, service: &Domain, backup: Id) -> Result<Listed> {
         let object = names::manifest(service, backup);
         let (there, bytes) = self.place().get_listed(&object).await?;
@@ -209,7 +238,8 @@ impl Vault {
         let notes = note::read(self.place(), &keys, backup).await?;
         let state = judge(&manifest, there.modified, &notes);
         let hash = *blake3::hash(&bytes).as_bytes();
-        Ok(Listed { manifest, operation, state, notes, hash })
+        let Notes { read: notes, unreadable } = notes;
+        Ok(Listed { manifest, operation, state, notes, unreadable, hash })
     }
 
     /// Writes a decision about a backup down.
@@ -226,7 +256,7 @@ impl Vault {
     ) -> Result<()> {
         let keys = self.keys(service).await?;
         let (by, evidence) = (super::manifest::cut_text(by), super::manifest::cut_text(why));
-        let note = Note { decision: Some(decision), time: self.now(), by, evidence };
+        let note = Note { decision: Some(decision), time: self.now(), by, evidence, packs: None };
         note::write(self.place(), &keys, backup, &note, self.random()).await?;
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(super) enum Fault {
     Dies,
     /// This operation is done, and nothing after it.
     DiesAfter,
+    /// All can be read from this operation on, and nothing is written: a full disk, or a key that may only read.
+    TakesNothing,
 }
 
 /// A bucket in memory that fails as it is told.
@@ -79,6 +81,7 @@ impl fmt::Display for Faulty {
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let (done, said) = self.next();
+        let done = done && !matches!(*self.fault.lock(), Some((_, Fault::TakesNothing)));
         let result = if done { self.inner.put_opts(location, payload, options).await } else { Err(broken()) };
         if said { result } else { Err(broken()) }
     }

@@ -1,11 +1,14 @@
 //! Objects of a vault as bytes from anywhere: the way in for `tests/fuzz` and for benches, and for nobody else.
 
+use futures_util::FutureExt as _;
+
 use super::{
     chunk::{ChunkId, chunks_of},
     compress,
     index::{Index, Reference},
+    keyring::DomainKeys,
     manifest::Manifest,
-    names::{Domain, Id},
+    names::{self, Domain, Id, PackName},
     pack,
     place::Place,
     problem::{Problem, Result},
@@ -84,6 +87,63 @@ pub fn sealed(plain: &[u8]) -> Result<Vec<u8>> {
     seal_single(&key, plain)
 }
 
+/// Bytes that the records of a pack may have that [`whole_pack`] makes.
+const MOST_RECORDS: usize = 256 << 10;
+
+/// Reads a whole pack that somebody made who has the key: what its trailer seals is said, and what its records seal comes one after
+/// the other, over and over, at the places that the trailer names. Answers how many chunks it has. None: it is refused.
+///
+/// # Errors
+/// There is no randomness, or no room in memory.
+pub fn whole_pack(trailer: &[u8], records: &[u8]) -> Result<Option<usize>> {
+    let domain = Domain::vault();
+    let keys = DomainKeys::new([1; 16], &domain, 1, Secret::new([7; 32]))?;
+    let key = ObjectKey::fresh(keys.epoch(), Kind::Pack, Id::from_bits(1), 1, &SystemRandom::new())?;
+    let table = Table::read(trailer).ok().map(|(table, _)| table);
+    let table = table.filter(|table| table.end() as usize <= MOST_RECORDS);
+    let mut bytes = key.header().to_vec();
+    let mut tags = Vec::new();
+    let mut next = records.iter().copied().cycle();
+    for (number, record, _) in table.iter().flat_map(Table::iter) {
+        let wanted = (record.stored as usize).saturating_sub(TAG);
+        let mut text: Vec<u8> = next.by_ref().take(wanted).collect();
+        text.resize(wanted, 0);
+        tags.push(key.seal(number, &pack::aad(number, record.plain, record.compression), &mut text, 0)?);
+        bytes.extend_from_slice(&text);
+    }
+    let mut sealed = trailer.to_vec();
+    if table.is_some() {
+        // Nobody guesses it: as it should be where the trailer says nothing of its own.
+        sealed.extend_from_slice(pack::digest(&tags).as_bytes());
+    }
+    bytes.extend_from_slice(&pack::sealed_trailer(&key, sealed)?);
+    let name = PackName(*blake3::hash(&bytes).as_bytes());
+    let object = names::pack(&domain, name);
+    let mut chunks = 0;
+    let read = pack::read_all(&keys, name, &object, &bytes, |entries, plain| {
+        chunks += entries.len();
+        assert!(
+            chunks_of(plain).is_none_or(|ranges| ranges.last().is_some_and(|last| last.end == plain.len()))
+        );
+        Ok(())
+    });
+    let place = Place::open("memory:///", &[])?;
+    let size = bytes.len() as u64;
+    let tabled = async {
+        place.create(&object, object_store::PutPayload::from(bytes)).await?;
+        pack::read_table(&place, &keys, &object, size).await
+    };
+    // A bucket in memory answers at once.
+    let tabled = tabled.now_or_never().and_then(Result::ok);
+    match read {
+        Ok(table) => {
+            assert_eq!(tabled, Some(table), "the two ways to read a pack differ");
+            Ok(Some(chunks))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 fn epoch<'a>(domain: &'a Domain, key: &'a Secret) -> Epoch<'a> {
     Epoch { vault: [1; 16], domain, number: 1, key }
 }
@@ -146,5 +206,24 @@ impl Simulated {
 
     fn id(number: u64) -> ChunkId {
         ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `tests/fuzz` begins with gets as far as it is meant to.
+    #[test]
+    fn seeds_of_packs_are_packs() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/seeds/vault_pack");
+        for (seed, chunks) in
+            [("empty", Some(0)), ("one", Some(2)), ("two", Some(3)), ("compressed", Some(1)), ("none", None)]
+        {
+            let bytes = std::fs::read(format!("{folder}/{seed}")).unwrap();
+            let length = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+            let (trailer, records) = bytes[2..].split_at(length);
+            assert_eq!(whole_pack(trailer, records).unwrap(), chunks, "{seed}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{
     kek::{Argon, Kdf, Kek, KeySource},
-    names::{self, Domain},
+    names::{self, Domain, Id},
     place::Place,
     problem::{Problem, Result},
     seal::{Cipher, Epoch, TAG, cipher},
@@ -88,9 +88,22 @@ pub(super) struct DomainKeys {
     chunk_id: Secret,
     /// Of the chunker's table: the same.
     chunker: Secret,
+    /// What notes about damaged packs of the domain are filed under.
+    damage: Id,
 }
 
 impl DomainKeys {
+    /// Those of a domain whose key of the first epoch is this one.
+    pub(super) fn new(vault: [u8; 16], domain: &Domain, epoch: u32, key: Secret) -> Result<Self> {
+        let (salt, domain) = (Some(&vault[..]), domain.clone());
+        let of = |label| key.derive::<LENGTH>(salt, &Info::new(label).bytes(domain.as_str().as_bytes()));
+        let (chunk_id, chunker) = (of("chunk-id")?.secret(), of("chunker")?.secret());
+        let derived =
+            key.derive::<16>(salt, &Info::new("damaged-packs").bytes(domain.as_str().as_bytes()))?;
+        let damage = Id::from_bits(u128::from_be_bytes(derived.0));
+        Ok(Self { vault, domain, epoch, key, chunk_id, chunker, damage })
+    }
+
     /// Whose they are.
     pub(super) fn domain(&self) -> &Domain {
         &self.domain
@@ -102,6 +115,11 @@ impl DomainKeys {
 
     pub(super) fn chunk_id(&self) -> &[u8; LENGTH] {
         self.chunk_id.expose()
+    }
+
+    /// What notes about damaged packs of the domain are filed under, as if it were a backup's id.
+    pub(super) fn damage(&self) -> Id {
+        self.damage
     }
 
     pub(super) fn chunker(&self) -> &[u8; LENGTH] {
@@ -127,13 +145,21 @@ pub(super) struct Keyring {
     vault: [u8; 16],
     /// `H(vault.json)`.
     description: [u8; LENGTH],
-    /// Id of the key that the vault was begun with, where its description says so.
-    begun_with: Option<String>,
+    begun: Begun,
     known: Mutex<HashMap<Domain, Arc<DomainKeys>>>,
     /// A derivation that the vault has already, for new wraps.
     kdf: Mutex<Option<Kdf>>,
     /// Id of the key that the last wrap opened with.
     kek_id: Mutex<Option<String>>,
+}
+
+/// What the description of a vault says of the key that it was begun with.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Its id.
+    pub(super) kek_id: Option<String>,
+    /// How it is derived, if it is.
+    pub(super) kdf: Option<Kdf>,
 }
 
 /// What came of a wrap.
@@ -153,7 +179,7 @@ impl Keyring {
         random: SystemRandom,
         vault: [u8; 16],
         description: [u8; LENGTH],
-        begun_with: Option<String>,
+        begun: Begun,
     ) -> Self {
         Self {
             place,
@@ -161,7 +187,7 @@ impl Keyring {
             random,
             vault,
             description,
-            begun_with,
+            begun,
             known: Mutex::default(),
             kdf: Mutex::default(),
             kek_id: Mutex::default(),
@@ -240,25 +266,37 @@ impl Keyring {
     }
 
     fn keep(&self, domain: &Domain, epoch: u32, key: Secret) -> Result<Arc<DomainKeys>> {
-        let salt = Some(&self.vault[..]);
-        let of = |label| key.derive::<LENGTH>(salt, &Info::new(label).bytes(domain.as_str().as_bytes()));
-        let (chunk_id, chunker) = (of("chunk-id")?.secret(), of("chunker")?.secret());
-        let keys = DomainKeys { vault: self.vault, domain: domain.clone(), epoch, key, chunk_id, chunker };
+        let keys = DomainKeys::new(self.vault, domain, epoch, key)?;
         let keys = Arc::new(keys);
         self.known.lock().insert(domain.clone(), Arc::clone(&keys));
         Ok(keys)
     }
 
-    /// Makes the first epoch of a domain.
+    /// Makes the first epoch of a domain, where there is nothing yet that a key was made for.
     async fn begin(&self, domain: &Domain) -> Result<Arc<DomainKeys>> {
-        let (source, known, random) =
-            (Arc::clone(&self.source), self.kdf.lock().clone(), self.random.clone());
+        for prefix in names::sealed_in(domain) {
+            if self.place.list(&prefix).await?.is_empty() {
+                continue;
+            }
+            // Somebody else may have begun it in between.
+            if let Some(keys) = self.for_reading(domain).await? {
+                return Ok(keys);
+            }
+            let keys = names::keys(domain);
+            let what = format!(
+                "{keys}/ has gone, and there is something under {prefix}/ that only a key from there opens; bring {keys}/ back \
+                 from a copy or an older version of the bucket, or move what it opened elsewhere: a new key would open none of it"
+            );
+            return Err(Problem::WrongKey { what });
+        }
+        let known = self.kdf.lock().clone().or_else(|| self.begun.kdf.clone());
+        let (source, random) = (Arc::clone(&self.source), self.random.clone());
         let derived = task::blocking("vault key", move || source.for_new_wrap(known.as_ref(), &random));
         let (kdf, kek) = derived.await.map_err(|error| Problem::Internal(error.to_string()))??;
         let (key, salt) = (self.random.secret()?, self.random.bytes::<LENGTH>()?);
         let kek_id = kek.id()?;
         // Of two that begin a vault at once with different keys one has written its description, and goes on.
-        if let Some(first) = self.begun_with.as_ref().filter(|first| **first != kek_id)
+        if let Some(first) = self.begun.kek_id.as_ref().filter(|first| **first != kek_id)
             && *domain == Domain::vault()
         {
             let source = self.source.place();
@@ -340,7 +378,7 @@ mod tests {
 
     fn ring(place: &Place, key: u8) -> Keyring {
         let source = KeyItself::new(Kek::new(Secret::new([key; 32])), "test");
-        Keyring::new(place.clone(), Arc::new(source), SystemRandom::new(), [1; 16], [2; 32], None)
+        Keyring::new(place.clone(), Arc::new(source), SystemRandom::new(), [1; 16], [2; 32], Begun::default())
     }
 
     #[tokio::test]

@@ -99,6 +99,15 @@ pub(super) fn parse_wrap(name: &str) -> Option<(u32, &str)> {
     Some((number(epoch)?, kek_id))
 }
 
+/// Where lies what only the keys of a domain open: nobody makes new ones beside it.
+pub(super) fn sealed_in(domain: &Domain) -> Vec<String> {
+    if *domain == Domain::vault() {
+        // Nothing is written to a vault before it has keys of its own.
+        return [KEYS, "packs", "manifests", GC].map(str::to_owned).to_vec();
+    }
+    vec![packs(domain), manifests(Some(domain))]
+}
+
 /// Where the packs of a domain lie.
 pub(super) fn packs(domain: &Domain) -> String {
     format!("packs/{domain}")
@@ -108,6 +117,12 @@ pub(super) fn packs(domain: &Domain) -> String {
 pub(super) fn pack(domain: &Domain, name: PackName) -> String {
     let hex = name.to_string();
     format!("packs/{domain}/{}/{hex}", &hex[..2])
+}
+
+/// The pack that an object of a domain is. None: it is none.
+pub(super) fn parse_pack(domain: &Domain, object: &str) -> Option<PackName> {
+    let name = PackName::parse(object.rsplit('/').next()?)?;
+    (pack(domain, name) == object).then_some(name)
 }
 
 /// Where the index of a domain lies.

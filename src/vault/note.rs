@@ -1,14 +1,13 @@
-//! Notes: decisions about a backup that were made after it, each an object of its own. Of a kind the last one counts. And
-//! what the lists of pruning say, which writers and readers obey.
-
-use std::collections::HashSet;
+//! Notes: decisions about a backup that were made after it, each an object of its own. Of a kind the last one counts. One that
+//! cannot be read is told, and keeps nobody from what can: a note is no part of what it is about.
 
 use minicbor::{Decode, Encode};
 use object_store::PutPayload;
+use tracing::warn;
 
 use super::{
     keyring::DomainKeys,
-    names::{self, Id, PackName},
+    names::{self, Id},
     place::Place,
     problem::{Problem, Result},
     seal::{Header, Kind, ObjectKey, open_single, seal_single},
@@ -58,28 +57,65 @@ pub struct Note {
     /// Why, or what was found.
     #[n(4)]
     pub evidence: String,
+    /// Packs that were found to be damaged, 32 bytes for each, in a note of a domain about them.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub(super) packs: Option<Vec<u8>>,
 }
 
 /// How often a number that somebody else took meanwhile is tried again with the next.
 const TRIES: u32 = 16;
 
+/// A note that is there and cannot be read: what it says is not known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unreadable {
+    /// Its name in the bucket.
+    pub object: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// So many of those that can be read come before it.
+    pub(super) after: usize,
+}
+
+/// What is noted about a backup.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes {
+    /// What can be read, in order.
+    pub(super) read: Vec<Note>,
+    /// What cannot.
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
 /// The notes of a backup, in order.
-pub(super) async fn read(place: &Place, keys: &DomainKeys, backup: Id) -> Result<Vec<Note>> {
-    let mut notes = Vec::new();
+pub(super) async fn read(place: &Place, keys: &DomainKeys, backup: Id) -> Result<Notes> {
+    let mut notes = Notes::default();
     for listed in place.list(&names::notes(backup)).await? {
         let Some(sequence) = names::number(listed.last()) else { continue };
         let object = &listed.name;
-        let bytes = place.get(object).await?;
-        let header = Header::decode(object, &bytes)?;
-        // A note is bound to its backup and its number: that of another one opens nowhere else.
-        if header.operation != backup || header.sequence != sequence {
-            return Err(Problem::damaged(object, "is not what its name says"));
+        let opened = place.get(object).await.and_then(|bytes| open(keys, object, (backup, sequence), &bytes));
+        match opened {
+            Ok(note) => notes.read.push(note),
+            // It was swept with its backup in between.
+            Err(Problem::Missing { .. }) => {}
+            Err(problem @ (Problem::Damaged { .. } | Problem::TooNew { .. })) => {
+                warn!(component = "vault", operation = "read note", object, %problem, "a note cannot be read; it does not count");
+                let (object, what, after) = (object.clone(), problem.to_string(), notes.read.len());
+                notes.unreadable.push(Unreadable { object, what, after });
+            }
+            Err(problem) => return Err(problem),
         }
-        let key = ObjectKey::of(keys.epoch(), Kind::Note, object, &header)?;
-        let plain = open_single(&key, object, &bytes)?;
-        notes.push(minicbor::decode(&plain).map_err(|error| Problem::damaged(object, error.to_string()))?);
     }
     Ok(notes)
+}
+
+fn open(keys: &DomainKeys, object: &str, named: (Id, u32), bytes: &[u8]) -> Result<Note> {
+    let header = Header::decode(object, bytes)?;
+    // A note is bound to its backup and its number: that of another one opens nowhere else.
+    if (header.operation, header.sequence) != named {
+        return Err(Problem::damaged(object, "is not what its name says"));
+    }
+    let key = ObjectKey::of(keys.epoch(), Kind::Note, object, &header)?;
+    let plain = open_single(&key, object, bytes)?;
+    minicbor::decode(&plain).map_err(|error| Problem::damaged(object, error.to_string()))
 }
 
 /// Writes a note after all that there are.
@@ -104,52 +140,4 @@ pub(super) async fn write(
         }
     }
     Err(Problem::Taken { object: names::notes(backup) })
-}
-
-/// What a list of pruning says.
-#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[cbor(map)]
-pub(super) struct Condemned {
-    /// Packs, 32 bytes for each.
-    #[cbor(n(1), with = "minicbor::bytes")]
-    pub(super) packs: Vec<u8>,
-    /// Backups, 16 bytes for each.
-    #[cbor(n(2), with = "minicbor::bytes")]
-    pub(super) backups: Vec<u8>,
-}
-
-/// What is on the list of any cycle of pruning.
-#[derive(Debug, Default)]
-pub(super) struct Doomed {
-    pub(super) packs: HashSet<PackName>,
-    pub(super) backups: HashSet<Id>,
-}
-
-/// Everything that is on the list of any cycle of pruning, finished or not. A list that cannot be read is an error: who does
-/// not know what is condemned must refer to nothing.
-pub(super) async fn condemned(place: &Place, vault_keys: &DomainKeys) -> Result<Doomed> {
-    let mut doomed = Doomed::default();
-    for listed in place.list(names::GC).await? {
-        if listed.last() != names::CONDEMNED {
-            continue;
-        }
-        let object = &listed.name;
-        let bytes = place.get(object).await?;
-        let header = Header::decode(object, &bytes)?;
-        if names::parse_condemned(object) != Some(header.sequence) {
-            return Err(Problem::damaged(object, "is not what its name says"));
-        }
-        let key = ObjectKey::of(vault_keys.epoch(), Kind::Condemned, object, &header)?;
-        let plain = open_single(&key, object, &bytes)?;
-        let list: Condemned =
-            minicbor::decode(&plain).map_err(|error| Problem::damaged(object, error.to_string()))?;
-        let (packs, rest) = list.packs.as_chunks::<32>();
-        let (backups, others) = list.backups.as_chunks::<16>();
-        if !rest.is_empty() || !others.is_empty() {
-            return Err(Problem::damaged(object, "has half a name"));
-        }
-        doomed.packs.extend(packs.iter().map(|name| PackName(*name)));
-        doomed.backups.extend(backups.iter().map(|id| Id::from_bits(u128::from_be_bytes(*id))));
-    }
-    Ok(doomed)
 }

@@ -1,21 +1,26 @@
 //! Opening a vault: its description is read, or written where there is none; the key is tried; and the bucket is made to
 //! show that it keeps what it takes. What is wrong shows here, before anybody relies on it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use object_store::PutPayload;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::{
-    kek::{Kdf, Kek, KeySource},
-    keyring::{DomainKeys, Keyring},
+    kek::{Argon, Kdf, KeySource},
+    keyring::{Begun, DomainKeys, Keyring},
     names::{self, Domain, Id},
     place::{PROBE_TIMEOUT, Place},
     problem::{Problem, Result},
     secret::SystemRandom,
+    staging,
 };
-use crate::time::Clock;
+use crate::{
+    task::{self, Task},
+    time::Clock,
+};
 
 /// What `vault.json` says of what it is.
 const MAGIC: &str = "seaworthy-vault";
@@ -33,9 +38,49 @@ struct Description {
     vault_id: String,
     #[serde(default)]
     required: Vec<String>,
-    /// Id of the key that the vault is begun with. None: one that is derived, whose id comes to be with its first wrap.
+    /// Id of the key that the vault is begun with. None: by a build that did not say so of a passphrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kek_id: Option<String>,
+    /// How that key is derived, if it is: of all that begin at once one says so, and the others derive the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    argon2id: Option<Derived>,
+}
+
+/// Settings of Argon2id.
+#[derive(Debug, Deserialize, Serialize)]
+struct Derived {
+    salt: String,
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Derived {
+    fn of(kdf: &Kdf) -> Option<Self> {
+        match kdf {
+            Kdf::AsItIs => None,
+            Kdf::Argon2id { salt, cost: Argon { memory_kib, passes, lanes } } => {
+                let (memory_kib, passes, lanes) = (*memory_kib, *passes, *lanes);
+                Some(Self { salt: hex(salt), memory_kib, passes, lanes })
+            }
+        }
+    }
+
+    fn to_kdf(&self) -> Result<Kdf> {
+        let Self { salt, memory_kib, passes, lanes } = self;
+        let salt = sixteen(salt).ok_or_else(|| {
+            Problem::damaged(names::VAULT, "has a salt that is not of 32 hexadecimal digits")
+        })?;
+        let cost = Argon { memory_kib: *memory_kib, passes: *passes, lanes: *lanes };
+        Ok(Kdf::Argon2id { salt, cost })
+    }
+}
+
+/// What a description says.
+struct Described {
+    id: [u8; 16],
+    kek_id: Option<String>,
+    kdf: Option<Kdf>,
 }
 
 /// What a vault is opened with.
@@ -61,6 +106,8 @@ struct Inner {
     random: SystemRandom,
     clock: Clock,
     blocks: Arc<Semaphore>,
+    /// What takes away what somebody left half written.
+    _sweeping: Mutex<Option<Task<usize>>>,
 }
 
 impl Vault {
@@ -91,24 +138,29 @@ impl Vault {
     async fn open_as(options: Options, may_create: bool) -> Result<Self> {
         let Options { place, key, clock } = options;
         let random = SystemRandom::new();
+        let mut sweeping = None;
         if may_create {
             let probed = tokio::time::timeout(PROBE_TIMEOUT, probe(&place, clock, &random));
-            probed.await.map_err(|_| Problem::BadPlace {
+            let now = probed.await.map_err(|_| Problem::BadPlace {
                 place: place.url().to_owned(),
                 what: format!("it did not answer within {} s", PROBE_TIMEOUT.as_secs()),
             })??;
+            // Beside all else: nobody waits for a walk through every folder.
+            let sweep =
+                |folder: Arc<Path>| task::begin_blocking("vault sweep", move || staging::sweep(&folder, now));
+            sweeping = place.as_folder().map(sweep);
         }
         let described = match place.head(names::VAULT).await? {
             Some(there) if there.size > MAX_DESCRIPTION => {
                 return Err(Problem::damaged(names::VAULT, format!("has {} bytes", there.size)));
             }
             Some(_) => place.get(names::VAULT).await?,
-            None if may_create => create(&place, &random, key.kek(&Kdf::AsItIs)?).await?,
+            None if may_create => create(&place, &random, &key).await?,
             None => return Err(Problem::missing(names::VAULT)),
         };
-        let (id, begun_with) = describe(&described)?;
         let hash = *blake3::hash(&described).as_bytes();
-        let keyring = Keyring::new(place.clone(), key, random.clone(), id, hash, begun_with);
+        let Described { id, kek_id, kdf } = describe(&described)?;
+        let keyring = Keyring::new(place.clone(), key, random.clone(), id, hash, Begun { kek_id, kdf });
         let vault_keys = match may_create {
             true => keyring.for_writing(&Domain::vault()).await?,
             false => keyring
@@ -117,7 +169,17 @@ impl Vault {
                 .ok_or_else(|| Problem::missing(names::keys(&Domain::vault())))?,
         };
         let blocks = Arc::new(Semaphore::new(BLOCKS));
-        Ok(Self(Arc::new(Inner { place, keyring, vault_keys, id, random, clock, blocks })))
+        let _sweeping = Mutex::new(sweeping);
+        Ok(Self(Arc::new(Inner { place, keyring, vault_keys, id, random, clock, blocks, _sweeping })))
+    }
+
+    /// Waits until what was half written is swept.
+    #[cfg(test)]
+    pub(super) async fn swept(&self) {
+        let sweeping = self.0._sweeping.lock().take();
+        if let Some(sweeping) = sweeping {
+            sweeping.await.unwrap();
+        }
     }
 
     /// Where it lies.
@@ -180,20 +242,20 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes an object, reads it back and deletes it.
-async fn probe(place: &Place, clock: Clock, random: &SystemRandom) -> Result<()> {
+/// Writes an object, reads it back and deletes it. Answers what time it is by the store's clock.
+async fn probe(place: &Place, clock: Clock, random: &SystemRandom) -> Result<u64> {
     let id = Id::new(clock.now().wall, random.bytes()?);
     let (object, content) = (names::probe(id), random.bytes::<32>()?);
     place.create(&object, PutPayload::from(content.to_vec())).await?;
-    let back = place.get(&object).await?;
+    let (there, back) = place.get_listed(&object).await?;
     place.delete(&object).await?;
     if back[..] != content[..] {
         return Err(Problem::damaged(object, "was read back as something else than was written"));
     }
-    Ok(())
+    Ok(there.modified)
 }
 
-async fn create(place: &Place, random: &SystemRandom, kek: Option<Kek>) -> Result<bytes::Bytes> {
+async fn create(place: &Place, random: &SystemRandom, key: &Arc<dyn KeySource>) -> Result<bytes::Bytes> {
     // A bucket that has packs and no description is a vault that somebody has hurt, not an empty place.
     for prefix in ["keys", "packs", "manifests"] {
         if !place.list(prefix).await?.is_empty() {
@@ -201,12 +263,16 @@ async fn create(place: &Place, random: &SystemRandom, kek: Option<Kek>) -> Resul
             return Err(Problem::BadPlace { place: place.url().to_owned(), what });
         }
     }
+    let (source, drawn) = (Arc::clone(key), random.clone());
+    let derived = task::blocking("vault key", move || source.for_new_wrap(None, &drawn));
+    let (kdf, kek) = derived.await.map_err(|error| Problem::Internal(error.to_string()))??;
     let description = Description {
         magic: MAGIC.to_owned(),
         format: FORMAT,
         vault_id: hex(&random.bytes::<16>()?),
         required: Vec::new(),
-        kek_id: kek.map(|kek| kek.id()).transpose()?,
+        kek_id: Some(kek.id()?),
+        argon2id: Derived::of(&kdf),
     };
     let text = serde_json::to_vec(&description).map_err(|error| Problem::Internal(error.to_string()))?;
     match place.create(names::VAULT, PutPayload::from(text)).await {
@@ -216,8 +282,8 @@ async fn create(place: &Place, random: &SystemRandom, kek: Option<Kek>) -> Resul
     }
 }
 
-/// The vault's id by its description, and that of the key that it was begun with.
-fn describe(bytes: &[u8]) -> Result<([u8; 16], Option<String>)> {
+/// What a description says, as far as this build knows all that it has to.
+fn describe(bytes: &[u8]) -> Result<Described> {
     let damaged = |what: String| Problem::damaged(names::VAULT, what);
     let described: Description = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
     if described.magic != MAGIC {
@@ -233,9 +299,15 @@ fn describe(bytes: &[u8]) -> Result<([u8; 16], Option<String>)> {
     if let [first, ..] = &described.required[..] {
         return Err(newer(format!("the feature {first:?} is required and not known")));
     }
-    let id = u128::from_str_radix(&described.vault_id, 16).ok().filter(|_| described.vault_id.len() == 32);
-    let id = id.map(u128::to_be_bytes).ok_or_else(|| damaged("has no id of a vault".to_owned()))?;
-    Ok((id, described.kek_id))
+    let id = sixteen(&described.vault_id).ok_or_else(|| damaged("has no id of a vault".to_owned()))?;
+    let kdf = described.argon2id.as_ref().map(Derived::to_kdf).transpose()?;
+    Ok(Described { id, kek_id: described.kek_id, kdf })
+}
+
+/// Sixteen bytes by their hexadecimal digits.
+fn sixteen(digits: &str) -> Option<[u8; 16]> {
+    let number = u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
+    number.map(u128::to_be_bytes)
 }
 
 impl fmt::Debug for Vault {

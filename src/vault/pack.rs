@@ -23,13 +23,15 @@ const END: &[u8; 8] = b"SWVPEND1";
 const TAIL: usize = 4 + END.len();
 /// Additional data of the trailer.
 const TRAILER: &[u8] = b"trailer";
-/// Bytes after which a pack ends.
+/// Bytes of records after which a pack ends.
 pub(super) const TARGET: u32 = 16 << 20;
+/// Bytes of its table after which it ends as well: records of which next to nothing is left are listed at full length.
+const TABLE_TARGET: usize = 2 << 20;
 /// How much of its end is read at once: with 32 KiB to a chunk the trailer of a full pack is in it.
 const TAIL_GUESS: u64 = 64 << 10;
 
 /// Additional data of a record, after `H(header)`.
-fn aad(number: u32, plain: u32, compression: Compression) -> [u8; 9] {
+pub(super) fn aad(number: u32, plain: u32, compression: Compression) -> [u8; 9] {
     let mut aad = [0; 9];
     aad[..4].copy_from_slice(&number.to_le_bytes());
     aad[4..8].copy_from_slice(&plain.to_le_bytes());
@@ -120,7 +122,9 @@ impl Filling {
 
     /// Whether it should take no more.
     pub(super) fn is_full(&self) -> bool {
-        self.table.end() >= TARGET || self.records.len() >= MAX_RECORDS as usize
+        self.table.end() >= TARGET
+            || self.table.size() >= TABLE_TARGET
+            || self.records.len() >= MAX_RECORDS as usize
     }
 
     /// Nothing more is placed in it.
@@ -148,10 +152,7 @@ impl Filling {
         let mut trailer = Vec::with_capacity(self.table.size() + 32 + TAG + TAIL);
         self.table.write(&mut trailer);
         trailer.extend_from_slice(digest(&self.tags).as_bytes());
-        self.key.seal(LAST, TRAILER, &mut trailer, 0)?;
-        let length = u32::try_from(trailer.len()).unwrap_or(u32::MAX);
-        trailer.extend_from_slice(&length.to_le_bytes());
-        trailer.extend_from_slice(END);
+        let trailer = sealed_trailer(&self.key, trailer)?;
 
         let mut hasher = blake3::Hasher::new();
         let head = Bytes::copy_from_slice(self.key.header());
@@ -163,11 +164,23 @@ impl Filling {
             })
             .collect();
         let size = u32::try_from(payload.content_length()).unwrap_or(u32::MAX);
+        if size > MAX_PACK {
+            return Err(Problem::Internal(format!("a pack of {size} bytes is more than anybody reads")));
+        }
         Ok(Finished { name: PackName(*hasher.finalize().as_bytes()), size, table: self.table, payload })
     }
 }
 
-fn digest(tags: &[[u8; TAG]]) -> blake3::Hash {
+/// What a pack ends with: this trailer sealed, and how long it is.
+pub(super) fn sealed_trailer(key: &ObjectKey, mut trailer: Vec<u8>) -> Result<Vec<u8>> {
+    key.seal(LAST, TRAILER, &mut trailer, 0)?;
+    let length = u32::try_from(trailer.len()).unwrap_or(u32::MAX);
+    trailer.extend_from_slice(&length.to_le_bytes());
+    trailer.extend_from_slice(END);
+    Ok(trailer)
+}
+
+pub(super) fn digest(tags: &[[u8; TAG]]) -> blake3::Hash {
     blake3::hash(tags.as_flattened())
 }
 
@@ -282,4 +295,56 @@ pub(super) fn read_all(
         return Err(damaged("has records that are not those of its trailer"));
     }
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        time::Clock,
+        vault::{
+            Domain, Kek, KeyItself, Options, Secret, Vault, chunk::ChunkId, names, place::MAX_OBJECT,
+            segment::Pending,
+        },
+    };
+
+    /// Pages that are nearly all zeros: records of 64 chunks of which next to nothing is left.
+    #[tokio::test]
+    async fn what_is_small_and_much_fills_no_pack_and_no_segment_that_a_reader_refuses() {
+        let place = Place::open("memory:///", &[]).unwrap();
+        let key = std::sync::Arc::new(KeyItself::new(Kek::new(Secret::new([1; 32])), "test"));
+        let options = Options { place: place.clone(), key, clock: Clock::start() };
+        let vault = Vault::open(options).await.unwrap();
+        let keys = vault.keyring().for_writing(&Domain::of_service("orders").unwrap()).await.unwrap();
+        let (id, mut pending, mut number) = (vault.new_id().unwrap(), Pending::default(), 0_u64);
+        let mut sequence = 0;
+        while !pending.is_full() {
+            sequence += 1;
+            let mut pack = Filling::new(&keys, id, sequence, vault.random()).unwrap();
+            while !pack.is_full() {
+                let chunks: Vec<Entry> = (0..64)
+                    .map(|_| {
+                        number += 1;
+                        let id = ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes());
+                        Entry { id, length: 4096 }
+                    })
+                    .collect();
+                let plain = u32::try_from(crate::vault::chunk::prefix(64) + 64 * 4096).unwrap();
+                let mut text = vec![0; 280];
+                let slot = pack.place(text.len(), plain, Compression::Zstd, &chunks).unwrap();
+                let tag = slot.seal(&mut text).unwrap();
+                pack.put(&slot, Bytes::from(text), tag);
+            }
+            pack.close();
+            let Finished { name, size, table, payload } = pack.finish().unwrap();
+            assert!(table.records.len() > 500, "a pack of its own for each few is no good either");
+            let object = names::pack(keys.domain(), name);
+            place.create(&object, payload).await.unwrap();
+            assert_eq!(read_table(&place, &keys, &object, size.into()).await.unwrap(), table);
+            place.delete(&object).await.unwrap();
+            pending.add(name, size, &table);
+        }
+        let segment = pending.seal(&keys, id, 0, vault.random()).unwrap();
+        assert!(segment.len() as u64 <= MAX_OBJECT / 4, "{} bytes", segment.len());
+    }
 }

@@ -67,6 +67,8 @@ pub struct Place {
     store: Arc<dyn ObjectStore>,
     url: Arc<str>,
     parallel: usize,
+    /// Where it is one of this machine.
+    folder: Option<Arc<FilePath>>,
 }
 
 impl Place {
@@ -111,17 +113,23 @@ impl Place {
         std::fs::create_dir_all(path).map_err(|error| bad(error.to_string()))?;
         let store = LocalFileSystem::new_with_prefix(path).map_err(|error| bad(error.to_string()))?;
         let store = store.with_fsync(true);
-        Ok(Self::of(Arc::new(store), &format!("file://{}", path.display()), 2))
+        let place = Self::of(Arc::new(store), &format!("file://{}", path.display()), 2);
+        Ok(Self { folder: Some(path.into()), ..place })
     }
 
     /// A store of the caller's: for tests that make it fail.
     pub fn of(store: Arc<dyn ObjectStore>, url: &str, parallel: usize) -> Self {
-        Self { store, url: url.into(), parallel }
+        Self { store, url: url.into(), parallel, folder: None }
     }
 
     /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The folder that it is. None: it is elsewhere.
+    pub(super) fn as_folder(&self) -> Option<Arc<FilePath>> {
+        self.folder.clone()
     }
 
     /// How many packs are worth being sent at a time.

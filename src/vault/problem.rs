@@ -65,7 +65,7 @@ pub enum Problem {
     #[error("it was given up")]
     GivenUp,
     /// What was committed, or is about to be, may lean on packs that are going away.
-    #[error("what it needs is about to be pruned: {what}; take it again")]
+    #[error("what it needs is about to be pruned, or was found to be damaged: {what}; take it again")]
     Condemned {
         /// Which packs.
         what: String,

@@ -4,10 +4,15 @@
 mod fetch;
 mod walk;
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tracing::warn;
 
 use self::{
     fetch::{Fetcher, Wanted},
@@ -15,14 +20,14 @@ use self::{
 };
 use super::{
     chunk::{ChunkId, Entry},
+    condemned, damage,
     index::Index,
     keyring::DomainKeys,
     manifest::{Component, Status},
-    names::{Domain, Id},
-    note,
+    names::{self, Domain, Id, PackName},
     open::Vault,
     problem::{Problem, Result},
-    segment::{self, Loaded},
+    segment::{self, Hidden, Loaded},
     session::{Purpose, Session},
 };
 use crate::task::{self, OnEnd, Task};
@@ -32,10 +37,11 @@ const WINDOW: usize = 4 << 20;
 /// How many windows are fetched at a time, or wait to be read.
 const AHEAD: usize = 4;
 
-/// Somebody who reads: while it is open nothing that it leans on is pruned.
+/// Somebody who reads: while it is open nothing that it leans on is pruned, unless the bucket takes no session.
 pub struct Reader {
     shared: Arc<Shared>,
     session: Mutex<Option<Session>>,
+    unseen: Option<Problem>,
     problems: Vec<Problem>,
 }
 
@@ -48,6 +54,10 @@ pub(super) struct Shared {
     fetcher: Fetcher,
     /// Whether what is condemned is taken for gone.
     strictly: bool,
+    /// Packs that were found to be damaged while they were read: any other copy is taken before theirs.
+    avoided: Mutex<HashSet<PackName>>,
+    /// Held by whoever reads the index again: others wait and take what came of it.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -58,26 +68,51 @@ impl Shared {
 
     /// Reads the index again: somebody may have moved chunks, or another copy may serve.
     pub(super) async fn look_again(&self) -> Result<()> {
-        let loaded = load(&self.vault, &self.keys, self.strictly).await?;
+        let avoided = self.avoided();
+        let loaded = load(&self.vault, &self.keys, self.strictly, avoided).await?;
         *self.index.write() = Arc::new(loaded.index);
         Ok(())
     }
 
-    /// The bytes of chunks, in order; looked for again where a pack has gone meanwhile.
+    /// Packs that were found to be damaged while they were read.
+    pub(super) fn avoided(&self) -> HashSet<PackName> {
+        self.avoided.lock().clone()
+    }
+
+    /// The bytes of chunks, in order; looked for again where a pack has gone meanwhile, or is found to be damaged: somebody else
+    /// may have stored the same.
     async fn fetch(self: Arc<Self>, entries: Vec<Entry>) -> Result<Vec<Bytes>> {
-        match self.fetch_once(&entries).await {
-            Err(Problem::Missing { .. }) => {
+        let (mut index, mut missed) = (self.index(), false);
+        loop {
+            let problem = match self.fetch_by(&index, &entries).await {
+                Err(problem @ (Problem::Missing { .. } | Problem::Damaged { .. })) => problem,
+                fetched => return fetched,
+            };
+            let bad = match &problem {
+                Problem::Damaged { object, .. } => names::parse_pack(self.keys.domain(), object),
+                _ => None,
+            };
+            let is_new = bad.is_some_and(|name| self.avoided.lock().insert(name));
+            let looking = self.looking.lock().await;
+            // Whoever looked meanwhile may have looked for the same.
+            if Arc::ptr_eq(&index, &self.index()) {
+                if !is_new && (bad.is_some() || missed) {
+                    return Err(problem);
+                }
+                if bad.is_some() {
+                    warn!(component = "vault", operation = "read", %problem, "another copy is looked for");
+                }
+                missed |= bad.is_none();
                 self.look_again().await?;
-                self.fetch_once(&entries).await
             }
-            fetched => fetched,
+            drop(looking);
+            index = self.index();
         }
     }
 
-    async fn fetch_once(&self, entries: &[Entry]) -> Result<Vec<Bytes>> {
-        let index = self.index();
-        let wanted = entries.iter().map(|entry| find(&index, entry)).collect::<Result<Vec<_>>>()?;
-        self.fetcher.fetch(&self.vault, &self.keys, &index, wanted).await
+    async fn fetch_by(&self, index: &Index, entries: &[Entry]) -> Result<Vec<Bytes>> {
+        let wanted = entries.iter().map(|entry| find(index, entry)).collect::<Result<Vec<_>>>()?;
+        self.fetcher.fetch(&self.vault, &self.keys, index, wanted).await
     }
 }
 
@@ -92,14 +127,35 @@ fn missing_chunk(id: &ChunkId) -> Problem {
     Problem::missing(format!("chunk {id}"))
 }
 
-/// Reads the index: the condemned lists first. `strictly`, what is condemned is not there.
-async fn load(vault: &Vault, keys: &Arc<DomainKeys>, strictly: bool) -> Result<Loaded> {
-    let condemned = note::condemned(vault.place(), vault.vault_keys()).await?;
-    segment::load(vault.place(), keys, condemned.packs, !strictly).await
+/// Reads the index: the condemned lists first. `strictly`, what is condemned is not there, and a list that cannot be read is an
+/// error; otherwise it is one of the problems.
+async fn load(
+    vault: &Vault,
+    keys: &Arc<DomainKeys>,
+    strictly: bool,
+    avoided: HashSet<PackName>,
+) -> Result<Loaded> {
+    let (place, vault_keys) = (vault.place(), vault.vault_keys());
+    let (doomed, mut problems) = match strictly {
+        true => (condemned::all(place, vault_keys).await?, Vec::new()),
+        false => condemned::known(place, vault_keys).await?,
+    };
+    let (damaged, unreadable) = damage::known(place, keys).await?;
+    problems.extend(unreadable);
+    // Most of what is damaged can be read; so it comes last, after what is only going to go.
+    let hidden = match strictly {
+        true => Hidden { absent: doomed.packs, last: vec![damaged, avoided] },
+        false => Hidden { absent: HashSet::new(), last: vec![doomed.packs, damaged, avoided] },
+    };
+    let mut loaded = segment::load(place, keys, hidden).await?;
+    loaded.problems.extend(problems);
+    Ok(loaded)
 }
 
 impl Reader {
-    /// Opens the session of an operation that reads backups of a service, then reads the index.
+    /// Opens the session of an operation that reads backups of a service, then reads the index. Where the session cannot be
+    /// written it reads without one: a full disk, or a key that may only read, must not come between anybody and a restore,
+    /// and what is pruned meanwhile is missed, never taken for something else.
     ///
     /// # Errors
     /// The vault cannot be read, or there is nothing of the service.
@@ -127,18 +183,28 @@ impl Reader {
         purpose: Purpose,
         strictly: bool,
     ) -> Result<Self> {
-        let session =
-            Session::open(vault.place(), vault.vault_keys(), operation, purpose, vault.random()).await?;
+        let opened = Session::open(vault.place(), vault.vault_keys(), operation, purpose, vault.random());
+        let (session, unseen) = match opened.await {
+            Ok(session) => (Some(session), None),
+            // What it decides others rely on.
+            Err(problem) if strictly => return Err(problem),
+            Err(problem) => {
+                warn!(component = "vault", operation = "session", %problem, "the vault takes no session: it is read without one, and whoever prunes does not know");
+                (None, Some(problem))
+            }
+        };
         let loaded = async {
             let keys = vault.keys(service).await?;
-            let loaded = load(vault, &keys, strictly).await?;
+            let loaded = load(vault, &keys, strictly, HashSet::new()).await?;
             Ok::<_, Problem>((keys, loaded))
         };
         let (keys, Loaded { index, problems }) = match loaded.await {
             Ok(loaded) => loaded,
             Err(problem) => {
                 // Nobody should wait for who reads nothing.
-                session.end().await;
+                if let Some(session) = session {
+                    session.end().await;
+                }
                 return Err(problem);
             }
         };
@@ -148,8 +214,10 @@ impl Reader {
             index: RwLock::new(Arc::new(index)),
             fetcher: Fetcher::default(),
             strictly,
+            avoided: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared), session: Mutex::new(Some(session)), problems })
+        Ok(Self { shared: Arc::new(shared), session: Mutex::new(session), unseen, problems })
     }
 
     /// The bytes of a component from an offset on.
@@ -201,9 +269,14 @@ impl Reader {
         Walk::new(component)
     }
 
-    /// What could not be read of the index, and of packs beside it.
+    /// What could not be read of the index, of the lists of pruning, and of packs beside them.
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// Why it has no session: whoever prunes does not know that somebody reads. None: it has one.
+    pub fn unseen(&self) -> Option<&Problem> {
+        self.unseen.as_ref()
     }
 
     /// What its readings share.

@@ -15,7 +15,7 @@ use super::{
     keyring::DomainKeys,
     names::{self, Id, PackName},
     pack::read_table,
-    place::Place,
+    place::{MAX_OBJECT, Place},
     problem::{Problem, Result},
     seal::{Header, Kind, ObjectKey, open_single, seal_single},
     secret::SystemRandom,
@@ -63,7 +63,13 @@ impl Pending {
         plain.extend_from_slice(&self.packs.to_le_bytes());
         plain.extend_from_slice(&self.bytes);
         let key = ObjectKey::fresh(keys.epoch(), Kind::Index, operation, sequence, random)?;
-        seal_single(&key, &plain)
+        let sealed = seal_single(&key, &plain)?;
+        // What one pack adds is bounded by the pack.
+        if sealed.len() as u64 > MAX_OBJECT {
+            let size = sealed.len();
+            return Err(Problem::Internal(format!("a segment of {size} bytes is more than anybody reads")));
+        }
+        Ok(sealed)
     }
 }
 
@@ -115,12 +121,27 @@ pub(super) async fn list_packs(place: &Place, keys: &DomainKeys) -> Result<HashM
     Ok(listed.iter().filter_map(|one| Some((PackName::parse(one.last())?, one.size))).collect())
 }
 
+/// Packs that are not taken as others are.
+#[derive(Debug, Default)]
+pub(super) struct Hidden {
+    /// What is in one of these counts as not there.
+    pub(super) absent: HashSet<PackName>,
+    /// What is in one of these is taken where there is no other copy, and later the later they come.
+    pub(super) last: Vec<HashSet<PackName>>,
+}
+
+impl Hidden {
+    /// How late a pack is taken: 0 at once.
+    fn rank(&self, name: PackName) -> usize {
+        self.last.iter().rposition(|some| some.contains(&name)).map_or(0, |at| at + 1)
+    }
+}
+
 /// The index of a domain as it is being read. Moved to where it takes something, as that is work for milliseconds.
 struct Loading {
     keys: Arc<DomainKeys>,
     packs: HashMap<PackName, u64>,
-    hidden: HashSet<PackName>,
-    show_hidden: bool,
+    hidden: Hidden,
     index: Index,
     problems: Vec<Problem>,
     known: HashSet<PackName>,
@@ -165,12 +186,13 @@ impl Loading {
     }
 
     fn add(&mut self, one: Described) -> Result<()> {
-        match self.hidden.contains(&one.name) {
-            false => self.index.add_table(one.name, &one.table),
-            true => {
-                if self.show_hidden {
-                    self.late.push(one);
-                }
+        if self.hidden.absent.contains(&one.name) {
+            return Ok(());
+        }
+        match self.hidden.rank(one.name) {
+            0 => self.index.add_table(one.name, &one.table),
+            _ => {
+                self.late.push(one);
                 Ok(())
             }
         }
@@ -183,13 +205,14 @@ impl Loading {
             .iter()
             .map(|(name, size)| (*name, *size))
             .filter(|(name, _)| !self.known.contains(name))
-            .filter(|(name, _)| self.show_hidden || !self.hidden.contains(name))
+            .filter(|(name, _)| !self.hidden.absent.contains(name))
             .collect();
         others.sort_unstable();
         others
     }
 
     fn finish(mut self) -> Result<Loaded> {
+        self.late.sort_by_key(|one| self.hidden.rank(one.name));
         for one in std::mem::take(&mut self.late) {
             self.index.add_table(one.name, &one.table)?;
         }
@@ -206,19 +229,13 @@ async fn aside<T: Send + 'static>(
     done.await.map_err(|ended| Problem::Internal(ended.to_string()))?
 }
 
-/// Reads the index of a domain, leaving out packs that `hidden` has: those that a writer must not refer to. They come last,
-/// where `show_hidden` wants them all the same: a reader takes them where there is no other copy.
-pub(super) async fn load(
-    place: &Place,
-    keys: &Arc<DomainKeys>,
-    hidden: HashSet<PackName>,
-    show_hidden: bool,
-) -> Result<Loaded> {
+/// Reads the index of a domain: without packs that nobody may refer to, and with those last that only a reader takes, where
+/// there is no other copy.
+pub(super) async fn load(place: &Place, keys: &Arc<DomainKeys>, hidden: Hidden) -> Result<Loaded> {
     let mut loading = Loading {
         keys: Arc::clone(keys),
         packs: list_packs(place, keys).await?,
         hidden,
-        show_hidden,
         index: Index::new(),
         problems: Vec::new(),
         known: HashSet::new(),

@@ -3,9 +3,10 @@
 
 use super::{
     catalog::{Listed, State},
+    condemned,
     manifest::Status,
     names::{self, Domain, Id},
-    note::{self, Decision},
+    note::Decision,
     open::Vault,
     problem::{Problem, Result},
     read::Reader,
@@ -92,7 +93,7 @@ impl Vault {
     /// stays.
     async fn closed(&self, reader: &Reader, listed: &Listed) -> Result<Option<String>> {
         let backup = listed.manifest.id();
-        if note::condemned(self.place(), self.vault_keys()).await?.backups.contains(&backup) {
+        if condemned::all(self.place(), self.vault_keys()).await?.backups.contains(&backup) {
             return Ok(Some(format!("{backup} itself is about to go")));
         }
         reader.shared().look_again().await?;

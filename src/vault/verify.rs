@@ -11,6 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use super::{
     catalog::{Listed, State, broken_chains},
     chunk::{ChunkId, chunks_of},
+    damage,
     keyring::DomainKeys,
     manifest::{Component, Status},
     names::{self, Domain, Id, PackName},
@@ -68,12 +69,14 @@ pub struct Finding {
 pub struct Verified {
     /// What is wrong; empty: nothing.
     pub findings: Vec<Finding>,
-    /// What is wrong in the vault and takes nothing from the one backup that was looked at.
+    /// What is wrong in the vault and takes nothing from the backups that were looked at.
     pub remarks: Vec<Finding>,
     /// Backups that were looked at.
     pub backups: Vec<Id>,
     /// Components that cannot be restored, as `backup/component`, in order.
     pub broken: BTreeSet<String>,
+    /// Packs that are not what was put.
+    pub damaged: BTreeSet<PackName>,
     /// Packs that were looked at.
     pub packs: u64,
     /// Bytes that were read of them.
@@ -121,7 +124,8 @@ impl Vault {
         verified
     }
 
-    /// Verifies one backup, and notes down what came of it: whoever restores relies on the last such note.
+    /// Verifies one backup, and notes down what came of it: whoever restores relies on the last such note, and whoever backs up
+    /// does not refer again to packs that were found to be damaged.
     ///
     /// # Errors
     /// As of [`verify`](Self::verify), and then nothing is noted; or the note cannot be written.
@@ -135,6 +139,11 @@ impl Vault {
         progress: impl Fn(u64, u64) + Send + Sync,
     ) -> Result<Verified> {
         let verified = self.verify(service, Some(backup), depth, operation, progress).await?;
+        if !verified.damaged.is_empty() {
+            let keys = self.keys(service).await?;
+            let found_by = format!("found by verification {operation} of backup {backup}");
+            damage::tell(self, &keys, &verified.damaged, by, &found_by).await?;
+        }
         match verified.cause() {
             // One that came late and has all that it needs is not damaged: that it is not restored says its state.
             Some(_) if verified.broken.is_empty() => {}
@@ -153,6 +162,11 @@ impl Vault {
         progress: &(impl Fn(u64, u64) + Send + Sync),
     ) -> Result<Verified> {
         let mut found = Verified::default();
+        if let Some(problem) = reader.unseen() {
+            let what =
+                format!("nobody who prunes knows of this look, as no session could be written: {problem}");
+            found.remarks.push(Finding { object: names::SESSIONS.to_owned(), what });
+        }
         let listed = self.to_verify(service, backup, &mut found).await?;
         for problem in reader.problems() {
             let finding = Finding { object: names::index(service), what: problem.to_string() };
@@ -165,6 +179,11 @@ impl Vault {
         let mut ids: HashMap<PackName, Sought> = HashMap::new();
         for one in &listed {
             found.backups.push(one.manifest.id());
+            // No byte of the backup is in a note: it takes nothing from it.
+            for note in &one.unreadable {
+                let finding = Finding { object: note.object.clone(), what: note.what.clone() };
+                if backup.is_some() { &mut found.remarks } else { &mut found.findings }.push(finding);
+            }
             if one.state == State::Late {
                 let object = names::manifest(service, one.manifest.id());
                 found.find(
@@ -180,6 +199,9 @@ impl Vault {
                         problem
                         @ (Problem::Damaged { .. } | Problem::Missing { .. } | Problem::TooNew { .. }),
                     ) => {
+                        if let Problem::Damaged { object, .. } = &problem {
+                            found.damaged.extend(names::parse_pack(service, object));
+                        }
                         found.find(name.clone(), problem.to_string());
                         found.broken.insert(name);
                     }
@@ -204,11 +226,22 @@ impl Vault {
                     problem @ (Problem::Damaged { .. } | Problem::Missing { .. } | Problem::TooNew { .. }),
                 ) => {
                     found.find(names::pack(keys.domain(), name), problem.to_string());
+                    if matches!(problem, Problem::Damaged { .. }) {
+                        found.damaged.insert(name);
+                    }
                     wrong.insert(name);
                 }
                 Err(problem) => return Err(problem),
             }
             progress(done, total);
+        }
+        // Lists that had another copy: nothing is lost of them, and the pack is none to lean on.
+        for name in reader.shared().avoided() {
+            if found.damaged.insert(name) {
+                let what = "is damaged; there is another copy of what was read of it".to_owned();
+                let finding = Finding { object: names::pack(service, name), what };
+                if backup.is_some() { &mut found.remarks } else { &mut found.findings }.push(finding);
+            }
         }
         for need in needs {
             if need.packs.iter().any(|pack| wrong.contains(pack)) {

@@ -24,6 +24,7 @@ use self::{
     storer::{Durable, Stored, Storer},
 };
 use super::{
+    condemned, damage,
     keyring::DomainKeys,
     manifest::{Component, Manifest, cut_text, cut_word},
     names::{self, Domain, Id, PackName},
@@ -33,7 +34,7 @@ use super::{
     place::MAX_OBJECT,
     problem::{Problem, Result},
     seal::{Kind, ObjectKey, seal_single},
-    segment,
+    segment::{self, Hidden},
     session::{Purpose, Session, TTL_MILLIS},
     step::{Step, reached},
 };
@@ -117,8 +118,9 @@ impl Writing {
         reached(Step::SessionOpened);
         let read = async {
             let keys = vault.keyring().for_writing(domain).await?;
-            let condemned = note::condemned(place, vault.vault_keys()).await?;
-            let loaded = segment::load(place, &keys, condemned.packs, false).await?;
+            let mut absent = condemned::all(place, vault.vault_keys()).await?.packs;
+            absent.extend(damage::known(place, &keys).await?.0);
+            let loaded = segment::load(place, &keys, Hidden { absent, last: Vec::new() }).await?;
             Ok::<_, Problem>((keys, loaded))
         };
         let (keys, loaded) = match read.await {
@@ -257,11 +259,12 @@ impl Committing {
         Ok(())
     }
 
-    /// Looks that every pack is there and condemned by nobody, and each new one as large as it was: the lists first, then the
+    /// Looks that every pack is there, condemned by nobody and not found to be damaged meanwhile, and each new one as large as it was: the lists first, then the
     /// packs.
     async fn all_there(&self, needed: &HashSet<PackName>, stored: &Stored) -> Result<()> {
         let place = self.vault.place();
-        let condemned = note::condemned(place, self.vault.vault_keys()).await?;
+        let mut not_there = condemned::all(place, self.vault.vault_keys()).await?.packs;
+        not_there.extend(damage::known(place, &self.keys).await?.0);
         let there: HashMap<PackName, u64> = segment::list_packs(place, &self.keys).await?;
         for (name, size) in &stored.packs {
             if let Some(found) = there.get(name)
@@ -273,7 +276,7 @@ impl Committing {
         }
         let lacking: Vec<String> = needed
             .iter()
-            .filter(|name| condemned.packs.contains(name) || !there.contains_key(name))
+            .filter(|name| not_there.contains(name) || !there.contains_key(name))
             .map(ToString::to_string)
             .collect();
         if lacking.is_empty() {
@@ -362,6 +365,7 @@ impl Committing {
             time: self.vault.now(),
             by: "the writer of the backup".to_owned(),
             evidence,
+            packs: None,
         };
         note::write(self.vault.place(), &self.keys, backup, &note, self.vault.random()).await?;
         judged

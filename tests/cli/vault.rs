@@ -462,3 +462,21 @@ async fn a_key_is_made_shown_by_its_id_alone_and_never_overwritten() {
     let json: Value = serde_json::from_slice(&run(&["keygen", "-o", "json"]).await.stdout).unwrap();
     assert!(json["key"].as_str().unwrap().starts_with("swk1_"));
 }
+
+/// A full disk or a mount that is read only, as anybody can have it who runs tests: no session can be made.
+#[tokio::test]
+async fn a_vault_that_takes_no_writes_is_restored_with_a_warning() {
+    let home = Home::new().await;
+    let bytes = noise(200_000);
+    home.back_up("orders", &[("database", "i-1", &bytes)]).await;
+    let sessions = home.file("vault/sessions");
+    fs::remove_dir_all(&sessions).unwrap();
+    fs::write(&sessions, "no folder").unwrap();
+    let to = home.path("orders.db");
+    let ended = home.run(&["restore", "orders", "latest", "database", "--to", &to]).await;
+    assert_eq!(code(&ended), 0, "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("warning: the vault takes no writes"), "{}", stderr(&ended));
+    assert!(fs::read(&to).unwrap() == bytes);
+    let told = home.done(&["verify"]).await;
+    assert!(told.contains("sound") && told.contains("besides: nobody who prunes knows"), "{told}");
+}

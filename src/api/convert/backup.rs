@@ -37,9 +37,9 @@ pub fn unreadable(id: Ordered, service: &str, problem: &impl Display) -> pb::Bac
 
 /// A backup.
 pub fn backup(value: &Listed) -> pb::Backup {
-    let Listed { manifest, operation, state, notes: _, hash: _ } = value;
+    let Listed { manifest, operation, state, notes: _, unreadable, hash: _ } = value;
     let (verified, damaged) = match value.looked() {
-        None => (None, None),
+        None | Some(Looked::Unclear(_)) => (None, None),
         Some(Looked::Sound(note)) => (Some(note), None),
         Some(Looked::Damaged(note)) => (None, Some(note)),
     };
@@ -47,7 +47,11 @@ pub fn backup(value: &Listed) -> pb::Backup {
     let cause = match state {
         State::Late => "it came late, and what it needs may be gone".to_owned(),
         State::Deleted => deleted.map_or_else(String::new, |note| note.evidence.clone()),
-        State::Complete | State::Partial => manifest.cause.clone().unwrap_or_default(),
+        State::Complete | State::Partial => {
+            let unreadable =
+                unreadable.first().map(|note| format!("a note about it cannot be read: {}", note.what));
+            manifest.cause.clone().or(unreadable).unwrap_or_default()
+        }
     };
     let sum = |of: fn(&Component) -> u64| manifest.components.iter().map(of).fold(0, u64::saturating_add);
     pb::Backup {

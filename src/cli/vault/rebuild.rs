@@ -36,7 +36,7 @@ struct Counts {
     late: u64,
     deleted: u64,
     notes: u64,
-    /// Backups that cannot be read, and why.
+    /// Backups and notes that cannot be read, and why.
     wrong: Vec<(String, String)>,
 }
 
@@ -60,6 +60,7 @@ async fn count(vault: &Vault, service: Domain) -> Result<Counts, Failure> {
         match listed {
             Ok(listed) => {
                 counts.notes += listed.notes.len() as u64;
+                counts.wrong.extend(listed.unreadable.into_iter().map(|note| (note.object, note.what)));
                 *match listed.state {
                     State::Complete => &mut counts.complete,
                     State::Partial => &mut counts.partial,

@@ -171,6 +171,12 @@ pub(super) async fn read(
     let operation = vault.new_id().map_err(|problem| wrong(&problem))?;
     let reader =
         Reader::open(vault, domain, operation, Purpose::Restore).await.map_err(|problem| wrong(&problem))?;
+    if let Some(problem) = reader.unseen() {
+        note(format_args!(
+            "warning: the vault takes no writes, so nobody who prunes knows of this restore; let nothing be pruned until it is \
+             done: {problem}"
+        ));
+    }
     let read = async {
         let mut reading = reader.read(component, 0).map_err(|problem| wrong(&problem))?;
         let mut done = 0;

@@ -161,13 +161,15 @@ fn show(vault: &Vault, all: &[Found], exit: Exit, context: &mut Context) -> Resu
 }
 
 fn document(found: &Found) -> Value {
-    let Verified { findings, backups, broken, packs, bytes, .. } = &found.verified;
+    let Verified { findings, remarks, backups, broken, packs, bytes, .. } = &found.verified;
     let backups: Vec<String> = backups.iter().map(ToString::to_string).collect();
-    let findings: Vec<Value> =
-        findings.iter().map(|one| json!({"object": one.object, "what": one.what})).collect();
+    let told = |all: &[Finding]| -> Vec<Value> {
+        all.iter().map(|one| json!({"object": one.object, "what": one.what})).collect()
+    };
+    let (findings, remarks) = (told(findings), told(remarks));
     json!({
         "service": found.service.as_str(), "head": found.head, "sound": found.verified.is_sound(), "backups": backups,
-        "packs": packs, "bytes": bytes, "broken": broken, "findings": findings,
+        "packs": packs, "bytes": bytes, "broken": broken, "findings": findings, "remarks": remarks,
     })
 }
 
@@ -188,6 +190,7 @@ fn lines(found: &Found) -> Vec<String> {
         let of = if one.what.contains(&one.object) { String::new() } else { format!("{}: ", one.object) };
         format!("  {}", clean(&format!("{of}{}", one.what)))
     }));
+    lines.extend(verified.remarks.iter().map(|one| format!("  besides: {}", clean(&one.what))));
     lines.push(format!("  head {}", head.as_deref().unwrap_or("unreadable")));
     lines
 }

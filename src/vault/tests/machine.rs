@@ -168,7 +168,7 @@ impl World {
     }
 
     async fn lists(&self) -> HashSet<PackName> {
-        note::condemned(self.vault.place(), self.vault.vault_keys()).await.unwrap().packs
+        condemned::all(self.vault.place(), self.vault.vault_keys()).await.unwrap().packs
     }
 
     async fn condemn(&mut self) {
@@ -207,7 +207,7 @@ impl World {
         let keys = self.vault.vault_keys().epoch();
         let key = seal::ObjectKey::of(keys, seal::Kind::Condemned, &object, &header).unwrap();
         let plain = seal::open_single(&key, &object, &bytes).unwrap();
-        let list: note::Condemned = minicbor::decode(&plain).unwrap();
+        let list: condemned::Condemned = minicbor::decode(&plain).unwrap();
 
         let (reachable, still_dead) = self.reachable().await;
         let lists = self.lists().await;

@@ -108,14 +108,14 @@ pub(super) async fn condemn(
     packs: &[PackName],
     backups: &[Id],
 ) {
-    let condemned = note::Condemned {
+    let list = condemned::Condemned {
         packs: packs.iter().flat_map(|name| name.0).collect(),
         backups: backups.iter().flat_map(|id| id.to_bits().to_be_bytes()).collect(),
     };
     let operation = vault.new_id().unwrap();
     let (keys, kind) = (vault.vault_keys().epoch(), seal::Kind::Condemned);
     let key = seal::ObjectKey::fresh(keys, kind, operation, number, vault.random()).unwrap();
-    let sealed = seal::seal_single(&key, &minicbor::to_vec(&condemned).unwrap()).unwrap();
+    let sealed = seal::seal_single(&key, &minicbor::to_vec(&list).unwrap()).unwrap();
     put(bucket, &format!("gc/{number:010}/condemned"), sealed).await;
 }
 
