@@ -106,7 +106,7 @@ where
         let counted = match active.enter(kind) {
             Ok(counted) => counted,
             Err(late) => {
-                let mut refused = protocol.refuse(&Refusal::TurnedAway { message: late.to_string() });
+                let mut refused = protocol.refuse(&Refusal::TurnedAway { message: late.to_string() }, "");
                 if is_http1 {
                     P::closes(&mut refused);
                 }
