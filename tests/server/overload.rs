@@ -100,6 +100,17 @@ async fn ended(checking: Checking) -> Result<(), Status> {
     tokio::time::timeout(PATIENCE, checking).await.expect("in time").expect("no panic")
 }
 
+/// Begins checks until one is not refused because too many are under way.
+async fn let_in(server: &TestServer) -> Checking {
+    loop {
+        let mut checking = begin(server).await;
+        match tokio::time::timeout(Duration::from_secs(1), &mut checking).await {
+            Ok(answer) => assert_eq!(reason(&answer.unwrap().unwrap_err()), "TOO_MANY_IN_FLIGHT"),
+            Err(_) => return checking,
+        }
+    }
+}
+
 fn permits(wait: i64, max_waiting: u32) -> pb::Policy {
     let rule = pb::PermitLimit {
         scope: pb::PolicyScope::Operation.into(),
@@ -283,16 +294,7 @@ async fn a_flag_turns_permits_off_and_on() {
     let refused = ended(begin(&server).await).await.unwrap_err();
     assert_eq!(reason(&refused), "TOO_MANY_IN_FLIGHT");
     flag(&server, "control-plane.permits", false).await;
-    let let_in = async {
-        loop {
-            let mut second = begin(&server).await;
-            match tokio::time::timeout(Duration::from_secs(1), &mut second).await {
-                Ok(answer) => assert_eq!(reason(&answer.unwrap().unwrap_err()), "TOO_MANY_IN_FLIGHT"),
-                Err(_) => return second,
-            }
-        }
-    };
-    let second = tokio::time::timeout(PATIENCE, let_in).await.expect("nothing is bounded any more");
+    let second = tokio::time::timeout(PATIENCE, let_in(&server)).await.expect("nothing is bounded any more");
     assert!(explained(&server, CHECK, "permits OPERATION").await.contains("turned off by the flag"));
     flag(&server, "control-plane.permits", true).await;
     asked.answers.add_permits(100);
