@@ -70,9 +70,8 @@ fn failed(error: &Error) -> (Outcome, Vec<String>) {
 
 async fn finish(shared: &Shared, run: Run, outcome: Outcome, report: Vec<String>, sizes: Sizes) {
     let id = run.id();
-    match run.finish(outcome, report).await {
+    match shared.totals.finish(run, outcome, report, sizes).await {
         Ok(operation) => {
-            shared.totals.count(&operation, sizes).await;
             let (kind, state) = (operation.kind.as_str(), operation.state.as_str());
             info!(component = "backup", operation = kind, %id, service = operation.service, state, cause = operation.cause, "ended");
         }

@@ -49,9 +49,8 @@ pub(super) async fn carry_out(shared: Arc<Shared>, job: Job) {
         // What was given to an instance is cancelled there as its directive is dropped.
         _ = run.cancelled() => (Outcome::Cancelled, Vec::new()),
     };
-    match run.finish(outcome, report).await {
+    match shared.backups.finish_restore(run, outcome, report).await {
         Ok(operation) => {
-            shared.backups.count_restore(&operation).await;
             info!(component = "restore", operation = "end", %id, state = operation.state.as_str(), cause = operation.cause, "ended");
         }
         Err(error) => {
