@@ -295,16 +295,32 @@ fn item(service: &ServiceName, instances: &[Instance], component: Component, wis
     })
 }
 
+/// Items with what their targets hold by now.
+pub(super) async fn inspected(shared: &Shared, items: &[Item]) -> Vec<Item> {
+    let mut items: Vec<Item> = items.iter().map(|item| Item { present: None, ..item.clone() }).collect();
+    inspect(shared, &mut items).await;
+    items
+}
+
 /// Looks once more whether anything stands in the way of a component, right before it is overwritten: what was planned may be
-/// long ago. Answers why it does.
-pub(super) async fn look_again(shared: &Shared, item: &Item, force: &[Guard]) -> Result<(), String> {
-    let mut item = item.clone();
-    item.present = None;
-    inspect(shared, std::slice::from_mut(&mut item)).await;
+/// long ago. Where `spared`, nothing of it was backed up since there was nothing: what there is by now is not overwritten, whatever
+/// was forced. Answers what stands in the way.
+pub(super) async fn look_again(
+    shared: &Shared,
+    item: &Item,
+    force: &[Guard],
+    spared: bool,
+) -> Result<(), String> {
+    let Some(item) = inspected(shared, std::slice::from_ref(item)).await.pop() else { return Ok(()) };
     let instance = shared.fleet.instance(&item.target).ok();
-    let standing = obstacles(instance.as_deref(), &item).into_iter().find(|one| !force.contains(&one.guard));
+    let is_forced = |guard| force.contains(&guard) && !(spared && guard == Guard::NotEmpty);
+    let standing = obstacles(instance.as_deref(), &item).into_iter().find(|one| !is_forced(one.guard));
     standing.map_or(Ok(()), |one| {
-        Err(format!("the guard {} stands in the way now: {}", one.guard.as_str(), one.message))
+        let unsaved = match one.guard {
+            Guard::NotEmpty if spared => ", and it was empty when the others were backed up",
+            _ => "",
+        };
+        Err(format!("the guard {} stands in the way now: {}{unsaved}", one.guard.as_str(), one.message))
     })
 }
 
