@@ -36,7 +36,7 @@ use crate::{
     fleet,
     fleet::names::ServiceName,
     id::Entropy,
-    operation::{self, Begun, Operation, Run, Wanted},
+    operation::{self, Begun, Operation, Outcome, Run, Wanted},
     policy::{self, own::Behaviour},
     store::Store,
     task::{Group, drain},
@@ -196,7 +196,7 @@ pub struct Parts {
 /// The store cannot be read, or what is there is damaged or from a newer build.
 pub async fn open(options: Options, parts: Parts) -> Result<(Handle, Service)> {
     let Parts { clock, entropy, fleet, operations, vault, store, policies, orphans } = parts;
-    let totals = totals::Totals::open(store.clone()).await?;
+    let totals = totals::Totals::open(store.clone(), &operations).await?;
     let uploads = Uploads::new(entropy);
     let catalog = catalog::Catalog::default();
     let own_digest = Mutex::default();
@@ -357,10 +357,18 @@ impl Handle {
         self.shared.totals.last_success()
     }
 
-    /// Counts a restore that has ended.
-    pub(crate) async fn count_restore(&self, operation: &Operation) {
-        let sizes = totals::Sizes { bytes: operation.progress.done_bytes, ..totals::Sizes::default() };
-        self.shared.totals.count(operation, sizes).await;
+    /// Ends a restore, and counts it.
+    ///
+    /// # Errors
+    /// How it ended could not be written down.
+    pub(crate) async fn finish_restore(
+        &self,
+        run: Run,
+        outcome: Outcome,
+        report: Vec<String>,
+    ) -> Result<Arc<Operation>> {
+        // Its bytes are those that were fetched.
+        self.shared.totals.finish(run, outcome, report, totals::Sizes::default()).await
     }
 
     /// The vault.

@@ -34,6 +34,7 @@ pub use self::{
     service::Service,
     slot::Stop,
     value::{Event, Kind, Operation, Outcome, Progress, State, Step, StepState, asked},
+    work::Beside,
 };
 use crate::{
     error::Result,

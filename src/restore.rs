@@ -15,7 +15,7 @@ use tracing::info;
 
 pub use self::{
     download::Download,
-    plan::{Guard, Item, Obstacle, Plan, Wish},
+    plan::{Estimate, Guard, Item, Obstacle, Plan, Wish},
 };
 use self::{download::Downloads, run::Job};
 use crate::{

@@ -695,29 +695,124 @@ impl Backup for Held {
     }
 }
 
+/// The newest restore, once it has ended.
+fn restored(plane: &Plane) -> Value {
+    let id = until("the end of the restore", || {
+        let found = plane.json(&["operations", "--service", "orders", "--kind", "restore"]);
+        let last = &found["operations"][0];
+        last["end_time"].as_str()?;
+        Some(last["id"].as_str().unwrap().to_owned())
+    });
+    plane.json(&["operations", &id])["operation"].clone()
+}
+
+/// What holds nothing is not backed up before, however much is forced: so it has to hold nothing then.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_the_way_by_the_time_of_the_overwriting_is_not_overwritten() {
     let home = tempfile::tempdir().unwrap();
     let plane = Plane::start(home.path());
-    let held = Arc::new(Held::default());
-    let component = Component::new("state").backup(Arc::clone(&held)).without_health();
+    let (held, other) = (Arc::new(Held::default()), Arc::new(Held::default()));
+    other.full.store(true, Ordering::SeqCst);
+    let component =
+        |name: &str, held: &Arc<Held>| Component::new(name).backup(Arc::clone(held)).without_health();
+    let builder = Agent::builder(plane.url(), "orders").instance_id("i-1");
+    let builder = builder.component(component("state", &held)).component(component("other", &other));
+    let _agent = builder.attach().unwrap();
+    attached(&plane);
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+    let run = ["restore", "run", "orders", "--safety-backup", "--force", "not-empty", "--detach"];
+    assert_success("restore run", &plane.cli(&run));
+    // It was empty when the restore was begun; while what the other one has is backed up, it is written to.
+    tokio::time::timeout(process::PATIENCE, other.waits.notified()).await.unwrap();
+    held.full.store(true, Ordering::SeqCst);
+    other.go.notify_one();
+    let last = restored(&plane);
+    assert_eq!(last["state"], "OPERATION_STATE_PARTIAL", "{last}");
+    let cause = last["cause"].as_str().unwrap();
+    assert!(cause.contains("not-empty") && cause.contains("it was empty when"), "{last}");
+    assert!(last["events"].to_string().contains("state of orders/i-1 holds nothing now"), "{last}");
+    assert_eq!(held.captures.load(Ordering::SeqCst), 1);
+}
+
+/// A component that was destroyed: it holds nothing, and cannot be captured.
+struct Destroyed(AtomicBool);
+
+impl Backup for Destroyed {
+    async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, backup::Error> {
+        if self.0.load(Ordering::SeqCst) {
+            return Err("there is no such file".into());
+        }
+        into.write_all(b"state").await?;
+        Ok(Evidence::new())
+    }
+
+    async fn restore(&self, from: &mut RestoreReader, _: &Restored) -> Result<(), backup::Error> {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).await?;
+        Ok(())
+    }
+
+    async fn inspect(&self) -> Result<Inspection, backup::Error> {
+        Ok(if self.0.load(Ordering::SeqCst) { Inspection::empty() } else { Inspection::holds(5) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_destroyed_is_restored_although_a_safety_backup_is_wanted() {
+    let home = tempfile::tempdir().unwrap();
+    let plane = Plane::start(home.path());
+    let destroyed = Arc::new(Destroyed(AtomicBool::new(false)));
+    let component = Component::new("state").backup(Arc::clone(&destroyed)).without_health();
     let builder = Agent::builder(plane.url(), "orders").instance_id("i-1");
     let _agent = builder.component(component).attach().unwrap();
     attached(&plane);
     assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
-    assert_success("restore run", &plane.cli(&["restore", "run", "orders", "--safety-backup", "--detach"]));
-    // It was empty when the restore was begun; while what is there is backed up, it is written to.
-    tokio::time::timeout(process::PATIENCE, held.waits.notified()).await.unwrap();
-    held.full.store(true, Ordering::SeqCst);
-    held.go.notify_one();
-    until("the end of the restore", || {
-        let found = plane.json(&["operations", "--service", "orders", "--kind", "restore"]);
-        let last = &found["operations"][0];
-        last["end_time"].as_str()?;
-        assert_eq!(last["state"], "OPERATION_STATE_FAILED", "{last}");
-        assert!(last["cause"].as_str().unwrap().contains("not-empty"), "{last}");
-        Some(())
-    });
+    destroyed.0.store(true, Ordering::SeqCst);
+    assert_success("restore run", &plane.cli(&["restore", "run", "orders", "--safety-backup"]));
+    let last = restored(&plane);
+    assert!(last["events"].to_string().contains("holds nothing now, and is not backed up"), "{last}");
+    assert_eq!(plane.backups().len(), 1);
+}
+
+/// State whose restore stops when half of it is there.
+struct Slow(Arc<Notify>);
+
+impl Backup for Slow {
+    async fn capture(&self, into: &mut CaptureWriter) -> Result<Evidence, backup::Error> {
+        into.write_all(b"state").await?;
+        Ok(Evidence::new())
+    }
+
+    async fn restore(&self, from: &mut RestoreReader, _: &Restored) -> Result<(), backup::Error> {
+        from.read_u8().await?;
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_the_control_plane_did_not_outlive_has_failed_and_says_what_may_be_left() {
+    let home = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start(home.path());
+    let begun = Arc::new(Notify::new());
+    let component = Component::new("state").backup(Slow(Arc::clone(&begun))).without_health();
+    let builder = Agent::builder(plane.url(), "orders").instance_id("i-1");
+    let _agent = builder.component(component).attach().unwrap();
+    attached(&plane);
+    assert_success("backup create", &plane.cli(&["backup", "create", "orders"]));
+    let run = ["restore", "run", "orders", "--force", "not-empty", "--detach"];
+    assert_success("restore run", &plane.cli(&run));
+    tokio::time::timeout(process::PATIENCE, begun.notified()).await.unwrap();
+    plane.serving.as_mut().unwrap().child.kill().unwrap();
+    plane.until_dead();
+    plane.serve();
+    let last = restored(&plane);
+    assert_eq!(last["state"], "OPERATION_STATE_FAILED", "{last}");
+    assert!(last["cause"].as_str().unwrap().contains("half overwritten"), "{last}");
+    // The next one is not in its way.
+    attached(&plane);
+    assert_success("restore run", &plane.cli(&run));
+    tokio::time::timeout(process::PATIENCE, begun.notified()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! One component: its instance is asked to send it, and what it sends is waited for. An instance that goes away in the middle is
-//! waited for as well: another life of it, or another instance where any would do, captures anew, and what is in the vault
+//! waited for as well: it, another life of it, or another instance where any would do, captures anew, and what is in the vault
 //! already is not stored again.
 
 use std::time::Duration;
@@ -16,7 +16,8 @@ use super::{
 use crate::{
     fleet::{
         directive::Ask,
-        directives::{Ended, Sent},
+        directives::{Ended, Gone, Sent},
+        lifecycle::Lifecycle,
         registration::Cut,
     },
     operation::{Run, StepHandle},
@@ -36,8 +37,12 @@ const LAST_WORD: Duration = Duration::from_secs(30);
 enum Failed {
     /// It would again.
     ForGood(String),
-    /// Whoever was asked is no more.
-    Gone(String),
+    /// Whoever was asked cannot be heard now.
+    Gone {
+        cause: String,
+        /// Whether the same life of it may be asked again once it is there again: it was not the one that would not begin.
+        same: bool,
+    },
 }
 
 /// Captures a component, and answers it as a manifest has it: complete, or with why it is not.
@@ -86,30 +91,35 @@ async fn attempts(
             Ok(received) => return Ok((capture, received)),
             Err(Failed::ForGood(cause)) => return Err(cause),
             // Another moment is not the one that the others were held for.
-            Err(Failed::Gone(cause)) if once || attempt == ATTEMPTS => return Err(cause),
-            Err(Failed::Gone(cause)) => {
+            Err(Failed::Gone { cause, .. }) if once || attempt == ATTEMPTS => return Err(cause),
+            Err(Failed::Gone { cause, same }) => {
                 let message = format!("{}: {cause}; waiting for it to come back", capture.key);
                 run.event("", &message).map_err(|error| error.to_string())?;
-                capture = back(shared, &capture).await.ok_or(cause)?;
+                capture = back(shared, &capture, same).await.ok_or(cause)?;
                 attempt += 1;
             }
         }
     }
 }
 
-/// Waits until somebody is there again who has the component.
-async fn back(shared: &Shared, gone: &Capture) -> Option<Capture> {
+/// Waits until somebody is there again who has the component: whoever has gone counts as well, where it may be the `same` life of it.
+async fn back(shared: &Shared, gone: &Capture, same: bool) -> Option<Capture> {
     let wish = Wish {
         components: vec![gone.component.clone()],
         instances: if gone.any_instance { Vec::new() } else { vec![gone.key.id.clone()] },
+        without: Vec::new(),
+    };
+    // The stream of one that is lost may be open still.
+    let is_heard = |one: &Capture| {
+        shared.fleet.instance(&one.key).is_ok_and(|instance| instance.lifecycle != Lifecycle::Lost)
     };
     let found = async {
         loop {
             sleep(LOOK).await;
             let Plan { captures, missing: _ } =
                 plan::plan(&shared.fleet, &gone.key.service, &wish).await.unwrap_or_default();
-            let same = |one: &Capture| (&one.key, one.incarnation) == (&gone.key, gone.incarnation);
-            if let Some(found) = captures.into_iter().find(|one| !same(one)) {
+            let is_same = |one: &Capture| (&one.key, one.incarnation) == (&gone.key, gone.incarnation);
+            if let Some(found) = captures.into_iter().find(|one| (same || !is_same(one)) && is_heard(one)) {
                 return found;
             }
         }
@@ -137,7 +147,7 @@ async fn try_once(
     let to = (&capture.key, capture.incarnation);
     // An instance that is gone by now is no error of this backup yet.
     let mut sent = send(shared, run, to, shared.options.begin_within, ask)
-        .map_err(|error| Failed::Gone(error.to_string()))?;
+        .map_err(|error| Failed::Gone { cause: error.to_string(), same: true })?;
     wait(shared.options.idle, &mut waiting, &mut sent).await
 }
 
@@ -157,8 +167,12 @@ async fn wait(idle: Duration, waiting: &mut Waiting, sent: &mut Sent) -> Result<
                 }
                 Ended::Failed(report) => Err(Failed::ForGood(report.message)),
                 Ended::Refused(report) => Err(Failed::ForGood(format!("it was refused: {}", report.message))),
-                Ended::Gone(why) => Err(Failed::Gone(why.to_string())),
-                Ended::Expired => Err(Failed::Gone("it did not begin in time".to_owned())),
+                Ended::Gone(why) => {
+                    Err(Failed::Gone { cause: why.to_string(), same: matches!(why, Gone::Lost) })
+                }
+                Ended::Expired => {
+                    Err(Failed::Gone { cause: "it did not begin in time".to_owned(), same: false })
+                }
             },
             // Each byte that comes begins the wait anew; and where the vault is slow, that is not the instance's fault.
             Ok(()) = waiting.arrival.changed() => {}

@@ -26,6 +26,8 @@ pub struct Wish {
     pub components: Vec<ComponentName>,
     /// Only of these instances; none: of one or of each, as the component says.
     pub instances: Vec<InstanceId>,
+    /// And none of these.
+    pub without: Vec<(InstanceId, ComponentName)>,
 }
 
 impl Wish {
@@ -34,8 +36,9 @@ impl Wish {
         let components = self.components.iter().map(ComponentName::as_str);
         let instances = self.instances.iter().map(InstanceId::as_str);
         let quiesce = max_quiesce.as_millis().to_string();
+        let without = self.without.iter().flat_map(|(id, name)| [id.as_str(), name.as_str()]);
         // No name is empty: an empty part ends a list.
-        asked(components.chain([""]).chain(instances).chain(["", &quiesce]))
+        asked(components.chain([""]).chain(instances).chain(["", &quiesce]).chain(without))
     }
 }
 
@@ -117,7 +120,8 @@ fn choose(service: &ServiceName, instances: &[Instance], wish: &Wish) -> Result<
             let Some((component, settings)) = component.and_then(|one| Some((one, one.captured()?))) else {
                 continue;
             };
-            if !wish.instances.is_empty() && !wish.instances.contains(&key.id) {
+            let is_wished = wish.instances.is_empty() || wish.instances.contains(&key.id);
+            if !is_wished || wish.without.iter().any(|(id, other)| (id, other) == (&key.id, *name)) {
                 continue;
             }
             one &= settings.scope == CaptureScope::One;
@@ -306,6 +310,7 @@ mod tests {
         Wish {
             components: components.iter().map(|name| ComponentName::parse(name).unwrap()).collect(),
             instances: instances.iter().map(|id| InstanceId::parse(id).unwrap()).collect(),
+            without: Vec::new(),
         }
     }
 
@@ -377,6 +382,23 @@ mod tests {
             let owned = |all: Vec<&str>| all.into_iter().map(str::to_owned).collect::<Vec<_>>();
             assert_eq!(words(&plan), (owned(captures), owned(missing)), "{wish:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_out_is_neither_captured_nor_missing() {
+        let both = [component("db", CaptureScope::Each), component("log", CaptureScope::Each)];
+        let of = |id, reach| instance(id, reach, State::Healthy, &both);
+        let instances = [of("a", Reach::Here), of("b", Reach::Away)];
+        let name = |name| ComponentName::parse(name).unwrap();
+        let without = vec![
+            (InstanceId::parse("a").unwrap(), name("db")),
+            (InstanceId::parse("b").unwrap(), name("log")),
+        ];
+        let wish = Wish { without, ..wish(&["db", "log"], &["a", "b"]) };
+        let plan = planned(&instances, &wish).unwrap();
+        assert_eq!(words(&plan), (vec!["log/a".to_owned()], vec!["db/b".to_owned()]));
+        let whole = Wish { without: Vec::new(), ..wish.clone() };
+        assert_ne!(wish.asked(Duration::ZERO), whole.asked(Duration::ZERO));
     }
 
     #[test]

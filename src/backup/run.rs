@@ -24,15 +24,27 @@ use crate::{
 
 /// Components that are captured at a time, where nobody is held still for it.
 const AT_ONCE: usize = 4;
+/// Components that are captured at a time where all are held still, and the hold is short. As many as the vault has in memory pieces
+/// of at a time: with more, those that have half of a piece would wait for the bytes of those that wait for a piece, where both
+/// are sent by one identity, whose bytes in work are bounded.
+const HELD_AT_ONCE: usize = 12;
 
 /// How long a look at what became of a backup may take.
 const LOOKED_WITHIN: Duration = Duration::from_mins(5);
 /// How soon it is tried again, at first and at last.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_AT_MOST: Duration = Duration::from_mins(1);
-/// Why an operation failed that was under way when the control plane ended.
-const DIED: &str =
-    "the control plane ended while it was under way; what it left behind is garbage that pruning takes";
+/// Why an operation failed that was under way when the control plane ended, and what that means.
+fn died(kind: operation::Kind) -> String {
+    let what = match kind {
+        operation::Kind::Backup => "what it left behind is garbage that pruning takes",
+        operation::Kind::Restore => {
+            "what had begun by then may be left half overwritten: look at the targets before they are used, and restore again"
+        }
+        operation::Kind::Verify => "it has changed nothing; verify again",
+    };
+    format!("the control plane ended while it was under way; {what}")
+}
 
 /// What is to be carried out.
 #[derive(Debug)]
@@ -70,9 +82,8 @@ fn failed(error: &Error) -> (Outcome, Vec<String>) {
 
 async fn finish(shared: &Shared, run: Run, outcome: Outcome, report: Vec<String>, sizes: Sizes) {
     let id = run.id();
-    match run.finish(outcome, report).await {
+    match shared.totals.finish(run, outcome, report, sizes).await {
         Ok(operation) => {
-            shared.totals.count(&operation, sizes).await;
             let (kind, state) = (operation.kind.as_str(), operation.state.as_str());
             info!(component = "backup", operation = kind, %id, service = operation.service, state, cause = operation.cause, "ended");
         }
@@ -203,8 +214,7 @@ async fn capture_all(
     let capturing = async {
         holds.take(shared, run, &captures, max_quiesce).await;
         let is_held = holds.is_held();
-        // Who holds still is captured at once, whoever they are: the hold is short.
-        let at_once = if is_held { captures.len().max(1) } else { AT_ONCE };
+        let at_once = if is_held { HELD_AT_ONCE } else { AT_ONCE };
         let each = captures.into_iter().map(|one| capture::capture(shared, run, &intake, one, is_held));
         stream::iter(each.collect::<Vec<_>>()).buffer_unordered(at_once).collect::<Vec<Component>>().await
     };
@@ -337,7 +347,7 @@ fn report(components: &[Component], consistent: bool) -> Vec<String> {
 /// Takes up an operation that a run before did not finish: a backup that was committed counts, whatever was said of it; all else
 /// has failed, or was cancelled, and left garbage alone.
 pub(super) async fn take_up(shared: Arc<Shared>, orphan: Orphan) {
-    let died = orphan.cut_off(DIED.to_owned());
+    let died = orphan.cut_off(died(orphan.operation.kind));
     let Orphan { operation, run, commits } = orphan;
     // Nobody sends a manifest before that it commits is durable.
     let looked = match operation.kind {
@@ -390,5 +400,23 @@ async fn settled(shared: &Shared, operation: &Operation) -> Result<Option<Listed
         }
         sleep(pause).await;
         pause = (2 * pause).min(LOOK_AGAIN_AT_MOST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_died_is_told_as_what_it_was() {
+        for (kind, word) in [
+            (operation::Kind::Backup, "garbage"),
+            (operation::Kind::Restore, "half overwritten"),
+            (operation::Kind::Verify, "changed nothing"),
+        ] {
+            let died = died(kind);
+            assert!(died.starts_with("the control plane ended while it was under way; "), "{died}");
+            assert!(died.contains(word), "{died}");
+        }
     }
 }

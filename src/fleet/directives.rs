@@ -261,6 +261,16 @@ impl Sent {
         }
     }
 
+    /// Where the instance was lost with a restore of it: waits until it is heard again what became of that, or that the instance is no
+    /// more; then [`Sent::ended`] goes on. Of everything else nothing more is heard, and it is answered at once. Cancel safe.
+    pub async fn heard_again(&mut self) {
+        while matches!(*self.progress.borrow_and_update(), Progress::Gone(Gone::Lost)) {
+            if self.progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn end(&self) -> Option<Ended> {
         if self.expired { Some(Ended::Expired) } else { self.progress.borrow().ended() }
     }
@@ -291,9 +301,8 @@ impl Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        if self.end().is_none() {
-            self.post.forget(&self.id, self.clock.mono());
-        }
+        // What has ended is not there any more, but for what an instance that was lost may still be at.
+        self.post.forget(&self.id, self.clock.mono());
     }
 }
 

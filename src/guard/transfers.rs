@@ -92,6 +92,14 @@ impl Budget {
 }
 
 #[cfg(test)]
+impl Budget {
+    /// One that nobody else shares.
+    pub(crate) fn alone() -> Self {
+        Self(Arc::new(Semaphore::new(IDENTITY_TRANSFERS)))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

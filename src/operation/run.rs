@@ -8,7 +8,11 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::timeout;
 
-use super::{ANSWER_DEADLINE, Operation, Outcome, State, StepState, Stop, refusal, slot::Slot, work::Cell};
+use super::{
+    ANSWER_DEADLINE, Operation, Outcome, State, StepState, Stop, refusal,
+    slot::Slot,
+    work::{Beside, Cell},
+};
 use crate::{error::Result, id::Ordered};
 
 /// Whether an operation may do what cannot be undone.
@@ -163,7 +167,20 @@ impl Run {
     /// # Errors
     /// It was taken over, or the control plane stops: then the next start finds it as it was.
     pub async fn finish(self, outcome: Outcome, report: Vec<String>) -> Result<Arc<Operation>> {
-        let change = self.slot.conclude(outcome, &report)?;
+        self.finish_with(outcome, report, None).await
+    }
+
+    /// The same, with a record that is written together with its end.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub async fn finish_with(
+        self,
+        outcome: Outcome,
+        report: Vec<String>,
+        beside: Option<Beside>,
+    ) -> Result<Arc<Operation>> {
+        let change = self.slot.conclude(outcome, &report, beside)?;
         self.slot.until_written(change).await?;
         Ok(self.slot.told())
     }
@@ -173,7 +190,7 @@ impl Run {
     /// # Errors
     /// It was taken over.
     pub fn conclude(self, outcome: Outcome, report: &[String]) -> Result<()> {
-        self.slot.conclude(outcome, report).map(drop)
+        self.slot.conclude(outcome, report, None).map(drop)
     }
 
     /// Leaves it as it is to the next start: for the end of the control plane.

@@ -17,8 +17,9 @@ use super::{
     Begun, Command, Operation, Orphan, Outcome, Run, Shared, State, Wanted,
     record::{self, Record},
     refusal,
-    slot::{Cancel, Slot},
+    slot::{Cancel, Draft, Slot},
     value::Progress,
+    work::Beside,
 };
 use crate::{
     error::{Chain, Reason, Result},
@@ -243,7 +244,7 @@ impl Service {
         let under_way = self.shared.index.read().under_way();
         for slot in under_way.iter().filter(|slot| slot.is_dropped()) {
             // Otherwise it has just been taken over.
-            drop(slot.conclude(Outcome::Failed { cause: DROPPED.to_owned() }, &[]));
+            drop(slot.conclude(Outcome::Failed { cause: DROPPED.to_owned() }, &[], None));
         }
     }
 
@@ -279,12 +280,12 @@ impl Service {
 
     async fn try_write(&self, slot: &Arc<Slot>) -> Result<()> {
         let draft = slot.draft()?;
-        let revision = match self.put(slot, &draft.bytes, draft.revision).await {
+        let revision = match self.put(slot, &draft, draft.revision).await {
             Err(error) if error.reason() == Reason::StoreConflict => {
                 // A write of our own may have happened that seemed to fail.
                 let found = self.own_revision(slot).await?;
                 slot.found(found);
-                self.put(slot, &draft.bytes, found).await
+                self.put(slot, &draft, found).await
             }
             other => other,
         };
@@ -294,10 +295,14 @@ impl Service {
         Ok(())
     }
 
-    async fn put(&self, slot: &Slot, bytes: &bytes::Bytes, revision: Revision) -> Result<Revision> {
+    async fn put(&self, slot: &Slot, draft: &Draft, revision: Revision) -> Result<Revision> {
         let key = record::key(slot.id());
         let unchanged = Compare::Unchanged { key: key.clone(), revision };
-        self.shared.store.commit_settled(Commit::new().require(unchanged).put(key, bytes.clone())).await
+        let mut commit = Commit::new().require(unchanged).put(key, draft.bytes.clone());
+        if let Some(Beside { key, value }) = &draft.beside {
+            commit = commit.put(key.clone(), value.clone());
+        }
+        self.shared.store.commit_settled(commit).await
     }
 
     /// The revision of its record, where nobody else owns that.

@@ -23,7 +23,7 @@ use super::{
     refusal,
     said::{MOST_NAME, words},
     value::{Progress, moment},
-    work::{Cell, Held, Saying, Work},
+    work::{Beside, Cell, Held, Saying, Work},
 };
 use crate::{error::Result, id::Ordered, store::Revision, text::cut, time::Clock};
 
@@ -90,6 +90,8 @@ pub(super) struct Slot {
 pub(super) struct Draft {
     pub(super) bytes: Bytes,
     pub(super) revision: Revision,
+    /// What is written with its end, beside it.
+    pub(super) beside: Option<Beside>,
     operation: Operation,
     said: u64,
 }
@@ -114,6 +116,7 @@ impl Slot {
             failing: false,
             last_write: clock.now(),
             rate: Rate::default(),
+            beside: None,
             operation: operation.clone(),
         };
         Self {
@@ -235,9 +238,18 @@ impl Slot {
     }
 
     /// Says how it ended.
-    pub(super) fn conclude(&self, outcome: Outcome, report: &[String]) -> Result<u64> {
+    pub(super) fn conclude(
+        &self,
+        outcome: Outcome,
+        report: &[String],
+        beside: Option<Beside>,
+    ) -> Result<u64> {
         let report = report.iter().take(MOST_REPORT).map(|line| words(line)).collect();
-        self.say(|saying| saying.end(outcome, report)).map(|((), number)| number)
+        let end = |saying: &mut Saying<'_>| {
+            saying.end(outcome, report);
+            saying.work.beside = beside;
+        };
+        self.say(end).map(|((), number)| number)
     }
 
     /// Whoever carried it out is gone.
@@ -390,7 +402,8 @@ impl Slot {
             record::shorten(&mut record.operation);
             bytes = record::encode(&record)?;
         }
-        Ok(Draft { bytes, revision: work.revision, operation: record.operation, said: work.said })
+        let (revision, said, beside) = (work.revision, work.said, work.beside.clone());
+        Ok(Draft { bytes, revision, beside, operation: record.operation, said })
     }
 
     /// A draft is durable: it is told. Whether that was its end.

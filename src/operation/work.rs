@@ -8,6 +8,8 @@ use std::{
     time::SystemTime,
 };
 
+use bytes::Bytes;
+
 use super::{
     MOST_EVENTS, Operation, Outcome, State, Step, StepState,
     rate::{self, Rate},
@@ -25,6 +27,15 @@ pub(super) enum Held {
     Left,
     /// Nobody, and nobody said how it ended.
     Dropped,
+}
+
+/// A record that is written together with the end of an operation, or not at all. It is no business of operations what it says.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// Where it is stored.
+    pub key: String,
+    /// What is stored there.
+    pub value: Bytes,
 }
 
 /// Bytes of one step, counted without a lock.
@@ -53,6 +64,8 @@ pub(super) struct Work {
     pub(super) failing: bool,
     pub(super) last_write: Now,
     pub(super) rate: Rate,
+    /// What is written with its end.
+    pub(super) beside: Option<Beside>,
 }
 
 impl Work {

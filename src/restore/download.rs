@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use tokio::sync::watch;
+
 use crate::{
     backup::{Given, Tickets, TransferKey},
     error::{Error, Result},
@@ -11,10 +14,36 @@ use crate::{
     operation::StepHandle,
     vault::{Component, Digest, DigestKind, Reader, Reading},
 };
-use bytes::Bytes;
 
 /// The largest piece that is handed on.
 const PIECE: usize = 1 << 20;
+
+/// What was handed out of a component.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct HandedOut {
+    /// All before this.
+    pub(super) up_to: u64,
+    /// The end, after all of it: whoever has heard it can have everything.
+    pub(super) finished: bool,
+    /// How often something was asked for.
+    asked: u64,
+}
+
+impl HandedOut {
+    /// A piece. One that leaves a gap before it does not count: nobody can have put the whole in place by it.
+    fn piece(&mut self, from: u64, to: u64) {
+        self.asked += 1;
+        if from <= self.up_to {
+            self.up_to = self.up_to.max(to);
+        }
+    }
+
+    /// The end of so many bytes.
+    fn end(&mut self, length: u64) {
+        self.asked += 1;
+        self.finished |= self.up_to >= length;
+    }
+}
 
 /// Where a component comes from.
 #[derive(Debug)]
@@ -22,6 +51,16 @@ pub(super) struct Slot {
     reader: Arc<Reader>,
     component: Component,
     step: StepHandle,
+    handed_out: watch::Sender<HandedOut>,
+}
+
+/// A component that somebody may take.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) ticket: Ticket,
+    pub(super) handed_out: watch::Receiver<HandedOut>,
+    /// Dropped, the ticket opens nothing any more.
+    pub(super) given: Given<Slot>,
 }
 
 /// All downloads that are expected.
@@ -33,15 +72,18 @@ impl Downloads {
         Self(Arc::new(Tickets::new(entropy)))
     }
 
-    /// Lets somebody take a component, until what is answered beside the ticket is dropped.
+    /// Lets somebody take a component.
     pub(super) fn offer(
         &self,
         to: TransferKey,
         reader: Arc<Reader>,
         component: Component,
         step: StepHandle,
-    ) -> Result<(Ticket, Given<Slot>)> {
-        self.0.give(to, Arc::new(Slot { reader, component, step }))
+    ) -> Result<Offered> {
+        let (sender, handed_out) = watch::channel(HandedOut::default());
+        let slot = Slot { reader, component, step, handed_out: sender };
+        let (ticket, given) = self.0.give(to, Arc::new(slot))?;
+        Ok(Offered { ticket, handed_out, given })
     }
 
     pub(super) fn open(
@@ -57,7 +99,9 @@ impl Downloads {
             return Err(Error::field("offset", format!("is {offset}, and there are {length} bytes")));
         }
         let reading = slot.reader.read(&slot.component, offset)?;
-        slot.step.progress(offset, length);
+        // What it is asked to begin with is no proof that anybody has what comes before.
+        slot.handed_out.send_modify(|handed_out| handed_out.asked += 1);
+        slot.step.progress(0, length);
         Ok(Download { slot, reading, offset, rest: Bytes::new(), digest: Digest::new(digest) })
     }
 }
@@ -88,12 +132,42 @@ impl Download {
         let offset = self.offset;
         self.offset += piece.len() as u64;
         self.digest.update(&piece);
-        self.slot.step.progress(self.offset, self.slot.component.bytes);
+        let mut up_to = 0;
+        self.slot.handed_out.send_modify(|handed_out| {
+            handed_out.piece(offset, self.offset);
+            up_to = handed_out.up_to;
+        });
+        self.slot.step.progress(up_to, self.slot.component.bytes);
         Ok(Some((offset, piece)))
     }
 
     /// How many bytes there are in all, and the digest of what was handed on here.
     pub fn finish(self) -> (u64, Bytes) {
-        (self.slot.component.bytes, self.digest.finish())
+        let length = self.slot.component.bytes;
+        self.slot.handed_out.send_modify(|handed_out| handed_out.end(length));
+        (length, self.digest.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_counts_once_all_before_it_was_handed_out() {
+        let after = |pieces: &[(u64, u64)]| {
+            let mut handed_out = HandedOut::default();
+            pieces.iter().for_each(|(from, to)| handed_out.piece(*from, *to));
+            handed_out.end(4);
+            (handed_out.up_to, handed_out.finished)
+        };
+        assert_eq!(after(&[(0, 2), (2, 4)]), (4, true));
+        assert_eq!(after(&[(0, 3), (1, 4)]), (4, true), "it was opened again, a little before");
+        assert_eq!(after(&[(2, 4)]), (0, false));
+        assert_eq!(after(&[(0, 1), (2, 4)]), (1, false));
+        assert_eq!(after(&[]), (0, false), "it was opened at its end");
+        let mut nothing = HandedOut::default();
+        nothing.end(0);
+        assert!(nothing.finished);
     }
 }

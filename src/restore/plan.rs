@@ -29,9 +29,12 @@ const PIECE: usize = 256;
 const MOST_INSTANCES: usize = 2000;
 /// How long an instance may take to say what it holds.
 const SAID_WITHIN: Duration = Duration::from_secs(10);
-/// Restores before that an estimate is made from.
+/// Operations before of one kind that an estimate is made from.
 const LOOKED_BACK: usize = 20;
-/// Bytes below which a restore says nothing of how fast one is.
+/// What an estimate is made from, the best first.
+const TELL: [operation::Kind; 3] =
+    [operation::Kind::Restore, operation::Kind::Verify, operation::Kind::Backup];
+/// Bytes below which an operation says nothing of how fast one is.
 const TELLING: u64 = 1 << 20;
 
 /// Of what a restore is asked for, and to where.
@@ -114,8 +117,17 @@ pub struct Plan {
     pub obstacles: Vec<Obstacle>,
     /// How many bytes would be restored.
     pub bytes: u64,
-    /// How long it may take. None: nothing was restored before.
-    pub estimate: Option<Duration>,
+    /// How long it may take. None: nothing was done before that tells it.
+    pub estimate: Option<Estimate>,
+}
+
+/// How long a restore may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Estimate {
+    /// So long.
+    pub takes: Duration,
+    /// By operations of this kind: where nothing was restored yet, others are as fast, roughly.
+    pub by: operation::Kind,
 }
 
 impl Wish {
@@ -295,16 +307,32 @@ fn item(service: &ServiceName, instances: &[Instance], component: Component, wis
     })
 }
 
+/// Items with what their targets hold by now.
+pub(super) async fn inspected(shared: &Shared, items: &[Item]) -> Vec<Item> {
+    let mut items: Vec<Item> = items.iter().map(|item| Item { present: None, ..item.clone() }).collect();
+    inspect(shared, &mut items).await;
+    items
+}
+
 /// Looks once more whether anything stands in the way of a component, right before it is overwritten: what was planned may be
-/// long ago. Answers why it does.
-pub(super) async fn look_again(shared: &Shared, item: &Item, force: &[Guard]) -> Result<(), String> {
-    let mut item = item.clone();
-    item.present = None;
-    inspect(shared, std::slice::from_mut(&mut item)).await;
+/// long ago. Where `spared`, nothing of it was backed up since there was nothing: what there is by now is not overwritten, whatever
+/// was forced. Answers what stands in the way.
+pub(super) async fn look_again(
+    shared: &Shared,
+    item: &Item,
+    force: &[Guard],
+    spared: bool,
+) -> Result<(), String> {
+    let Some(item) = inspected(shared, std::slice::from_ref(item)).await.pop() else { return Ok(()) };
     let instance = shared.fleet.instance(&item.target).ok();
-    let standing = obstacles(instance.as_deref(), &item).into_iter().find(|one| !force.contains(&one.guard));
+    let is_forced = |guard| force.contains(&guard) && !(spared && guard == Guard::NotEmpty);
+    let standing = obstacles(instance.as_deref(), &item).into_iter().find(|one| !is_forced(one.guard));
     standing.map_or(Ok(()), |one| {
-        Err(format!("the guard {} stands in the way now: {}", one.guard.as_str(), one.message))
+        let unsaved = match one.guard {
+            Guard::NotEmpty if spared => ", and it was empty when the others were backed up",
+            _ => "",
+        };
+        Err(format!("the guard {} stands in the way now: {}{unsaved}", one.guard.as_str(), one.message))
     })
 }
 
@@ -403,20 +431,25 @@ fn of_backup(listed: &Listed) -> Vec<Obstacle> {
     found
 }
 
-/// How long so many bytes may take, by the slowest of the restores before.
-async fn estimate(shared: &Shared, bytes: u64) -> Option<Duration> {
-    let filter = operation::Filter {
-        kind: Some(operation::Kind::Restore),
-        state: Some(Ran::Succeeded),
-        ..operation::Filter::default()
-    };
-    let (before, _) = shared.operations.list(&filter, |_| true, None, LOOKED_BACK).await;
-    let rates = before.iter().filter(|one| one.progress.done_bytes >= TELLING).filter_map(|one| {
-        let took = one.ended?.duration_since(one.started?).ok()?;
-        Some(one.progress.done_bytes as f64 / took.as_secs_f64().max(0.001))
-    });
-    let slowest = rates.min_by(f64::total_cmp)?;
-    Some(Duration::from_secs_f64(bytes as f64 / slowest))
+/// How long so many bytes may take, by the slowest of the restores before; where there were none, of what reads or writes the
+/// vault as well.
+async fn estimate(shared: &Shared, bytes: u64) -> Option<Estimate> {
+    for kind in TELL {
+        let filter = operation::Filter {
+            kind: Some(kind),
+            state: Some(Ran::Succeeded),
+            ..operation::Filter::default()
+        };
+        let (before, _) = shared.operations.list(&filter, |_| true, None, LOOKED_BACK).await;
+        let rates = before.iter().filter(|one| one.progress.done_bytes >= TELLING).filter_map(|one| {
+            let took = one.ended?.duration_since(one.started?).ok()?;
+            Some(one.progress.done_bytes as f64 / took.as_secs_f64().max(0.001))
+        });
+        if let Some(slowest) = rates.min_by(f64::total_cmp) {
+            return Some(Estimate { takes: Duration::from_secs_f64(bytes as f64 / slowest), by: kind });
+        }
+    }
+    None
 }
 
 #[cfg(test)]

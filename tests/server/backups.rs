@@ -2,27 +2,24 @@
 
 use parking_lot::Mutex;
 use seaworthy_client::proto::seaworthy::v1::{
-    self as pb, attach_request::Message as Say, attach_response::Message as Hear,
-    backup_service_client::BackupServiceClient, operation_service_client::OperationServiceClient,
-    restore_service_client::RestoreServiceClient, upload_request::Message as Up,
-    upload_response::Message as Down,
+    self as pb, backup_service_client::BackupServiceClient, operation_service_client::OperationServiceClient,
+    restore_service_client::RestoreServiceClient, upload_response::Message as Down,
 };
-use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, Streaming, codec::CompressionEncoding::Gzip, transport::Channel};
+use tokio::time::timeout;
+use tonic::{Code, Status, codec::CompressionEncoding::Gzip};
 use tonic_types::StatusExt as _;
 
 use crate::{
     credentials::{Bearer, Guarded, Proved},
-    harness::{PATIENCE, TestServer, reason, registration},
+    harness::{PATIENCE, TestServer, reason},
     keeper::{Kept, keeper},
     operations::{self, begin},
-    session::{Session, message},
+    raw::{Raw, down, finish, piece},
 };
 
 const OWN: &str = "_seaworthy";
 
-fn create(service: &str, request_id: &str) -> pb::CreateBackupRequest {
+pub(crate) fn create(service: &str, request_id: &str) -> pb::CreateBackupRequest {
     pb::CreateBackupRequest {
         service: service.to_owned(),
         request_id: request_id.to_owned(),
@@ -30,7 +27,7 @@ fn create(service: &str, request_id: &str) -> pb::CreateBackupRequest {
     }
 }
 
-fn restore(service: &str, to: &str, request_id: &str) -> pb::StartRestoreRequest {
+pub(crate) fn restore(service: &str, to: &str, request_id: &str) -> pb::StartRestoreRequest {
     pb::StartRestoreRequest {
         service: service.to_owned(),
         backup_id: "latest".to_owned(),
@@ -42,7 +39,7 @@ fn restore(service: &str, to: &str, request_id: &str) -> pb::StartRestoreRequest
 }
 
 /// What was begun, once it has ended.
-async fn ended(server: &TestServer, begun: Option<pb::Operation>) -> pb::Operation {
+pub(crate) async fn ended(server: &TestServer, begun: Option<pb::Operation>) -> pb::Operation {
     operations::ended(server, begun.unwrap().id).await
 }
 
@@ -239,74 +236,6 @@ async fn what_is_packed_is_read() {
     server.stop().await;
 }
 
-/// An instance that says everything by itself.
-struct Raw {
-    session: Session,
-    instance: pb::InstanceRef,
-}
-
-impl Raw {
-    async fn attach(server: &TestServer) -> Self {
-        let mut registration = registration("orders", "i-1");
-        let capabilities = [pb::Capability::Backup, pb::Capability::Restore];
-        registration.components[0].capabilities = capabilities.map(Into::into).to_vec();
-        let register = pb::RegisterRequest { registration: Some(registration), ..Default::default() };
-        let how = Some(pb::open_session::How::Register(register));
-        let open = pb::OpenSession { how, takes_policies: false, takes_directives: true };
-        let (say, said) = mpsc::channel(64);
-        say.send(message(Say::Open(open))).await.unwrap();
-        let hear = server.fleet().await.attach(ReceiverStream::new(said)).await.unwrap().into_inner();
-        let (session, opened) = Session { say, hear }.opened().await.unwrap();
-        let opened = opened.instance.unwrap();
-        let instance = pb::InstanceRef {
-            service: "orders".to_owned(),
-            instance_id: "i-1".to_owned(),
-            incarnation: opened.incarnation,
-        };
-        Self { session, instance }
-    }
-
-    /// The next directive.
-    async fn asked(&mut self) -> pb::Directive {
-        loop {
-            if let Some(Hear::Directive(directive)) = self.session.next().await.unwrap() {
-                return directive;
-            }
-        }
-    }
-
-    async fn report(&self, report: pb::DirectiveReport) {
-        self.session.say(Say::Directive(report)).await;
-    }
-
-    async fn upload(
-        &self,
-        backups: &mut BackupServiceClient<Channel>,
-        ticket: &str,
-    ) -> (mpsc::Sender<pb::UploadRequest>, Streaming<pb::UploadResponse>, u64) {
-        let open = pb::UploadOpen {
-            ticket: ticket.to_owned(),
-            instance: Some(self.instance.clone()),
-            ..pb::UploadOpen::default()
-        };
-        let (say, said) = mpsc::channel(8);
-        say.send(pb::UploadRequest { message: Some(Up::Open(open)) }).await.unwrap();
-        let mut hear = backups.upload(ReceiverStream::new(said)).await.unwrap().into_inner();
-        let Ok(Some(Down::Opened(opened))) = down(&mut hear).await else { panic!("it is opened") };
-        (say, hear, opened.offset)
-    }
-}
-
-async fn down(hear: &mut Streaming<pb::UploadResponse>) -> Result<Option<Down>, Status> {
-    let next = timeout(PATIENCE, hear.message()).await.unwrap()?;
-    Ok(next.map(|response| response.message.unwrap()))
-}
-
-fn piece(offset: u64, data: &'static [u8]) -> pb::UploadRequest {
-    let data = bytes::Bytes::from_static(data);
-    pb::UploadRequest { message: Some(Up::Data(pb::UploadData { offset, data })) }
-}
-
 /// Nothing of it ends the transfer: it is opened again, and goes on where it is.
 #[tokio::test]
 async fn offsets_that_do_not_fit_are_refused_and_the_transfer_goes_on() {
@@ -320,8 +249,7 @@ async fn offsets_that_do_not_fit_are_refused_and_the_transfer_goes_on() {
     let Some(pb::directive::Ask::Capture(pb::CaptureDirective { ticket, .. })) = asked.ask else {
         panic!("a capture")
     };
-    let state = pb::DirectiveState::Started.into();
-    raw.report(pb::DirectiveReport { directive_id: asked.id.clone(), state, ..Default::default() }).await;
+    raw.started(&asked.id).await;
 
     for (first, wrong) in [(piece(1, b"x"), true), (piece(0, b"ro"), false)] {
         let (say, mut hear, offset) = raw.upload(&mut backups, &ticket).await;
@@ -337,53 +265,29 @@ async fn offsets_that_do_not_fit_are_refused_and_the_transfer_goes_on() {
     let (say, mut hear, offset) = raw.upload(&mut backups, &ticket).await;
     assert_eq!(offset, 2, "it goes on where it is");
     say.send(piece(2, b"ws")).await.unwrap();
-    let finish = pb::UploadFinish {
-        length: 4,
-        digest: blake3::hash(b"rows").as_bytes().to_vec().into(),
-        evidence: Default::default(),
-    };
-    say.send(pb::UploadRequest { message: Some(Up::Finish(finish)) }).await.unwrap();
+    say.send(finish(b"rows")).await.unwrap();
     let Ok(Some(Down::Done(done))) = down(&mut hear).await else { panic!("it is done") };
     assert_eq!(done.length, 4);
-    let state = pb::DirectiveState::Done.into();
-    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
+    raw.done(&asked.id).await;
     let taken = ended(&server, begun.operation).await;
     assert_eq!(taken.state(), pb::OperationState::Succeeded, "{}", taken.cause);
 
-    let mut starting = restores.clone();
-    let started = tokio::spawn(async move { starting.start_restore(restore("orders", "", "")).await });
+    let begun = raw.restoring(&restores).await;
     let asked = raw.asked().await;
-    assert!(matches!(asked.ask, Some(pb::directive::Ask::Inspect(_))), "{asked:?}");
-    let state = pb::DirectiveState::Done.into();
-    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
-    let begun = started.await.unwrap().unwrap().into_inner();
-    // It is asked once more, right before it is overwritten.
-    let asked = raw.asked().await;
-    assert!(matches!(asked.ask, Some(pb::directive::Ask::Inspect(_))), "{asked:?}");
-    let state = pb::DirectiveState::Done.into();
-    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
-    let asked = raw.asked().await;
-    let Some(pb::directive::Ask::Restore(pb::RestoreDirective { ticket, length: 4, .. })) = asked.ask else {
-        panic!("a restore")
-    };
-    let from = |offset| pb::DownloadRequest {
-        ticket: ticket.clone(),
-        instance: Some(raw.instance.clone()),
-        offset,
-        ..pb::DownloadRequest::default()
-    };
-    let refused = restores.download(Request::new(from(5))).await.map(drop).unwrap_err();
+    let refused = raw.download(&mut restores, &asked, 5).await.map(drop).unwrap_err();
     assert_eq!(field(&refused), "offset");
-    let mut rest = restores.download(Request::new(from(2))).await.unwrap().into_inner();
+    let mut rest = raw.download(&mut restores, &asked, 2).await.unwrap();
     let Some(pb::download_response::Message::Data(data)) =
         timeout(PATIENCE, rest.message()).await.unwrap().unwrap().unwrap().message
     else {
         panic!("data")
     };
     assert_eq!((data.offset, &data.data[..]), (2, &b"ws"[..]));
-    let state = pb::DirectiveState::Done.into();
-    raw.report(pb::DirectiveReport { directive_id: asked.id, state, ..Default::default() }).await;
-    assert_eq!(ended(&server, begun.operation).await.state(), pb::OperationState::Succeeded);
+    // Who has not fetched all of it has put nothing whole in place, whatever it says.
+    raw.done(&asked.id).await;
+    let failed = ended(&server, begun).await;
+    assert_eq!(failed.state(), pb::OperationState::Failed, "{failed:?}");
+    assert!(failed.cause.contains("0 of 4 bytes"), "{}", failed.cause);
     server.stop().await;
 }
 

@@ -5,6 +5,7 @@
 mod credentials;
 mod harness;
 mod keeper;
+mod raw;
 
 mod active_checks;
 mod audit;
@@ -32,6 +33,7 @@ mod policy;
 mod protection;
 mod proxy;
 mod restart;
+mod restores;
 mod session;
 mod shutdown;
 mod slow;

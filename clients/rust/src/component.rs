@@ -227,7 +227,9 @@ impl Component {
     }
 
     /// After how long its capture, its restore or its verification counts as hung: when it has neither moved a byte nor answered. It is
-    /// dropped then, and has failed. Default 1 h; 5 min to 24 h. More is for what works long on what it has read.
+    /// dropped then, and has failed. Default 1 h; 5 min to 24 h. More is for what works long on what it has read; a restore is given up by
+    /// the control plane, whatever is said here, when nothing of it was asked for in 75 minutes, or nothing said of it for 150 minutes
+    /// after all of it had come.
     pub fn stalls_after(mut self, time: Duration) -> Self {
         self.capture.stalls_after = Some(time);
         self

@@ -1,9 +1,10 @@
 //! `Upload`: data up, offsets down. What has come is told often enough that a client need not keep much.
 
-use std::time::Duration;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::stream::unfold;
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
         status::status,
         transfers::{Budget, Transfers},
     },
+    vault::Captured,
 };
 
 /// How long the next message may take.
@@ -33,21 +35,48 @@ const LET_GO: Duration = Duration::from_secs(4);
 /// Bytes after which what has come is told.
 const TOLD_EVERY: u64 = 2 << 20;
 
+/// How often whoever waits for the vault is told that it is at work.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// What the vault does with what has come.
+type Work = Pin<Box<dyn Future<Output = Stored> + Send>>;
+
+/// What became of it.
+enum Stored {
+    /// The vault has taken a piece.
+    Piece(Upload, Result<()>),
+    /// All of it.
+    Whole(Result<Captured>),
+}
+
 /// Where the stream is.
 enum Stage {
     /// It was opened, and that is to be told.
-    Opened,
-    /// What has come is told up to here.
-    Taking(u64),
+    Opened(Upload),
+    /// The next message may come.
+    Taking(Upload),
+    /// The vault takes what has come.
+    Storing(Work),
+}
+
+/// What the client was told.
+#[derive(Clone, Copy)]
+struct Told {
+    /// That so much has come.
+    received: u64,
+    /// That so much is in the vault.
+    durable: u64,
 }
 
 struct Open {
-    upload: Upload,
     inbound: Streaming<pb::UploadRequest>,
-    stage: Stage,
-    budget: Budget,
+    told: Told,
+    budget: Arc<Budget>,
     closing: Goodbye,
 }
+
+/// A message, and where the stream is after it. None: it is over.
+type Next = (Result<pb::UploadResponse, Status>, Option<(Open, Stage)>);
 
 /// Opens an upload by its first message.
 pub(super) async fn open(
@@ -59,10 +88,11 @@ pub(super) async fn open(
     let wire = first(&mut inbound).await?;
     let upload = take(backups, caller, wire).await.map_err(|error| status(&error))?;
     let closing = Goodbye::of(caller.connection.closing.clone());
-    let open = Open { upload, inbound, stage: Stage::Opened, budget: transfers.of(caller), closing };
-    Ok(unfold(Some(open), |open| async {
-        let (message, rest) = open?.next().await?;
-        Some((message, rest))
+    let told = Told { received: 0, durable: 0 };
+    let open = Open { inbound, told, budget: Arc::new(transfers.of(caller)), closing };
+    Ok(unfold(Some((open, Stage::Opened(upload))), |open| async {
+        let (open, stage) = open?;
+        open.next(stage).await
     }))
 }
 
@@ -75,7 +105,7 @@ async fn heard(
     inbound: &mut Streaming<pb::UploadRequest>,
     within: Duration,
 ) -> Result<Result<Option<pb::UploadRequest>, Status>, Silent> {
-    tokio::time::timeout(within, inbound.message()).await.map_err(|_| Silent)
+    timeout(within, inbound.message()).await.map_err(|_| Silent)
 }
 
 /// The first message.
@@ -101,81 +131,97 @@ async fn take(backups: &Handle, caller: &Caller, wire: pb::UploadOpen) -> Result
     let from = fields.finish(from)?;
     reach::acts_for(&caller.identity, from.key.service.as_str())?;
     let opening = backups.upload(&ticket, &from, digest, expected_length);
-    tokio::time::timeout(LET_GO, opening).await.map_err(|_| held())?
+    timeout(LET_GO, opening).await.map_err(|_| held())?
 }
 
 impl Open {
     /// The next message, and what comes after it. None: the client is gone, and may come back.
-    async fn next(mut self) -> Option<(Result<pb::UploadResponse, Status>, Option<Self>)> {
-        let mut told = match self.stage {
-            Stage::Taking(told) => told,
-            Stage::Opened => {
-                return Some(match self.upload.received() {
-                    Err(error) => (Err(status(&error)), None),
-                    Ok(offset) => {
-                        self.stage = Stage::Taking(offset);
-                        (
-                            Ok(response(pb::upload_response::Message::Opened(pb::UploadOpened { offset }))),
-                            Some(self),
-                        )
-                    }
-                });
-            }
-        };
+    async fn next(mut self, mut stage: Stage) -> Option<Next> {
+        use pb::upload_response::Message;
         loop {
-            let message = tokio::select! {
-                biased;
-                () = self.upload.superseded() => return Some((Err(status(&superseded())), None)),
-                _ = self.closing.heard() => return Some((Err(leaving()), None)),
-                message = heard(&mut self.inbound, SILENCE) => message,
-            };
-            let message = match message {
-                Err(Silent) => return Some((Err(status(&silent())), None)),
-                Ok(Err(broken)) => return parse::unreadable(broken).map(|status| (Err(status), None)),
-                Ok(Ok(None)) => return None,
-                Ok(Ok(Some(pb::UploadRequest { message }))) => message,
-            };
-            match message {
-                Some(pb::upload_request::Message::Data(pb::UploadData { offset, data })) => {
-                    let turn = self.budget.take(data.len());
-                    if let Err(error) = self.upload.push(offset, data, turn).await {
+            stage = match stage {
+                Stage::Opened(mut upload) => {
+                    let offset = match upload.received() {
+                        Ok(offset) => offset,
+                        Err(error) => return Some((Err(status(&error)), None)),
+                    };
+                    self.told.received = offset;
+                    let opened = response(Message::Opened(pb::UploadOpened { offset }));
+                    return Some((Ok(opened), Some((self, Stage::Taking(upload)))));
+                }
+                Stage::Taking(upload) => match self.take(upload).await? {
+                    Ok(work) => Stage::Storing(work),
+                    Err(ended) => return Some((Err(ended), None)),
+                },
+                Stage::Storing(mut work) => match timeout(SIGN_OF_LIFE, &mut work).await {
+                    // It says nothing new, but that somebody is here.
+                    Err(_) => return Some((Ok(self.progress()), Some((self, Stage::Storing(work))))),
+                    Ok(Stored::Piece(_, Err(error)) | Stored::Whole(Err(error))) => {
                         return Some((Err(status(&error)), None));
                     }
-                    let received = self.upload.received().unwrap_or(told);
-                    if received - told >= TOLD_EVERY {
-                        told = received;
-                        self.stage = Stage::Taking(told);
-                        let durable_offset = self.upload.durable().unwrap_or(0);
-                        let progress = pb::UploadProgress { received_offset: received, durable_offset };
-                        return Some((
-                            Ok(response(pb::upload_response::Message::Progress(progress))),
-                            Some(self),
-                        ));
+                    Ok(Stored::Piece(mut upload, Ok(()))) => {
+                        let received = upload.received().unwrap_or(self.told.received);
+                        if received - self.told.received >= TOLD_EVERY {
+                            self.told = Told { received, durable: upload.durable().unwrap_or(0) };
+                            return Some((Ok(self.progress()), Some((self, Stage::Taking(upload)))));
+                        }
+                        // A client that never pauses must not keep others on this thread from their turn.
+                        tokio::task::coop::consume_budget().await;
+                        Stage::Taking(upload)
                     }
-                    // A client that never pauses must not keep others on this thread from their turn.
-                    tokio::task::coop::consume_budget().await;
-                }
-                Some(pb::upload_request::Message::Finish(wire)) => {
-                    return Some((self.finish(wire).await, None));
-                }
-                Some(pb::upload_request::Message::Open(_)) => {
-                    return Some((Err(status(&Error::field("open", "the upload is open already"))), None));
-                }
-                None => {
-                    let error = Error::field("message", "is missing, or newer than this control plane");
-                    return Some((Err(status(&error)), None));
-                }
+                    Ok(Stored::Whole(Ok(captured))) => {
+                        let (length, new_bytes, stored_bytes) =
+                            (captured.bytes, captured.new_bytes, captured.stored_bytes);
+                        let done = pb::UploadDone { length, new_bytes, stored_bytes };
+                        return Some((Ok(response(Message::Done(done))), None));
+                    }
+                },
             }
         }
     }
 
-    async fn finish(self, wire: pb::UploadFinish) -> Result<pb::UploadResponse, Status> {
-        let mut fields = Fields::default();
-        let finish = read::finish(&mut fields, wire);
-        let finish = fields.finish(finish).map_err(|error| status(&error))?;
-        let captured = self.upload.finish(finish).await.map_err(|error| status(&error))?;
-        let (length, new_bytes, stored_bytes) = (captured.bytes, captured.new_bytes, captured.stored_bytes);
-        Ok(response(pb::upload_response::Message::Done(pb::UploadDone { length, new_bytes, stored_bytes })))
+    /// Takes the next message, and answers what the vault is to do with it; an error ends the stream. None: the client is gone.
+    async fn take(&mut self, mut upload: Upload) -> Option<Result<Work, Status>> {
+        let message = tokio::select! {
+            biased;
+            () = upload.superseded() => return Some(Err(status(&superseded()))),
+            _ = self.closing.heard() => return Some(Err(leaving())),
+            message = heard(&mut self.inbound, SILENCE) => message,
+        };
+        let message = match message {
+            Err(Silent) => return Some(Err(status(&silent()))),
+            Ok(Err(broken)) => return parse::unreadable(broken).map(Err),
+            Ok(Ok(None)) => return None,
+            Ok(Ok(Some(pb::UploadRequest { message }))) => message,
+        };
+        Some(match message {
+            Some(pb::upload_request::Message::Data(pb::UploadData { offset, data })) => {
+                let budget = Arc::clone(&self.budget);
+                Ok(Box::pin(async move {
+                    let turn = budget.take(data.len());
+                    let pushed = upload.push(offset, data, turn).await;
+                    Stored::Piece(upload, pushed)
+                }))
+            }
+            Some(pb::upload_request::Message::Finish(wire)) => {
+                let mut fields = Fields::default();
+                let finish = read::finish(&mut fields, wire);
+                match fields.finish(finish) {
+                    Ok(finish) => Ok(Box::pin(async move { Stored::Whole(upload.finish(finish).await) })),
+                    Err(error) => Err(status(&error)),
+                }
+            }
+            Some(pb::upload_request::Message::Open(_)) => {
+                Err(status(&Error::field("open", "the upload is open already")))
+            }
+            None => Err(status(&Error::field("message", "is missing, or newer than this control plane"))),
+        })
+    }
+
+    fn progress(&self) -> pb::UploadResponse {
+        let Told { received, durable } = self.told;
+        let progress = pb::UploadProgress { received_offset: received, durable_offset: durable };
+        response(pb::upload_response::Message::Progress(progress))
     }
 }
 
@@ -244,7 +290,7 @@ mod tests {
     async fn whoever_opens_nothing_is_told_so_before_the_guard_gives_up() {
         let (_say, mut inbound) = stream();
         let patience = crate::config::Config::default().grpc.request_timeout;
-        let silent = tokio::time::timeout(patience, first(&mut inbound)).await.unwrap().unwrap_err();
+        let silent = timeout(patience, first(&mut inbound)).await.unwrap().unwrap_err();
         assert_eq!(silent.code(), Code::DeadlineExceeded);
         assert!(silent.message().contains("`open`"), "{silent:?}");
         let reason = silent.get_error_details().error_info().unwrap().reason.clone();
@@ -261,6 +307,33 @@ mod tests {
         assert!(heard(&mut inbound, SILENCE).await.unwrap().unwrap().is_some());
         assert!(heard(&mut inbound, SILENCE).await.is_err());
         assert_eq!(silent().reason(), Reason::TransferSilent);
+    }
+
+    /// Whoever waits for a slow vault would take it for gone otherwise.
+    #[tokio::test(start_paused = true)]
+    async fn while_the_vault_stores_the_stream_gives_signs_of_life() {
+        let (_say, inbound) = stream();
+        let (_closing, closing) = tokio::sync::watch::channel(false);
+        let told = Told { received: 7, durable: 3 };
+        let budget = Arc::new(Budget::alone());
+        let mut open = Open { inbound, told, budget, closing: Goodbye::of(closing) };
+        let mut stage = Stage::Storing(Box::pin(async {
+            tokio::time::sleep(5 * SIGN_OF_LIFE / 2).await;
+            Stored::Whole(Err(superseded()))
+        }));
+        for _ in 0..2 {
+            let began = tokio::time::Instant::now();
+            let (said, next) = open.next(stage).await.unwrap();
+            assert_eq!(began.elapsed(), SIGN_OF_LIFE);
+            let Some(pb::upload_response::Message::Progress(progress)) = said.unwrap().message else {
+                panic!("progress")
+            };
+            assert_eq!((progress.received_offset, progress.durable_offset), (7, 3));
+            (open, stage) = next.unwrap();
+        }
+        let (said, next) = open.next(stage).await.unwrap();
+        assert_eq!(said.unwrap_err().code(), Code::Aborted);
+        assert!(next.is_none());
     }
 
     #[tokio::test]

@@ -11,7 +11,8 @@ use crate::{
     backup::Found,
     fleet::directive::Inspection,
     id::Ordered,
-    restore::{Guard, Item, Obstacle, Plan},
+    operation,
+    restore::{Estimate, Guard, Item, Obstacle, Plan},
     vault::{Component, Decision, Depth, Listed, Looked, State, Status},
 };
 
@@ -135,7 +136,16 @@ pub fn plan(value: &Plan) -> pb::PlanRestoreResponse {
         items: items.iter().map(item).collect(),
         obstacles: obstacles.iter().map(obstacle).collect(),
         bytes: *bytes,
-        estimate: estimate.map(duration),
+        estimate: estimate.map(|estimate| duration(estimate.takes)),
+        estimate_basis: estimate.map(basis).unwrap_or_default().into(),
+    }
+}
+
+fn basis(estimate: Estimate) -> pb::EstimateBasis {
+    match estimate.by {
+        operation::Kind::Restore => pb::EstimateBasis::Restores,
+        operation::Kind::Verify => pb::EstimateBasis::Verifications,
+        operation::Kind::Backup => pb::EstimateBasis::Backups,
     }
 }
 

@@ -63,7 +63,7 @@ pub fn wish(fields: &mut Fields, components: &[String], instance_ids: &[String])
     let instances = instance_ids.iter().take(MOST_NAMED).enumerate();
     let instances =
         instances.filter_map(|(at, id)| fields.take(format!("instance_ids[{at}]"), InstanceId::parse(id)));
-    Wish { components, instances: instances.collect() }
+    Wish { components, instances: instances.collect(), without: Vec::new() }
 }
 
 fn few(fields: &mut Fields, field: &str, count: usize) {

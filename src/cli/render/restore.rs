@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use seaworthy_client::proto::seaworthy::v1::{
-    Inspection, PlanRestoreResponse, RestoreGuard, RestoreItem, RestoreObstacle,
+    EstimateBasis, Inspection, PlanRestoreResponse, RestoreGuard, RestoreItem, RestoreObstacle,
 };
 
 use super::{backup, instance::dash, when};
@@ -46,8 +46,13 @@ pub(crate) fn flags<'a>(guards: impl IntoIterator<Item = &'a str>) -> String {
 pub(crate) fn page(plan: &PlanRestoreResponse, looks: Looks, now: SystemTime) -> Vec<String> {
     let of = plan.backup.clone().unwrap_or_default();
     let about = when::length(plan.estimate.as_ref());
+    let by = match plan.estimate_basis() {
+        EstimateBasis::Restores | EstimateBasis::Unspecified => "",
+        EstimateBasis::Verifications => ", by verifications: nothing was restored yet",
+        EstimateBasis::Backups => ", by backups: nothing was restored or verified yet",
+    };
     let about =
-        about.map_or_else(|| "not known".to_owned(), |about| format!("about {}", when::coarse(about)));
+        about.map_or_else(|| "not known".to_owned(), |about| format!("about {}{by}", when::coarse(about)));
     let mut facts = Table::new([]);
     let state = backup::state(of.state());
     facts.row(["backup".into(), format!("{}, {}", state.plain, backup::says(&of, now)).into()]);
@@ -160,12 +165,13 @@ mod tests {
             obstacles: vec![obstacle(RestoreGuard::Unverified, "nobody has verified it")],
             bytes: 3 << 20,
             estimate: Some(prost_types::Duration { seconds: 40, nanos: 0 }),
+            estimate_basis: EstimateBasis::Verifications.into(),
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(200);
         let page = page(&plan, PLAIN, now).join("\n");
         for words in [
             "restore of orders from backup 01kc2x7m9q4t8v0000000000ab",
-            "about 40s",
+            "about 40s, by verifications: nothing was restored yet",
             "database   i-1   orders/i-2/database  3.0 MiB  1.0 MiB, schema 4  not-empty",
             "unverified  all of it  nobody has verified it",
             "to force them: --force unverified --force not-empty",

@@ -30,6 +30,9 @@ pub(super) const CANCEL_VALID: Duration = Duration::from_secs(60);
 /// How long the last word of an instance may be on its way, after what it was given may no longer begin.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(5);
 
+/// A number that no session has.
+const NOBODY: u64 = u64::MAX;
+
 /// The post of one incarnation.
 #[derive(Debug, Default)]
 pub(in crate::fleet) struct Post {
@@ -183,12 +186,19 @@ impl Post {
         Some(pending.directive.not_after + patience)
     }
 
-    /// The instance was lost. It may be heard again: what it may have begun is cancelled then.
+    /// The instance was lost. It may be heard again: what it may have begun is cancelled then. A restore is not: whoever waits
+    /// for it may wait on, and hears what became of it.
     pub(in crate::fleet) fn lose(&self, now: Mono) {
         let mut inner = self.inner.lock();
-        for pending in std::mem::take(&mut inner.pending) {
-            inner.cancel(&pending, now);
+        for mut pending in std::mem::take(&mut inner.pending) {
             pending.progress.send_replace(Progress::Gone(Gone::Lost));
+            if outlives_loss(&pending.directive.ask) {
+                // Asked again also where the same stream goes on: what had been said of it is no news any more.
+                pending.carried_by = pending.carried_by.and(Some(NOBODY));
+                inner.pending.push(pending);
+            } else {
+                inner.cancel(&pending, now);
+            }
         }
         let bell = inner.bell();
         drop(inner);
@@ -204,6 +214,12 @@ impl Post {
             pending.progress.send_replace(Progress::Gone(why.clone()));
         }
     }
+}
+
+/// Whether it goes on at an instance that was lost. Half of what a restore puts in place is worse than all of it; everything else
+/// begins anew.
+fn outlives_loss(ask: &Ask) -> bool {
+    matches!(ask, Ask::Restore(_))
 }
 
 impl Inner {

@@ -74,7 +74,6 @@ async fn attempt(
     }
     // Dropped after the end was said, so that the other side sees that nothing follows.
     let mut requests = Some(requests);
-    let mut durable = 0;
     loop {
         let ready = if requests.is_some() { pipe.next(next) } else { Next::Nothing };
         let has_something = !matches!(ready, Next::Nothing);
@@ -83,13 +82,11 @@ async fn attempt(
             biased;
             answer = answers.next() => match answer {
                 Some(Ok(UploadResponse { message })) => match message {
-                    Some(Heard::Progress(UploadProgress { received_offset, durable_offset })) => {
+                    Some(Heard::Progress(UploadProgress { received_offset, durable_offset: _ })) => {
                         // What nobody sent cannot be there.
-                        let received = pipe.receive(received_offset.min(next));
-                        if received || durable_offset > durable {
-                            durable = durable.max(durable_offset);
-                            patience.renew();
-                        }
+                        pipe.receive(received_offset.min(next));
+                        // Also where it is no farther: so it says that it is at work, where what it writes to is slow.
+                        patience.renew();
                     }
                     Some(Heard::Done(done)) if requests.is_none() => return Ok(done),
                     Some(Heard::Done(_)) => return Err(Ended::nonsense("it was done before the end")),

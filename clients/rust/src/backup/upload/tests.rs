@@ -148,6 +148,26 @@ async fn nobody_there_is_given_up_after_two_minutes_and_silence_too() {
     assert!(began.elapsed() <= 2 * MINUTE + Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
+/// What it writes to may be slow: it says so by saying the same again.
+#[tokio::test(start_paused = true)]
+async fn a_control_plane_that_says_that_it_is_at_work_is_waited_for() {
+    let (carrier, mut uploads, _down) = script();
+    let (mut writer, pipe, mut task) = begin(&carrier);
+    let mut up = next_after(&mut uploads, writer.write_all(b"0123")).await;
+    up.open(0).await;
+    up.data(0).await;
+    drop(writer);
+    assert!(pipe.finish(Evidence::new()));
+    up.finish().await;
+    for _ in 0..10 {
+        advance(MINUTE).await;
+        up.received(4).await;
+        assert!(timeout(Duration::from_millis(1), task.join()).await.is_err());
+    }
+    up.done(4).await;
+    assert_eq!(task.join().await.expect("no panic").expect("sent").length, 4);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_capture_may_think_for_an_hour() {
     let (carrier, mut uploads, _down) = script();
