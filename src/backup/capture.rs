@@ -17,7 +17,6 @@ use crate::{
     fleet::{
         directive::Ask,
         directives::{Ended, Gone, Sent},
-        lifecycle::Lifecycle,
         registration::Cut,
     },
     operation::{Run, StepHandle},
@@ -109,17 +108,13 @@ async fn back(shared: &Shared, gone: &Capture, same: bool) -> Option<Capture> {
         instances: if gone.any_instance { Vec::new() } else { vec![gone.key.id.clone()] },
         without: Vec::new(),
     };
-    // The stream of one that is lost may be open still.
-    let is_heard = |one: &Capture| {
-        shared.fleet.instance(&one.key).is_ok_and(|instance| instance.lifecycle != Lifecycle::Lost)
-    };
     let found = async {
         loop {
             sleep(LOOK).await;
             let Plan { captures, missing: _ } =
                 plan::plan(&shared.fleet, &gone.key.service, &wish).await.unwrap_or_default();
             let is_same = |one: &Capture| (&one.key, one.incarnation) == (&gone.key, gone.incarnation);
-            if let Some(found) = captures.into_iter().find(|one| (same || !is_same(one)) && is_heard(one)) {
+            if let Some(found) = captures.into_iter().find(|one| same || !is_same(one)) {
                 return found;
             }
         }

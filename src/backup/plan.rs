@@ -6,6 +6,7 @@ use crate::{
     error::{Error, FieldViolation, Kind, Reason, Result},
     fleet::{
         self,
+        lifecycle::Lifecycle,
         names::{ComponentName, InstanceId, InstanceKey, ServiceName},
         registration::{Capture as Settings, CaptureScope, Component},
         scan::Filter,
@@ -182,7 +183,10 @@ fn choose(service: &ServiceName, instances: &[Instance], wish: &Wish) -> Result<
 
 /// Why an instance cannot be asked for anything. None: it can.
 fn cannot(instance: &Instance) -> Option<&'static str> {
-    if !instance.attached {
+    if instance.lifecycle == Lifecycle::Lost {
+        // Its stream may be open still.
+        Some("its instance is lost")
+    } else if !instance.attached {
         Some("its instance is not attached")
     } else if !instance.takes_directives {
         Some("its instance takes no directives; its client has to be newer")
@@ -242,7 +246,6 @@ mod tests {
     use super::*;
     use crate::{
         fleet::{
-            lifecycle::Lifecycle,
             pairs::Pairs,
             registration::{Capability, Registration},
         },
@@ -255,6 +258,7 @@ mod tests {
         Here,
         Away,
         Deaf,
+        Lost,
     }
 
     fn component(name: &str, scope: CaptureScope) -> Component {
@@ -290,11 +294,11 @@ mod tests {
                 lifecycle: Lifecycle::Ready,
             }),
             incarnation: 1,
-            lifecycle: Lifecycle::Ready,
+            lifecycle: if matches!(reach, Reach::Lost) { Lifecycle::Lost } else { Lifecycle::Ready },
             health: Verdict::new(health, ""),
             confirmed: true,
             attached: !matches!(reach, Reach::Away),
-            takes_directives: matches!(reach, Reach::Here),
+            takes_directives: matches!(reach, Reach::Here | Reach::Lost),
             components: Vec::new(),
             registered: at,
             last_heard: None,
@@ -328,7 +332,7 @@ mod tests {
     #[test]
     fn what_belongs_to_a_backup_is_captured_or_missing_and_never_forgotten() {
         use CaptureScope::{Each, One};
-        use Reach::{Away, Deaf, Here};
+        use Reach::{Away, Deaf, Here, Lost};
         let (shared, own) = (component("db", One), component("log", Each));
         let both = [shared.clone(), own.clone()];
         let of = |id, reach, health| instance(id, reach, health, &both);
@@ -352,6 +356,13 @@ mod tests {
                 vec![of("a", Deaf, healthy), of("b", Here, healthy)],
                 wish(&["log"], &[]),
                 vec!["log/b"],
+                vec!["log/a"],
+            ),
+            // One that is lost is not there, although its stream is open still.
+            (
+                vec![of("a", Lost, healthy), of("b", Here, healthy)],
+                wish(&[], &[]),
+                vec!["db/b", "log/b"],
                 vec!["log/a"],
             ),
             // Who alone has something and is away lacks it.

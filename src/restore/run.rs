@@ -322,16 +322,20 @@ async fn is_idle(handed_out: &mut watch::Receiver<HandedOut>) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::{Instant, advance};
+    use std::time::SystemTime;
+
+    use tokio::time::advance;
 
     use super::*;
+    use crate::time::Clock;
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_for_nothing_is_given_up_and_who_puts_it_in_place_is_given_longer() {
         let (sender, mut handed_out) = watch::channel(HandedOut::default());
-        let began = Instant::now();
+        let clock = Clock::start_at(SystemTime::UNIX_EPOCH);
+        let began = clock.mono();
         assert_eq!(is_idle(&mut handed_out).await, IDLE);
-        assert_eq!(began.elapsed(), IDLE);
+        assert_eq!(clock.mono().since(began), IDLE);
         for _ in 0..3 {
             assert!(timeout(IDLE / 2, is_idle(&mut handed_out)).await.is_err());
             sender.send_modify(|handed_out| handed_out.up_to += 1);

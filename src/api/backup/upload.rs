@@ -312,6 +312,7 @@ mod tests {
     /// Whoever waits for a slow vault would take it for gone otherwise.
     #[tokio::test(start_paused = true)]
     async fn while_the_vault_stores_the_stream_gives_signs_of_life() {
+        let clock = crate::time::Clock::start_at(std::time::SystemTime::UNIX_EPOCH);
         let (_say, inbound) = stream();
         let (_closing, closing) = tokio::sync::watch::channel(false);
         let told = Told { received: 7, durable: 3 };
@@ -322,9 +323,9 @@ mod tests {
             Stored::Whole(Err(superseded()))
         }));
         for _ in 0..2 {
-            let began = tokio::time::Instant::now();
+            let began = clock.mono();
             let (said, next) = open.next(stage).await.unwrap();
-            assert_eq!(began.elapsed(), SIGN_OF_LIFE);
+            assert_eq!(clock.mono().since(began), SIGN_OF_LIFE);
             let Some(pb::upload_response::Message::Progress(progress)) = said.unwrap().message else {
                 panic!("progress")
             };

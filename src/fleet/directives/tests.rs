@@ -1,5 +1,7 @@
 //! Directives from whoever sends them to a session and back, with time in the test's hands.
 
+mod lost;
+
 use std::{task::Poll, time::Duration};
 
 use tokio::time::advance;
@@ -10,9 +12,8 @@ use super::{
     *,
 };
 use crate::fleet::{
-    directive::{Ask, Restore, Ticket},
+    directive::Ask,
     lifecycle::Lifecycle,
-    names::ComponentName,
     snapshot::Instance,
     testing::{self, Fleet, key},
 };
@@ -21,18 +22,6 @@ const VALID: Duration = Duration::from_secs(30);
 
 fn report(state: State) -> Report {
     Report { state, message: String::new(), held: false, inspections: vec![], verification: String::new() }
-}
-
-fn restore() -> Restore {
-    Restore {
-        component: ComponentName::parse("database").unwrap(),
-        ticket: Ticket::of("swx_1".to_owned()),
-        backup_id: String::new(),
-        source_component: String::new(),
-        length: 1,
-        evidence: Default::default(),
-        verify: false,
-    }
 }
 
 /// A fleet with one instance, and who asks it.
@@ -318,54 +307,6 @@ async fn nothing_is_heard_of_who_is_gone() {
     fn now_of(setting: &Setting) -> std::time::SystemTime {
         setting.now().wall
     }
-}
-
-/// Another one would begin in the middle of it: what became of it is asked for instead.
-#[tokio::test(start_paused = true)]
-async fn a_restore_goes_on_at_an_instance_that_was_lost_and_what_became_of_it_is_heard() {
-    for same_stream in [false, true] {
-        let mut setting = Setting::new();
-        let mut session = setting.attached();
-        let mut directive = setting.directive();
-        directive.ask = Ask::Restore(restore());
-        let mut sent = setting.asks.send(&setting.key, 1, directive).unwrap();
-        assert_eq!(setting.carried(&mut session), ["d-1"]);
-        setting.said(&session, "d-1", State::Started);
-        advance(Duration::from_secs(60)).await;
-        while setting.fleet.shared.state.write().tick(setting.now(), 8).more {}
-        assert_eq!(sent.ended().await, Ended::Gone(Gone::Lost));
-        let mut again = task::spawn(sent.heard_again());
-        assert_pending!(again.poll());
-        if !same_stream {
-            drop(session);
-            session = setting.attached();
-        }
-        assert_eq!(setting.carried(&mut session), ["d-1"], "and no cancel");
-        setting.said(&session, "d-1", State::Started);
-        assert_ready!(again.poll());
-        drop(again);
-        setting.said(&session, "d-1", State::Done);
-        assert!(matches!(sent.ended().await, Ended::Done(_)));
-        assert_eq!(setting.carried(&mut session), [""; 0]);
-    }
-}
-
-/// Whoever does not wait for it any longer wants it to stop.
-#[tokio::test(start_paused = true)]
-async fn a_restore_that_nobody_waits_for_is_cancelled_at_an_instance_that_was_lost() {
-    let mut setting = Setting::new();
-    let mut session = setting.attached();
-    let mut directive = setting.directive();
-    directive.ask = Ask::Restore(restore());
-    let mut sent = setting.asks.send(&setting.key, 1, directive).unwrap();
-    assert_eq!(setting.carried(&mut session), ["d-1"]);
-    advance(Duration::from_secs(60)).await;
-    while setting.fleet.shared.state.write().tick(setting.now(), 8).more {}
-    assert_eq!(sent.ended().await, Ended::Gone(Gone::Lost));
-    drop(sent);
-    drop(session);
-    let mut session = setting.attached();
-    assert_eq!(setting.carried(&mut session), ["d-1-cancel"]);
 }
 
 #[tokio::test(start_paused = true)]
