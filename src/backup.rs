@@ -22,6 +22,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::info;
 
+#[cfg(test)]
+pub(crate) use self::run::HELD_AT_ONCE;
 pub use self::{
     catalog::{Cursor, Found, Which},
     own::{OwnEntry, read_own_state},

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 4;
 /// Components that are captured at a time where all are held still, and the hold is short. As many as the vault has in memory pieces
 /// of at a time: with more, those that have half of a piece would wait for the bytes of those that wait for a piece, where both
 /// are sent by one identity, whose bytes in work are bounded.
-const HELD_AT_ONCE: usize = 12;
+pub(crate) const HELD_AT_ONCE: usize = 12;
 
 /// How long a look at what became of a backup may take.
 const LOOKED_WITHIN: Duration = Duration::from_mins(5);

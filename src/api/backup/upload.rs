@@ -309,6 +309,16 @@ mod tests {
         assert_eq!(silent().reason(), Reason::TransferSilent);
     }
 
+    /// Those that wait for the vault with bytes of their identity in work leave some to those that it waits for.
+    #[test]
+    fn all_that_are_captured_at_a_time_do_not_have_all_bytes_of_an_identity_in_work() {
+        use crate::{
+            backup::{HELD_AT_ONCE, Options},
+            guard::bounds::{DATA, IDENTITY_TRANSFERS},
+        };
+        assert!(Options::default().at_once * HELD_AT_ONCE * DATA < IDENTITY_TRANSFERS);
+    }
+
     /// Whoever waits for a slow vault would take it for gone otherwise.
     #[tokio::test(start_paused = true)]
     async fn while_the_vault_stores_the_stream_gives_signs_of_life() {
