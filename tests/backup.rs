@@ -860,17 +860,24 @@ async fn what_became_of_a_backup_is_not_guessed_while_the_bucket_does_not_answer
 async fn a_backup_that_is_there_does_not_fail_because_nobody_could_say_so() {
     let home = tempfile::tempdir().unwrap();
     let plane = Plane::start(home.path());
-    let (_agent, _) = agent(&plane, Stop::Nowhere, false);
+    let resumed = Arc::new(Notify::new());
+    let pieces = Pieces { stop: Stop::UntilResumed, captures: Arc::default(), resumed: Arc::clone(&resumed) };
+    let _agent = attach(&plane, pieces, false);
     attached(&plane);
-    // A file in the place of a folder answers every question with an error.
-    let notes = plane.data.join("vault/notes");
+    let begun = plane.cli(&["backup", "create", "orders", "--detach"]);
+    assert_success("backup create", &begun);
+    // A file in the place of the folder of its notes answers every question about these with an error.
+    let (notes, id) = (plane.data.join("vault/notes"), String::from_utf8(begun.stdout).unwrap());
+    fs::create_dir_all(&notes).unwrap();
+    let notes = notes.join(id.trim());
     fs::write(&notes, "").unwrap();
-    assert_success("backup create", &plane.cli(&["backup", "create", "orders", "--detach"]));
+    resumed.notify_one();
     let manifests = plane.data.join("vault/manifests/orders");
     until("the manifest", || fs::read_dir(&manifests).ok()?.flatten().next());
     fs::remove_file(&notes).unwrap();
     assert_eq!(plane.ended()["state"], "OPERATION_STATE_SUCCEEDED");
-    assert_eq!(plane.backups()[0]["state"], "BACKUP_STATE_COMPLETE");
+    let backup = &plane.backups()[0];
+    assert_eq!((&backup["state"], &backup["id"]), (&"BACKUP_STATE_COMPLETE".into(), &id.trim().into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

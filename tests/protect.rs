@@ -292,15 +292,16 @@ async fn every_state_of_a_breaker_is_reached_and_seen() {
     let server = TestServer::start().await;
     let agent = attach(&server, "i-1").await;
     let mut policies = PolicyServiceClient::new(server.channel().await);
-    let half_a_second = Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 });
+    // Long enough to be seen open: instances look twice a second whether there is anything to tell.
+    let open = Some(prost_types::Duration { seconds: 4, nanos: 0 });
     let rule = |mode: pb::BreakerMode| pb::Policy {
         name: "bank".into(),
         target: charge_card(),
         breaker: Some(pb::CircuitBreaker {
             mode: mode.into(),
             consecutive_failures: 2,
-            open: half_a_second,
-            max_open: half_a_second,
+            open,
+            max_open: open,
             probes: 1,
             ..pb::CircuitBreaker::default()
         }),
