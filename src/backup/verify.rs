@@ -32,7 +32,7 @@ pub(super) async fn verify(
         vec![format!("{} packs looked at, {} read", verified.packs, text::bytes(verified.bytes))];
     report.extend(verified.broken.iter().take(TOLD).map(|name| format!("cannot be restored: {name}")));
     report.extend(verified.findings.iter().take(TOLD).map(|one| format!("{}: {}", one.object, one.what)));
-    let remark = |one: &Finding| format!("not of this backup: {}: {}", one.object, one.what);
+    let remark = |one: &Finding| format!("found beside it: {}: {}", one.object, one.what);
     report.extend(verified.remarks.iter().take(TOLD).map(remark));
     match verified.cause() {
         None => {

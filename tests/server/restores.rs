@@ -151,11 +151,14 @@ async fn many_that_hold_still_do_not_wait_for_each_other_without_an_end() {
     };
     let operation = backups.create_backup(wanted).await.unwrap().into_inner().operation;
     // As many have half of a piece as there will be at a time.
-    let mut before = 0;
-    while before < 12 || before < begun.load(Ordering::SeqCst) {
-        before = begun.load(Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let all_of_them = async {
+        let mut before = 0;
+        while before < 12 || before < begun.load(Ordering::SeqCst) {
+            before = begun.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(3 * PATIENCE, all_of_them).await.expect("as many as may begin have begun");
     say.send(true).unwrap();
     let taken = ended(&server, operation).await;
     assert_eq!(taken.state(), pb::OperationState::Succeeded, "{}", taken.cause);

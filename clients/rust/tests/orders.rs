@@ -37,11 +37,13 @@ fn example() -> PathBuf {
     test.ancestors().nth(2).expect("the profile's folder").join("examples").join("orders")
 }
 
-async fn start(peer: &Peer, database: &str) -> (Child, SocketAddr) {
+/// Starts it, with what it says to people either shown or kept.
+async fn start_telling(peer: &Peer, database: &str, told: Stdio) -> (Child, SocketAddr) {
     let mut child = Command::new(example())
         .args(["--control-plane", &peer.url(), "--database", database])
         .args(["--interval", "1s", "--instance-id", "orders-1"])
         .stdout(Stdio::piped())
+        .stderr(told)
         .kill_on_drop(true)
         .spawn()
         .expect("built by a whole `cargo test`, or by `cargo build --example orders`");
@@ -50,6 +52,10 @@ async fn start(peer: &Peer, database: &str) -> (Child, SocketAddr) {
         timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable").expect("a line");
     let ready: Value = serde_json::from_str(&line).expect("one line of JSON");
     (child, ready["address"].as_str().expect("an address").parse().expect("an address"))
+}
+
+async fn start(peer: &Peer, database: &str) -> (Child, SocketAddr) {
+    start_telling(peer, database, Stdio::inherit()).await
 }
 
 /// Takes reports until one of this component is in this state; the control plane answers heartbeats.
@@ -318,18 +324,8 @@ async fn stopped_under_load_it_loses_no_order_and_saves_all_it_has_taken() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = folder.path().join("orders.db");
     let peer = Peer::start().await;
-    let mut child = Command::new(example())
-        .args(["--control-plane", &peer.url(), "--database", database.to_str().expect("a plain path")])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("built by a whole `cargo test`, or by `cargo build --example orders`");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let line =
-        timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable").expect("a line");
-    let ready: Value = serde_json::from_str(&line).expect("one line of JSON");
-    let address = ready["address"].as_str().expect("an address").parse().expect("an address");
+    let (child, address) =
+        start_telling(&peer, database.to_str().expect("a plain path"), Stdio::piped()).await;
     let customers: Vec<_> = (0..8).map(|_| tokio::spawn(customer(address))).collect();
     // It is busy by then.
     while ask(address, "GET", "/orders", &json!(null)).await.1["orders"]
